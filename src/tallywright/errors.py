@@ -1,0 +1,112 @@
+"""Every error that Tallywright raises on purpose: what was found, what was expected, what to do.
+
+Each class has one exit code, so that a script (or Airflow) can tell the causes apart, and says whether a
+retry can help. `docs/errors.md` lists the codes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TallyError(Exception):
+    """The base of all expected failures; printed without a traceback.
+
+    Args:
+        found: What is wrong, with the offending value and where it stands.
+        expected: What would have been right: a list, a bound, the nearest match.
+        remedy: What the reader can do now, a command where there is one.
+    """
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
+        super().__init__(found)
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        lines = [self.found]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.remedy:
+            lines.append(f"  to do:    {self.remedy}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.found, self.expected, self.remedy))
+
+
+def _rebuild(cls: type[TallyError], found: str, expected: str, remedy: str) -> TallyError:
+    return cls(found, expected=expected, remedy=remedy)
+
+
+class UsageError(TallyError):
+    """A command or parameter that cannot be understood: a bad date, an unknown step or model."""
+
+    exit_code = 2
+
+
+class SpecError(TallyError):
+    """A spec (or overlay, or `--set`) that is not valid; carries every problem at once."""
+
+    exit_code = 3
+
+
+class InputError(TallyError):
+    """Input data that must not be used: missing or mistyped column, duplicate keys, empty or unchecked day."""
+
+    exit_code = 4
+
+
+class TableContractError(TallyError):
+    """A Delta table that breaks the table contract: unsupported features, foreign schema, bad statistics."""
+
+    exit_code = 5
+
+
+class PackageError(TallyError):
+    """A model package that is missing, incomplete, altered, or does not fit this environment."""
+
+    exit_code = 6
+
+
+class NoChampionError(TallyError):
+    """No model is in production for the date asked for."""
+
+    exit_code = 7
+
+
+class GateRefusedError(TallyError):
+    """A gate, or a missing piece of its evidence, refuses the transition or the day."""
+
+    exit_code = 8
+
+
+class LeakError(TallyError):
+    """A model that has seen data past the score date was about to score that date."""
+
+    exit_code = 9
+
+
+class CommitConflictError(TallyError):
+    """Another writer got there first, and not with the same inputs; a retry looks again."""
+
+    exit_code = 10
+    retryable = True
+
+
+class StorageError(TallyError):
+    """Storage that cannot be read or written: missing, read-only, full."""
+
+    exit_code = 11
+    retryable = True
+
+
+class TrackingError(TallyError):
+    """MLflow that cannot be reached or does not hold what was asked for."""
+
+    exit_code = 12
+    retryable = True

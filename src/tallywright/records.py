@@ -1,0 +1,225 @@
+"""The small frozen records by which the layers speak to one another.
+
+A record is immutable, forbids unknown fields, and round-trips through JSON: `record.to_json()` and
+`Record.from_json(text)`. Business dates are `datetime.date`, instants are UTC `datetime`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """A frozen value with an exact JSON form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", protected_namespaces=())
+
+    def to_json(self) -> str:
+        """The record as one line of JSON, keys in field order."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The record that `to_json` wrote."""
+        return cls.model_validate_json(text)
+
+
+def digest_of(value: Any) -> str:
+    """The sha256 (hex) of a JSON-able value in canonical form: sorted keys, no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Role(StrEnum):
+    """What a row's model was for that row."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+    FALLBACK = "fallback"
+    SHADOW = "shadow"
+
+
+class RunKey(Record):
+    """One day of one model: what a run of the score pipeline is about."""
+
+    model: str
+    score_date: date
+
+
+class TableVersion(Record):
+    """A pinned version of a Delta table; `table` is its short name, such as `flight_delays__features`."""
+
+    table: str
+    version: int
+
+
+class InputVersion(Record):
+    """One date of the input table as ingest left it.
+
+    `version` is the Delta version that last changed this date's content, `fingerprint` its order-free content digest.
+    """
+
+    table: str
+    score_date: date
+    version: int
+    fingerprint: str
+    rows: int
+
+
+class ModelRef(Record):
+    """One immutable model version, in the role it has for a score date."""
+
+    name: str
+    version: int
+    digest: str
+    role: Role = Role.CHAMPION
+    effective_from: date | None = None
+    trained_through: date | None = None
+
+
+class Verdict(StrEnum):
+    """The outcome of a check; a warning never blocks."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Check(Record):
+    """One named comparison of something observed with its bound."""
+
+    name: str
+    verdict: Verdict
+    observed: float | str | None = None
+    bound: str = ""
+    evidence: str = ""
+
+
+class GateReport(Record):
+    """What one gate found about one subject (a day, a candidate)."""
+
+    gate: str
+    model: str
+    subject: str
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict; a report without checks is no evidence and fails."""
+        if not self.checks:
+            return Verdict.FAIL
+        return max((check.verdict for check in self.checks), key=list(Verdict).index)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that failed, in order."""
+        return tuple(check for check in self.checks if check.verdict is Verdict.FAIL)
+
+
+class Decision(Record):
+    """The reports about one candidate, and who decided on them; the registry moves for nothing else."""
+
+    model: str
+    candidate_version: int
+    candidate_digest: str
+    reports: tuple[GateReport, ...]
+    approver: str
+    reason: str
+
+    @property
+    def approved(self) -> bool:
+        """True when there is at least one report and none failed."""
+        return bool(self.reports) and all(report.verdict is not Verdict.FAIL for report in self.reports)
+
+
+class Promotion(Record):
+    """One line of the promotion log: from `effective_from` on, as known since `recorded_at`, this is the champion.
+
+    The champion of a date is the line with the latest `effective_from` not after it; among equals the latest
+    `recorded_at` (then `sequence`) wins.
+    """
+
+    model: str
+    sequence: int
+    action: str
+    model_version: int
+    package_digest: str
+    trained_through: date
+    effective_from: date
+    recorded_at: datetime
+    approver: str
+    reason: str
+    decision_json: str = ""
+
+
+class Manifest(Record):
+    """All that is known about one tally, kept in its commit and in `<model>__tallies`."""
+
+    model: str
+    score_date: date
+    generation: int
+    reason: str
+    input: InputVersion
+    models: tuple[ModelRef, ...]
+    scoring_digest: str
+    rows: int
+    key_digest: str
+    engine: str
+    run_id: str
+    code_version: str
+    committed_at: datetime
+    profile_digest: str
+
+    @property
+    def inputs_digest(self) -> str:
+        """The digest of everything that determines the rows: equal digests mean the same inputs."""
+        return inputs_digest(self.input.fingerprint, self.models, self.scoring_digest)
+
+
+def inputs_digest(fingerprint: str, models: tuple[ModelRef, ...], scoring_digest: str) -> str:
+    """The digest of the inputs of a tally: content of the day, model digests by role, the scoring section."""
+    by_role = sorted((model.role.value, model.name, model.version, model.digest) for model in models)
+    return digest_of([fingerprint, by_role, scoring_digest])
+
+
+class DriftSignal(Record):
+    """One comparison of a day's column profile with a reference."""
+
+    model: str
+    model_version: int
+    score_date: date
+    column: str
+    baseline: str
+    metric: str
+    value: float
+    threshold: float
+    violated: bool
+
+
+class DayState(StrEnum):
+    """Where the retraining policy stands after a day."""
+
+    OK = "ok"
+    SUSPECTED = "suspected"
+    CONFIRMED = "confirmed"
+    RETRAINING = "retraining"
+    COOLDOWN = "cooldown"
+
+
+class RetrainDecision(Record):
+    """What the policy says after one day; quiet days have one too."""
+
+    model: str
+    score_date: date
+    state: DayState
+    retrain: bool
+    reasons: tuple[str, ...]
+    signals_json: str
+    policy_digest: str
+    decision_id: str

@@ -1,0 +1,72 @@
+"""The environment overlay (`conf/<env>.yaml`): where things are, never what a model means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from tallywright.spec.base import Section
+
+
+class Storage(Section):
+    """Where tables, staged work and caches live."""
+
+    lake: str = ".tally/lake"
+    """Root of the Delta tables: a local path (relative to the project) or an object store address."""
+    work: str = ".tally/work"
+    """Root of run folders that the steps of one run share."""
+    cache: str = ".tally/cache"
+    """Root of the digest-addressed package cache of this machine."""
+    options: dict[str, SecretStr] = Field(default_factory=dict)
+    """Object store options; take secrets from the environment with `${oc.env:NAME}`."""
+
+
+class Tracking(Section):
+    """The MLflow server or store."""
+
+    uri: str = "sqlite:///.tally/mlflow.db"
+    artifacts: str = ".tally/mlartifacts"
+    experiment_prefix: str = "tallywright/"
+
+
+class EngineSettings(Section):
+    """How the commands that Airflow starts are run on this machine."""
+
+    interpreter: str = ""
+    """The Python with Tallywright for `tally run`; empty means the one that Airflow runs in."""
+    pool_slots: int = Field(default=2, ge=1)
+    """How many heavy tasks may run at once."""
+
+
+class Environment(Section):
+    """One overlay: `local` on a laptop, `prod` on a cluster."""
+
+    name: str
+    storage: Storage = Storage()
+    tracking: Tracking = Tracking()
+    engine: EngineSettings = EngineSettings()
+
+    def resolved(self, root: Path) -> Environment:
+        """The same environment with local relative paths made absolute under `root`."""
+        storage = self.storage.model_copy(
+            update={name: _absolute(getattr(self.storage, name), root) for name in ("lake", "work", "cache")}
+        )
+        tracking = self.tracking.model_copy(
+            update={
+                "uri": _absolute_sqlite(self.tracking.uri, root),
+                "artifacts": _absolute(self.tracking.artifacts, root),
+            }
+        )
+        return self.model_copy(update={"storage": storage, "tracking": tracking})
+
+
+def _absolute(path: str, root: Path) -> str:
+    return path if "://" in path else str((root / path).absolute())
+
+
+def _absolute_sqlite(uri: str, root: Path) -> str:
+    prefix = "sqlite:///"
+    if not uri.startswith(prefix):
+        return uri
+    return prefix + _absolute(uri.removeprefix(prefix), root)

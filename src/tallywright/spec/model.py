@@ -1,0 +1,318 @@
+"""The sections of `model.yaml`, in lifecycle order; every default is the safe one."""
+
+from __future__ import annotations
+
+from datetime import date, time
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator, model_validator
+
+from tallywright.spec.base import Section
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9_./\-]+$")]
+
+PROVENANCE_COLUMNS = frozenset({"score_date", "model_name", "model_version", "role", "input_version"})
+OUTPUT_COLUMNS = frozenset({"prediction", "probability", "probabilities", "confidence"})
+
+
+class Owner(Section):
+    """Who answers for the model."""
+
+    name: str
+    """A person or a team."""
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+
+
+class Schedule(Section):
+    """When the score DAG runs, and by when a day must be scored."""
+
+    cron: str = "0 4 * * *"
+    """Five-field cron in `timezone`; each run covers the interval before it."""
+    timezone: str = "UTC"
+    start_date: date
+    """The first score date."""
+    end_date: date | None = None
+    """The last score date; historical data need one, so that nothing is scheduled today."""
+    deadline: time = time(6, 0)
+    """Local time on the day after the score date by which the day must be scored."""
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        if len(value.split()) != 5:  # noqa: PLR2004
+            raise ValueError(f"a cron of five fields is needed, such as '0 4 * * *'; found {value!r}")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"no such timezone: {value!r}; expected an IANA name such as 'Europe/Berlin'") from error
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Schedule:
+        if self.end_date is not None and self.end_date < self.start_date:
+            raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}")
+        return self
+
+    def covers(self, day: date) -> bool:
+        """True when the date may be scored at all."""
+        return self.start_date <= day and (self.end_date is None or day <= self.end_date)
+
+
+class Source(Section):
+    """One raw input: CSV or Parquet files, in a folder of the project's or inside an installed package."""
+
+    path: str
+    """A file or glob, relative to the model project (or to the package)."""
+    package: str | None = None
+    """An installed distribution's import name; it is located, never imported."""
+    format: Literal["csv", "parquet"] = "csv"
+    null_value: str = "NA"
+    """The text that stands for a missing value in CSV."""
+    types: dict[Column, str] = Field(default_factory=dict)
+    """SQL types of CSV columns; a column not named here is read as VARCHAR."""
+
+
+class Data(Section):
+    """Raw sources, the SQL that makes features and labels of them, and the contract of the feature table."""
+
+    sources: dict[Name, Source] = Field(min_length=1)
+    key: tuple[Column, ...] = Field(min_length=1)
+    """Columns unique within a score date."""
+    score_moment: Column = "score_moment"
+    """The column with the instant (UTC) from which the prediction is made."""
+    contract: RelativePath = "sql/contract.sql"
+    """SQL that returns each raw row of the range with `score_date` and `reject_reason` (null when good)."""
+    features: RelativePath = "sql/features.sql"
+    labels: RelativePath = "sql/labels.sql"
+    columns: dict[Column, str] = Field(min_length=1)
+    """Column name to SQL type of the feature table, keys and score moment included, in table order."""
+    lookback_days: int = Field(default=28, ge=0)
+    """How many days before the score date the SQL may look at."""
+    label_maturity_days: int = Field(default=1, ge=0)
+    """Labels of a date count as mature this many days after it."""
+    expectations: str = ""
+    """The suite in `expectations/` that judges a day; empty means `<model>__features.yaml`."""
+    usual_rows_days: int = Field(default=28, ge=1)
+    """How many earlier days the usual row count is the median of."""
+    min_rows_share: Share = 0.5
+    """A day with fewer rows than this share of the usual is refused."""
+
+
+class Network(Section):
+    """The torch network and how it is trained."""
+
+    module: RelativePath = "network.py"
+    """The file in the model project that defines `build(dims) -> torch.nn.Module`."""
+    hidden: tuple[int, ...] = (64, 32)
+    dropout: Share = 0.1
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=1024, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    patience: int = Field(default=3, ge=1)
+    """Epochs without a better validation log loss before training stops."""
+    class_weight: Literal["none", "balanced"] = "none"
+
+
+class Training(Section):
+    """What is learnt, from which rows, and how."""
+
+    task: Literal["binary", "multiclass", "regression"] = "binary"
+    target: Column = "label"
+    numeric: tuple[Column, ...] = ()
+    categorical: tuple[Column, ...] = ()
+    slices: tuple[Column, ...] = ()
+    """Categorical columns by which evaluation and monitoring are also reported."""
+    window_days: int = Field(default=60, ge=2)
+    """Days of features before the holdout that are trained on."""
+    validation_days: int = Field(default=7, ge=1)
+    """The last days of the window, used for early stopping."""
+    holdout_days: int = Field(default=14, ge=1)
+    """Days after the window that only gates look at."""
+    min_category_rows: int = Field(default=20, ge=1)
+    """A category seen less often than this becomes the unseen category."""
+    seed: int = 7
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    network: Network = Network()
+    baselines: bool = True
+    """Also fit a logistic regression and gradient-boosted trees on the same rows, for comparison."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Training:
+        if not self.numeric and not self.categorical:
+            raise ValueError("no features: name at least one column in `numeric` or `categorical`")
+        both = set(self.numeric) & set(self.categorical)
+        if both:
+            raise ValueError(f"columns are both numeric and categorical: {sorted(both)}")
+        if self.validation_days >= self.window_days:
+            raise ValueError(f"validation_days {self.validation_days} leaves nothing of window_days {self.window_days}")
+        return self
+
+
+class MetricBound(Section):
+    """An absolute bound on a metric; give the side that must hold."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _a_side(self) -> MetricBound:
+        if self.min is None and self.max is None:
+            raise ValueError("give min or max (or both)")
+        return self
+
+
+class Gates(Section):
+    """What a candidate must show before it may be promoted."""
+
+    primary_metric: Literal["roc_auc", "log_loss", "brier", "rmse", "accuracy"] = "roc_auc"
+    min_gain: float = Field(default=0.0, ge=0)
+    """The lower confidence bound of the paired gain over the champion must exceed this."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    bootstrap: int = Field(default=500, ge=100)
+    floors: dict[str, MetricBound] = Field(default_factory=dict)
+    """Metric name to absolute bound on the holdout."""
+    max_calibration_error: Share = 0.1
+    min_holdout_rows: int = Field(default=500, ge=1)
+    max_latency_ms_per_1000: float = Field(default=1000.0, gt=0)
+    """Scoring 1,000 rows through the package may take this long (median)."""
+
+
+class Registry(Section):
+    """Where versions live and who may promote."""
+
+    name: Name | None = None
+    """Registered model name; the model's own name when not given."""
+    approval: Literal["policy", "person"] = "policy"
+    """`policy`: gates decide. `person`: somebody answers in the Airflow UI; no answer is never a yes."""
+    approvers: tuple[str, ...] = ()
+    approval_timeout_hours: int = Field(default=24, ge=1)
+
+
+class Scoring(Section):
+    """How a day is scored; everything but the fields about speed is part of a tally's identity."""
+
+    engine: Literal["auto", "local", "spark", "beam"] = "local"
+    models: Annotated[str, Field(pattern=r"^(as-of|current|pinned:[1-9][0-9]*)$")] = "as-of"
+    allow_leak: bool = False
+    """Accept a model whose training data reach past the score date (the rows are then marked in the manifest)."""
+    threshold: Share = 0.5
+    """Binary: `prediction` is 1 when `probability` is at least this."""
+    batch_rows: int = Field(default=65_536, ge=256)
+    workers: int = Field(default=0, ge=0)
+    """Threads; 0 means one a core."""
+
+    def identity(self) -> str:
+        """The digest of what changes a score: equal digests, equal rows."""
+        return self.digest(without=frozenset({"engine", "models", "allow_leak", "batch_rows", "workers"}))
+
+
+class Monitoring(Section):
+    """What is compared after a day was scored."""
+
+    cells: int = Field(default=20, ge=4, le=100)
+    """Quantile cells of the training reference per numeric column."""
+    psi_threshold: float = Field(default=0.2, gt=0)
+    js_threshold: float = Field(default=0.1, gt=0)
+    """Jensen-Shannon distance, base 2."""
+    null_share_threshold: Share = 0.05
+    """The null share may exceed the reference's by this."""
+    unseen_share_threshold: Share = 0.02
+    min_rows: int = Field(default=200, ge=1)
+    """A day with fewer rows is compared and reported but never violates."""
+    min_labels: int = Field(default=200, ge=1)
+    performance_floor: dict[str, MetricBound] = Field(default_factory=dict)
+    """Realised metrics of a day with mature labels; outside the bound is a violation."""
+
+
+class Retraining(Section):
+    """The policy: k of the last n days, then a cooldown."""
+
+    num_evaluation_windows: int = Field(default=7, ge=1)
+    num_violation_windows: int = Field(default=3, ge=1)
+    min_violated_columns: int = Field(default=1, ge=1)
+    """A day counts as a violation when at least this many columns (or any performance bound) violate."""
+    cooldown_days: int = Field(default=14, ge=0)
+    trigger: bool = True
+    """A confirmed decision about the newest day triggers the train DAG."""
+
+    @model_validator(mode="after")
+    def _k_of_n(self) -> Retraining:
+        if self.num_violation_windows > self.num_evaluation_windows:
+            raise ValueError(
+                f"num_violation_windows {self.num_violation_windows} can never be reached in "
+                f"num_evaluation_windows {self.num_evaluation_windows}"
+            )
+        return self
+
+
+class Alerts(Section):
+    """Who hears of a failure, a late day or a missed run."""
+
+    log: bool = True
+    webhook_env: str = ""
+    """Name of the environment variable that holds a webhook's address; the address itself stays out of the spec."""
+
+
+class ModelSpec(Section):
+    """One model, whole."""
+
+    name: Name
+    description: str
+    tags: tuple[str, ...] = ()
+    owner: Owner
+    schedule: Schedule
+    data: Data
+    training: Training
+    gates: Gates = Gates()
+    registry: Registry = Registry()
+    scoring: Scoring = Scoring()
+    monitoring: Monitoring = Monitoring()
+    retraining: Retraining = Retraining()
+    alerts: Alerts = Alerts()
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> ModelSpec:
+        columns = set(self.data.columns)
+        wanted = {
+            "data.key": self.data.key,
+            "data.score_moment": (self.data.score_moment,),
+            "training.numeric": self.training.numeric,
+            "training.categorical": self.training.categorical,
+            "training.slices": self.training.slices,
+        }
+        problems = [
+            f"{where} names {name!r}, which is not in data.columns"
+            for where, names in wanted.items()
+            for name in names
+            if name not in columns
+        ]
+        reserved = sorted(columns & (PROVENANCE_COLUMNS | OUTPUT_COLUMNS))
+        if reserved:
+            problems.append(f"data.columns uses reserved names {reserved}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def registered_name(self) -> str:
+        """The name in the model registry."""
+        return self.registry.name or self.name
+
+    @property
+    def suite(self) -> str:
+        """The file name of the day gate's expectation suite."""
+        return self.data.expectations or f"{self.name}__features.yaml"
+
+    def table(self, what: str) -> str:
+        """The short name of one of this model's tables, such as `flight_delays__scores`."""
+        return f"{self.name}__{what}"
