@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, time
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tallywright.spec.base import Section
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
-RelativePath = Annotated[str, Field(pattern=r"^(?!/)(?!.*\.\.)[A-Za-z0-9_./\-]+$")]
+
+
+def _inside_the_project(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/") or not re.fullmatch(r"[A-Za-z0-9_./\-]+", path):
+        raise ValueError("a path below the model's folder is needed: letters, digits, `_ . - /`, no `..`, not absolute")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside_the_project)]
 
 PROVENANCE_COLUMNS = frozenset({"score_date", "model_name", "model_version", "role", "input_version"})
 OUTPUT_COLUMNS = frozenset({"prediction", "probability", "probabilities", "confidence"})

@@ -1,0 +1,173 @@
+"""What will be done, as data: a pure function from a spec to the ordered steps of a pipeline.
+
+Airflow, `tally run` and `tally explain` interpret this one list, so a dry run cannot differ from a run. Nothing here
+imports a heavy package: a DAG file is parsed every few seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from tallywright.errors import UsageError
+
+if TYPE_CHECKING:
+    from tallywright.spec import ModelSpec
+
+
+class Pipeline(StrEnum):
+    """The kinds of run a model has; each is one DAG, `<model>__<pipeline>`."""
+
+    SCORE = "score"
+    TRAIN = "train"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    WATCH = "watch"
+
+
+class Actor(StrEnum):
+    """Who carries a step out."""
+
+    COMMAND = "command"
+    """`tally run <model> <step>`, by Airflow or by a person."""
+    APPROVAL = "approval"
+    """A person answers in the Airflow UI."""
+    TRIGGER = "trigger"
+    """Airflow starts the train DAG, if the step before says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a pipeline.
+
+    Attributes:
+        name: snake_case; also the Airflow task id. On the command line hyphens are accepted too.
+        help: What it does, in one line.
+        needs: Names of the steps that must have succeeded.
+        timeout: After this long the step is killed.
+        retries: How often a retryable failure is tried again.
+        heavy: True when it takes a slot of the pool that bounds memory.
+        actor: Who carries it out.
+        produces: Short name (`scores`, …) of the table it writes; an Airflow asset.
+        extra: The extra of the distribution it needs besides the slim core, if any.
+    """
+
+    name: str
+    help: str
+    needs: tuple[str, ...] = ()
+    timeout: timedelta = timedelta(minutes=15)
+    retries: int = 2
+    heavy: bool = False
+    actor: Actor = Actor.COMMAND
+    produces: str | None = None
+    extra: str | None = None
+
+
+def plan(spec: ModelSpec, pipeline: Pipeline | str) -> tuple[Step, ...]:
+    """The steps of a pipeline of this model, each after all that it needs.
+
+    Raises:
+        UsageError: No such pipeline.
+    """
+    try:
+        build = _PIPELINES[Pipeline(pipeline)]
+    except ValueError as error:
+        raise UsageError(f"no pipeline {pipeline!r}", expected=f"one of {', '.join(Pipeline)}") from error
+    return build(spec)
+
+
+def find_step(spec: ModelSpec, name: str) -> tuple[Pipeline, Step]:
+    """The step of that name (hyphens or underscores), and the pipeline it belongs to; score steps are found first.
+
+    Raises:
+        UsageError: No such step, or one that only Airflow can carry out.
+    """
+    wanted = name.replace("-", "_")
+    known: list[str] = []
+    for pipeline in Pipeline:
+        for step in plan(spec, pipeline):
+            if step.actor is not Actor.COMMAND:
+                continue
+            if step.name == wanted:
+                return pipeline, step
+            known.append(step.name)
+    raise UsageError(f"no step {name!r}", expected=f"one of {', '.join(dict.fromkeys(known))}")
+
+
+def _score(spec: ModelSpec) -> tuple[Step, ...]:
+    steps = (
+        Step("ingest", "raw files -> contract check -> features and labels of the day", produces="features"),
+        Step("day_gate", "Great Expectations judges the day", needs=("ingest",), heavy=True, extra="gx"),
+        Step("resolve", "which model was champion on the day", needs=("day_gate",)),
+        Step("score", "score the day, one atomic commit", needs=("resolve",), heavy=True, produces="scores",
+             timeout=timedelta(hours=2)),
+        Step("profile", "the profile of the tally stands in its table", needs=("score",), produces="profile"),
+        Step("drift", "compare the profile with the training reference", needs=("profile",), produces="drift"),
+        Step("performance", "realised metrics of the day whose labels just matured", needs=("score",),
+             produces="performance"),
+        Step("decide", "the retraining policy's decision of the day", needs=("drift", "performance"),
+             produces="decisions"),
+    )  # fmt: skip
+    if not spec.retraining.trigger:
+        return steps
+    trigger = Step(
+        "trigger_train",
+        "start training, if the decision about the newest day says so",
+        needs=("decide",),
+        actor=Actor.TRIGGER,
+    )
+    return (*steps, trigger)
+
+
+def _train(spec: ModelSpec) -> tuple[Step, ...]:
+    steps = (
+        Step("snapshot", "pin the training data by version and date"),
+        Step("train", "train, evaluate and package", needs=("snapshot",), heavy=True, timeout=timedelta(hours=6),
+             retries=1, extra="train"),
+        Step("quality_gate", "floors, and superiority over the champion on the same rows", needs=("train",),
+             heavy=True),
+        Step("operations_gate", "loads cleanly, parity, latency, owner", needs=("train",), heavy=True),
+        Step("register", "the version and its evidence in the registry", needs=("quality_gate", "operations_gate"),
+             extra="train"),
+    )  # fmt: skip
+    promote = _promote_step("register")
+    if spec.registry.approval == "policy":
+        return (*steps, promote)
+    approval = Step(
+        "approval",
+        "a person approves or rejects; no answer is a no",
+        needs=("register",),
+        timeout=timedelta(hours=spec.registry.approval_timeout_hours),
+        retries=0,
+        actor=Actor.APPROVAL,
+    )
+    return (*steps, approval, _promote_step("approval"))
+
+
+def _promote_step(*needs: str) -> Step:
+    return Step("promote", "champion from the effective date on, if every gate passed", needs=needs, retries=1,
+                produces="promotions", extra="train")  # fmt: skip
+
+
+def _promote(_: ModelSpec) -> tuple[Step, ...]:
+    return (_promote_step(),)
+
+
+def _rollback(_: ModelSpec) -> tuple[Step, ...]:
+    return (Step("rollback", "the previous champion, from the effective date on", retries=1, produces="promotions",
+                 extra="train"),)  # fmt: skip
+
+
+def _watch(_: ModelSpec) -> tuple[Step, ...]:
+    return (Step("watch", "fails when the day that is due was not scored", retries=0),)
+
+
+_PIPELINES = {
+    Pipeline.SCORE: _score,
+    Pipeline.TRAIN: _train,
+    Pipeline.PROMOTE: _promote,
+    Pipeline.ROLLBACK: _rollback,
+    Pipeline.WATCH: _watch,
+}
