@@ -1,0 +1,90 @@
+"""Output: tables for people, JSON for programs, from the same rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from enum import Enum
+from typing import Any
+
+import click
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing") -> None:
+    """Prints rows that share their keys, as a table or as a JSON array."""
+    if as_json:
+        click.echo(to_json([dict(row) for row in rows]))
+        return
+    if not rows:
+        click.echo(empty)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, value in rows[0].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        table.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(highlight=False).print(table)
+
+
+def show_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
+    """Prints one mapping, nested ones indented, as lines or as a JSON object."""
+    if as_json:
+        click.echo(to_json(dict(record)))
+        return
+    if title:
+        click.echo(title)
+    _show_nested(record, indent=2 if title else 0)
+
+
+def to_json(value: Any) -> str:
+    """JSON with dates in ISO form and non-finite numbers as null."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def _show_nested(record: Mapping[str, Any], *, indent: int) -> None:
+    width = max((len(str(key)) for key in record), default=0) + 1
+    for key, value in record.items():
+        label = f"{' ' * indent}{str(key).replace('_', ' '):<{width}}"
+        if isinstance(value, Mapping):
+            click.echo(label.rstrip())
+            _show_nested(value, indent=indent + 2)
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            click.echo(label.rstrip())
+            for item in value:
+                click.echo(" " * (indent + 2) + "  ".join(_cell(part) for part in item.values()))
+        else:
+            click.echo(f"{label} {_cell(value)}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,98 @@
+"""The arguments that many commands share, and how a date is read from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallywright.errors import UsageError
+from tallywright.lifecycle.context import RunContext, RunOptions, require_day
+from tallywright.spec import Project, load_project
+
+Command = Callable[..., Any]
+
+
+class BusinessDate(click.ParamType):
+    """A date in ISO form and nothing else: `2013-03-08`."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """The date, or a usage error that shows the form."""
+        del param, ctx
+        if isinstance(value, date):
+            return value
+        return parse_date(str(value))
+
+
+def parse_date(text: str) -> date:
+    """An ISO date, strictly.
+
+    Raises:
+        UsageError: Anything else, quoted as found.
+    """
+    try:
+        if len(text) != len("2013-03-08"):
+            raise ValueError(text)
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a date", expected="YYYY-MM-DD, such as 2013-03-08") from error
+
+
+DATE = BusinessDate()
+
+
+def project_options(command: Command) -> Command:
+    """Adds MODEL, `--env`, `--set` and `--root`; the command receives `project`."""
+
+    @click.argument("model")
+    @click.option("--env", "environment", help="Overlay in conf/ (default: $TALLYWRIGHT_ENV or local).")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
+    @click.option("--root", type=click.Path(path_type=Path), help="The project's folder (default: found upwards).")
+    @wraps(command)
+    def with_project(
+        model: str, environment: str | None, overrides: tuple[str, ...], root: Path | None, **others: Any
+    ) -> Any:
+        return command(load_project(model, root=root, environment=environment, overrides=overrides), **others)
+
+    return with_project
+
+
+def range_options(command: Command) -> Command:
+    """Adds `--date`, or `--from` and `--to` (both inclusive); the command receives `first` and `last`."""
+
+    @click.option("--date", "day", type=DATE, help="One date.")
+    @click.option("--from", "first", type=DATE, help="The first date.")
+    @click.option("--to", "last", type=DATE, help="The last date, inclusive.")
+    @wraps(command)
+    def with_range(*args: Any, day: date | None, first: date | None, last: date | None, **others: Any) -> Any:
+        if day is not None and (first or last):
+            raise UsageError("--date and --from/--to were both given", expected="one of them")
+        low, high = (day, day) if day is not None else (first, last)
+        if low is None or high is None:
+            raise UsageError("no dates were given", expected="--date D, or --from A --to B (both inclusive)")
+        if high < low:
+            raise UsageError(f"--to {high} is before --from {low}", expected="a range in order")
+        return command(*args, first=low, last=high, **others)
+
+    return with_range
+
+
+def json_option(command: Command) -> Command:
+    """Adds `--json`; the command receives `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="JSON for programs instead of a table.")(command)
+
+
+def new_run_id(kind: str) -> str:
+    """A run id for a run that a person started: `manual-score-20130308T040102.123456`."""
+    return f"manual-{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+
+
+def context_for(project: Project, day: date, run_id: str, options: RunOptions | None = None) -> RunContext:
+    """The context of a run about a date of the schedule."""
+    return RunContext(project, require_day(project.spec, day), run_id, options or RunOptions())

@@ -1,0 +1,86 @@
+"""`tally validate`, `tally explain`, `tally schema`: what a spec says, before anything is run."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+
+from tallywright.cli.console import show_rows, to_json
+from tallywright.cli.options import json_option, project_options, range_options
+from tallywright.errors import SpecError
+from tallywright.lifecycle.plan import Pipeline, plan
+from tallywright.spec import Project, load_project, model_names
+from tallywright.spec.schema import json_schema
+
+
+@click.command()
+@click.argument("models", nargs=-1)
+@click.option("--env", "environment", help="Overlay in conf/.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
+@click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
+@json_option
+def validate(
+    models: tuple[str, ...], environment: str | None, overrides: tuple[str, ...], root: Path | None, *, as_json: bool
+) -> None:
+    """Check specs (all, or the MODELS named); prints every problem at once."""
+    rows: list[dict[str, object]] = []
+    for name in models or tuple(model_names(root)):
+        try:
+            project = load_project(name, root=root, environment=environment, overrides=overrides)
+            rows.append({"model": name, "valid": True, "problems": _missing_files(project)})
+        except SpecError as error:
+            rows.append({"model": name, "valid": False, "problems": [str(error)]})
+    for row in rows:
+        row["valid"] = row["valid"] and not row["problems"]
+    if as_json:
+        click.echo(to_json(rows))
+    else:
+        for row in rows:
+            click.echo(f"{row['model']}: {'valid' if row['valid'] else 'not valid'}")
+            for problem in row["problems"]:  # type: ignore[attr-defined]
+                click.echo(f"  {problem}", err=True)
+    if not all(row["valid"] for row in rows):
+        sys.exit(SpecError.exit_code)
+
+
+def _missing_files(project: Project) -> list[str]:
+    data = project.spec.data
+    wanted = [
+        *(project.folder / name for name in (data.contract, data.features, data.labels)),
+        project.folder / project.spec.training.network.module,
+        project.expectations,
+    ]
+    return [f"{path.relative_to(project.root)}: no such file, though the spec names it" for path in wanted
+            if not path.is_file()]  # fmt: skip
+
+
+@click.command()
+@project_options
+@range_options
+@click.option("--pipeline", type=click.Choice(list(Pipeline)), default=Pipeline.SCORE, show_default=True)
+@json_option
+def explain(project: Project, first: date, last: date, pipeline: str, *, as_json: bool) -> None:
+    """Print the steps of a run, and for scoring which model each date would get and why; changes nothing."""
+    from tallywright.lifecycle.backfill import preview
+
+    steps = [
+        {"step": step.name, "does": step.help, "after": ", ".join(step.needs), "writes": step.produces or "",
+         "retries": step.retries, "timeout": str(step.timeout)}
+        for step in plan(project.spec, pipeline)
+    ]  # fmt: skip
+    days = [row.as_dict() for row in preview(project, first, last)] if pipeline == Pipeline.SCORE else []
+    if as_json:
+        click.echo(to_json({"model": project.spec.name, "pipeline": pipeline, "steps": steps, "days": days}))
+        return
+    show_rows(steps, as_json=False, title=f"{project.spec.name}: pipeline {pipeline}")
+    if days:
+        show_rows(days, as_json=False, title="what would be done")
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of model.yaml, for editors."""
+    click.echo(to_json(json_schema()))

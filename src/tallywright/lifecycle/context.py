@@ -1,0 +1,137 @@
+"""What every step of a run is given: the project, the lake, the business date, and the options of this run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tallywright.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec import ModelSpec, Project
+
+CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The parts of a command line that a step may look at.
+
+    Attributes:
+        effective_from: The first date a promotion or rollback holds for.
+        version: A registered model version, where a command is about one.
+        by: Who asked or approved.
+        reason: Why.
+        backfill: True in a backfill: decisions are written, nothing is triggered.
+        force: Score again although the inputs are equal.
+    """
+
+    effective_from: date | None = None
+    version: int | None = None
+    by: str = ""
+    reason: str = ""
+    backfill: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run of one pipeline, for one business date."""
+
+    project: Project
+    day: date
+    run_id: str
+    options: RunOptions = field(default_factory=RunOptions)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's spec."""
+        return self.project.spec
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake of the environment."""
+        from tallywright.data.lake import Lake
+
+        return Lake.of(self.project.environment)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder that the steps of this run share; made on first use."""
+        path = Path(self.project.environment.storage.work) / "runs" / self.spec.name / safe_name(self.run_id)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"the run folder {path} cannot be made: {error.strerror}",
+                remedy="check storage.work in the environment overlay, its permissions and free space",
+            ) from error
+        return path
+
+    @cached_property
+    def code_version(self) -> str:
+        """The commit of the project's code, with `+changed` when files differ from it."""
+        return code_version(self.project.root)
+
+    @property
+    def now(self) -> datetime:
+        """The wall clock, for what is recorded; never for business time."""
+        return datetime.now(UTC)
+
+
+def safe_name(run_id: str) -> str:
+    """A run id as a folder name: readable, unique, without characters that a file system might refuse."""
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "_", run_id)[:80]
+    return clean if clean == run_id else f"{clean}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def code_version(root: Path) -> str:
+    """`$TALLYWRIGHT_CODE_VERSION`, or the git commit of `root`, or the distribution's version."""
+    given = os.environ.get(CODE_VERSION_VARIABLE)
+    if given:
+        return given
+    commit = _git(root, "rev-parse", "HEAD")
+    if not commit:
+        from tallywright import __version__
+
+        return f"tallywright-{__version__}"
+    return f"{commit}+changed" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],  # noqa: S607 - git from PATH is what a developer uses
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def require_day(spec: ModelSpec, day: date) -> date:
+    """The date, if the schedule covers it.
+
+    Raises:
+        UsageError: Before the first or after the last score date.
+    """
+    if not spec.schedule.covers(day):
+        raise UsageError(
+            f"{spec.name} has no score date {day}",
+            expected=f"a date from {spec.schedule.start_date} to {spec.schedule.end_date or 'now on'}",
+            remedy="see schedule.start_date and schedule.end_date in model.yaml",
+        )
+    return day
