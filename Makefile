@@ -1,0 +1,99 @@
+# Everything a developer or CI does. `make help` lists the targets; each sets up what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first Python of the right version that really starts (a version manager's shim may not).
+PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$name && break; done)
+UV := .uv/bin/uv
+CONSTRAINTS := requirements/constraints.txt
+DEV := .venv
+DEMO := .venv-demo
+PYTEST_ARGS ?=
+ENGINE ?= local
+
+export UV_NO_PROGRESS := $(if $(CI),1,)
+
+.PHONY: help
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(DEMO)/.ready  ## Set up, then the whole life of a model under real Airflow (ENGINE=local)
+	@$(DEMO)/bin/python scripts/demo.py --engine $(ENGINE) $(DEMO_ARGS)
+
+.PHONY: airflow
+airflow: $(DEMO)/.ready  ## The demo's Airflow UI again, in the foreground (Ctrl-C stops it)
+	@$(DEMO)/bin/python scripts/airflow_local.py run
+
+.PHONY: airflow-stop
+airflow-stop:  ## Stop the Airflow that the demo left running
+	@$(DEMO)/bin/python scripts/airflow_local.py stop
+
+.PHONY: test
+test: lint java  ## Set up, lint, and all tests but the long repetitions
+	@$(DEV)/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-full
+test-full: lint java  ## Like test, with the long repetitions: 100 kills, more random examples
+	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(DEV)/.ready  ## ruff, mypy --strict, import-linter
+	@$(DEV)/bin/ruff check .
+	@$(DEV)/bin/ruff format --check .
+	@$(DEV)/bin/mypy
+	@$(DEV)/bin/lint-imports
+
+.PHONY: fmt
+fmt: $(DEV)/.ready  ## Format the code and apply safe fixes
+	@$(DEV)/bin/ruff check --fix-only --exit-zero .
+	@$(DEV)/bin/ruff format .
+
+.PHONY: bench
+bench: $(DEV)/.ready  ## Scoring speed and memory, beside peers in the same run
+	@$(DEV)/bin/python benchmarks/score_day.py
+
+.PHONY: docs
+docs: $(DEV)/.ready  ## Write the generated parts of docs/: JSON schema
+	@$(DEV)/bin/tally schema > docs/model.schema.json
+
+.PHONY: screenshots
+screenshots: $(DEMO)/.ready  ## Pictures of the UI and the report for the README (needs Chromium)
+	@$(UV) pip install -q --python $(DEMO)/bin/python -c $(CONSTRAINTS) -e '.[docs]'
+	@$(DEMO)/bin/python scripts/screenshots.py
+
+.PHONY: lock
+lock: $(UV)  ## Pin every dependency again, with hashes and without hosts
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --extra all --extra dev --extra docs pyproject.toml -o $(CONSTRAINTS)
+
+.PHONY: clean
+clean:  ## Remove environments, caches and the local lake
+	@if [ -x $(DEMO)/bin/python ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; fi
+	@rm -rf $(DEV) $(DEMO) .uv .tally .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+
+.PHONY: java
+java:
+	@java -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])' || { \
+		echo "make test needs Java 17 or newer for Spark, and found none. On Debian or Ubuntu:"; \
+		echo "  sudo apt-get install -y openjdk-17-jre-headless"; exit 1; }
+
+$(UV): requirements/uv.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(DEV)/.ready: $(UV) pyproject.toml $(CONSTRAINTS)
+	@echo "setting up $(DEV) (all extras and the developers' tools; about 7 GB the first time)"
+	@test -x $(DEV)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(DEV)
+	@$(UV) pip install --quiet --python $(DEV)/bin/python -c $(CONSTRAINTS) -e '.[all,dev]'
+	@touch $@
+
+$(DEMO)/.ready: $(UV) pyproject.toml $(CONSTRAINTS)
+	@echo "setting up $(DEMO) (Airflow, torch, MLflow, Great Expectations; no Java, no Spark, no Beam)"
+	@test -x $(DEMO)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(DEMO)
+	@$(UV) pip install --quiet --python $(DEMO)/bin/python -c $(CONSTRAINTS) -e '.[airflow,train,gx,examples]'
+	@touch $@
