@@ -1,0 +1,108 @@
+-- Each raw flight of :lookback_date .. :to_date with its score date, and why it is not taken (reject_reason; NULL = good).
+-- The good rows become the relation `accepted`, which features.sql and labels.sql read.
+-- Written in the subset that DuckDB and Spark SQL (session time zone UTC) share: times are minutes since 1970-01-01 UTC.
+-- The flights arrive as text and are read here, so that an unreadable number is a rejected row and not a failed day.
+-- A reason looks at the schedule only: what happened to a flight later may not decide whether it is scored.
+WITH readable AS (
+    SELECT
+        f.carrier, f.flight, f.origin, f.dest,
+        TRY_CAST(f.year || '-' || LPAD(f.month, 2, '0') || '-' || LPAD(f.day, 2, '0') AS DATE) AS local_date,
+        TRY_CAST(f.time_hour AS TIMESTAMP) AS utc_hour,
+        TRY_CAST(f.sched_dep_time AS INTEGER) AS sched_dep_time,
+        TRY_CAST(f.sched_arr_time AS INTEGER) AS sched_arr_time,
+        TRY_CAST(f.distance AS INTEGER) AS distance,
+        TRY_CAST(f.dep_time AS INTEGER) AS dep_time,
+        TRY_CAST(f.dep_delay AS INTEGER) AS dep_delay,
+        TRY_CAST(f.arr_time AS INTEGER) AS arr_time,
+        TRY_CAST(f.arr_delay AS INTEGER) AS arr_delay,
+        TRY_CAST(f.air_time AS INTEGER) AS air_time
+    FROM flights f
+),
+dated AS (
+    -- The score date is the local date of the scheduled departure; an impossible one is filed under its UTC date.
+    SELECT COALESCE(local_date, CAST(utc_hour AS DATE)) AS score_date, readable.* FROM readable
+),
+numbered AS (
+    SELECT
+        dated.*,
+        -- days since 1970-01-01, right from 1970 to 2099; neither system's own function is known to the other
+        365 * (YEAR(score_date) - 1970) + CAST(FLOOR((YEAR(score_date) - 1969) / 4) AS INTEGER)
+            + DAYOFYEAR(score_date) - 1 AS local_day,
+        (365 * (YEAR(utc_hour) - 1970) + CAST(FLOOR((YEAR(utc_hour) - 1969) / 4) AS INTEGER)
+            + DAYOFYEAR(utc_hour) - 1) * 1440 + HOUR(utc_hour) * 60 AS utc_hour_minute,
+        CAST((sched_dep_time - sched_dep_time % 100) / 100 AS INTEGER) AS departure_hour,
+        -- minutes since local midnight of the four clock readings (HHMM; 2400 occurs)
+        CAST((sched_dep_time - sched_dep_time % 100) / 100 AS INTEGER) * 60 + sched_dep_time % 100 AS sched_dep_clock,
+        CAST((sched_arr_time - sched_arr_time % 100) / 100 AS INTEGER) * 60 + sched_arr_time % 100 AS sched_arr_clock,
+        CAST((dep_time - dep_time % 100) / 100 AS INTEGER) * 60 + dep_time % 100 AS dep_clock,
+        CAST((arr_time - arr_time % 100) / 100 AS INTEGER) * 60 + arr_time % 100 AS arr_clock
+    FROM dated
+    WHERE score_date BETWEEN :lookback_date AND :to_date
+),
+zoned AS (
+    -- New York's offset follows from the flight's own local and UTC hour: -240 (summer time) or -300 minutes.
+    -- An airport that keeps summer time keeps it when New York does. Four are missing from the airports: Atlantic time.
+    SELECT
+        n.*,
+        n.utc_hour_minute + n.sched_dep_time % 100 AS scheduled_minute,
+        n.local_day * 1440 + n.departure_hour * 60 - n.utc_hour_minute AS origin_offset,
+        CASE WHEN n.dest IN ('BQN', 'PSE', 'SJU', 'STT') THEN -240
+             WHEN a.dst = 'A' AND n.local_day * 1440 + n.departure_hour * 60 - n.utc_hour_minute = -240
+                 THEN a.tz * 60 + 60
+             ELSE a.tz * 60 END AS dest_offset,
+        ROW_NUMBER() OVER (
+            PARTITION BY n.score_date, n.carrier, n.flight, n.origin, n.sched_dep_time
+            ORDER BY n.dest, n.sched_arr_time, n.distance, n.utc_hour_minute, n.dep_time, n.arr_time, n.arr_delay, n.air_time
+        ) AS copy
+    FROM numbered n
+    LEFT JOIN airports a ON a.faa = n.dest
+),
+timed AS (
+    SELECT
+        zoned.*,
+        scheduled_minute - 120 AS moment_minute,
+        scheduled_minute + dep_delay AS departed_minute,
+        ((sched_arr_clock - dest_offset - sched_dep_clock + origin_offset) % 1440 + 1440) % 1440 AS scheduled_minutes,
+        ((arr_clock - dest_offset - dep_clock + origin_offset) % 1440 + 1440) % 1440 AS elapsed_minutes
+    FROM zoned
+)
+SELECT
+    score_date,
+    CASE
+        WHEN carrier IS NULL THEN 'carrier missing'
+        WHEN TRY_CAST(flight AS INTEGER) IS NULL THEN 'flight number missing or not a number'
+        WHEN origin IS NULL OR origin NOT IN ('EWR', 'JFK', 'LGA') THEN 'origin is not a New York airport'
+        WHEN dest IS NULL THEN 'destination missing'
+        WHEN local_date IS NULL THEN 'impossible date'
+        WHEN sched_dep_time IS NULL OR sched_dep_time NOT BETWEEN 0 AND 2359 OR sched_dep_time % 100 > 59
+            THEN 'impossible scheduled departure'
+        WHEN sched_arr_time IS NULL OR sched_arr_time NOT BETWEEN 0 AND 2400 OR sched_arr_time % 100 > 59
+            THEN 'impossible scheduled arrival'
+        WHEN utc_hour IS NULL OR origin_offset NOT IN (-240, -300) THEN 'UTC hour disagrees with the scheduled departure'
+        WHEN distance IS NULL OR distance <= 0 THEN 'distance missing or not positive'
+        WHEN copy > 1 THEN 'duplicate key'
+    END AS reject_reason,
+    carrier || '-' || flight || '-' || origin || '-' || LPAD(CAST(sched_dep_time AS STRING), 4, '0') AS flight_id,
+    carrier, flight, origin, dest, distance,
+    sched_dep_time, sched_arr_time, local_day, departure_hour,
+    sched_dep_clock AS departure_minute,
+    scheduled_minutes,
+    scheduled_minute,
+    moment_minute,
+    -- The future, each with the minute it becomes known (NULL: never). A departure is known when it happens ...
+    departed_minute,
+    dep_delay,
+    -- ... and whether a flight was late when it reached the gate. Two independent ways to that instant agree in all of 2013;
+    -- should they not, the later counts, and without the destination's time zone a whole day is added: never too early.
+    CASE WHEN arr_delay IS NOT NULL AND dep_delay IS NOT NULL AND arr_time IS NOT NULL AND air_time IS NOT NULL THEN
+        CASE WHEN dest_offset IS NULL THEN departed_minute + air_time + 1440
+             ELSE GREATEST(
+                 departed_minute + elapsed_minutes,
+                 scheduled_minute + scheduled_minutes + arr_delay,
+                 departed_minute + air_time)
+        END
+    END AS arrived_minute,
+    CASE WHEN arr_delay IS NOT NULL AND dep_delay IS NOT NULL AND arr_time IS NOT NULL AND air_time IS NOT NULL THEN
+        CASE WHEN arr_delay > 15 THEN 1 ELSE 0 END
+    END AS late
+FROM timed
