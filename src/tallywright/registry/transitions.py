@@ -1,0 +1,230 @@
+"""The two checked transitions, promotion and rollback; there is no other way to change who is champion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
+from tallywright.records import Decision, ModelRef, Promotion, Verdict
+from tallywright.registry import timeline
+from tallywright.registry.promotion_log import PromotionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec import ModelSpec, Project
+
+
+REQUIRED_GATES: Final = frozenset({"quality", "operations"})
+"""A promotion needs a report of each of these; a gate that did not report is a gate that refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRequest:
+    """Who wants the champion withdrawn, from which score date on, and why.
+
+    Attributes:
+        effective_from: The first score date of the model that is brought back.
+        reason: Why; kept for ever.
+        approver: Who answers for it.
+        recorded_at: The wall clock of the recording.
+        allow_later_lines: True when lines with a later effective date are known and shall stand.
+    """
+
+    effective_from: date
+    reason: str
+    approver: str
+    recorded_at: datetime
+    allow_later_lines: bool = False
+
+
+def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's to say
+    project: Project,
+    lake: Lake,
+    decision: Decision,
+    ref: ModelRef,
+    *,
+    effective_from: date,
+    recorded_at: datetime,
+    allow_later_lines: bool = False,
+) -> Promotion:
+    """Makes a candidate the champion from a score date on; repeating it changes nothing.
+
+    Args:
+        project: Whose promotion log it is.
+        lake: Where the log stands.
+        decision: The gates' reports about exactly this version, and who decided.
+        ref: The registered version, with the last date whose labels it has seen.
+        effective_from: The first score date it is champion of.
+        recorded_at: The wall clock of the recording.
+        allow_later_lines: True when lines with a later effective date are known and shall stand: the candidate is then
+            champion only until the next of them.
+
+    Raises:
+        GateRefusedError: The decision does not approve, or speaks of another version.
+        LeakError: The candidate has seen labels of the effective date or later.
+        UsageError: A later line would stand, and `allow_later_lines` is not given.
+    """
+    spec = project.spec
+    _require_approval(decision, ref, spec)
+    trained_through = _require_no_leak(ref.version, ref.trained_through, effective_from)
+    proposed = Promotion(
+        model=spec.name,
+        sequence=0,
+        action=timeline.PROMOTE,
+        model_version=ref.version,
+        package_digest=ref.digest,
+        trained_through=trained_through,
+        effective_from=effective_from,
+        recorded_at=recorded_at,
+        approver=decision.approver,
+        reason=decision.reason,
+        decision_json=decision.to_json(),
+    )
+
+    def propose(entries: Sequence[Promotion]) -> Promotion | None:
+        champion = timeline.champion_on(entries, effective_from)
+        if champion is not None and timeline.same_model(champion, proposed):
+            return None
+        if not allow_later_lines:
+            _require_latest(entries, effective_from, spec)
+        return proposed
+
+    log = PromotionLog(lake, spec)
+    return _written(log, log.append(propose), effective_from)
+
+
+def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotion:
+    """Brings back the champion before the current one, as of `request.effective_from`.
+
+    Repeating the very same request (date, reason, approver) changes nothing, so that a retried task does not go back
+    twice; going back further needs a reason of its own.
+
+    Raises:
+        NoChampionError: There is no champion, or none before it, to go back to.
+        LeakError: The model to bring back has seen labels of the effective date.
+        UsageError: A later line would stand, and `request.allow_later_lines` is not given; or no reason is given.
+    """
+    spec = project.spec
+    if not request.reason.strip() or not request.approver.strip():
+        raise UsageError("a rollback without a reason or an approver", expected="both, in words, for the record")
+
+    def propose(entries: Sequence[Promotion]) -> Promotion | None:
+        champion = timeline.champion_on(entries, request.effective_from)
+        if champion is not None and _is_answer(champion, request):
+            return None
+        if not request.allow_later_lines:
+            _require_latest(entries, request.effective_from, spec)
+        target = _target(entries, request.effective_from, spec)
+        _require_no_leak(target.model_version, target.trained_through, request.effective_from)
+        return target.model_copy(
+            update={
+                "action": timeline.ROLLBACK,
+                "effective_from": request.effective_from,
+                "recorded_at": request.recorded_at,
+                "approver": request.approver,
+                "reason": request.reason,
+            }
+        )
+
+    log = PromotionLog(lake, spec)
+    return _written(log, log.append(propose), request.effective_from)
+
+
+def _written(log: PromotionLog, line: Promotion | None, day: date) -> Promotion:
+    """The line just written, or the one that already said the same."""
+    found = line or log.champion_on(day)
+    if found is None:  # pragma: no cover - a proposal only gives None when such a line stands
+        raise NoChampionError(f"{log.model} has no champion on {day}")
+    return found
+
+
+def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> None:
+    about = (decision.model, decision.candidate_version, decision.candidate_digest)
+    if about != (spec.name, ref.version, ref.digest):
+        raise GateRefusedError(
+            f"the decision is about {about[0]} version {about[1]} ({about[2][:12]}), "
+            f"not {spec.name} version {ref.version} ({ref.digest[:12]})",
+            expected="a decision about the very version that is promoted",
+            remedy="run the gates on this version",
+        )
+    if not decision.approver.strip():
+        raise GateRefusedError("nobody answers for the decision", expected="a named approver, a person or a policy")
+    _require_evidence(decision, spec)
+    if decision.approved:
+        return
+    failures = [
+        f"{report.gate}: {', '.join(check.name for check in report.failed) or 'no checks, no evidence'}"
+        for report in decision.reports
+        if report.verdict is Verdict.FAIL
+    ]
+    raise GateRefusedError(
+        f"version {ref.version} of {spec.registered_name} did not pass: {'; '.join(failures) or 'no gate reported'}",
+        expected="at least one gate report, and none that failed",
+        remedy=f"look into the table {spec.table('gates')} (`tally query`), then train a better candidate",
+    )
+
+
+def _require_evidence(decision: Decision, spec: ModelSpec) -> None:
+    """Every required gate has reported on this very package, and no report is about something else."""
+    strangers = [
+        f"{report.gate} about {report.model} {report.subject[:12]}"
+        for report in decision.reports
+        if (report.model, report.subject) != (spec.name, decision.candidate_digest)
+    ]
+    missing = sorted(REQUIRED_GATES - {report.gate for report in decision.reports})
+    if not strangers and not missing:
+        return
+    raise GateRefusedError(
+        f"the evidence about version {decision.candidate_version} is not in order: "
+        f"missing reports: {', '.join(missing) or 'none'}; about something else: {', '.join(strangers) or 'none'}",
+        expected=f"reports of {', '.join(sorted(REQUIRED_GATES))} with the package's digest as subject",
+        remedy="run the gates on this version",
+    )
+
+
+def _require_no_leak(version: int, trained_through: date | None, effective_from: date) -> date:
+    if trained_through is not None and trained_through < effective_from:
+        return trained_through
+    seen = f"has seen labels through {trained_through}" if trained_through else "does not say which labels it has seen"
+    raise LeakError(
+        f"version {version} {seen}, so it cannot be champion from {effective_from} on",
+        expected=f"an effective date after {trained_through}" if trained_through else "a package with trained_through",
+        remedy="promote with a later effective date, or train as of an earlier one",
+    )
+
+
+def _require_latest(entries: Sequence[Promotion], effective_from: date, spec: ModelSpec) -> None:
+    later = [line for line in entries if line.effective_from > effective_from]
+    if not later:
+        return
+    nearest = min(later, key=lambda line: line.effective_from)
+    raise UsageError(
+        f"{spec.name}: version {nearest.model_version} is already recorded as champion from "
+        f"{nearest.effective_from} on, after the effective date {effective_from}",
+        expected=f"an effective date from {max(line.effective_from for line in later)} on",
+        remedy="choose that, or say explicitly that the later lines shall stand (--allow-later-lines)",
+    )
+
+
+def _target(entries: Sequence[Promotion], day: date, spec: ModelSpec) -> Promotion:
+    champion, target = timeline.champion_on(entries, day), timeline.previous(entries, day)
+    if target is not None:
+        return target
+    found = f"version {champion.model_version} is the first" if champion else "there is no champion"
+    raise NoChampionError(
+        f"{spec.name} cannot be rolled back as of {day}: {found}, nothing stands before it",
+        expected="at least two champions that were not withdrawn",
+        remedy=f"`tally history {spec.name}` shows them; train and promote a new version instead",
+    )
+
+
+def _is_answer(line: Promotion, request: RollbackRequest) -> bool:
+    return line.action == timeline.ROLLBACK and (line.effective_from, line.reason, line.approver) == (
+        request.effective_from,
+        request.reason,
+        request.approver,
+    )
