@@ -81,12 +81,34 @@ def load_project(
     file = base / "models" / model / "model.yaml"
     if not file.is_file():
         raise _unknown("model", model, model_names(base), f"{base / 'models'}/*/model.yaml")
+    return _assemble(base, file, _overlay_file(base, environment), overrides)
+
+
+def load_environment(*, root: Path | None = None, environment: str | None = None) -> Environment:
+    """The environment alone, for commands that are about no single model.
+
+    Raises:
+        UsageError: No such environment.
+        SpecError: The overlay is not valid.
+    """
+    base = project_root(root)
+    file = _overlay_file(base, environment)
+    overlay = _read(file)
+    overlay.pop("models", None)
+    problems: list[str] = []
+    env = _validate(Environment, {"name": file.stem} | overlay, file, problems)
+    if env is None:
+        raise _invalid(problems, f"correct {file}")
+    return env.resolved(base)
+
+
+def _overlay_file(base: Path, environment: str | None) -> Path:
     name = environment or os.environ.get(ENVIRONMENT_VARIABLE) or "local"
-    overlay_file = base / "conf" / f"{name}.yaml"
-    if not overlay_file.is_file():
+    file = base / "conf" / f"{name}.yaml"
+    if not file.is_file():
         known = sorted(path.stem for path in (base / "conf").glob("*.yaml"))
         raise _unknown("environment", name, known, f"{base / 'conf'}/*.yaml")
-    return _assemble(base, file, overlay_file, overrides)
+    return file
 
 
 def _assemble(base: Path, file: Path, overlay_file: Path, overrides: Sequence[str]) -> Project:
@@ -104,12 +126,16 @@ def _assemble(base: Path, file: Path, overlay_file: Path, overrides: Sequence[st
     if spec is not None and spec.name != name:
         problems.append(f"{file}: name: found {spec.name!r}; expected {name!r}, the folder's name")
     if problems or spec is None or env is None:
-        raise SpecError(
-            f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the spec:\n"
-            + "\n".join(f"  - {problem}" for problem in problems),
-            remedy=f"correct the file, then `tally validate {name}`",
-        )
+        raise _invalid(problems, f"correct the file, then `tally validate {name}`")
     return Project(spec=spec, folder=file.parent, root=base, environment=env.resolved(base))
+
+
+def _invalid(problems: list[str], remedy: str) -> SpecError:
+    return SpecError(
+        f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the spec:\n"
+        + "\n".join(f"  - {problem}" for problem in problems),
+        remedy=remedy,
+    )
 
 
 def _unknown(what: str, name: str, known: list[str], where: str) -> UsageError:

@@ -1,0 +1,68 @@
+"""`tally days | trace | query | report`: the answers, read from the tables."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import click
+
+from tallywright.cli.console import show_record, show_rows
+from tallywright.cli.options import DATE, json_option, project_options
+from tallywright.spec import Project
+
+
+@click.command()
+@project_options
+@click.option("--from", "first", type=DATE, help="The first date.")
+@click.option("--to", "last", type=DATE, help="The last date, inclusive.")
+@json_option
+def days(project: Project, first: date | None, last: date | None, *, as_json: bool) -> None:
+    """The scored days: rows, mean score, model, drift, realised quality, decision."""
+    from tallywright.lifecycle.overview import scored_days
+
+    rows = [row.as_dict() for row in scored_days(project, first, last)]
+    show_rows(rows, as_json=as_json, empty=f"{project.spec.name} has no scored day yet")
+
+
+@click.command()
+@project_options
+@click.argument("key")
+@click.argument("day", type=DATE)
+@json_option
+def trace(project: Project, key: str, day: date, *, as_json: bool) -> None:
+    """Where the score of KEY on DAY came from: tally, input, model, training, code, gates, approver."""
+    from tallywright.lifecycle.trace import trace as trace_score
+
+    show_record(trace_score(project, key, day), as_json=as_json)
+
+
+@click.command()
+@click.argument("sql")
+@click.option("--env", "environment", help="Overlay in conf/.")
+@click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
+@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to print at most.")
+@json_option
+def query(sql: str, environment: str | None, root: Path | None, *, limit: int, as_json: bool) -> None:
+    """Run SQL over all lake tables by name, read only: tally query 'select * from flight_delays__tallies'."""
+    from tallywright.data.lake import Lake
+    from tallywright.data.query import query as run_query
+    from tallywright.spec.load import load_environment
+
+    table = run_query(Lake.of(load_environment(root=root, environment=environment)), sql)
+    show_rows(table.slice(0, limit).to_pylist(), as_json=as_json, empty="no rows")
+    if table.num_rows > limit:
+        click.echo(f"{limit:,} of {table.num_rows:,} rows; --limit shows more", err=True)
+
+
+@click.command()
+@project_options
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page (default: <model>-report.html).")
+@json_option
+def report(project: Project, out: Path | None, *, as_json: bool) -> None:
+    """Write one self-contained HTML page: scores, drift, performance, decisions, champions."""
+    from tallywright.cli.report import write_report
+    from tallywright.data.lake import Lake
+
+    file = write_report(project, Lake.of(project.environment), out or Path(f"{project.spec.name}-report.html"))
+    show_record({"report": str(file)}, as_json=as_json)

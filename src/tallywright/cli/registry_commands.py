@@ -1,0 +1,59 @@
+"""`tally promote | rollback | history`: who is champion, from which date on, and why."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import click
+
+from tallywright.cli.console import show_record, show_rows
+from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options
+from tallywright.lifecycle.context import RunOptions
+from tallywright.lifecycle.run import run_step
+from tallywright.spec import Project
+
+
+@click.command()
+@project_options
+@click.option("--version", type=int, required=True, help="The registered version to promote.")
+@click.option("--effective-from", type=DATE, required=True, help="The first date it scores.")
+@click.option("--by", required=True, help="Who approves.")
+@click.option("--reason", default="", help="Why.")
+@json_option
+def promote(project: Project, effective_from: date, *, as_json: bool, **given: Any) -> None:
+    """Make a registered version champion; its gates must have passed."""
+    options = RunOptions(effective_from=effective_from, **given)
+    context = context_for(project, effective_from, new_run_id("promote"), options)
+    show_record(run_step(context, "promote"), as_json=as_json)
+
+
+@click.command()
+@project_options
+@click.option("--effective-from", type=DATE, required=True, help="The first date the previous champion scores again.")
+@click.option("--by", required=True, help="Who asks.")
+@click.option("--reason", required=True, help="Why.")
+@json_option
+def rollback(project: Project, effective_from: date, *, as_json: bool, **given: Any) -> None:
+    """Make the previous champion the champion again, in one step."""
+    options = RunOptions(effective_from=effective_from, **given)
+    context = context_for(project, effective_from, new_run_id("rollback"), options)
+    show_record(run_step(context, "rollback"), as_json=as_json)
+
+
+@click.command()
+@project_options
+@click.option("--on", "day", type=DATE, help="Only: who was champion on this date.")
+@json_option
+def history(project: Project, day: date | None, *, as_json: bool) -> None:
+    """The promotion log: every champion, effective from when, recorded when, by whom and why."""
+    from tallywright.data.lake import Lake
+    from tallywright.registry.promotion_log import PromotionLog
+
+    log = PromotionLog(Lake.of(project.environment), project.spec)
+    found = log.entries() if day is None else [line for line in [log.champion_on(day)] if line is not None]
+    rows = [line.model_dump(mode="json" if as_json else "python", exclude={"decision_json", "model"})
+            for line in found]  # fmt: skip
+    for row in rows:
+        row["package_digest"] = row["package_digest"][:12] if not as_json else row["package_digest"]
+    show_rows(rows, as_json=as_json, empty=f"{project.spec.name} has no champion{f' on {day}' if day else ' yet'}")

@@ -1,0 +1,149 @@
+"""`tally run | ingest | train | score | backfill`: the commands that change tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallywright.cli.console import show_record, show_rows, to_json
+from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options, range_options
+from tallywright.lifecycle.context import RunOptions
+from tallywright.lifecycle.plan import Pipeline, find_step
+from tallywright.lifecycle.run import run_pipeline, run_step
+from tallywright.spec import Project
+
+
+@click.command()
+@project_options
+@click.argument("step")
+@click.option("--date", "day", type=DATE, required=True, help="Score date; for training steps the as-of date.")
+@click.option("--run-id", help="The run whose steps share a folder (default: a new one).")
+@click.option("--effective-from", type=DATE, help="First date of a promotion or rollback (default: --date).")
+@click.option("--version", type=int, help="A registered version, for promote.")
+@click.option("--by", default="", help="Who asks or approves.")
+@click.option("--reason", default="", help="Why.")
+@click.option("--backfill", is_flag=True, help="Write the decision, trigger nothing.")
+@click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
+@json_option
+def run(
+    project: Project, step: str, day: date, run_id: str | None, result_file: Path | None, *, as_json: bool, **given: Any
+) -> None:
+    """Run one STEP of a plan, exactly as an Airflow task does (`tally explain` lists the steps)."""
+    pipeline, found = find_step(project.spec, step)
+    context = context_for(project, day, run_id or new_run_id(pipeline), RunOptions(**given))
+    result = run_step(context, found.name)
+    if result_file is not None:
+        result_file.write_text(to_json(result), encoding="utf-8")
+    show_record(result, as_json=as_json)
+
+
+@click.command()
+@project_options
+@range_options
+@json_option
+def ingest(project: Project, first: date, last: date, *, as_json: bool) -> None:
+    """Raw files to feature and label tables, for a date or a range in one run; one commit a date."""
+    from tallywright.data.ingest import IngestedDay
+    from tallywright.data.ingest import ingest as ingest_days
+
+    context = context_for(project, first, new_run_id("ingest"))
+
+    def told(day: IngestedDay) -> None:
+        if not as_json:
+            state = "written" if day.changed else "unchanged"
+            click.echo(f"{day.score_date}  {day.rows:>8,} rows  {day.quarantined:>5,} quarantined  {state}", err=True)
+
+    days = ingest_days(project, context.lake, first, last, progress=told)
+    written = sum(day.changed for day in days)
+    if as_json:
+        click.echo(to_json([day.model_dump(mode="json") for day in days]))
+        return
+    click.echo(f"{len(days)} days, {sum(day.rows for day in days):,} rows; {written} written, "
+               f"{len(days) - written} unchanged")  # fmt: skip
+
+
+@click.command()
+@project_options
+@click.option("--date", "day", type=DATE, required=True, help="As-of date: only what was known before it is used.")
+@click.option("--effective-from", type=DATE, help="First date the new champion scores (default: --date).")
+@click.option("--by", default="", help="Who approves, where the spec wants a person.")
+@click.option("--reason", default="", help="Why.")
+@click.option("--run-id", help="Continue this run's steps.")
+@json_option
+def train(project: Project, day: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
+    """Snapshot, train, gate, register and promote: the whole train pipeline in this process."""
+    options = RunOptions(**given)
+    context = context_for(project, day, run_id or new_run_id("train"), options)
+    waits = project.spec.registry.approval == "person" and not options.by
+    steps = ("snapshot", "train", "quality_gate", "operations_gate", "register")
+    results = run_pipeline(context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else _told)
+    if waits:
+        click.echo(f"registered, not promoted: approval is by a person; then `tally promote {project.spec.name} "
+                   f"--version {results['register']['version']} --effective-from D --by WHO`", err=True)  # fmt: skip
+    if as_json:
+        click.echo(to_json(results))
+
+
+def _told(step: str, result: Mapping[str, Any]) -> None:
+    short = {key: value for key, value in result.items() if isinstance(value, str | int | float | bool)}
+    click.echo(f"{step}: " + ", ".join(f"{key} {value}" for key, value in short.items()), err=True)
+
+
+@click.command()
+@project_options
+@range_options
+@click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--run-id", help="The run id to record (default: a new one).")
+@json_option
+def score(
+    project: Project, first: date, last: date, run_id: str | None, *, force: bool, as_json: bool
+) -> None:
+    """Ingest, gate, score, watch and decide, for a date or a range; a repeat changes nothing."""
+    _backfill(project, first, last, run_id=run_id, force=force, as_json=as_json)
+
+
+@click.command()
+@project_options
+@click.option("--from", "first", type=DATE, required=True, help="The first date.")
+@click.option("--to", "last", type=DATE, required=True, help="The last date, inclusive.")
+@click.option("--dry-run", is_flag=True, help="Print date, models, action and why; change nothing.")
+@click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@json_option
+def backfill(
+    project: Project, first: date, last: date, *, dry_run: bool, force: bool, as_json: bool
+) -> None:
+    """Score a range with the models that were champion then; one commit a date."""
+    if dry_run:
+        from tallywright.lifecycle.backfill import preview
+
+        show_rows([row.as_dict() for row in preview(project, first, last)], as_json=as_json)
+        return
+    _backfill(project, first, last, run_id=None, force=force, as_json=as_json)
+
+
+def _backfill(
+    project: Project, first: date, last: date, *, run_id: str | None, force: bool, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from tallywright.lifecycle.backfill import DayResult
+    from tallywright.lifecycle.backfill import backfill as run_range
+
+    def told(day: DayResult) -> None:
+        if not as_json:
+            click.echo(f"{day.score_date}  {day.action:<10} {day.rows:>8,} rows  {day.model}  {day.detail}", err=True)
+
+    context = context_for(project, first, run_id or new_run_id("score"), RunOptions(force=force))
+    results = run_range(context, first, last, on_day=told)
+    if as_json:
+        click.echo(to_json([asdict(day) for day in results]))
+    refused = [day for day in results if day.action == "refused"]
+    if refused:
+        click.echo(f"{len(refused)} of {len(results)} days were refused", err=True)
+        sys.exit(refused[0].exit_code)

@@ -1,0 +1,121 @@
+"""A range of days: what would be done to each and why, and doing it, one commit a day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tallywright.data.ingest import ingest, input_version
+from tallywright.data.lake import Lake
+from tallywright.errors import InputError, LeakError, NoChampionError, TallyError
+from tallywright.lifecycle.context import require_day
+from tallywright.lifecycle.plan import Pipeline
+from tallywright.lifecycle.run import run_pipeline
+from tallywright.records import ModelRef
+from tallywright.registry.resolve import resolve
+from tallywright.scoring.preflight import check_leak
+from tallywright.scoring.tally import intended_action
+
+if TYPE_CHECKING:
+    from tallywright.lifecycle.context import RunContext
+    from tallywright.spec import Project
+
+
+@dataclass(frozen=True, slots=True)
+class DayPreview:
+    """What scoring one date would do: `action` is score, unchanged, ingest and score, or refuse."""
+
+    score_date: date
+    model: str
+    effective_from: date | None
+    action: str
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The preview as a row."""
+        return asdict(self)
+
+
+def days_between(first: date, last: date) -> Iterator[date]:
+    """Each date of the range, both ends included."""
+    for offset in range((last - first).days + 1):
+        yield first + timedelta(days=offset)
+
+
+def preview(project: Project, first: date, last: date) -> list[DayPreview]:
+    """What a backfill of the range would do; reads only.
+
+    Raises:
+        UsageError: The range leaves the schedule.
+    """
+    require_day(project.spec, first)
+    require_day(project.spec, last)
+    lake = Lake.of(project.environment)
+    return [_preview_day(project, lake, day) for day in days_between(first, last)]
+
+
+def _preview_day(project: Project, lake: Lake, day: date) -> DayPreview:
+    spec = project.spec
+    try:
+        models = resolve(lake, spec, day)
+        check_leak(spec, models, day)
+    except (NoChampionError, LeakError) as error:
+        return DayPreview(day, "–", None, "refuse", error.found)
+    named = ", ".join(_named(model) for model in models)
+    try:
+        source = input_version(lake, spec, day)
+    except InputError:
+        return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
+    action, why = intended_action(lake, spec, source, models)
+    return DayPreview(day, named, models[0].effective_from, action, why)
+
+
+def _named(model: ModelRef) -> str:
+    return f"{model.name} version {model.version} ({model.role.value})"
+
+
+@dataclass(frozen=True, slots=True)
+class DayResult:
+    """How one day of a backfill ended."""
+
+    score_date: date
+    action: str
+    rows: int
+    model: str
+    detail: str
+    exit_code: int = 0
+
+
+def backfill(
+    context: RunContext, first: date, last: date, *, on_day: Callable[[DayResult], None] | None = None
+) -> list[DayResult]:
+    """Runs the whole score pipeline for each date of the range, in order, in this process.
+
+    A day that is refused is reported and the next one goes on; the caller sees it in `action`.
+    Nothing is ever triggered: the decisions of a backfill are written, not acted upon.
+    """
+    spec = context.spec
+    require_day(spec, first)
+    require_day(spec, last)
+    ingest(context.project, context.lake, first, last)
+    results = []
+    for day in days_between(first, last):
+        result = _backfill_day(replace(context, day=day, options=replace(context.options, backfill=True)))
+        results.append(result)
+        if on_day is not None:
+            on_day(result)
+    return results
+
+
+def _backfill_day(context: RunContext) -> DayResult:
+    try:
+        results = run_pipeline(context, Pipeline.SCORE)
+    except TallyError as error:
+        return DayResult(context.day, "refused", 0, "–", f"{type(error).__name__}: {error.found}", error.exit_code)
+    scored = results["score"]
+    return DayResult(
+        context.day, scored["action"], scored["rows"], ", ".join(scored["models"]),
+        f"generation {scored['generation']}, {results['decide']['state']}",
+    )  # fmt: skip

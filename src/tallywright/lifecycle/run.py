@@ -1,0 +1,65 @@
+"""Carries out one step of a plan, and chains of them, by name; each step's module is imported when it is run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.lifecycle.plan import Actor, Pipeline, find_step, plan
+from tallywright.observability import log
+
+if TYPE_CHECKING:
+    from tallywright.lifecycle.context import RunContext
+
+StepFunction = Callable[["RunContext"], dict[str, Any]]
+Listener = Callable[[str, Mapping[str, Any]], None]
+
+_MODULES: Final = {
+    "ingest": "score",
+    "day_gate": "score",
+    "resolve": "score",
+    "score": "score",
+    "profile": "monitor",
+    "drift": "monitor",
+    "performance": "monitor",
+    "decide": "monitor",
+    "snapshot": "train",
+    "train": "train",
+    "quality_gate": "gates",
+    "operations_gate": "gates",
+    "register": "promotion",
+    "promote": "promotion",
+    "rollback": "promotion",
+    "watch": "monitor",
+}
+
+
+def run_step(context: RunContext, name: str) -> dict[str, Any]:
+    """Runs one step and returns its result: small, JSON-able, references only.
+
+    Raises:
+        UsageError: No such step.
+        TallyError: Whatever the step refuses.
+    """
+    _, step = find_step(context.spec, name)
+    module = importlib.import_module(f"tallywright.lifecycle.steps.{_MODULES[step.name]}")
+    function: StepFunction = getattr(module, step.name)
+    log.info("%s %s of %s: start", context.spec.name, step.name, context.day)
+    result = function(context)
+    log.info("%s %s of %s: done", context.spec.name, step.name, context.day)
+    return result
+
+
+def run_pipeline(
+    context: RunContext, pipeline: Pipeline, *, only: tuple[str, ...] = (), listener: Listener | None = None
+) -> dict[str, dict[str, Any]]:
+    """Runs the command steps of a pipeline in order (or those named in `only`) and returns their results by name."""
+    results: dict[str, dict[str, Any]] = {}
+    for step in plan(context.spec, pipeline):
+        if step.actor is not Actor.COMMAND or (only and step.name not in only):
+            continue
+        results[step.name] = run_step(context, step.name)
+        if listener is not None:
+            listener(step.name, results[step.name])
+    return results

@@ -1,0 +1,51 @@
+"""The gates over a candidate: each records its report; a failed one stops the pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tallywright.data.snapshot import read_split
+from tallywright.errors import NoChampionError
+from tallywright.gates.operations import operations_gate as rehearse
+from tallywright.gates.quality import quality_gate as compare
+from tallywright.gates.record import record_report
+from tallywright.lifecycle.packages import package_of
+from tallywright.lifecycle.steps.score import require_passed
+from tallywright.lifecycle.steps.train import candidate, read_snapshot
+from tallywright.records import GateReport, ModelRef
+from tallywright.registry.promotion_log import PromotionLog
+
+if TYPE_CHECKING:
+    from tallywright.lifecycle.context import RunContext
+    from tallywright.packaging.package import Package
+
+
+def quality_gate(context: RunContext) -> dict[str, Any]:
+    """Floors, and superiority over the champion in force, on the held-out rows of this run's snapshot."""
+    holdout = read_split(context.project, context.lake, read_snapshot(context), "holdout")
+    report = compare(
+        context.project, candidate=candidate(context), champion=_champion(context), holdout=holdout
+    )
+    return _settle(context, report)
+
+
+def operations_gate(context: RunContext) -> dict[str, Any]:
+    """Loads cleanly, agrees with training, is fast enough, and somebody owns it."""
+    return _settle(context, rehearse(context.project, candidate(context)))
+
+
+def _champion(context: RunContext) -> Package | None:
+    try:
+        current = PromotionLog(context.lake, context.spec).current()
+    except NoChampionError:
+        return None
+    if current is None:
+        return None
+    ref = ModelRef(name=context.spec.registered_name, version=current.model_version, digest=current.package_digest)
+    return package_of(context.project, ref)
+
+
+def _settle(context: RunContext, report: GateReport) -> dict[str, Any]:
+    record_report(context.lake, context.spec, report, run_id=context.run_id, recorded_at=context.now)
+    require_passed(report, remedy="the candidate stays unpromoted; the champion goes on")
+    return {"subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}

@@ -1,0 +1,87 @@
+"""The second half of the score pipeline: profile, drift, realised performance, decision; and the missed-run watch."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tallywright.errors import InputError
+from tallywright.lifecycle.packages import package_of
+from tallywright.lifecycle.steps.score import score_request
+from tallywright.records import Manifest, Role
+from tallywright.scoring.tallies import latest_manifest
+
+if TYPE_CHECKING:
+    from tallywright.lifecycle.context import RunContext
+
+
+def profile(context: RunContext) -> dict[str, Any]:
+    """Makes sure that the profile of the day's tally stands in its table; rebuilds it after a crash."""
+    from tallywright.scoring.tally import ensure_profile
+
+    row = ensure_profile(score_request(context))
+    return {"generation": row.generation, "rows": row.profile.rows}
+
+
+def drift(context: RunContext) -> dict[str, Any]:
+    """Compares the day's profile with the training reference of the model that scored it."""
+    from tallywright.monitoring.drift import compare_day, write_drift
+    from tallywright.scoring.tally import ensure_profile
+
+    manifest = require_tally(context)
+    champion = next(model for model in manifest.models if model.role is Role.CHAMPION)
+    row = ensure_profile(score_request(context))
+    package = package_of(context.project, champion)
+    signals = compare_day(context.lake, context.spec, package, manifest, row.profile)
+    write_drift(context.lake, context.spec, manifest, signals)
+    violated = sorted({signal.column for signal in signals if signal.violated})
+    return {"signals": len(signals), "violated": violated}
+
+
+def performance(context: RunContext) -> dict[str, Any]:
+    """Realised metrics of the scored day whose labels matured with this one."""
+    from tallywright.monitoring.performance import realised
+
+    matured = context.day - timedelta(days=context.spec.data.label_maturity_days)
+    if latest_manifest(context.lake, context.spec, matured) is None:
+        return {"score_date": str(matured), "metrics": {}, "note": "that day was not scored"}
+    found = realised(context.lake, context.spec, matured, as_of=context.day)
+    return found.model_dump(mode="json")
+
+
+def decide(context: RunContext) -> dict[str, Any]:
+    """The retraining decision of the day; `act` is true only once, for the newest day, outside a backfill."""
+    from tallywright.monitoring.decisions import claim_action
+    from tallywright.monitoring.decisions import decide as fold_day
+
+    decision = fold_day(context.lake, context.spec, context.day)
+    act = decision.retrain and claim_action(context.lake, context.spec, decision, backfill=context.options.backfill)
+    return {
+        "state": decision.state.value,
+        "retrain": decision.retrain,
+        "act": act,
+        "reasons": list(decision.reasons),
+        "decision_id": decision.decision_id,
+        "train_as_of": str(context.day + timedelta(days=1)),
+    }
+
+
+def watch(context: RunContext) -> dict[str, Any]:
+    """Fails when the due day has no tally: the alarm for a run that never started."""
+    manifest = require_tally(context)
+    return {"score_date": str(context.day), "generation": manifest.generation, "rows": manifest.rows}
+
+
+def require_tally(context: RunContext) -> Manifest:
+    """The manifest of the day's tally.
+
+    Raises:
+        InputError: The day was never scored.
+    """
+    manifest = latest_manifest(context.lake, context.spec, context.day)
+    if manifest is None:
+        raise InputError(
+            f"{context.spec.name} has no tally of {context.day}",
+            remedy=f"tally score {context.spec.name} --date {context.day}",
+        )
+    return manifest

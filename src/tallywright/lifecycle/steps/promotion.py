@@ -1,0 +1,105 @@
+"""Transitions of the registry: a candidate becomes a version, a version the champion, a champion steps back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tallywright.errors import GateRefusedError, UsageError
+from tallywright.gates.record import reports
+from tallywright.lifecycle.steps.train import candidate, training_run
+from tallywright.observability import log
+from tallywright.records import Decision, ModelRef, Promotion
+from tallywright.registry import transitions
+from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.versions import find, project_aliases
+from tallywright.registry.versions import register as register_package
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tallywright.lifecycle.context import RunContext
+
+# A candidate needs a report of each of these before it may be promoted.
+REQUIRED_GATES = ("quality", "operations")
+
+
+def register(context: RunContext) -> dict[str, Any]:
+    """Registers the run's package with its evidence; the same package is never registered twice."""
+    package = candidate(context)
+    evidence = _reports_of(context, package.digest)
+    ref = register_package(context.project, package.folder, run_id=training_run(context), reports=evidence)
+    _ref_file(context).write_text(ref.to_json(), encoding="utf-8")
+    return ref.model_dump(mode="json")
+
+
+def promote(context: RunContext) -> dict[str, Any]:
+    """Makes the run's version (or the one asked for) champion from the effective date on."""
+    ref = _candidate_ref(context)
+    decision = Decision(
+        model=context.spec.name,
+        candidate_version=ref.version,
+        candidate_digest=ref.digest,
+        reports=_reports_of(context, ref.digest),
+        approver=context.options.by or f"policy of {context.spec.name}",
+        reason=context.options.reason or "every gate passed",
+    )
+    promotion = transitions.promote(
+        context.project,
+        context.lake,
+        decision,
+        ref,
+        effective_from=context.options.effective_from or context.day,
+        recorded_at=context.now,
+    )
+    return _told(context, promotion)
+
+
+def rollback(context: RunContext) -> dict[str, Any]:
+    """Makes the previous champion the champion again, from the effective date on, and says why."""
+    options = context.options
+    if not options.reason:
+        raise UsageError("a rollback needs a reason", remedy="add --reason 'why'")
+    promotion = transitions.rollback(
+        context.project,
+        context.lake,
+        effective_from=options.effective_from or context.day,
+        reason=options.reason,
+        approver=options.by,
+        recorded_at=context.now,
+    )
+    return _told(context, promotion)
+
+
+def _told(context: RunContext, promotion: Promotion) -> dict[str, Any]:
+    for repair in project_aliases(context.project, PromotionLog(context.lake, context.spec)):
+        log.info("registry: %s", repair)
+    return promotion.model_dump(mode="json", exclude={"decision_json"})
+
+
+def _reports_of(context: RunContext, digest: str) -> tuple[Any, ...]:
+    found = {report.gate: report for report in reports(context.lake, context.spec, subject=digest)}
+    missing = [gate for gate in REQUIRED_GATES if gate not in found]
+    if missing:
+        raise GateRefusedError(
+            f"candidate {digest[:12]} has no report of the {' and '.join(missing)} gate",
+            expected=f"reports of {' and '.join(REQUIRED_GATES)}: missing evidence refuses",
+            remedy=f"tally train {context.spec.name} --date <as-of date>",
+        )
+    return tuple(found[gate] for gate in REQUIRED_GATES)
+
+
+def _candidate_ref(context: RunContext) -> ModelRef:
+    if context.options.version is not None:
+        return find(context.project, context.options.version)
+    file = _ref_file(context)
+    if not file.is_file():
+        raise UsageError(
+            "this run registered no version, and none was named",
+            remedy="name one with --version N, or run the train pipeline",
+        )
+    return ModelRef.from_json(file.read_text(encoding="utf-8"))
+
+
+def _ref_file(context: RunContext) -> Path:
+    return context.folder / "registered.json"
+

@@ -1,0 +1,111 @@
+"""The first half of the score pipeline: the day's input, its gate, its models, its tally."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tallywright.data.ingest import input_version
+from tallywright.data.ingest import ingest as ingest_days
+from tallywright.errors import GateRefusedError
+from tallywright.gates.record import record_report, require_day_passed
+from tallywright.lifecycle.packages import package_of
+from tallywright.records import GateReport, ModelRef, Verdict
+from tallywright.registry.resolve import resolve as resolve_models
+from tallywright.scoring.preflight import check_leak, check_volume
+from tallywright.scoring.tally import ScoreRequest, score_day
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tallywright.lifecycle.context import RunContext
+
+
+def ingest(context: RunContext) -> dict[str, Any]:
+    """Raw files to features and labels of the day; equal content makes no commit."""
+    (day,) = ingest_days(context.project, context.lake, context.day, context.day)
+    return day.model_dump(mode="json")
+
+
+def day_gate(context: RunContext) -> dict[str, Any]:
+    """Judges the day as ingested, records the report, and refuses the day when a critical expectation fails."""
+    from tallywright.gates.day import day_gate as judge
+
+    source = input_version(context.lake, context.spec, context.day)
+    report = judge(context.project, context.lake, source)
+    record_report(context.lake, context.spec, report, run_id=context.run_id, recorded_at=context.now)
+    require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
+    return {"subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
+
+
+def require_passed(report: GateReport, *, remedy: str) -> None:
+    """Raises when the report failed, naming its failed checks.
+
+    Raises:
+        GateRefusedError: With each failed check's observed value and bound.
+    """
+    if report.verdict is not Verdict.FAIL:
+        return
+    lines = [
+        f"{check.name}: observed {check.observed}" + (f" ({check.evidence})" if check.evidence else "")
+        for check in report.failed
+    ]
+    raise GateRefusedError(
+        f"the {report.gate} gate refuses {report.subject}: " + "; ".join(lines or ["it made no checks"]),
+        expected="; ".join(f"{check.name} {check.bound}" for check in report.failed if check.bound),
+        remedy=remedy,
+    )
+
+
+def resolve(context: RunContext) -> dict[str, Any]:
+    """Decides once for this run which model versions score the day, and keeps that for the score step."""
+    models = resolve_models(context.lake, context.spec, context.day)
+    check_leak(context.spec, models, context.day)
+    text = "\n".join(model.to_json() for model in models)
+    _models_file(context).write_text(text + "\n", encoding="utf-8")
+    return {"models": [model.model_dump(mode="json") for model in models]}
+
+
+def score(context: RunContext) -> dict[str, Any]:
+    """Scores the day into one commit; a repeat with the same inputs commits nothing."""
+    outcome = score_day(score_request(context), progress=None)
+    manifest = outcome.manifest
+    return {
+        "action": outcome.action,
+        "version": outcome.version,
+        "generation": manifest.generation,
+        "reason": manifest.reason,
+        "rows": manifest.rows,
+        "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
+    }
+
+
+def score_request(context: RunContext) -> ScoreRequest:
+    """All that scoring the day needs, checked: the input passed its gate, has its rows, and no model leaks."""
+    spec, lake = context.spec, context.lake
+    source = input_version(lake, spec, context.day)
+    require_day_passed(lake, spec, source)
+    check_volume(lake, spec, source)
+    models = _resolved(context)
+    check_leak(spec, models, context.day)
+    return ScoreRequest(
+        spec=spec,
+        lake=lake,
+        input=source,
+        models=models,
+        packages={model.digest: package_of(context.project, model) for model in models},
+        run_id=context.run_id,
+        code_version=context.code_version,
+        engine=spec.scoring.engine,
+        force=context.options.force,
+    )
+
+
+def _resolved(context: RunContext) -> tuple[ModelRef, ...]:
+    file = _models_file(context)
+    if file.is_file():
+        return tuple(ModelRef.from_json(line) for line in file.read_text(encoding="utf-8").splitlines())
+    return resolve_models(context.lake, context.spec, context.day)
+
+
+def _models_file(context: RunContext) -> Path:
+    return context.folder / f"models-{context.day}.jsonl"
