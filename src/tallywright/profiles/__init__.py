@@ -1,0 +1,1 @@
+"""Profiles: exact, mergeable counters made while scoring, and the distances between them."""
