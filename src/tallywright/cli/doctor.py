@@ -1,0 +1,167 @@
+"""`tally doctor`: looks at what a run will need, and says of each thing whether it is there and what to do if not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata, util
+from pathlib import Path
+from typing import Final
+
+import click
+
+from tallywright.cli.console import show_rows
+from tallywright.cli.options import json_option
+from tallywright.errors import TallyError
+from tallywright.records import Check, Verdict
+from tallywright.spec import Environment, load_project, model_names
+from tallywright.spec.load import load_environment
+
+JAVA_AT_LEAST: Final = 17
+FREE_BYTES_AT_LEAST: Final = 2_000_000_000
+# Extra -> a package whose presence shows that the extra is installed.
+EXTRAS: Final = {
+    "airflow": "airflow",
+    "train": "mlflow",
+    "gx": "great_expectations",
+    "spark": "pyspark",
+    "beam": "apache_beam",
+}
+
+
+@click.command()
+@click.option("--env", "environment", help="Overlay in conf/.")
+@click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
+@json_option
+def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None:
+    """Check Python, Java, packages, storage, tracking, connections and table features; exit 1 if something fails."""
+    settings = load_environment(root=root, environment=environment)
+    checks = [*_machine(), *_storage(settings), *_tracking(settings), *_connections(), *_tables(settings), *_specs(root)]
+    rows = [{"check": check.name, "verdict": check.verdict.value, "found": check.observed, "to_do": check.evidence}
+            for check in checks]  # fmt: skip
+    show_rows(rows, as_json=as_json)
+    if any(check.verdict is Verdict.FAIL for check in checks):
+        sys.exit(TallyError.exit_code)
+
+
+def _machine() -> Iterator[Check]:
+    version = sys.version_info
+    supported = (3, 11) <= version[:2] < (3, 13)
+    yield _check("python", f"{version.major}.{version.minor}.{version.micro}", Verdict.PASS if supported else Verdict.FAIL,
+                 "use Python 3.11 or 3.12")  # fmt: skip
+    for extra, package in EXTRAS.items():
+        there = util.find_spec(package) is not None
+        found = metadata.version(package.replace("airflow", "apache-airflow")) if there else "not installed"
+        yield _check(f"extra {extra}", found, Verdict.PASS if there else Verdict.WARN,
+                     f"pip install 'tallywright[{extra}]'")  # fmt: skip
+    java = _java()
+    good = java is not None and java >= JAVA_AT_LEAST
+    yield _check("java", str(java) if java else "none", Verdict.PASS if good else Verdict.WARN,
+                 f"only Spark needs it: install Java {JAVA_AT_LEAST} or newer")  # fmt: skip
+
+
+def _java() -> int | None:
+    command = shutil.which("java")
+    if command is None:
+        return None
+    try:
+        done = subprocess.run([command, "-version"], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r'version "(\d+)', done.stderr)
+    return int(found.group(1)) if found else None
+
+
+def _storage(settings: Environment) -> Iterator[Check]:
+    for name in ("lake", "work", "cache"):
+        place = getattr(settings.storage, name)
+        if "://" in place:
+            yield _check(f"storage {name}", f"{place} (object store, not tried)", Verdict.PASS, "")
+            continue
+        problem = _problem_with(Path(place))
+        yield _check(f"storage {name}", problem or place, Verdict.FAIL if problem else Verdict.PASS,
+                     f"set storage.{name} in conf/{settings.name}.yaml to a writable folder with free space")  # fmt: skip
+
+
+def _problem_with(place: Path) -> str:
+    """Why files cannot be written below a folder (or below where it would be made); empty if they can."""
+    existing = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not existing.is_dir():
+        return f"{existing} is not a folder"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return f"{existing}: {error.strerror}"
+    return "" if free >= FREE_BYTES_AT_LEAST else f"{existing}: only {free / 1e9:.1f} GB free"
+
+
+def _tracking(settings: Environment) -> Iterator[Check]:
+    uri = settings.tracking.uri
+    if util.find_spec("mlflow") is None:
+        yield _check("tracking", "mlflow is not installed", Verdict.WARN, "training needs pip install 'tallywright[train]'")
+        return
+    from tallywright.registry.versions import ping
+
+    try:
+        ping(settings)
+    except TallyError as error:
+        yield _check("tracking", error.found, Verdict.FAIL, error.remedy)
+        return
+    yield _check("tracking", re.sub(r"//[^/@]*@", "//***@", uri), Verdict.PASS, "")
+
+
+def _connections() -> Iterator[Check]:
+    name = "AIRFLOW_CONN_SPARK_DEFAULT"
+    text = os.environ.get(name, "")
+    if not text:
+        yield _check("connection spark_default", "not in the environment", Verdict.WARN,
+                     f"only Spark needs it: export {name} (or add the connection in the Airflow UI)")  # fmt: skip
+        return
+    try:
+        host = json.loads(text).get("host", "") if text.startswith("{") else text
+    except (ValueError, AttributeError):
+        yield _check("connection spark_default", "not readable", Verdict.FAIL, "give JSON: {\"conn_type\": \"spark\", …}")
+        return
+    yield _check("connection spark_default", "set" if host else "has no host", Verdict.PASS if host else Verdict.FAIL, "")
+
+
+def _tables(settings: Environment) -> Iterator[Check]:
+    from tallywright.data.lake import Lake
+
+    lake = Lake.of(settings)
+    broken: list[tuple[str, TallyError]] = []
+    try:
+        names = lake.tables()
+    except TallyError as error:
+        yield _check("tables", error.found, Verdict.FAIL, error.remedy)
+        return
+    for name in names:
+        try:
+            lake.open(name)
+        except TallyError as error:
+            broken.append((name, error))
+    for name, error in broken:
+        yield _check(f"table {name}", error.found, Verdict.FAIL, error.remedy)
+    if not broken:
+        yield _check("tables", f"{len(names)}, all within the table contract", Verdict.PASS, "")
+
+
+def _specs(root: Path | None) -> Iterator[Check]:
+    for name in model_names(root):
+        try:
+            load_project(name, root=root)
+        except TallyError as error:
+            yield _check(f"spec {name}", error.found, Verdict.FAIL, f"tally validate {name}")
+        else:
+            yield _check(f"spec {name}", "valid", Verdict.PASS, "")
+
+
+def _check(name: str, found: str, verdict: Verdict, to_do: str) -> Check:
+    return Check(name=name, verdict=verdict, observed=found, evidence="" if verdict is Verdict.PASS else to_do)
