@@ -1,0 +1,138 @@
+"""The command line of a step, and the guarded process that runs it.
+
+The same line can be typed by a person. It is a list of arguments from start to end: no shell ever sees a parameter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tallywright.errors import TallyError
+from tallywright.orchestration import guard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import date
+    from pathlib import Path
+
+STOP_SECONDS: Final = guard.GRACE_SECONDS + 5
+_PRIVATE_PREFIXES: Final = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
+
+
+@dataclass(frozen=True, slots=True)
+class StepCommand:
+    """What is the same for every run of a step.
+
+    Attributes:
+        interpreter: The Python that has Tallywright.
+        root: The project's root.
+        model: Name of the model.
+        step: Name of the step, snake_case.
+    """
+
+    interpreter: str
+    root: Path
+    model: str
+    step: str
+
+    def argv(self, day: date, run_id: str, result: Path, options: Mapping[str, str | bool]) -> list[str]:
+        """The arguments for one run; an option with True is a flag, with False or an empty text it is left out."""
+        words = [self.interpreter, "-m", "tallywright", "run", self.model, self.step.replace("_", "-")]
+        words += [f"--date={day.isoformat()}", f"--run-id={run_id}", f"--result={result}"]
+        for name, value in options.items():
+            if value is True:
+                words.append(f"--{name}")
+            elif value:
+                words.append(f"--{name}={value}")
+        return words
+
+    def environment(self) -> dict[str, str]:
+        """The child's environment: this one, less Airflow's configuration and secrets, plus the project's root."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
+        return kept | {"TALLYWRIGHT_ROOT": str(self.root), "PYTHONUNBUFFERED": "1"}
+
+
+@dataclass(slots=True)
+class GuardedProcess:
+    """A command in a process group of its own that ends when `stop` is called or the caller dies."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    cwd: Path
+    _process: subprocess.Popen[str] | None = field(default=None, init=False)
+
+    def lines(self) -> Iterator[str]:
+        """Starts the command and yields its output (both streams) line by line, to the end."""
+        self._process = process = subprocess.Popen(  # noqa: S603 - a list of arguments, never a shell
+            [sys.executable, "-I", "-S", guard.__file__, *self.argv],
+            cwd=self.cwd,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+        for line in process.stdout:
+            yield line.rstrip("\n")
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the guard, which is also the id of the group; None before the start."""
+        return self._process.pid if self._process else None
+
+    def alive(self) -> bool:
+        """False once the command has ended; True before its start."""
+        return self._process is None or self._process.poll() is None
+
+    def wait(self) -> int:
+        """The exit code of the command; 128 + n when signal n ended it."""
+        if self._process is None:
+            raise TallyError("the command was never started")
+        code = self._process.wait()
+        return code if code >= 0 else 128 - code
+
+    def ask_to_stop(self) -> None:
+        """Closes the pipe: the guard ends the group, gently, then by force; safe in a signal handler."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def stop(self) -> None:
+        """Makes sure that nothing of the group is left; safe to call twice and before the start."""
+        if self._process is None:
+            return
+        self.ask_to_stop()
+        if not self._guard_has_ended_well():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _guard_has_ended_well(self) -> bool:
+        """True when the guard returned by itself; it then left nothing behind, and its id may be somebody else's."""
+        assert self._process is not None  # noqa: S101 - asked by `stop` alone
+        try:
+            return self._process.wait(timeout=STOP_SECONDS) >= 0
+        except subprocess.TimeoutExpired:
+            return False
+
+
+def error_of(exit_code: int) -> type[TallyError] | None:
+    """The error class with this exit code; None for a crash, a signal or a code nobody declared."""
+    return {cls.exit_code: cls for cls in TallyError.__subclasses__()}.get(exit_code)
+
+
+def worth_a_retry(exit_code: int) -> bool:
+    """False only for errors that say that the same command must fail again."""
+    error = error_of(exit_code)
+    return error is None or error.retryable

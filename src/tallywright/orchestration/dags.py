@@ -1,0 +1,128 @@
+"""A spec becomes the DAGs of its model; the steps and their order come from `lifecycle.plan` and from nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
+
+from tallywright.lifecycle.plan import Actor, Pipeline, Step, plan
+from tallywright.orchestration import people
+from tallywright.orchestration.alerts import failure_alert
+from tallywright.orchestration.command import StepCommand
+from tallywright.orchestration.documents import SUMMARIES, dag_document
+from tallywright.orchestration.forms import form
+from tallywright.orchestration.operator import TallyOperator
+
+if TYPE_CHECKING:
+    from tallywright.spec import ModelSpec, Project
+    from tallywright.spec.model import Schedule
+
+POOL: Final = "tallywright"
+MAX_ACTIVE_RUNS: Final = 2
+_RETRY_DELAY: Final = timedelta(seconds=30)
+_LONGEST_RETRY_DELAY: Final = timedelta(minutes=10)
+
+
+def model_dags(project: Project) -> dict[str, DAG]:
+    """The DAGs of one model by id: `<model>__score`, `__train`, `__promote`, `__rollback`, `__watch`."""
+    dags = (_dag(project, pipeline) for pipeline in Pipeline)
+    return {dag.dag_id: dag for dag in dags}
+
+
+def table_asset(spec: ModelSpec, what: str) -> Asset:
+    """The Airflow asset of one of the model's tables; other DAGs can be scheduled on it."""
+    table = spec.table(what)
+    return Asset(name=table, uri=f"tallywright://{spec.name}/{table}", group="tallywright")
+
+
+def _dag(project: Project, pipeline: Pipeline) -> DAG:
+    spec = project.spec
+    steps = plan(spec, pipeline)
+    timing = _timing(spec.schedule, pipeline)
+    dag = DAG(
+        dag_id=f"{spec.name}__{pipeline.value}",
+        description=f"{spec.name} {SUMMARIES[pipeline]}",
+        doc_md=dag_document(spec, pipeline, steps),
+        params=form(spec, pipeline),
+        schedule=timing.pop("schedule"),
+        tags=sorted({"tallywright", spec.name, pipeline.value, *spec.tags}),
+        catchup=False,
+        default_args={"owner": spec.owner.name, "on_failure_callback": failure_alert(spec)},
+        dagrun_timeout=_longest_run(steps),
+        render_template_as_native_obj=False,
+        **timing,
+    )
+    tasks = {step.name: _task(project, pipeline, step, dag) for step in steps}
+    for step in steps:
+        for upstream in step.needs:
+            tasks[upstream] >> tasks[step.name]
+    return dag
+
+
+def _timing(schedule: Schedule, pipeline: Pipeline) -> dict[str, Any]:
+    """When the DAG runs by itself. A cron string would make a trigger timetable, whose runs have no interval."""
+    if pipeline is Pipeline.SCORE:
+        cron, active = schedule.cron, MAX_ACTIVE_RUNS
+    elif pipeline is Pipeline.WATCH:
+        cron, active = f"{schedule.deadline.minute} {schedule.deadline.hour} * * *", MAX_ACTIVE_RUNS
+    else:
+        return {"schedule": None, "max_active_runs": 1}
+    return {
+        "schedule": CronDataIntervalTimetable(cron, schedule.timezone),
+        "start_date": _local(schedule.start_date, time.min, schedule),
+        "end_date": schedule.end_date and _local(schedule.end_date, time(23, 59, 59), schedule),
+        "max_active_runs": active,
+    }
+
+
+def _local(day: date, at: time, schedule: Schedule) -> datetime:
+    return datetime.combine(day, at, ZoneInfo(schedule.timezone))
+
+
+def _longest_run(steps: tuple[Step, ...]) -> timedelta:
+    """No run outlives the sum of its steps' attempts: a run that hangs in a queue is seen."""
+    return sum((step.timeout * (step.retries + 1) for step in steps), timedelta(hours=1))
+
+
+def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:
+    spec = project.spec
+    if step.actor is Actor.APPROVAL:
+        return people.approval(spec, step, {"dag": dag, "retries": step.retries})
+    if step.actor is Actor.TRIGGER:
+        return people.TrainTrigger(
+            spec=spec,
+            task_id=step.name,
+            dag=dag,
+            retries=step.retries,
+            execution_timeout=step.timeout,
+            doc_md=step.help,
+        )
+    pool = {"pool": POOL} if step.heavy else {}
+    return TallyOperator(
+        task_id=step.name,
+        dag=dag,
+        command=_command(project, step),
+        pipeline=pipeline,
+        schedule=spec.schedule,
+        execution_timeout=step.timeout,
+        retries=step.retries,
+        retry_delay=_RETRY_DELAY,
+        retry_exponential_backoff=True,
+        max_retry_delay=_LONGEST_RETRY_DELAY,
+        outlets=[table_asset(spec, step.produces)] if step.produces else [],
+        doc_md=step.help,
+        **pool,
+    )
+
+
+def _command(project: Project, step: Step) -> StepCommand:
+    return StepCommand(
+        interpreter=project.environment.engine.interpreter or sys.executable,
+        root=project.root,
+        model=project.spec.name,
+        step=step.name,
+    )

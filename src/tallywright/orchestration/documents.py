@@ -1,0 +1,87 @@
+"""The text of a DAG in the Airflow UI: what it does, whose it is, its tables, and the commands that do the same."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from tallywright.lifecycle.plan import Actor, Pipeline, Step
+
+if TYPE_CHECKING:
+    from tallywright.spec import ModelSpec
+
+SUMMARIES = {
+    Pipeline.SCORE: "checks a day's input, scores it in one atomic commit, compares it, decides on retraining",
+    Pipeline.TRAIN: "trains on a pinned snapshot, and promotes what passes every gate",
+    Pipeline.PROMOTE: "makes a registered version the champion from a date on, if its gates passed",
+    Pipeline.ROLLBACK: "makes the previous champion the champion again from a date on",
+    Pipeline.WATCH: "fails, and alerts, when a day was not scored by its deadline, late or never",
+}
+
+
+def dag_document(spec: ModelSpec, pipeline: Pipeline, steps: tuple[Step, ...]) -> str:
+    """Markdown for `doc_md`."""
+    return "\n".join(
+        [
+            f"### {spec.name}: {pipeline.value}",
+            f"{spec.description}",
+            "",
+            f"This DAG {SUMMARIES[pipeline]}.",
+            "",
+            f"- **Owner**: {spec.owner.name} <{spec.owner.email}>",
+            f"- **Score dates**: {_dates(spec)}",
+            f"- **Deadline**: a day must be scored by {spec.schedule.deadline:%H:%M} of the next",
+            f"- **Tables**: {_tables(spec, steps) or 'none written'}",
+            "",
+            "| step | what it does | the same by hand |",
+            "|---|---|---|",
+            *(_row(spec, step) for step in steps),
+            "",
+            *_backfill(spec, pipeline),
+        ]
+    )
+
+
+def backfill_bounds(spec: ModelSpec, first: date, last: date) -> tuple[str, str]:
+    """`--from-date` and `--to-date` for the score dates `first` to `last`, both inclusive.
+
+    Airflow reads these bounds as instants (UTC midnight for a bare date), and a run's logical date is its cron tick,
+    so a bare last date would lose the last day. Instants in the schedule's zone, from midnight to the last second,
+    lose none.
+    """
+    zone = ZoneInfo(spec.schedule.timezone)
+    start = datetime.combine(first, time.min, zone)
+    end = datetime.combine(last + timedelta(days=1), time.min, zone) - timedelta(seconds=1)
+    return start.isoformat(), end.isoformat()
+
+
+def _dates(spec: ModelSpec) -> str:
+    schedule = spec.schedule
+    return f"{schedule.start_date} to {schedule.end_date or 'now on'}, {schedule.timezone}"
+
+
+def _tables(spec: ModelSpec, steps: tuple[Step, ...]) -> str:
+    return ", ".join(f"`{spec.table(step.produces)}`" for step in steps if step.produces)
+
+
+def _row(spec: ModelSpec, step: Step) -> str:
+    if step.actor is Actor.COMMAND:
+        by_hand = f"`tally run {spec.name} {step.name.replace('_', '-')} --date D`"
+    else:
+        by_hand = "in Airflow only"
+    return f"| `{step.name}` | {step.help} | {by_hand} |"
+
+
+def _backfill(spec: ModelSpec, pipeline: Pipeline) -> list[str]:
+    if pipeline is not Pipeline.SCORE:
+        return []
+    first = spec.schedule.start_date
+    start, end = backfill_bounds(spec, first, first + timedelta(days=6))
+    return [
+        "A week again (the bounds are instants; a bare last date would lose the last day):",
+        "```",
+        f"airflow backfill create --dag-id {spec.name}__score --from-date {start} \\",
+        f"  --to-date {end} --reprocess-behavior completed --max-active-runs 2",
+        "```",
+    ]

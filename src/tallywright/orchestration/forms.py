@@ -1,0 +1,111 @@
+"""The trigger forms: typed parameters per pipeline, and how a run's answers become options of the command."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import Param
+
+from tallywright.errors import UsageError
+from tallywright.lifecycle.plan import Pipeline
+from tallywright.orchestration.dates import DATE_PATTERN, parse_date
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tallywright.spec import ModelSpec
+
+REASON_PATTERN: Final = r"^[^\x00-\x1f\x7f]{0,300}$"
+_REASON = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
+_NAME = re.compile(r"[\w.@+ -]{1,100}")
+_DECIDED_BY_PERSON: Final = (Pipeline.PROMOTE, Pipeline.ROLLBACK)
+
+
+def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
+    """The fields of a DAG's trigger form; Airflow checks answers against them before a run exists."""
+    fields = {"date": _date(_DATE_TITLES[pipeline], _bounds(spec))}
+    if pipeline in (Pipeline.TRAIN, *_DECIDED_BY_PERSON):
+        fields["effective_from"] = _date(
+            "Effective from", "The first score date the champion holds for; empty: the date above."
+        )
+    if pipeline is Pipeline.PROMOTE:
+        fields["version"] = Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Model version",
+            description="The registered version to promote; its recorded gates decide whether it may be.",
+        )
+    if pipeline in _DECIDED_BY_PERSON:
+        fields["reason"] = Param(
+            "", type="string", pattern=REASON_PATTERN, title="Reason", description="Why; it is kept for the audit."
+        )
+    return fields
+
+
+def options(pipeline: Pipeline, step: str, context: Mapping[str, Any]) -> dict[str, str | bool]:
+    """The options of one step's command line for this run.
+
+    Raises:
+        UsageError: An answer that is not what the form asks for, however it got past Airflow's own check.
+    """
+    params = context.get("params") or {}
+    run = context.get("dag_run")
+    found: dict[str, str | bool] = {}
+    if params.get("effective_from"):
+        found["effective-from"] = parse_date(params["effective_from"], "params.effective_from").isoformat()
+    if pipeline is Pipeline.PROMOTE:
+        found["version"] = _version(params.get("version"))
+    if pipeline in _DECIDED_BY_PERSON:
+        found["by"] = _name(getattr(run, "triggering_user_name", None))
+        found["reason"] = _reason(params.get("reason"))
+    if step == "decide":
+        found["backfill"] = is_backfill(run)
+    return found
+
+
+def is_backfill(run: object) -> bool:
+    """True for a run of a backfill: it writes decisions and acts on none."""
+    return str(getattr(getattr(run, "run_type", ""), "value", getattr(run, "run_type", ""))) == "backfill"
+
+
+_DATE_TITLES: Final = {
+    Pipeline.SCORE: "Score date",
+    Pipeline.TRAIN: "As-of date (data up to the day before it are used)",
+    Pipeline.PROMOTE: "Date of the decision",
+    Pipeline.ROLLBACK: "Date of the decision",
+    Pipeline.WATCH: "Score date that is due",
+}
+
+
+def _date(title: str, description: str) -> Param:
+    return Param(
+        None, type=["null", "string"], format="date", pattern=DATE_PATTERN, title=title, description=description
+    )
+
+
+def _bounds(spec: ModelSpec) -> str:
+    schedule = spec.schedule
+    return (
+        f"YYYY-MM-DD, from {schedule.start_date} to {schedule.end_date or 'now on'} ({schedule.timezone}). "
+        "Empty: the day of the run's data interval."
+    )
+
+
+def _version(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return str(value)
+    raise UsageError(f"params.version: found {value!r}", expected="the number of a registered version, such as 3")
+
+
+def _reason(value: object) -> str:
+    text = "" if value is None else value
+    if isinstance(text, str) and _REASON.fullmatch(text):
+        return text
+    raise UsageError("params.reason: found control characters or too long a text", expected="one line of up to 300")
+
+
+def _name(value: object) -> str:
+    """Who triggered the run, as Airflow authenticated them; never a form field."""
+    return value if isinstance(value, str) and _NAME.fullmatch(value) else "airflow"

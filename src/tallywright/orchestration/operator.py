@@ -1,0 +1,154 @@
+"""The one operator: a task is `tally run <model> <step> …` in a process of its own.
+
+Airflow's environment needs the slim install only, a step's memory ends with the step, and a person can run the very
+line that stands in the task's log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shlex
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from tallywright.errors import UsageError
+from tallywright.orchestration import forms
+from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, worth_a_retry
+from tallywright.orchestration.dates import RunFacts, run_date
+
+if TYPE_CHECKING:
+    from tallywright.lifecycle.plan import Pipeline
+    from tallywright.spec.model import Schedule
+
+APPROVAL_TASK: Final = "approval"
+_LARGEST_RESULT: Final = 32_768
+_LEVELLED: Final = re.compile(r"\d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) +(.*)")
+_TAIL_LINES: Final = 12
+
+
+class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no types that mypy follows here
+    """Runs one step as a command line and pushes its small JSON result.
+
+    Nothing is templated: a parameter is read as a date, a number or one line of text, checked, and becomes one element
+    of an argument list. Errors that a retry cannot cure fail the task at once.
+
+    Args:
+        command: Interpreter, project, model and step.
+        pipeline: The pipeline the step stands in.
+        schedule: The spec's schedule, by which the run's date is found and checked.
+    """
+
+    ui_color = "#e8f1ec"
+
+    def __init__(self, *, command: StepCommand, pipeline: Pipeline, schedule: Schedule, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.command = command
+        self.pipeline = pipeline
+        self.schedule_section = schedule
+        self._process: GuardedProcess | None = None
+
+    def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs the step; the result is the task's XCom."""
+        with tempfile.TemporaryDirectory(prefix="tally-") as folder:
+            result = Path(folder) / "result.json"
+            exit_code, tail = self._run(self._argv(context, result))
+            if exit_code != 0:
+                raise _failure(self.command.step, exit_code, tail)
+            values = _read_result(result, self.command.step)
+        self._describe_outlets(context, values)
+        return values
+
+    def on_kill(self) -> None:
+        """Ends the step's process group, gently first; Airflow calls this on a timeout and when a run is stopped."""
+        if self._process is not None:
+            self.log.warning("stopping the step's processes")
+            self._process.ask_to_stop()
+
+    def _argv(self, context: Mapping[str, Any], result: Path) -> list[str]:
+        try:
+            day = run_date(RunFacts.of(context), self.schedule_section)
+            options = forms.options(self.pipeline, self.command.step, context)
+        except UsageError as error:
+            raise AirflowFailException(str(error)) from error
+        if APPROVAL_TASK in self.upstream_task_ids:
+            options |= _approved_by(context)
+        return self.command.argv(day, context["dag_run"].run_id, result, options)
+
+    def _run(self, argv: list[str]) -> tuple[int, list[str]]:
+        self.log.info("running: %s", shlex.join(argv))
+        tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        process = self._process = GuardedProcess(argv, self.command.environment(), self.command.root)
+        _stop_when_orphaned(process)
+        try:
+            for line in process.lines():
+                tail.append(line)
+                self._log_line(line)
+            return process.wait(), list(tail)
+        finally:
+            process.stop()
+
+    def _log_line(self, line: str) -> None:
+        match = _LEVELLED.fullmatch(line)
+        level, text = (logging.getLevelName(match[1]), match[2]) if match else (logging.INFO, line)
+        self.log.log(level, "%s", text)
+
+    def _describe_outlets(self, context: Mapping[str, Any], values: dict[str, Any]) -> None:
+        """Hands the result (references, not data) to whoever is triggered by the table."""
+        events = context.get("outlet_events")
+        for asset in self.outlets or ():
+            if events is not None:
+                events[asset].extra = dict(values)
+
+
+def _stop_when_orphaned(process: GuardedProcess) -> None:
+    """Ends the step soon after Airflow's supervisor of this task has died, for then nobody records how it ends."""
+    supervisor = os.getppid()
+
+    def watch() -> None:
+        while process.alive():
+            if os.getppid() != supervisor:
+                process.ask_to_stop()
+                return
+            threading.Event().wait(1.0)
+
+    threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
+
+
+def _failure(step: str, exit_code: int, tail: list[str]) -> Exception:
+    error = error_of(exit_code)
+    cause = error.__name__ if error else "unexpected"
+    text = "\n".join([f"{step} failed with exit code {exit_code} ({cause})", *tail])
+    kind: type[Exception] = AirflowException if worth_a_retry(exit_code) else AirflowFailException
+    return kind(text)
+
+
+def _read_result(file: Path, step: str) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise AirflowFailException(f"{step} ended well but left no readable result: {error}") from error
+    if not isinstance(values, dict) or len(text) > _LARGEST_RESULT:
+        raise AirflowFailException(
+            f"{step} left {type(values).__name__} of {len(text)} bytes; expected: a small JSON object, references only"
+        )
+    return values
+
+
+def _approved_by(context: Mapping[str, Any]) -> dict[str, str | bool]:
+    answer = context["ti"].xcom_pull(task_ids=APPROVAL_TASK) or {}
+    user = answer.get("responded_by_user") or {}
+    name = user.get("name") if isinstance(user, Mapping) else getattr(user, "name", None)
+    if not name:
+        raise AirflowFailException("the approval does not say who approved; promotion needs a name")
+    return {"by": str(name), "reason": "approved in Airflow"}
