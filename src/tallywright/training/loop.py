@@ -1,0 +1,222 @@
+"""The fit itself: epochs over seeded shuffles, early stopping, a checkpoint after each epoch.
+
+The same arrays, settings and seed give the same weights bit for bit, in one go or resumed after a kill.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from tallywright.training.checkpoint import (
+    Epoch,
+    Progress,
+    State,
+    load_checkpoint,
+    optimizer_tensors,
+    pack,
+    restore_optimizer,
+    save_checkpoint,
+    unpack,
+)
+from tallywright.training.determinism import choose_device, deterministic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+
+    from tallywright.spec.model import Network, Training
+    from tallywright.training.network import ScoringModule
+
+EVALUATION_ROWS: Final = 16_384
+FINAL_LEARNING_RATE: Final = 0.02
+"""The learning rate falls along a cosine to this share of its start at the last epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows as arrays: numeric float32 [N, F], category codes int64 [N, C], encoded targets [N]."""
+
+    numeric: np.ndarray
+    categorical: np.ndarray
+    target: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """All that determines a fit.
+
+    Args:
+        module: Called once inside the deterministic block, so that the initial weights come from the seed.
+        train: Rows to learn from.
+        validation: Rows for early stopping.
+        spec: Seed, device, and the network section.
+        configuration: Digest of data, spec and code, see `Progress`.
+        checkpoint: The checkpoint's file; None keeps none.
+        progress: Called after each epoch.
+    """
+
+    module: Callable[[], ScoringModule]
+    train: Rows
+    validation: Rows
+    spec: Training
+    configuration: str
+    checkpoint: Path | None = None
+    progress: Callable[[Epoch], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The module with the weights of the best epoch, on the CPU in evaluation mode, and how it came about."""
+
+    module: ScoringModule
+    progress: Progress
+    device: str
+
+
+def fit_network(request: FitRequest) -> Fitted:
+    """Fits the network; continues from the checkpoint when it is of the same configuration."""
+    device = choose_device(request.spec.device)
+    with deterministic(request.spec.seed):
+        fit = _Fit(request, device)
+        fit.resume()
+        while not fit.finished:
+            fit.run_epoch()
+            fit.save()
+        module = fit.best_module()
+    return Fitted(module, fit.state.progress, str(device))
+
+
+class _Fit:
+    """A fit in progress."""
+
+    def __init__(self, request: FitRequest, device: torch.device) -> None:
+        self.request = request
+        self.settings: Network = request.spec.network
+        self.device = device
+        self.module: ScoringModule = request.module()
+        self.module.to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.module.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
+        self.shuffle = torch.Generator().manual_seed(request.spec.seed)
+        self.train = _Tensors(request.train, device)
+        self.validation = _Tensors(request.validation, device)
+        self.best = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
+        self.state = State(Progress(configuration=request.configuration))
+
+    @property
+    def finished(self) -> bool:
+        progress = self.state.progress
+        waited = progress.epochs_done - progress.best_epoch
+        return progress.epochs_done >= self.settings.epochs or waited >= self.settings.patience
+
+    def run_epoch(self) -> None:
+        done = self.state.progress.epochs_done
+        train_loss = self._learn(done)
+        epoch = Epoch(
+            epoch=done + 1,
+            train_loss=train_loss,
+            validation_loss=self._validate(),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+        )
+        best = self.state.progress.best_epoch
+        if epoch.validation_loss < self.state.progress.best_loss:
+            best = epoch.epoch
+            self.best = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
+        history = (*self.state.progress.history, epoch)
+        self.state.progress = self.state.progress.model_copy(update={"history": history, "best_epoch": best})
+        if self.request.progress is not None:
+            self.request.progress(epoch)
+
+    def _learn(self, epoch: int) -> float:
+        self.module.train()
+        rows, size = self.train.rows, self.settings.batch_size
+        # A last batch of a single row would break layers that need a spread within the batch.
+        starts = [start for start in range(0, rows, size) if rows - start > 1 or rows == 1]
+        order = torch.randperm(rows, generator=self.shuffle).to(self.device)
+        total = torch.zeros((), dtype=torch.float64)
+        for step, start in enumerate(starts):
+            self._set_learning_rate((epoch + step / len(starts)) / self.settings.epochs)
+            numeric, categorical, target = self.train.take(order[start : start + size])
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.module.objective.loss(self.module.logits(numeric, categorical), target)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach().to("cpu", torch.float64) * len(target)
+        return float(total) / rows
+
+    def _set_learning_rate(self, share: float) -> None:
+        fall = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * 0.5 * (1 + math.cos(math.pi * share))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * fall
+
+    def _validate(self) -> float:
+        self.module.eval()
+        total = 0.0
+        with torch.no_grad():
+            for start in range(0, self.validation.rows, EVALUATION_ROWS):
+                numeric, categorical, target = self.validation.part(start, start + EVALUATION_ROWS)
+                logits = self.module.logits(numeric, categorical)
+                total += float(self.module.objective.plain_loss(logits.double(), target))
+        return total / self.validation.rows
+
+    def save(self) -> None:
+        if self.request.checkpoint is None:
+            return
+        generators = {"torch": torch.get_rng_state(), "shuffle": self.shuffle.get_state()}
+        if self.device.type == "cuda":
+            generators["cuda"] = torch.cuda.get_rng_state(self.device)
+        self.state.tensors = (
+            pack("model", self.module.state_dict())
+            | pack("best", self.best)
+            | pack("optimizer", optimizer_tensors(self.optimizer))
+            | pack("random", generators)
+        )
+        save_checkpoint(self.request.checkpoint, self.state)
+
+    def resume(self) -> None:
+        if self.request.checkpoint is None:
+            return
+        state = load_checkpoint(self.request.checkpoint, self.request.configuration)
+        if state is None:
+            return
+        self.state = state
+        self.module.load_state_dict(unpack("model", state.tensors))
+        self.best = unpack("best", state.tensors)
+        restore_optimizer(self.optimizer, unpack("optimizer", state.tensors))
+        generators = unpack("random", state.tensors)
+        torch.set_rng_state(generators["torch"])
+        self.shuffle.set_state(generators["shuffle"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(generators["cuda"], self.device)
+
+    def best_module(self) -> ScoringModule:
+        self.module.load_state_dict(self.best)
+        self.module.to("cpu").eval()
+        return self.module
+
+
+class _Tensors:
+    """Rows on the device; a matrix without columns is None, as in the exported graph."""
+
+    def __init__(self, rows: Rows, device: torch.device) -> None:
+        self.rows = len(rows.target)
+        self.numeric = torch.from_numpy(rows.numeric).to(device) if rows.numeric.shape[1] else None
+        self.categorical = torch.from_numpy(rows.categorical).to(device) if rows.categorical.shape[1] else None
+        self.target = torch.from_numpy(rows.target).to(device)
+
+    def take(self, index: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
+        numeric = None if self.numeric is None else self.numeric[index]
+        categorical = None if self.categorical is None else self.categorical[index]
+        return numeric, categorical, self.target[index]
+
+    def part(self, start: int, stop: int) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
+        numeric = None if self.numeric is None else self.numeric[start:stop]
+        categorical = None if self.categorical is None else self.categorical[start:stop]
+        return numeric, categorical, self.target[start:stop]

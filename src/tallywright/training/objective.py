@@ -1,0 +1,131 @@
+"""What each task minimises and how its raw network outputs become scores.
+
+One place knows the difference between binary, multiclass and regression, so that the loop, the graph that is exported
+and the evaluation do not. Class weights steer the fit only: their effect on the odds is taken out again inside the
+exported graph, so a balanced fit still gives calibrated probabilities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from tallywright.errors import InputError
+
+Task = Literal["binary", "multiclass", "regression"]
+
+MAX_CLASSES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The loss and the output activation of one task, as learnt from the training targets.
+
+    Args:
+        task: The task of the spec.
+        classes: The sorted target values; empty for regression.
+        weights: Weight of each class in the loss; all one when classes are not balanced.
+        location: Mean of the training targets (regression).
+        scale: Standard deviation of the training targets (regression).
+    """
+
+    task: Task
+    classes: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+    location: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def outputs(self) -> int:
+        """Width of the network's last layer."""
+        return len(self.classes) if self.task == "multiclass" else 1
+
+    def encode(self, target: np.ndarray) -> np.ndarray:
+        """The targets as the loss wants them: 0/1 or standardised float32, or class numbers.
+
+        Raises:
+            InputError: A class that the training rows do not have.
+        """
+        if self.task == "regression":
+            return ((target.astype(np.float64) - self.location) / self.scale).astype(np.float32)
+        codes = np.searchsorted(np.asarray(self.classes), target).clip(max=len(self.classes) - 1)
+        strange = np.asarray(self.classes)[codes] != target
+        if strange.any():
+            raise InputError(
+                f"the target has values {np.unique(target[strange])[:5].tolist()}",
+                expected=f"the classes of the training rows: {list(self.classes)[:20]}",
+                remedy="lengthen training.window_days so that each class is in the window, or correct the labels",
+            )
+        return codes.astype(np.float32 if self.task == "binary" else np.int64)
+
+    def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch that the fit minimises, class weights included."""
+        if self.task == "regression":
+            return functional.mse_loss(logits.squeeze(1), target)
+        weights = torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
+        if self.task == "binary":
+            return functional.binary_cross_entropy_with_logits(
+                logits.squeeze(1), target, weight=torch.where(target > 0, weights[1], weights[0])
+            )
+        return functional.cross_entropy(logits, target, weight=weights)
+
+    def plain_loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The summed loss of the scores as they are served: log loss, or squared error in standard deviations."""
+        corrected = self.corrected(logits)
+        if self.task == "regression":
+            return functional.mse_loss(corrected.squeeze(1), target, reduction="sum")
+        if self.task == "binary":
+            return functional.binary_cross_entropy_with_logits(corrected.squeeze(1), target, reduction="sum")
+        return functional.cross_entropy(corrected, target, reduction="sum")
+
+    def corrected(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits with the class weights' shift of the odds taken out."""
+        if self.task == "regression" or len(set(self.weights)) == 1:
+            return logits
+        shift = np.log(np.asarray(self.weights))
+        if self.task == "binary":
+            return logits - float(shift[1] - shift[0])
+        return logits - torch.tensor(shift, dtype=logits.dtype, device=logits.device)
+
+    def score(self, logits: torch.Tensor) -> torch.Tensor:
+        """Scores as the package promises them: probability, probabilities [N, K], or value."""
+        corrected = self.corrected(logits)
+        if self.task == "multiclass":
+            return torch.softmax(corrected, dim=1)
+        if self.task == "binary":
+            return torch.sigmoid(corrected.squeeze(1))
+        return corrected.squeeze(1) * self.scale + self.location
+
+
+def learn_objective(task: Task, target: np.ndarray, class_weight: Literal["none", "balanced"]) -> Objective:
+    """The objective for these training targets.
+
+    Raises:
+        InputError: Targets that the task cannot learn: not finite, not 0/1, one class only, not whole numbers.
+    """
+    if not np.isfinite(target.astype(np.float64)).all():
+        raise InputError("the training target has values that are not finite", expected="finite numbers in every row")
+    if task == "regression":
+        spread = float(target.astype(np.float64).std())
+        return Objective(task, location=float(target.astype(np.float64).mean()), scale=spread or 1.0)
+    classes, counts = np.unique(target, return_counts=True)
+    _require_classes(task, classes)
+    weights = len(target) / (len(classes) * counts) if class_weight == "balanced" else np.ones(len(classes))
+    return Objective(task, tuple(int(value) for value in classes), tuple(float(weight) for weight in weights))
+
+
+def _require_classes(task: Task, classes: np.ndarray) -> None:
+    allowed = [0, 1] if task == "binary" else list(range(MAX_CLASSES))
+    found = classes[:5].tolist()
+    if len(classes) < 2 or not np.isin(classes, allowed).all():  # noqa: PLR2004 - one class cannot be learnt
+        raise InputError(
+            f"the target of a {task} task has the values {found}{' …' if len(classes) > len(found) else ''}",
+            expected="both 0 and 1"
+            if task == "binary"
+            else f"at least two classes numbered from 0 to {MAX_CLASSES - 1}",
+            remedy="correct training.target or training.task, or lengthen training.window_days",
+        )
