@@ -1,0 +1,29 @@
+"""What all tests share: random order with a printed seed, hypothesis profiles, no environment leaking in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("fast", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("full", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout, which is also the reference project's root."""
+    return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the developer's own settings."""
+    for name in [name for name in os.environ if name.startswith(("TALLYWRIGHT_", "MLFLOW_", "AIRFLOW"))]:
+        if name not in {"TALLYWRIGHT_KILLS"}:
+            monkeypatch.delenv(name)

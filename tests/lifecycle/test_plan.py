@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from tallywright.errors import UsageError
+from tallywright.lifecycle.plan import Actor, Pipeline, find_step, plan
+from tallywright.spec import load_project
+
+
+@pytest.fixture(scope="module")
+def spec(repository):
+    return load_project("flight_delays", root=repository).spec
+
+
+@pytest.mark.parametrize("pipeline", Pipeline)
+def test_steps_come_after_what_they_need_and_have_one_name(spec, pipeline: Pipeline) -> None:
+    seen: set[str] = set()
+    for step in plan(spec, pipeline):
+        assert set(step.needs) <= seen
+        assert step.name not in seen
+        seen.add(step.name)
+
+
+def test_a_persons_approval_stands_between_register_and_promote(repository) -> None:
+    project = load_project("flight_delays", root=repository, overrides=["registry.approval=person"])
+    steps = {step.name: step for step in plan(project.spec, Pipeline.TRAIN)}
+    assert steps["approval"].actor is Actor.APPROVAL
+    assert steps["approval"].needs == ("register",)
+    assert steps["promote"].needs == ("approval",)
+
+
+def test_a_policy_without_trigger_triggers_nothing(repository) -> None:
+    project = load_project("flight_delays", root=repository, overrides=["retraining.trigger=false"])
+    assert all(step.actor is Actor.COMMAND for step in plan(project.spec, Pipeline.SCORE))
+
+
+def test_a_step_is_found_by_either_spelling(spec) -> None:
+    assert find_step(spec, "day-gate") == find_step(spec, "day_gate")
+    assert find_step(spec, "quality_gate")[0] is Pipeline.TRAIN
+
+
+@pytest.mark.parametrize("name", ["scor", "approval", "trigger_train", "; rm -rf /"])
+def test_an_unknown_step_names_the_known_ones(spec, name: str) -> None:
+    with pytest.raises(UsageError, match="expected: one of ingest, day_gate"):
+        find_step(spec, name)

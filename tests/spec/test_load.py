@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tallywright.errors import SpecError, UsageError
+from tallywright.spec import load_project, model_names
+from tallywright.spec.schema import json_schema
+
+
+@pytest.fixture
+def project(tmp_path: Path, repository: Path) -> Path:
+    """A copy of the reference spec that a test may break."""
+    (tmp_path / "models" / "flight_delays").mkdir(parents=True)
+    (tmp_path / "conf").mkdir()
+    text = (repository / "models/flight_delays/model.yaml").read_text()
+    (tmp_path / "models/flight_delays/model.yaml").write_text(text)
+    (tmp_path / "conf/local.yaml").write_text("storage: {lake: lake}\n")
+    return tmp_path
+
+
+def _edit(root: Path, change) -> None:
+    file = root / "models/flight_delays/model.yaml"
+    values = yaml.safe_load(file.read_text())
+    change(values)
+    file.write_text(yaml.safe_dump(values))
+
+
+def test_the_reference_project_is_valid_in_every_environment(repository: Path) -> None:
+    for overlay in (repository / "conf").glob("*.yaml"):
+        assert load_project("flight_delays", root=repository, environment=overlay.stem).spec.name == "flight_delays"
+
+
+def test_overlay_and_set_win_over_the_base_file(project: Path) -> None:
+    (project / "conf/local.yaml").write_text("models: {flight_delays: {training: {seed: 8, window_days: 50}}}\n")
+    loaded = load_project("flight_delays", root=project, overrides=["training.seed=9"])
+    assert loaded.spec.training.seed == 9
+    assert loaded.spec.training.window_days == 50
+
+
+def test_relative_storage_is_below_the_project(project: Path) -> None:
+    assert load_project("flight_delays", root=project).environment.storage.lake == str(project / "lake")
+
+
+def test_all_problems_come_at_once_with_file_path_and_nearest_match(project: Path) -> None:
+    def break_it(values) -> None:
+        values["training"]["netwrk"] = {}
+        values["schedule"]["timezone"] = "America/New_Yrok"
+        values["data"]["sources"]["flights"]["pth"] = "x"
+        del values["owner"]["email"]
+
+    _edit(project, break_it)
+    with pytest.raises(SpecError) as caught:
+        load_project("flight_delays", root=project)
+    text = str(caught.value)
+    assert "4 problems" in text
+    assert "did you mean 'network'?" in text
+    assert "did you mean 'path'?" in text
+    assert "no such timezone: 'America/New_Yrok'" in text
+    assert "owner.email: missing" in text
+    assert str(project / "models/flight_delays/model.yaml") in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["schedule"].update(cron="daily"), "five fields"),
+        (lambda v: v["schedule"].update(end_date="2012-01-01"), "before start_date"),
+        (lambda v: v["training"].update(numeric=["altitude"]), "'altitude', which is not in data.columns"),
+        (lambda v: v["training"].update(seed="seven"), "found 'seven'"),
+        (lambda v: v["data"].update(contract="../../etc/passwd"), "below the model's folder"),
+        (lambda v: v["scoring"].update(models="latest"), "found 'latest'"),
+        (lambda v: v["retraining"].update(num_violation_windows=9), "never be reached"),
+        (lambda v: v["data"]["columns"].update(role="VARCHAR"), "reserved names ['role']"),
+        (lambda v: v.update(name="other"), "the folder's name"),
+    ],
+)
+def test_what_is_wrong_is_said(project: Path, change, message: str) -> None:
+    _edit(project, change)
+    with pytest.raises(SpecError, match=r"(?s).*") as caught:
+        load_project("flight_delays", root=project)
+    assert message in str(caught.value)
+
+
+def test_broken_yaml_is_a_spec_error(project: Path) -> None:
+    (project / "models/flight_delays/model.yaml").write_text("name: [\n")
+    with pytest.raises(SpecError, match="valid YAML"):
+        load_project("flight_delays", root=project)
+
+
+def test_a_spec_that_is_a_list_is_a_spec_error(project: Path) -> None:
+    (project / "models/flight_delays/model.yaml").write_text("- a\n- b\n")
+    with pytest.raises(SpecError, match="mapping of sections"):
+        load_project("flight_delays", root=project)
+
+
+def test_unknown_model_and_environment_name_the_nearest(project: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'flight_delays'"):
+        load_project("flight_delay", root=project)
+    with pytest.raises(UsageError, match="did you mean 'local'"):
+        load_project("flight_delays", root=project, environment="locl")
+
+
+@pytest.mark.parametrize("text", ["training.seed", "=3"])
+def test_a_set_without_a_value_is_refused(project: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="has no value"):
+        load_project("flight_delays", root=project, overrides=[text])
+
+
+def test_without_a_project_the_way_to_one_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="tally init"):
+        model_names(tmp_path)
+
+
+def test_only_what_changes_a_score_is_in_the_scoring_identity(project: Path) -> None:
+    def identity(*overrides: str) -> str:
+        return load_project("flight_delays", root=project, overrides=overrides).spec.scoring.identity()
+
+    assert identity("scoring.engine=spark", "scoring.batch_rows=512", "scoring.models=current") == identity()
+    assert identity("scoring.threshold=0.4") != identity()
+
+
+def test_the_schema_describes_every_section() -> None:
+    schema = json_schema()
+    assert json.dumps(schema)
+    assert {"owner", "schedule", "data", "training", "gates", "scoring"} <= set(schema["properties"])
+    assert schema["$defs"]["Schedule"]["properties"]["cron"]["description"]
