@@ -74,7 +74,7 @@ def test_no_change_is_no_violation_where_the_bare_threshold_would_fire(rows: int
 def test_at_the_boundary_false_alarms_keep_the_promise(rows: int) -> None:
     values = psi(*days(at_psi(0.2), rows))
     alarms = [psi_p_value(float(value), 0.2, (100_000, rows), CELLS) <= 0.05 for value in values]
-    assert np.mean(alarms) <= 0.08  # nominal 0.05; the quadratic form is an approximation at so large a distance
+    assert np.mean(alarms) <= 0.055  # nominal 0.05; 0.035 to 0.050 found
 
 
 def test_a_large_shift_is_found_on_a_small_day() -> None:
