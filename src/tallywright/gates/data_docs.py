@@ -1,0 +1,125 @@
+"""Data Docs as files that open without a network: a page per judged day, and an index of the days.
+
+Great Expectations renders the page. Its template loads a dozen scripts and styles from the web; they are taken out and
+a small style is put in, so that opening a page neither needs the internet nor tells it anything.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.errors import StorageError
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    from tallywright.records import GateReport
+
+_FOREIGN: Final = re.compile(
+    r"<script\b.*?</script>|<link\b[^>]*>|<footer\b.*?</footer>|<p>\s*Stay current on everything GX.*?</p>",
+    re.DOTALL | re.IGNORECASE,
+)
+_ELSEWHERE: Final = re.compile(r"""(?:srcset|src|href)=["'](?:(?:https?:)?//|\.\./)[^"']*["']""", re.IGNORECASE)
+
+_STYLE: Final = """<style>
+body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;background:#fff;max-width:72rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
+td,th{border-bottom:1px solid #d8dee4;padding:.4rem .6rem;text-align:left;vertical-align:top}
+.collapse,.tab-pane{display:block!important}
+.btn,.modal,.nav-tabs,.navbar,.sticky,[data-toggle=collapse]{display:none!important}
+.fa-times::before{content:"\\2717"}.fa-check-circle::before{content:"\\2713"}.fa-exclamation-triangle::before{content:"!"}
+.pass,.text-success{color:#1a7f37}.warn{color:#9a6700}.fail,.text-danger{color:#cf222e}
+.badge{background:#eef1f4;border-radius:.3rem;padding:.1rem .4rem}
+</style>"""
+
+
+def write_day(folder: Path, day: date, report: GateReport, result: Any) -> Path:
+    """Writes `<folder>/<day>.html` and the index; a day judged again replaces its page.
+
+    Args:
+        folder: The model's Data Docs.
+        day: The day that was judged.
+        report: The gate's verdict, shown on top.
+        result: The library's validation result.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    page = folder / f"{day}.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(page, _offline(_rendered(result), _summary(day, report)))
+        failed = [check.name for check in report.checks if check.verdict.value != "pass"]
+        _replace(folder / f"{day}.json", json.dumps({"verdict": report.verdict.value, "findings": failed}))
+        _replace(folder / "index.html", _index(folder, report.model))
+    except OSError as error:
+        raise StorageError(
+            f"Data Docs cannot be written to {folder}: {error}",
+            expected="a writable work folder with free space",
+            remedy="see storage.work of the environment's overlay in conf/",
+        ) from error
+    return page
+
+
+def _rendered(result: Any) -> str:
+    """The library's page; the result goes through JSON, because its renderer stumbles over numpy numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's renderer uses deprecated parts of its own dependencies
+        from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
+        from great_expectations.render.renderer import ValidationResultsPageRenderer
+        from great_expectations.render.view import DefaultJinjaPageView
+
+        plain = expectationSuiteValidationResultSchema.load(result.to_json_dict())
+        document = ValidationResultsPageRenderer(run_info_at_end=False).render(plain)
+        return str(DefaultJinjaPageView().render(document))
+
+
+def _offline(page: str, summary: str) -> str:
+    page = _ELSEWHERE.sub("", _FOREIGN.sub("", page))
+    page = page.replace("</head>", f"{_STYLE}</head>", 1)
+    return re.sub(r"(<body[^>]*>)", lambda match: match.group(1) + summary, page, count=1)
+
+
+def _summary(day: date, report: GateReport) -> str:
+    rows = "".join(
+        f'<tr><td class="{check.verdict.value}">{check.verdict.value}</td><td>{html.escape(check.name)}</td>'
+        f"<td>{html.escape('' if check.observed is None else str(check.observed))}</td>"
+        f"<td>{html.escape(check.bound)}</td><td>{html.escape(check.evidence)}</td></tr>"
+        for check in report.checks
+    )
+    verdict = report.verdict.value
+    return (
+        f'<p><a href="index.html">all days</a></p><h1>{html.escape(report.model)}, {day}: '
+        f'<span class="{verdict}">{verdict}</span></h1>'
+        "<table><tr><th>verdict</th><th>check</th><th>observed</th><th>expected</th><th>evidence</th></tr>"
+        f"{rows}</table><h2>As Great Expectations shows it</h2>"
+    )
+
+
+def _index(folder: Path, model: str) -> str:
+    rows = []
+    for file in sorted(folder.glob("*.json"), reverse=True):
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        rows.append(
+            f'<tr><td><a href="{file.stem}.html">{file.stem}</a></td>'
+            f'<td class="{entry["verdict"]}">{entry["verdict"]}</td>'
+            f"<td>{html.escape(', '.join(entry['findings']))}</td></tr>"
+        )
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(model)}: days</title>{_STYLE}'
+        f"</head><body><h1>{html.escape(model)}: judged days</h1>"
+        f"<table><tr><th>day</th><th>verdict</th><th>findings</th></tr>{''.join(rows)}</table></body></html>"
+    )
+
+
+def _replace(file: Path, text: str) -> None:
+    """Writes beside and renames, so that a reader (or a second writer) never sees half a page."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)

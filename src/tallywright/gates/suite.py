@@ -1,0 +1,117 @@
+"""Expectation suites as people write them: one YAML file per dataset, without the random ids of the library's own form.
+
+```yaml
+dataset: flight_delays__features
+expectations:
+  - expect: expect_column_values_to_be_between
+    column: distance
+    min_value: 0
+    mostly: 0.99
+    severity: warning          # critical blocks the day, warning is reported, info is only recorded
+    notes: Great-circle miles; the longest route is Honolulu.
+```
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from tallywright.errors import SpecError
+from tallywright.records import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Severity = Literal["critical", "warning", "info"]
+
+_OWN_KEYS = frozenset({"expect", "severity", "notes"})
+
+
+class Expected(Record):
+    """One expectation: its Great Expectations type in snake_case, how much it matters, and its arguments."""
+
+    expect: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    severity: Severity = "critical"
+    notes: str = ""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat_form(cls, value: Any) -> Any:
+        """Everything beside our own keys is an argument of the expectation."""
+        if not isinstance(value, dict) or "arguments" in value:
+            return value
+        own = {key: item for key, item in value.items() if key in _OWN_KEYS}
+        return own | {"arguments": {str(key): item for key, item in value.items() if key not in _OWN_KEYS}}
+
+    @property
+    def name(self) -> str:
+        """The expectation and what it speaks of, such as `expect_column_to_exist(distance)`."""
+        about = [str(self.arguments[key]) for key in sorted(self.arguments) if key.startswith("column")]
+        return f"{self.expect}({', '.join(about)})"
+
+    @property
+    def bound(self) -> str:
+        """The arguments that say what is expected, in words of the file."""
+        return ", ".join(f"{key}={item}" for key, item in self.arguments.items() if not key.startswith("column"))
+
+
+class Suite(Record):
+    """All expectations of one dataset; a suite that expects nothing is no evidence and is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    expectations: tuple[Expected, ...] = Field(min_length=1)
+
+
+def load_suite(file: Path, dataset: str) -> Suite:
+    """Reads and checks the form of a suite file; whether the expectations exist is `validate`'s to know.
+
+    Raises:
+        SpecError: The file is missing, is not YAML, has another form (all problems at once), or another dataset.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SpecError(
+            f"{file}: no such file, so nothing can judge a day of {dataset}",
+            expected="a suite with at least one expectation",
+            remedy="write one; docs show the form, expectations/flight_delays__features.yaml is an example",
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
+    try:
+        suite = Suite.model_validate(content)
+    except ValidationError as error:
+        problems = "\n".join(f"  - {file}: {_explain(detail)}" for detail in error.errors())
+        raise SpecError(
+            f"the suite does not have the form of one:\n{problems}",
+            expected="`dataset` and a list `expectations` of {expect, severity, notes, …arguments}",
+        ) from error
+    if suite.dataset != dataset:
+        raise SpecError(
+            f"{file}: dataset: found {suite.dataset!r}",
+            expected=repr(dataset),
+            remedy="correct the name, or point `data.expectations` to the right file",
+        )
+    return suite
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A hint at the known name closest to a mistyped one, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _explain(detail: Any) -> str:
+    path = ".".join(str(part) for part in detail["loc"]) or "(whole file)"
+    found = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: unknown key{nearest(str(detail['loc'][-1]), ['dataset', 'expectations'])}"
+    shown = "" if isinstance(found, dict | list) else f"found {found!r}; "
+    return f"{path}: {shown}{detail['msg']}"
