@@ -6,13 +6,14 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from tallywright.errors import StorageError, UsageError
 from tallywright.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from tallywright.training.determinism import choose_device, deterministic
 from tallywright.training.loop import fit_network
+from tallywright.training.optimizer import AdamW
 
+torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
 
 TWO_RUNS = """
@@ -70,16 +71,16 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, rows, request_of, k
     train, validation = rows(), rows(seed=2)
     whole = fit_network(request_of(train, validation))
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(epoch):
         # The epoch after the last checkpoint is half done when the process dies.
         if epoch.epoch == killed_after + 1:
-            raise Killed
+            raise KilledError
 
     file = tmp_path / "run" / "checkpoint.safetensors"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit_network(request_of(train, validation, checkpoint=file, progress=kill))
     seen = []
     resumed = fit_network(request_of(train, validation, checkpoint=file, progress=seen.append))
@@ -175,6 +176,26 @@ def test_the_settings_of_torch_are_put_back():
         torch.rand(3)
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_optimizer_is_adamw():
+    torch.manual_seed(0)
+    ours, theirs = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    theirs.load_state_dict(ours.state_dict())
+    one = AdamW(ours.parameters(), learning_rate=0.01, weight_decay=0.1)
+    two = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1, foreach=True)
+    for step in range(20):
+        batch = torch.randn(8, 4)
+        for module, optimizer, clear in ((ours, one, one.clear), (theirs, two, two.zero_grad)):
+            clear()
+            (module(batch) ** 2).sum().backward()
+            optimizer.step()
+        if step == 10:
+            again = AdamW(ours.parameters(), learning_rate=0.01, weight_decay=0.1)
+            again.restore(one.tensors())
+            one = again
+    for left, right in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(left, right)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")

@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import safetensors
-import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
@@ -21,6 +20,8 @@ from tallywright.records import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import torch
 
 _HEADER = "tallywright"
 
@@ -109,18 +110,3 @@ def unpack(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     """The tensors that `pack` put under this prefix."""
     start = f"{prefix}."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's state as named tensors: `<parameter number>.<what>`."""
-    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": torch.as_tensor(value) for index, row in state.items() for name, value in row.items()}
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Puts the tensors of `optimizer_tensors` back; groups and their settings stay as they were made."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, _, what = name.partition(".")
-        state.setdefault(int(index), {})[what] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -16,13 +16,12 @@ from tallywright.training.checkpoint import (
     Progress,
     State,
     load_checkpoint,
-    optimizer_tensors,
     pack,
-    restore_optimizer,
     save_checkpoint,
     unpack,
 )
 from tallywright.training.determinism import choose_device, deterministic
+from tallywright.training.optimizer import AdamW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,8 +100,10 @@ class _Fit:
         self.device = device
         self.module: ScoringModule = request.module()
         self.module.to(device)
-        self.optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        self.optimizer = AdamW(
+            self.module.parameters(),
+            learning_rate=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
         )
         self.shuffle = torch.Generator().manual_seed(request.spec.seed)
         self.train = _Tensors(request.train, device)
@@ -123,7 +124,7 @@ class _Fit:
             epoch=done + 1,
             train_loss=train_loss,
             validation_loss=self._validate(),
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.optimizer.learning_rate,
         )
         best = self.state.progress.best_epoch
         if epoch.validation_loss < self.state.progress.best_loss:
@@ -144,7 +145,7 @@ class _Fit:
         for step, start in enumerate(starts):
             self._set_learning_rate((epoch + step / len(starts)) / self.settings.epochs)
             numeric, categorical, target = self.train.take(order[start : start + size])
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.clear()
             loss = self.module.objective.loss(self.module.logits(numeric, categorical), target)
             loss.backward()
             self.optimizer.step()
@@ -153,8 +154,7 @@ class _Fit:
 
     def _set_learning_rate(self, share: float) -> None:
         fall = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * 0.5 * (1 + math.cos(math.pi * share))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * fall
+        self.optimizer.learning_rate = self.settings.learning_rate * fall
 
     def _validate(self) -> float:
         self.module.eval()
@@ -175,7 +175,7 @@ class _Fit:
         self.state.tensors = (
             pack("model", self.module.state_dict())
             | pack("best", self.best)
-            | pack("optimizer", optimizer_tensors(self.optimizer))
+            | pack("optimizer", self.optimizer.tensors())
             | pack("random", generators)
         )
         save_checkpoint(self.request.checkpoint, self.state)
@@ -189,7 +189,7 @@ class _Fit:
         self.state = state
         self.module.load_state_dict(unpack("model", state.tensors))
         self.best = unpack("best", state.tensors)
-        restore_optimizer(self.optimizer, unpack("optimizer", state.tensors))
+        self.optimizer.restore(unpack("optimizer", state.tensors))
         generators = unpack("random", state.tensors)
         torch.set_rng_state(generators["torch"])
         self.shuffle.set_state(generators["shuffle"])
