@@ -108,7 +108,7 @@ def _build_one(expected: Expected, types: dict[str, Any]) -> Any:
     try:
         return kind(**expected.arguments, severity=expected.severity, notes=expected.notes or None)
     except ValueError as error:  # the pydantic v1 error of the library is one
-        details = getattr(error, "errors", list)()
+        details: list[dict[str, Any]] = getattr(error, "errors", list)()
         said = "; ".join(_argument_problem(detail, kind) for detail in details) or str(error)
         raise ValueError(f"{expected.expect}: {said}") from error
 
