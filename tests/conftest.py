@@ -25,5 +25,5 @@ def repository() -> Path:
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads the developer's own settings."""
     for name in [name for name in os.environ if name.startswith(("TALLYWRIGHT_", "MLFLOW_", "AIRFLOW"))]:
-        if name not in {"TALLYWRIGHT_KILLS"}:
+        if name != "TALLYWRIGHT_KILLS":
             monkeypatch.delenv(name)

@@ -5,8 +5,12 @@ from hypothesis import strategies as st
 
 from tallywright.records import Check, Decision, GateReport, ModelRef, Role, Verdict, inputs_digest
 
-CHECKS = st.builds(Check, name=st.text(), verdict=st.sampled_from(Verdict), observed=st.none() | st.floats(), bound=st.text())
-REFS = st.builds(ModelRef, name=st.just("m"), version=st.integers(1, 9), digest=st.text(max_size=3), role=st.sampled_from(Role))
+CHECKS = st.builds(
+    Check, name=st.text(), verdict=st.sampled_from(Verdict), observed=st.none() | st.floats(), bound=st.text()
+)
+REFS = st.builds(
+    ModelRef, name=st.just("m"), version=st.integers(1, 9), digest=st.text(max_size=3), role=st.sampled_from(Role)
+)
 
 
 def _report(*verdicts: Verdict) -> GateReport:

@@ -8,7 +8,17 @@ import sys
 
 import pytest
 
-HEAVY = {"airflow", "apache_beam", "great_expectations", "matplotlib", "mlflow", "pandas", "pyspark", "sklearn", "torch"}
+HEAVY = {
+    "airflow",
+    "apache_beam",
+    "great_expectations",
+    "matplotlib",
+    "mlflow",
+    "pandas",
+    "pyspark",
+    "sklearn",
+    "torch",
+}
 
 CASES = {
     "tallywright.spec": HEAVY | {"pyarrow", "deltalake", "duckdb", "onnxruntime", "numpy"},

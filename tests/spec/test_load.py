@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -9,6 +9,9 @@ import yaml
 from tallywright.errors import SpecError, UsageError
 from tallywright.spec import load_project, model_names
 from tallywright.spec.schema import json_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,6 +21,9 @@ from tallywright.errors import TallyError
 from tallywright.records import Check, Verdict
 from tallywright.spec import Environment, load_project, model_names
 from tallywright.spec.load import load_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 JAVA_AT_LEAST: Final = 17
 FREE_BYTES_AT_LEAST: Final = 2_000_000_000
@@ -42,7 +44,14 @@ EXTRAS: Final = {
 def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None:
     """Check Python, Java, packages, storage, tracking, connections and table features; exit 1 if something fails."""
     settings = load_environment(root=root, environment=environment)
-    checks = [*_machine(), *_storage(settings), *_tracking(settings), *_connections(), *_tables(settings), *_specs(root)]
+    checks = [
+        *_machine(),
+        *_storage(settings),
+        *_tracking(settings),
+        *_connections(),
+        *_tables(settings),
+        *_specs(root),
+    ]
     rows = [{"check": check.name, "verdict": check.verdict.value, "found": check.observed, "to_do": check.evidence}
             for check in checks]  # fmt: skip
     show_rows(rows, as_json=as_json)
@@ -52,9 +61,8 @@ def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None
 
 def _machine() -> Iterator[Check]:
     version = sys.version_info
-    supported = (3, 11) <= version[:2] < (3, 13)
-    yield _check("python", f"{version.major}.{version.minor}.{version.micro}", Verdict.PASS if supported else Verdict.FAIL,
-                 "use Python 3.11 or 3.12")  # fmt: skip
+    verdict = Verdict.PASS if (3, 11) <= version[:2] < (3, 13) else Verdict.FAIL
+    yield _check("python", ".".join(map(str, version[:3])), verdict, "use Python 3.11 or 3.12")
     for extra, package in EXTRAS.items():
         there = util.find_spec(package) is not None
         found = metadata.version(package.replace("airflow", "apache-airflow")) if there else "not installed"
@@ -71,7 +79,7 @@ def _java() -> int | None:
     if command is None:
         return None
     try:
-        done = subprocess.run([command, "-version"], capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+        done = subprocess.run([command, "-version"], capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(r'version "(\d+)', done.stderr)
@@ -105,7 +113,7 @@ def _problem_with(place: Path) -> str:
 def _tracking(settings: Environment) -> Iterator[Check]:
     uri = settings.tracking.uri
     if util.find_spec("mlflow") is None:
-        yield _check("tracking", "mlflow is not installed", Verdict.WARN, "training needs pip install 'tallywright[train]'")
+        yield _check("tracking", "no mlflow", Verdict.WARN, "training needs pip install 'tallywright[train]'")
         return
     from tallywright.registry.versions import ping
 
@@ -127,9 +135,11 @@ def _connections() -> Iterator[Check]:
     try:
         host = json.loads(text).get("host", "") if text.startswith("{") else text
     except (ValueError, AttributeError):
-        yield _check("connection spark_default", "not readable", Verdict.FAIL, "give JSON: {\"conn_type\": \"spark\", …}")
+        yield _check("connection spark_default", "not readable", Verdict.FAIL, 'give JSON: {"conn_type": "spark", …}')
         return
-    yield _check("connection spark_default", "set" if host else "has no host", Verdict.PASS if host else Verdict.FAIL, "")
+    yield _check(
+        "connection spark_default", "set" if host else "has no host", Verdict.PASS if host else Verdict.FAIL, ""
+    )
 
 
 def _tables(settings: Environment) -> Iterator[Check]:

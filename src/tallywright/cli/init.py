@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import numpy as np
 
 from tallywright.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 FIRST_DAY: Final = date(2025, 1, 1)
 DAYS: Final = 120
@@ -49,7 +51,9 @@ def _check(folder: Path, name: str) -> None:
     import re
 
     if not re.fullmatch(_NAME_PATTERN, name):
-        raise UsageError(f"{name!r} cannot be a model's name", expected="lower case letters, digits and _, a letter first")
+        raise UsageError(
+            f"{name!r} cannot be a model's name", expected="lower case letters, digits and _, a letter first"
+        )
     taken = [path for path in ("models", "conf", "dags", "expectations") if (folder / path).exists()]
     if taken:
         raise UsageError(

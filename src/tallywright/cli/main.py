@@ -38,11 +38,10 @@ COMMANDS: Final = {
 class _LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name].split(":")
@@ -77,7 +76,9 @@ def main() -> None:
     except Exception as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
-        click.echo(f"unexpected {type(error).__name__}: {error}\n  to do:    run `tally -v …` for the traceback", err=True)
+        click.echo(
+            f"unexpected {type(error).__name__}: {error}\n  to do:    run `tally -v …` for the traceback", err=True
+        )
         sys.exit(70)
 
 

@@ -17,7 +17,7 @@ from tallywright.spec import Project, load_project
 Command = Callable[..., Any]
 
 
-class BusinessDate(click.ParamType):
+class BusinessDate(click.ParamType[date]):
     """A date in ISO form and nothing else: `2013-03-08`."""
 
     name = "date"

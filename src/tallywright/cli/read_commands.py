@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tallywright.cli.console import show_record, show_rows
 from tallywright.cli.options import DATE, json_option, project_options
-from tallywright.spec import Project
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from tallywright.spec import Project
 
 
 @click.command()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +10,11 @@ from tallywright.cli.console import show_record, show_rows
 from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.run import run_step
-from tallywright.spec import Project
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from tallywright.spec import Project
 
 
 @click.command()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +13,12 @@ from tallywright.cli.options import DATE, context_for, json_option, new_run_id, 
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
 from tallywright.lifecycle.run import run_pipeline, run_step
-from tallywright.spec import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+    from tallywright.spec import Project
 
 
 @click.command()
@@ -101,9 +104,7 @@ def _told(step: str, result: Mapping[str, Any]) -> None:
 @click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
 @click.option("--run-id", help="The run id to record (default: a new one).")
 @json_option
-def score(
-    project: Project, first: date, last: date, run_id: str | None, *, force: bool, as_json: bool
-) -> None:
+def score(project: Project, first: date, last: date, run_id: str | None, *, force: bool, as_json: bool) -> None:
     """Ingest, gate, score, watch and decide, for a date or a range; a repeat changes nothing."""
     _backfill(project, first, last, run_id=run_id, force=force, as_json=as_json)
 
@@ -115,9 +116,7 @@ def score(
 @click.option("--dry-run", is_flag=True, help="Print date, models, action and why; change nothing.")
 @click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
 @json_option
-def backfill(
-    project: Project, first: date, last: date, *, dry_run: bool, force: bool, as_json: bool
-) -> None:
+def backfill(project: Project, first: date, last: date, *, dry_run: bool, force: bool, as_json: bool) -> None:
     """Score a range with the models that were champion then; one commit a date."""
     if dry_run:
         from tallywright.lifecycle.backfill import preview
@@ -127,9 +126,7 @@ def backfill(
     _backfill(project, first, last, run_id=None, force=force, as_json=as_json)
 
 
-def _backfill(
-    project: Project, first: date, last: date, *, run_id: str | None, force: bool, as_json: bool
-) -> None:
+def _backfill(project: Project, first: date, last: date, *, run_id: str | None, force: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
     from tallywright.lifecycle.backfill import DayResult

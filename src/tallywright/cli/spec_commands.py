@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,9 @@ from tallywright.errors import SpecError
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.spec import Project, load_project, model_names
 from tallywright.spec.schema import json_schema
+
+if TYPE_CHECKING:
+    from datetime import date
 
 
 @click.command()

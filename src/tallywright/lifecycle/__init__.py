@@ -1,0 +1,1 @@
+"""Wiring: the plan (pure), the steps, and what carries them out."""

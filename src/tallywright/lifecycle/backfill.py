@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,15 @@ from tallywright.errors import InputError, LeakError, NoChampionError, TallyErro
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline
 from tallywright.lifecycle.run import run_pipeline
-from tallywright.records import ModelRef
 from tallywright.registry.resolve import resolve
 from tallywright.scoring.preflight import check_leak
 from tallywright.scoring.tally import intended_action
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tallywright.lifecycle.context import RunContext
+    from tallywright.records import ModelRef
     from tallywright.spec import Project
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.lake import Lake
 from tallywright.scoring.tallies import manifests
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from tallywright.spec import Project
 
 

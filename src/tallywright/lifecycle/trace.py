@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.lake import Lake
 from tallywright.errors import InputError, TallyError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.packages import package_of
-from tallywright.records import Manifest, ModelRef, Promotion
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.scoring.tallies import latest_manifest
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from tallywright.packaging.package import Package
+    from tallywright.records import Manifest, ModelRef, Promotion
     from tallywright.spec import ModelSpec, Project
 
 
@@ -59,8 +60,7 @@ def _score_row(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, An
         raise InputError(
             f"no score of {key!r} on {day}",
             expected=f"a value of {', '.join(spec.data.key)} in {spec.table('scores')}",
-            remedy=f"tally query \"select {', '.join(spec.data.key)} from {spec.table('scores')} "
-            f"where score_date = '{day}' limit 5\"",
+            remedy=f"see the keys of that day with `tally query`, in {spec.table('scores')}",
         )
     row: dict[str, Any] = found[0]
     return row

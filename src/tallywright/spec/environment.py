@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field, SecretStr
 
 from tallywright.spec.base import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Storage(Section):

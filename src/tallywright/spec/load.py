@@ -1,23 +1,26 @@
-"""Reading a project: base file, environment overlay, `--set` overrides, then one validation that names every problem."""
+"""Reading a project: base file, environment overlay, `--set` overrides, one validation that names every problem."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from tallywright.errors import SpecError, UsageError
 from tallywright.spec.base import Section
 from tallywright.spec.environment import Environment
 from tallywright.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic_core import ErrorDetails
 
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
@@ -118,9 +121,7 @@ def _assemble(base: Path, file: Path, overlay_file: Path, overrides: Sequence[st
     environment_sets = [text.removeprefix("environment.") for text in overrides if text.startswith("environment.")]
     name = file.parent.name
     problems: list[str] = []
-    spec = _validate(
-        ModelSpec, _merged(file, _read(file), model_layer.get(name) or {}, spec_sets), file, problems
-    )
+    spec = _validate(ModelSpec, _merged(file, _read(file), model_layer.get(name) or {}, spec_sets), file, problems)
     values = {"name": overlay_file.stem} | _merged(overlay_file, overlay, {}, environment_sets)
     env = _validate(Environment, values, overlay_file, problems)
     if spec is not None and spec.name != name:

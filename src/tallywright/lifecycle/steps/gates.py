@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 def quality_gate(context: RunContext) -> dict[str, Any]:
     """Floors, and superiority over the champion in force, on the held-out rows of this run's snapshot."""
     holdout = read_split(context.project, context.lake, read_snapshot(context), "holdout")
-    report = compare(
-        context.project, candidate=candidate(context), champion=_champion(context), holdout=holdout
-    )
+    report = compare(context.project, candidate=candidate(context), champion=_champion(context), holdout=holdout)
     return _settle(context, report)
 
 

@@ -102,4 +102,3 @@ def _candidate_ref(context: RunContext) -> ModelRef:
 
 def _ref_file(context: RunContext) -> Path:
     return context.folder / "registered.json"
-

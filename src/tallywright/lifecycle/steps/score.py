@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallywright.data.ingest import input_version
 from tallywright.data.ingest import ingest as ingest_days
+from tallywright.data.ingest import input_version
 from tallywright.errors import GateRefusedError
 from tallywright.gates.record import record_report, require_day_passed
 from tallywright.lifecycle.packages import package_of

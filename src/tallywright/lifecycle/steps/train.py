@@ -62,7 +62,7 @@ def _read(file: Path, step: str) -> str:
     if not file.is_file():
         raise UsageError(
             f"this run has no result of step {step!r} ({file})",
-            remedy=f"run that step first, with the same --run-id, or use `tally train`",
+            remedy="run that step first, with the same --run-id, or use `tally train`",
         )
     return file.read_text(encoding="utf-8")
 
