@@ -93,8 +93,8 @@ def _storage(settings: Environment) -> Iterator[Check]:
             yield _check(f"storage {name}", f"{place} (object store, not tried)", Verdict.PASS, "")
             continue
         problem = _problem_with(Path(place))
-        yield _check(f"storage {name}", problem or place, Verdict.FAIL if problem else Verdict.PASS,
-                     f"set storage.{name} in conf/{settings.name}.yaml to a writable folder with free space")  # fmt: skip
+        remedy = f"set storage.{name} in conf/{settings.name}.yaml to a writable folder with free space"
+        yield _check(f"storage {name}", problem or place, Verdict.FAIL if problem else Verdict.PASS, remedy)
 
 
 def _problem_with(place: Path) -> str:
