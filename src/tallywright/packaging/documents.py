@@ -1,0 +1,54 @@
+"""The files of a package that others read: `MLmodel` for MLflow, `requirements.txt` for pip, the card for people."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+
+from tallywright.packaging.meta import PackageMeta
+from tallywright.packaging.preprocess import Preprocess
+from tallywright.packaging.schema import Postprocess, signature
+
+
+def mlmodel_text(meta: PackageMeta, preprocess: Preprocess, postprocess: Postprocess) -> str:
+    """The `MLmodel` file: a pyfunc that our own loader module opens, so that nothing is pickled."""
+    import yaml
+
+    flavor = {
+        "loader_module": "tallywright.packaging.pyfunc",
+        "python_version": meta.requirements.get("python", platform.python_version()),
+    }
+    content = {
+        "flavors": {"python_function": flavor},
+        "run_id": meta.run_id or None,
+        "signature": {**signature(preprocess, postprocess), "params": None},
+        "utc_time_created": meta.created_at.strftime("%Y-%m-%d %H:%M:%S.%f"),
+    }
+    return yaml.safe_dump(content, sort_keys=True, width=10_000)
+
+
+def requirements_text(requirements: Mapping[str, str]) -> str:
+    """The pinned versions in pip's form."""
+    return "".join(f"{name}=={version}\n" for name, version in sorted(requirements.items()) if name != "python")
+
+
+def model_card_text(meta: PackageMeta, preprocess: Preprocess) -> str:
+    """A model card from what is known; training may hand over a better one."""
+    metrics = sorted({metric for values in meta.evaluation.values() for metric in values})
+    lines = [
+        f"# {meta.model}",
+        "",
+        f"A {meta.task} model of `{meta.target}`, trained through {meta.trained_through}.",
+        "",
+        f"- owner: {meta.owner or 'not named'}",
+        f"- made: {meta.created_at:%Y-%m-%d %H:%M} UTC, run `{meta.run_id}`, code `{meta.code_version}`",
+        f"- numeric inputs: {', '.join(preprocess.numeric) or 'none'}",
+        f"- categorical inputs: {', '.join(category.column for category in preprocess.categorical) or 'none'}",
+    ]
+    if metrics:
+        lines += ["", "## On the holdout", "", f"| | {' | '.join(metrics)} |", "|---|" + "---|" * len(metrics)]
+        lines += [
+            f"| {name} | {' | '.join(f'{values[m]:.4f}' if m in values else '' for m in metrics)} |"
+            for name, values in meta.evaluation.items()
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,218 @@
+"""The model package: one immutable folder with everything a score needs and everything that says where it came from.
+
+Nothing in it is a pickle. `write_package` makes it, `load_package` accepts nothing else than what was written.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from tallywright.errors import PackageError
+from tallywright.packaging.documents import mlmodel_text, model_card_text, requirements_text
+from tallywright.packaging.environment import check_environment
+from tallywright.packaging.manifest import PackageManifest, entry_of, verified_file, verified_files
+from tallywright.packaging.meta import PackageMeta
+from tallywright.packaging.preprocess import ModelInput, Preprocess
+from tallywright.packaging.schema import Postprocess, input_schema, schema_json
+from tallywright.packaging.tensors import dump_tensors, parse_tensors
+from tallywright.profiles.definition import ProfileDefinition
+from tallywright.profiles.profile import Profile
+from tallywright.records import Record
+
+__all__ = ["Package", "PackageContents", "PackageMeta", "load_package", "write_package"]
+
+R = TypeVar("R", bound=Record)
+
+ONNX = "model.onnx"
+WEIGHTS = "model.safetensors"
+PARITY = "parity.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class PackageContents:
+    """What training hands over to be packaged.
+
+    `parity` is a sample of model inputs with the scores that training computed for it: [rows] or [rows, classes].
+    `features` maps file names to the texts that define the features (SQL, the network's source). Without a `model_card`
+    one is made from `meta`.
+    """
+
+    meta: PackageMeta
+    preprocess: Preprocess
+    onnx: bytes
+    weights: Mapping[str, NDArray[Any]]
+    definition: ProfileDefinition
+    reference: Profile
+    parity: tuple[ModelInput, NDArray[np.float32]]
+    features: Mapping[str, str] = field(default_factory=dict)
+    model_card: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A verified package on this machine's disk."""
+
+    folder: Path
+    manifest: PackageManifest
+    digest: str
+    meta: PackageMeta
+    preprocess: Preprocess
+    postprocess: Postprocess
+    definition: ProfileDefinition
+    reference: Profile
+
+    @property
+    def onnx_path(self) -> Path:
+        """The graph's file; to run it, take `read("model.onnx")`, which checks it once more."""
+        return self.folder / ONNX
+
+    @property
+    def input_schema(self) -> pa.Schema:
+        """The columns the model reads."""
+        return input_schema(self.preprocess)
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """The columns a prediction has."""
+        return self.postprocess.output_schema
+
+    def read(self, name: str) -> bytes:
+        """The content of one file, checked against the manifest at this moment."""
+        return verified_file(self.folder, name, self.manifest.files[name])
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The network's parameters by name."""
+        return parse_tensors(self.read(WEIGHTS))
+
+    def parity(self) -> tuple[ModelInput, NDArray[np.float32]]:
+        """The sample of model inputs, and the scores that training computed for it."""
+        tensors = parse_tensors(self.read(PARITY))
+        return ModelInput(tensors["numeric"], tensors["categorical"]), tensors["expected"]
+
+
+def write_package(folder: Path, contents: PackageContents) -> Package:
+    """Writes the package to `folder`, as a whole or not at all; an older package there is replaced.
+
+    Raises:
+        PackageError: The parts do not fit one another, or something else than a package is in the way.
+    """
+    _check_parts(contents.preprocess, contents.definition, contents.reference)
+    files = _files(contents)
+    manifest = PackageManifest(files={name: entry_of(content) for name, content in sorted(files.items())})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        for name, content in files.items():
+            path = staged / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        manifest.write(staged)
+        if folder.exists():
+            _require_package(folder)
+            shutil.rmtree(folder)
+        staged.rename(folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return load_package(folder, digest=manifest.digest)
+
+
+def load_package(folder: Path, *, digest: str | None = None) -> Package:
+    """The package in `folder`, every file verified; with `digest`, only the package of that digest.
+
+    Raises:
+        PackageError: A missing, altered or foreign file, another digest, or an environment too old to run it.
+    """
+    manifest, files = verified_files(folder)
+    if digest is not None and manifest.digest != digest:
+        raise PackageError(
+            f"package {folder} has the digest {manifest.digest[:16]}…",
+            expected=f"{digest[:16]}…, the digest that was registered",
+            remedy="take the package from the registry again; somebody swapped the folder",
+        )
+    package = Package(
+        folder=folder,
+        manifest=manifest,
+        digest=manifest.digest,
+        meta=_parse(folder, files, PackageMeta, "meta.json"),
+        preprocess=_parse(folder, files, Preprocess, "preprocess.json"),
+        postprocess=_parse(folder, files, Postprocess, "postprocess.json"),
+        definition=_parse(folder, files, ProfileDefinition, "profile_definition.json"),
+        reference=_parse(folder, files, Profile, "reference_profile.json"),
+    )
+    _check_parts(package.preprocess, package.definition, package.reference)
+    check_environment(package.meta.requirements)
+    return package
+
+
+def _files(contents: PackageContents) -> dict[str, bytes]:
+    meta, preprocess = contents.meta, contents.preprocess
+    postprocess = Postprocess(task=meta.task, classes=meta.classes, class_type=meta.class_type)
+    sample, expected = contents.parity
+    parity: dict[str, NDArray[Any]] = {
+        "numeric": sample.numeric,
+        "categorical": sample.categorical,
+        "expected": expected,
+    }
+    texts = {
+        "MLmodel": mlmodel_text(meta, preprocess, postprocess),
+        "requirements.txt": requirements_text(meta.requirements),
+        "model_card.md": contents.model_card or model_card_text(meta, preprocess),
+        "meta.json": _readable(meta),
+        "preprocess.json": _readable(preprocess),
+        "postprocess.json": _readable(postprocess),
+        "input_schema.json": schema_json(input_schema(preprocess)),
+        "output_schema.json": schema_json(postprocess.output_schema),
+        "profile_definition.json": _readable(contents.definition),
+        "reference_profile.json": _readable(contents.reference),
+        **{f"features/{name}": text for name, text in contents.features.items()},
+    }
+    tensors = {WEIGHTS: dump_tensors(contents.weights), PARITY: dump_tensors(parity)}
+    return {ONNX: contents.onnx} | tensors | {name: text.encode() for name, text in texts.items()}
+
+
+def _readable(record: Record) -> str:
+    return json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def _parse(folder: Path, files: Mapping[str, bytes], cls: type[R], name: str) -> R:
+    try:
+        return cls.from_json(files[name].decode())
+    except (KeyError, UnicodeDecodeError) as error:
+        raise PackageError(f"package {folder}: no readable {name}", remedy="package the model again") from error
+    except ValidationError as error:
+        raise PackageError(
+            f"package {folder}: {name} is not valid: {error.errors()[0]['msg']}",
+            remedy="use the Tallywright that wrote it, or package the model again",
+        ) from error
+
+
+def _check_parts(preprocess: Preprocess, definition: ProfileDefinition, reference: Profile) -> None:
+    same = (
+        tuple(definition.numeric) == preprocess.numeric
+        and list(definition.categorical.items()) == list(preprocess.categories.items())
+        and reference.definition_digest == definition.digest
+    )
+    if not same:
+        raise PackageError(
+            "the profile definition, the reference profile and the preprocessing are not about the same columns",
+            expected="equal columns in equal order, equal categories, a reference made with this definition",
+            remedy="make all three from one `fit_preprocess`",
+        )
+
+
+def _require_package(folder: Path) -> None:
+    if any(folder.iterdir()) and not (folder / "manifest.json").is_file():
+        raise PackageError(
+            f"{folder} is not empty and holds no package", remedy="choose another folder, or empty this one"
+        )

@@ -1,0 +1,126 @@
+"""From an Arrow batch to an Arrow batch: the only thing that scoring, gates and serving call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tallywright.errors import PackageError
+from tallywright.packaging.package import ONNX, Package
+from tallywright.packaging.postprocess import outputs_of
+from tallywright.packaging.preprocess import ModelInput
+
+MICRO_BATCH: Final = 2048
+"""Rows of every single run of the graph; a shorter rest is padded, so that all runs have one shape and one way to
+compute: what a row scores cannot depend on the batch it came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one batch gave.
+
+    `scores` float32 [rows] is what is profiled: the probability, the value, or the largest of several probabilities.
+    """
+
+    outputs: pa.RecordBatch
+    inputs: ModelInput
+    scores: NDArray[np.float32]
+
+
+class Predictor:
+    """Scores batches with one package; one thread at a time (each thread takes a `clone`).
+
+    Args:
+        package: A loaded package; its graph is read and verified here once more.
+        threshold: Binary models: `prediction` is 1 where `probability`, a float32, is at least this.
+
+    Raises:
+        PackageError: The graph cannot be loaded or does not have the inputs and outputs of the package's schema.
+    """
+
+    def __init__(self, package: Package, *, threshold: float = 0.5) -> None:
+        self.package = package
+        self.threshold = threshold
+        self.input_columns: tuple[str, ...] = package.preprocess.columns
+        self.output_schema: pa.Schema = package.output_schema
+        self._session = _session(package)
+        numeric = np.zeros((MICRO_BATCH, len(package.preprocess.numeric)), dtype=np.float32)
+        categorical = np.zeros((MICRO_BATCH, len(package.preprocess.categorical)), dtype=np.int64)
+        matrices: dict[str, NDArray[Any]] = {"numeric": numeric, "categorical": categorical}
+        self._feed = {name: matrix for name, matrix in matrices.items() if matrix.shape[1]}
+
+    def predict(self, batch: pa.RecordBatch) -> Prediction:
+        """Scores a batch; the outputs have its rows in its order.
+
+        Raises:
+            InputError: A column is missing or mistyped.
+        """
+        inputs = self.package.preprocess.transform(batch)
+        raw = self.score(inputs)
+        outputs = outputs_of(self.package.postprocess, raw, self.threshold)
+        return Prediction(outputs, inputs, raw if raw.ndim == 1 else raw.max(axis=1, initial=0))
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Scores a batch, outputs only."""
+        return self.predict(batch).outputs
+
+    def score(self, inputs: ModelInput) -> NDArray[np.float32]:
+        """The graph's `score` of prepared inputs: float32 [rows], or [rows, classes]."""
+        classes = len(self.package.postprocess.classes) if self.package.postprocess.task == "multiclass" else 0
+        scores = np.empty((inputs.rows, classes) if classes else inputs.rows, dtype=np.float32)
+        for start in range(0, inputs.rows, MICRO_BATCH):
+            rows = min(MICRO_BATCH, inputs.rows - start)
+            for name, matrix in self._feed.items():
+                matrix[:rows] = getattr(inputs, name)[start : start + rows]
+                matrix[rows:] = 0
+            (result,) = self._session.run(["score"], self._feed)
+            scores[start : start + rows] = result[:rows]
+        return scores
+
+    def clone(self) -> Predictor:
+        """A predictor for another thread; it shares nothing that changes."""
+        return Predictor(self.package, threshold=self.threshold)
+
+
+def _session(package: Package) -> Any:
+    options = onnxruntime.SessionOptions()
+    # More than one thread would split sums differently: tree ensembles then change their bits.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(package.read(ONNX), options, providers=["CPUExecutionProvider"])
+    except PackageError:
+        raise
+    except Exception as error:
+        raise PackageError(
+            f"package {package.folder}: ONNX Runtime {onnxruntime.__version__} cannot load {ONNX}: {error}",
+            remedy="package the model again with an operator set that this ONNX Runtime knows",
+        ) from error
+    _check_graph(package, session)
+    return session
+
+
+def _check_graph(package: Package, session: Any) -> None:
+    widths = {"numeric": len(package.preprocess.numeric), "categorical": len(package.preprocess.categorical)}
+    types = {"numeric": "tensor(float)", "categorical": "tensor(int64)"}
+    expected = {name: (types[name], width) for name, width in widths.items() if width}
+    found = {node.name: (node.type, node.shape[-1] if node.shape else None) for node in session.get_inputs()}
+    # A symbolic width is a name: it fits any number.
+    fits = found.keys() == expected.keys() and all(
+        kind == expected[name][0] and (not isinstance(width, int) or width == expected[name][1])
+        for name, (kind, width) in found.items()
+    )
+    outputs = {node.name: node.type for node in session.get_outputs()}
+    if not fits or outputs.get("score") != "tensor(float)":
+        raise PackageError(
+            f"package {package.folder}: {ONNX} reads {found} and gives {outputs}",
+            expected=f"inputs {expected} and an output score of tensor(float)",
+            remedy="export the graph with these names and types",
+        )
