@@ -1,0 +1,57 @@
+"""The loader module that `MLmodel` names: any MLflow user can open a package, without a pickle, to equal scores."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tallywright.errors import InputError
+from tallywright.packaging.package import load_package
+from tallywright.packaging.predictor import Predictor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class PackagedModel:
+    """A package behind MLflow's `predict`: a pandas frame in, a pandas frame with the output columns out."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        # MLflow serves from several threads; a predictor is for one.
+        self._lock = threading.Lock()
+
+    def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """The predictions of the rows, under the rows' index; there are no `params`.
+
+        Raises:
+            InputError: A column is missing or mistyped.
+        """
+        if params:
+            raise InputError(f"unknown params {sorted(params)}", expected="none", remedy="the threshold is the spec's")
+        batch = _batch(model_input, self._predictor.package.input_schema)
+        with self._lock:
+            outputs = self._predictor(batch)
+        frame: pd.DataFrame = outputs.to_pandas()
+        frame.index = model_input.index
+        return frame
+
+
+def _load_pyfunc(path: str) -> PackagedModel:
+    """What MLflow calls with the model's folder."""
+    return PackagedModel(Predictor(load_package(Path(path))))
+
+
+def _batch(frame: pd.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
+    names: Sequence[str] = [field.name for field in schema if field.name in frame.columns]
+    arrays = [pa.array(frame[name], from_pandas=True) for name in names]
+    # A column that holds nothing but None has no type of its own.
+    typed = [
+        array.cast(schema.field(name).type) if pa.types.is_null(array.type) else array
+        for name, array in zip(names, arrays, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(typed, names=names)
