@@ -1,0 +1,137 @@
+"""The data files of one version of a Delta table, and reading them with Arrow.
+
+delta-rs' own Arrow readers start threads that often abort a short process at its exit, so the files are read directly.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.fs as pa_fs
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.parquet import ParquetFile
+
+from tallywright.data.slices import Value, candidates, keep
+from tallywright.errors import TableContractError
+from tallywright.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from deltalake import DeltaTable
+
+_MANY: Final = 8
+
+
+class DataFile(Record):
+    """One Parquet file of a table; `path` is absolute, `day` its score date when the table is partitioned by it."""
+
+    path: str
+    size: int
+    rows: int
+    day: date | None = None
+
+
+class TableReader:
+    """Lists and reads the files of one handle."""
+
+    def __init__(self, table: DeltaTable, uri: str, options: Mapping[str, str]) -> None:
+        self._table = table
+        self._uri = uri
+        self._options = dict(options)
+        self.schema: pa.Schema = pa.schema(table.schema().to_arrow())
+
+    def files(self, where: Mapping[str, Value]) -> list[DataFile]:
+        """The files that may hold rows of the slice, sorted by path."""
+        actions = self._actions(where)
+        days = _column(actions, "partition.score_date")
+        rows = _column(actions, "num_records")
+        found = [
+            DataFile.model_construct(path=path, size=size, rows=self._rows(path) if count is None else count, day=day)
+            for path, size, count, day in zip(
+                map(self._absolute, actions["path"].to_pylist()),
+                actions["size_bytes"].to_pylist(),
+                rows,
+                days,
+                strict=True,
+            )
+        ]
+        return sorted(found, key=lambda file: file.path)
+
+    def read(self, where: Mapping[str, Value], columns: Sequence[str] | None) -> pa.Table:
+        """The rows of the slice, columns in the order given."""
+        wanted = list(columns) if columns is not None else self.schema.names
+        self._require([*wanted, *where])
+        schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*wanted, *where])])
+        actions = self._actions(where).sort_by("path").to_pylist()
+        if len(actions) > _MANY:
+            with ThreadPoolExecutor(4) as pool:
+                parts = list(pool.map(lambda action: self._read_file(action, schema), actions))
+        else:
+            parts = [self._read_file(action, schema) for action in actions]
+        table = pa.concat_tables(parts) if parts else schema.empty_table()
+        return keep(table, where).select(wanted)
+
+    def _read_file(self, action: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+        file = self._open(action["path"])
+        with file:
+            stored = set(file.schema_arrow.names)
+            part = file.read([name for name in schema.names if name in stored], use_threads=False)
+        columns = []
+        for column in schema:
+            if column.name in stored:
+                columns.append(part[column.name].cast(column.type))
+            else:  # a partition value, or a column that is younger than the file
+                value = pa.scalar(action.get(f"partition.{column.name}"), column.type)
+                columns.append(pa.chunked_array([pa.repeat(value, part.num_rows)]))
+        return pa.table(columns, schema=schema)
+
+    def _actions(self, where: Mapping[str, Value]) -> pa.Table:
+        self._require(list(where))
+        return candidates(pa.table(self._table.get_add_actions(flatten=True)), where)
+
+    def _require(self, names: Sequence[str]) -> None:
+        missing = [name for name in names if name not in self.schema.names]
+        if missing:
+            raise TableContractError(
+                f"{self._uri} has no column {', '.join(missing)}", expected=f"one of {', '.join(self.schema.names)}"
+            )
+
+    def _absolute(self, path: str) -> str:
+        decoded = unquote(path)
+        return decoded if "://" in decoded or decoded.startswith("/") else f"{self._uri}/{decoded}"
+
+    def _open(self, path: str) -> ParquetFile:
+        if "://" in self._uri:
+            return ParquetFile(self._remote.open_input_file(unquote(path)))
+        return ParquetFile(self._absolute(path), memory_map=False)
+
+    def _rows(self, path: str) -> int:
+        """The row count of a file that was written without statistics."""
+        relative = path.removeprefix(f"{self._uri}/")
+        with self._open(relative) as file:
+            return int(file.metadata.num_rows)
+
+    @cached_property
+    def _remote(self) -> pa_fs.FileSystem:
+        return pa_fs.PyFileSystem(DeltaStorageHandler(self._uri, self._options or None))
+
+
+def list_tables(root: str, options: Mapping[str, str]) -> list[str]:
+    """The names of the folders below `root` that have a Delta log, sorted."""
+    if "://" not in root:
+        folder = Path(root)
+        return sorted(path.parent.name for path in folder.glob("*/_delta_log")) if folder.is_dir() else []
+    remote = pa_fs.PyFileSystem(DeltaStorageHandler(root, dict(options) or None))
+    entries = remote.get_file_info(pa_fs.FileSelector("", recursive=True, allow_not_found=True))
+    return sorted({entry.path.strip("/").split("/")[0] for entry in entries if "/_delta_log/" in f"/{entry.path}"})
+
+
+def _column(actions: pa.Table, name: str) -> list[Any]:
+    return actions[name].to_pylist() if name in actions.column_names else [None] * actions.num_rows

@@ -1,0 +1,203 @@
+"""An order-free content digest of rows: the same rows give the same digest, however they are stored or split.
+
+Everything is 64-bit integer arithmetic in numpy on Arrow's buffers, so a digest is the same on every machine and with
+every version of the libraries. It tells contents apart; it is no defence against somebody who wants a collision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tallywright.data.text_hash import hash_bytes, mix
+from tallywright.errors import TableContractError
+from tallywright.records import Record, digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Hashes = npt.NDArray[np.uint64]
+
+_CHUNK_ROWS: Final = 1 << 16
+_MASK: Final = (1 << 64) - 1
+_SECOND: Final = np.uint64(0xD6E8FEB86659FD93)
+_NULL: Final = np.uint64(0x9AE16A3B2F90404F)
+
+
+class RowDigest(Record):
+    """The digest of a multiset of rows; digests of parts add up to the digest of the whole, in any order.
+
+    `total` and `mixed` are two differently mixed sums modulo 2**64, `folded` is the exclusive or.
+    """
+
+    rows: int = 0
+    total: int = 0
+    mixed: int = 0
+    folded: int = 0
+
+    def __add__(self, other: RowDigest) -> RowDigest:
+        return RowDigest(
+            rows=self.rows + other.rows,
+            total=(self.total + other.total) & _MASK,
+            mixed=(self.mixed + other.mixed) & _MASK,
+            folded=self.folded ^ other.folded,
+        )
+
+    @property
+    def hex(self) -> str:
+        """The digest as 64 hexadecimal digits."""
+        return digest_of([self.rows, self.total, self.mixed, self.folded])
+
+
+def digest(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> RowDigest:
+    """The digest of the rows, over the named columns (in any order)."""
+    total = RowDigest()
+    for hashes in _hashed_chunks(data, columns):
+        total += _digest_hashes(hashes)
+    return total
+
+
+def row_hashes(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> Hashes:
+    """One 64-bit hash a row over the named columns, in row order; column names and kinds take part."""
+    parts = list(_hashed_chunks(data, columns))
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)
+
+
+def _digest_hashes(hashes: Hashes) -> RowDigest:
+    return RowDigest.model_construct(
+        rows=len(hashes),
+        total=int(hashes.sum(dtype=np.uint64)),
+        mixed=int(mix(hashes ^ _SECOND).sum(dtype=np.uint64)),
+        folded=int(np.bitwise_xor.reduce(hashes)) if len(hashes) else 0,
+    )
+
+
+def _hashed_chunks(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> Iterator[Hashes]:
+    """Hashes in chunks that stay in the processor's cache."""
+    table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else data
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise TableContractError(f"no column {', '.join(missing)} to take the digest of")
+    seeds = {name: _seed(name, _kind(table.schema.field(name).type)) for name in columns}
+    for batch in table.select(list(dict.fromkeys(columns))).to_batches(max_chunksize=_CHUNK_ROWS):
+        total = np.zeros(batch.num_rows, dtype=np.uint64)
+        for name, seed in seeds.items():
+            total += mix(_values(batch.column(name)) ^ seed)
+        yield mix(total)
+
+
+def _seed(name: str, kind: str) -> np.uint64:
+    text = f"{kind}:{name}".encode()
+    return np.uint64(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
+
+
+def _kind(kind: pa.DataType) -> str:
+    """The family of a type: widths, dictionaries and large offsets make no difference to a content."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    families = {
+        "int": types.is_integer,
+        "float": types.is_floating,
+        "bool": types.is_boolean,
+        "date": types.is_date,
+        "timestamp": types.is_timestamp,
+        "text": lambda t: types.is_string(t) or types.is_large_string(t) or types.is_string_view(t),
+        "bytes": lambda t: types.is_binary(t) or types.is_large_binary(t) or types.is_binary_view(t),
+        "decimal": types.is_decimal,
+        "list": lambda t: types.is_list(t) or types.is_large_list(t),
+        "null": types.is_null,
+    }
+    for family, matches in families.items():
+        if matches(kind):
+            return family
+    raise TableContractError(f"no digest for columns of type {kind}", expected=", ".join(families))
+
+
+def _values(array: pa.Array) -> Hashes:
+    """A 64-bit hash a value; nulls have one of their own."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        inner = np.append(_values(array.dictionary), _NULL)
+        indices = array.indices.fill_null(len(array.dictionary)) if array.indices.null_count else array.indices
+        places = indices.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+        taken: Hashes = inner[places]
+        return taken
+    hashes = _HASHERS[_kind(kind)](array)
+    if array.null_count:
+        hashes[array.is_null().to_numpy(zero_copy_only=False)] = _NULL
+    return hashes
+
+
+def _ints(array: pa.Array) -> Hashes:
+    wide = array.cast(pa.uint64() if pa.types.is_uint64(array.type) else pa.int64())
+    return mix(_fixed(wide, np.uint64))
+
+
+def _floats(array: pa.Array) -> Hashes:
+    values = _fixed(array.cast(pa.float64()), np.float64)
+    bits = values.view(np.uint64)
+    nan = np.isnan(values)
+    if nan.any():
+        bits = np.where(nan, np.float64("nan").view(np.uint64), bits)
+    return mix(bits)
+
+
+def _bools(array: pa.Array) -> Hashes:
+    return mix(_fixed(array.cast(pa.uint8()).cast(pa.uint64()), np.uint64))
+
+
+def _dates(array: pa.Array) -> Hashes:
+    return mix(_fixed(array.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), np.uint64))
+
+
+def _timestamps(array: pa.Array) -> Hashes:
+    return mix(_fixed(array.cast(pa.timestamp("us", array.type.tz)).cast(pa.int64()), np.uint64))
+
+
+def _texts(array: pa.Array) -> Hashes:
+    return hash_bytes(array.cast(pa.large_binary()) if _kind(array.type) == "bytes" else array.cast(pa.large_string()))
+
+
+def _decimals(array: pa.Array) -> Hashes:
+    return hash_bytes(array.cast(pa.string()).cast(pa.large_string()))
+
+
+def _lists(array: pa.Array) -> Hashes:
+    """Elements in order: the hash of an element is mixed with its place, then added up."""
+    wide = array.cast(pa.large_list(array.type.value_type))
+    lengths = wide.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    elements = _values(wide.flatten())
+    starts = np.cumsum(lengths) - lengths
+    owner = np.repeat(np.arange(len(array)), lengths)
+    place = (np.arange(len(elements)) - starts[owner]).astype(np.uint64)
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix(elements + mix(place)), dtype=np.uint64)])
+    return mix(sums[starts + lengths] - sums[starts] + mix(lengths.astype(np.uint64)))
+
+
+def _nulls(array: pa.Array) -> Hashes:
+    return np.full(len(array), _NULL, dtype=np.uint64)
+
+
+def _fixed(array: pa.Array, dtype: Any) -> npt.NDArray[Any]:
+    """The values buffer of an eight-byte type, without looking at nulls and without a copy."""
+    values = np.frombuffer(array.buffers()[1], dtype=dtype) if len(array) else np.empty(0, dtype=dtype)
+    return values[array.offset : array.offset + len(array)]
+
+
+_HASHERS: Final = {
+    "int": _ints,
+    "float": _floats,
+    "bool": _bools,
+    "date": _dates,
+    "timestamp": _timestamps,
+    "text": _texts,
+    "bytes": _texts,
+    "decimal": _decimals,
+    "list": _lists,
+    "null": _nulls,
+}
