@@ -57,7 +57,7 @@ def digest(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> RowDigest
     """The digest of the rows, over the named columns (in any order)."""
     total = RowDigest()
     for hashes in _hashed_chunks(data, columns):
-        total += _digest_hashes(hashes)
+        total += digest_hashes(hashes)
     return total
 
 
@@ -67,7 +67,8 @@ def row_hashes(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> Hashe
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)
 
 
-def _digest_hashes(hashes: Hashes) -> RowDigest:
+def digest_hashes(hashes: Hashes) -> RowDigest:
+    """The digest of rows whose hashes are at hand."""
     return RowDigest.model_construct(
         rows=len(hashes),
         total=int(hashes.sum(dtype=np.uint64)),

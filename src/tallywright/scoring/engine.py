@@ -1,0 +1,115 @@
+"""The one shape that every engine has, what it declares about itself, and how `auto` chooses.
+
+A new engine is one module with a function `engine()` and one line in `ENGINES`; nothing outside asks for its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from tallywright.errors import UsageError
+from tallywright.scoring.fragments import Portion
+from tallywright.scoring.kernel import PartManifest, ScoreJob
+
+AUTO: Final = "auto"
+
+Advance = Callable[[int], None]
+"""Told how many more rows were scored; may be called from any thread of the driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine needs and is good for; decisions are made from this, never from its name."""
+
+    startup_seconds: float
+    """Before the first row, in a fresh process."""
+    bytes_per_second: float
+    """Parquet bytes of input scored in a second on one ordinary machine, once started."""
+    distributed: bool = False
+    """Workers are other processes or machines: they must reach the lake by the same addresses."""
+    requires: tuple[str, ...] = ()
+    """Importable modules it cannot work without."""
+
+    @property
+    def available(self) -> bool:
+        """True when everything it requires is installed here."""
+        return all(importlib.util.find_spec(module) is not None for module in self.requires)
+
+    def seconds(self, size: int) -> float:
+        """The expected time for `size` bytes of input."""
+        return self.startup_seconds + size / self.bytes_per_second
+
+
+class Engine(Protocol):
+    """Distributes portions to workers that run the kernel, and gathers the manifests of their parts."""
+
+    @property
+    def name(self) -> str:
+        """What the manifest records."""
+
+    def score(self, job: ScoreJob, portions: Sequence[Portion], advance: Advance) -> list[PartManifest]:
+        """Scores every portion once, in any order; on failure deletes what it staged and raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """One line of the registry: capabilities are known without importing the engine."""
+
+    module: str
+    capabilities: Capabilities
+
+
+ENGINES: Final[dict[str, EngineEntry]] = {
+    "local": EngineEntry("tallywright.scoring.local", Capabilities(startup_seconds=0.1, bytes_per_second=100e6)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The engine for a day, and why."""
+
+    name: str
+    why: str
+
+
+def choose_engine(wanted: str, size: int) -> EngineChoice:
+    """Resolves `auto` by the bytes to read; a named engine is taken at its word.
+
+    Args:
+        wanted: `auto` or the name of a registered engine.
+        size: Bytes of the day's input files.
+
+    Raises:
+        UsageError: No such engine, or what it requires is not installed.
+    """
+    if wanted != AUTO:
+        _require(wanted)
+        return EngineChoice(wanted, "named in the spec or on the command line")
+    ready = {name: entry.capabilities for name, entry in ENGINES.items() if entry.capabilities.available}
+    best = min(ready, key=lambda name: ready[name].seconds(size))
+    others = ", ".join(f"{name} {ready[name].seconds(size):.1f} s" for name in ready if name != best)
+    why = f"{size / 1e6:.1f} MB to read: {best} is expected to take {ready[best].seconds(size):.1f} s"
+    return EngineChoice(best, f"{why}, {others}" if others else f"{why}; no other engine is installed")
+
+
+def load_engine(name: str) -> Engine:
+    """The engine itself; imports it now."""
+    _require(name)
+    engine: Engine = importlib.import_module(ENGINES[name].module).engine()
+    return engine
+
+
+def _require(name: str) -> None:
+    entry = ENGINES.get(name)
+    if entry is None:
+        raise UsageError(f"no scoring engine {name!r}", expected=f"one of {', '.join((AUTO, *ENGINES))}")
+    if not entry.capabilities.available:
+        raise UsageError(
+            f"the engine {name!r} is not installed here",
+            expected=f"the modules {', '.join(entry.capabilities.requires)}",
+            remedy=f"install tallywright[{name}], or use `engine: local`",
+        )

@@ -1,0 +1,35 @@
+"""Where a path lives: parts and fragments are read and written through Arrow's filesystems, local or object store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+import pyarrow as pa
+from pyarrow import fs
+
+
+def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
+    """The filesystem of an absolute path or `scheme://` address, and the path inside it."""
+    if "://" not in path:
+        return fs.LocalFileSystem(), path
+    filesystem, inner = fs.FileSystem.from_uri(path)
+    return filesystem, inner
+
+
+def sizes_of(paths: Iterable[str]) -> dict[str, int | None]:
+    """The size in bytes of each file; None where there is no such file."""
+    sizes: dict[str, int | None] = {}
+    for path in paths:
+        filesystem, inner = filesystem_of(path)
+        info = filesystem.get_file_info(inner)
+        sizes[path] = info.size if info.type == fs.FileType.File else None
+    return sizes
+
+
+def discard(paths: Iterable[str]) -> None:
+    """Deletes files that nobody refers to; what cannot be deleted is left for maintenance."""
+    for path in paths:
+        filesystem, inner = filesystem_of(path)
+        with contextlib.suppress(OSError, pa.ArrowException):
+            filesystem.delete_file(inner)

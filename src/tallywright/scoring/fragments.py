@@ -1,0 +1,95 @@
+"""How a day's input is cut: fragments (row groups of one file), gathered into portions that each make one part.
+
+The cut depends on the files alone, never on the engine or the number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tallywright.errors import InputError, StorageError
+from tallywright.records import Record
+from tallywright.scoring.files import filesystem_of
+
+PORTION_ROWS = 524_288
+"""About this many rows become one part: a small day is one file, a large one keeps every core busy."""
+
+
+class Fragment(Record):
+    """A range of row groups of one input file: `first` up to, not including, `last`."""
+
+    path: str
+    first: int
+    last: int
+    rows: int
+
+
+class Portion(Record):
+    """Fragments that are scored one after the other, in input order, into one part."""
+
+    index: int
+    fragments: tuple[Fragment, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows the part must have."""
+        return sum(fragment.rows for fragment in self.fragments)
+
+
+def fragments_of(path: str, *, target_rows: int = PORTION_ROWS) -> Iterator[Fragment]:
+    """Cuts one Parquet file at row group boundaries into fragments of up to `target_rows` (one group at least).
+
+    Raises:
+        StorageError: The file is gone or cannot be read.
+        InputError: It is not a Parquet file.
+    """
+    first, rows = 0, 0
+    sizes = _row_group_sizes(path)
+    for group, size in enumerate(sizes):
+        if rows and rows + size > target_rows:
+            yield Fragment(path=path, first=first, last=group, rows=rows)
+            first, rows = group, 0
+        rows += size
+    if rows:
+        yield Fragment(path=path, first=first, last=len(sizes), rows=rows)
+
+
+def plan_portions(paths: Sequence[str], *, target_rows: int = PORTION_ROWS) -> tuple[Portion, ...]:
+    """The portions of a day, in input order; files are taken in the order of their names, empty ones vanish."""
+    portions: list[Portion] = []
+    waiting: list[Fragment] = []
+    for path in sorted(paths, key=lambda path: PurePosixPath(path).name):
+        for fragment in fragments_of(path, target_rows=target_rows):
+            if waiting and _rows(waiting) + fragment.rows > target_rows:
+                portions.append(Portion(index=len(portions), fragments=tuple(waiting)))
+                waiting = []
+            waiting.append(fragment)
+    if waiting:
+        portions.append(Portion(index=len(portions), fragments=tuple(waiting)))
+    return tuple(portions)
+
+
+def _rows(fragments: Iterable[Fragment]) -> int:
+    return sum(fragment.rows for fragment in fragments)
+
+
+def _row_group_sizes(path: str) -> list[int]:
+    filesystem, inner = filesystem_of(path)
+    try:
+        footer = pq.read_metadata(inner, filesystem=filesystem)
+    except OSError as error:
+        raise StorageError(
+            f"the input file {path} cannot be read: {error}",
+            expected="every file of the pinned input version",
+            remedy="if the file was vacuumed, ingest the day again",
+        ) from error
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"the input file {path} is not a whole Parquet file: {error}",
+            remedy="ingest the day again",
+        ) from error
+    return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]

@@ -1,0 +1,80 @@
+"""The engine in this process: one thread a core, each with its own predictor, reading, scoring and writing at once.
+
+Arrow and ONNX Runtime release the interpreter lock, so the threads overlap; each holds one batch and one row group.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Final
+
+from tallywright.packaging.package import load_package
+from tallywright.packaging.predictor import Predictor
+from tallywright.scoring.files import discard
+from tallywright.scoring.fragments import Portion
+from tallywright.scoring.kernel import PartManifest, ScoreJob, score_portion
+from tallywright.scoring.verify import part_path
+
+NAME: Final = "local"
+
+
+class _StoppedError(Exception):
+    """Another thread failed: this one gives up at its next batch."""
+
+
+class LocalEngine:
+    """Threads in the driver's own process."""
+
+    name = NAME
+
+    def score(self, job: ScoreJob, portions: Sequence[Portion], advance: Callable[[int], None]) -> list[PartManifest]:
+        """Scores the portions; after the first failure the other threads stop and nothing stays staged."""
+        stop = threading.Event()
+        first = Predictor(load_package(Path(job.package), digest=job.package_digest), threshold=job.threshold)
+        own = threading.local()
+
+        def on_batch(rows: int) -> None:
+            if stop.is_set():
+                raise _StoppedError
+            advance(rows)
+
+        def work(portion: Portion) -> PartManifest:
+            if stop.is_set():
+                raise _StoppedError
+            if not hasattr(own, "predictor"):
+                own.predictor = first.clone()
+            return score_portion(job, own.predictor, portion, on_batch)
+
+        with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(portions))) as pool:
+            futures = [pool.submit(work, portion) for portion in portions]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                if any(future.exception() for future in done):
+                    stop.set()
+            except BaseException:
+                stop.set()
+                raise
+        return _results(job, futures)
+
+
+def threads_for(wanted: int, portions: int) -> int:
+    """How many threads: as many as asked for, or one for each core this process may use; never more than portions."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(wanted or cores, portions))
+
+
+def engine() -> LocalEngine:
+    """The engine, for the registry."""
+    return LocalEngine()
+
+
+def _results(job: ScoreJob, futures: Sequence[Future[PartManifest]]) -> list[PartManifest]:
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    if not errors:
+        return [future.result() for future in futures]
+    discard(part_path(job, future.result()) for future in futures if future.exception() is None)
+    raise next((error for error in errors if not isinstance(error, _StoppedError)), errors[0])

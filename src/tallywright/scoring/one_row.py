@@ -1,0 +1,33 @@
+"""A table of one row, built from buffers: pyarrow's own conversions of Python values import pandas (a second)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from tallywright.packaging.buffers import number_array, string_array
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def one_row(values: Mapping[str, str | float | date | datetime], schema: pa.Schema) -> pa.Table:
+    """The values as one row of `schema` (texts, numbers, dates, UTC instants in microseconds; no nulls)."""
+    columns = [constant(values[field.name], field.type, 1) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def constant(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    """An array of `rows` times the same value."""
+    if isinstance(value, str):
+        return string_array([value] * rows).cast(kind)
+    if isinstance(value, datetime):
+        return number_array(np.full(rows, (value - _EPOCH) // timedelta(microseconds=1), dtype=np.int64), kind)
+    if isinstance(value, date):
+        return number_array(np.full(rows, (value - _EPOCH.date()).days, dtype=np.int32), kind)
+    dtype = np.float64 if isinstance(value, float) else np.int64
+    wide = pa.float64() if isinstance(value, float) else pa.int64()
+    return number_array(np.full(rows, value, dtype=dtype), wide).cast(kind)

@@ -1,0 +1,40 @@
+"""The last look at what a model said: every output present, finite, and a probability between 0 and 1."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tallywright.packaging.buffers import valid_mask, values_of
+
+SHARES = frozenset({"probability", "probabilities", "confidence"})
+"""Outputs that lie between 0 and 1."""
+
+
+def problems_in(outputs: pa.RecordBatch) -> Counter[str]:
+    """How many values of a batch break the gate, by what is wrong; empty for a good batch."""
+    problems: Counter[str] = Counter()
+    for name, column in zip(outputs.schema.names, outputs.columns, strict=True):
+        values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+        nulls = column.null_count + (values.null_count if values is not column else 0)
+        if nulls:
+            problems[f"{name} is null"] += nulls
+        if pa.types.is_floating(values.type):
+            _count_numbers(problems, name, values_of(values)[valid_mask(values)] if nulls else values_of(values))
+    return problems
+
+
+def _count_numbers(problems: Counter[str], name: str, numbers: NDArray[Any]) -> None:
+    finite = np.isfinite(numbers)
+    wrong = {f"{name} is not finite": ~finite}
+    if name in SHARES:
+        wrong[f"{name} is outside 0..1"] = finite & ((numbers < 0) | (numbers > 1))
+    for what, rows in wrong.items():
+        found = int(np.count_nonzero(rows))
+        if found:
+            problems[what] += found

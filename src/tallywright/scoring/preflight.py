@@ -1,0 +1,70 @@
+"""What is refused before a row is scored: empty or suspiciously small days, and models that have seen the future."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from statistics import median
+
+from tallywright.data.lake import Lake
+from tallywright.errors import InputError, LeakError
+from tallywright.records import InputVersion, ModelRef
+from tallywright.spec.model import ModelSpec
+
+
+def check_volume(lake: Lake, spec: ModelSpec, pinned: InputVersion) -> None:
+    """Refuses an empty day, and one with far fewer rows than the median of the days before it.
+
+    Raises:
+        InputError: The day is empty, or below `data.min_rows_share` of the usual.
+    """
+    if pinned.rows == 0:
+        raise InputError(
+            f"{spec.name} has no input rows for {pinned.score_date}",
+            expected="at least one row; a green task without rows would hide a broken source",
+            remedy="check the raw files of the day and ingest it again",
+        )
+    earlier = _earlier_rows(lake, spec, pinned.score_date)
+    if not earlier:
+        return
+    usual = median(earlier)
+    least = spec.data.min_rows_share * usual
+    if pinned.rows < least:
+        raise InputError(
+            f"{spec.name} has {pinned.rows} input rows for {pinned.score_date}, {pinned.rows / usual:.1%} of the usual",
+            expected=f"at least {least:.0f}: {spec.data.min_rows_share:.0%} of {usual:.0f}, "
+            f"the median of {len(earlier)} earlier days",
+            remedy="check the raw files and ingest again; for a day that is really this small, "
+            "--set data.min_rows_share=0",
+        )
+
+
+def check_leak(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> bool:
+    """Refuses models whose training data reach the score date; returns whether one was let through by the spec.
+
+    Raises:
+        LeakError: `trained_through` is not before the day, or unknown, and `scoring.allow_leak` is off.
+    """
+    leaking = [ref for ref in models if ref.trained_through is None or ref.trained_through >= day]
+    if not leaking or spec.scoring.allow_leak:
+        return bool(leaking)
+    ref = leaking[0]
+    through = f"on data through {ref.trained_through}" if ref.trained_through else "on data of unknown dates"
+    raise LeakError(
+        f"version {ref.version} of {ref.name} was trained {through} and would score {day}",
+        expected="a model trained only on days before the score date",
+        remedy="use `scoring.models: as-of`, or --set scoring.allow_leak=true to score and mark it",
+    )
+
+
+def _earlier_rows(lake: Lake, spec: ModelSpec, day: date) -> list[int]:
+    """The latest row counts of the days just before, as ingest recorded them."""
+    name = spec.table("inputs")
+    if not lake.exists(name):
+        return []
+    since = day - timedelta(days=spec.data.usual_rows_days)
+    table = lake.read(name, columns=["score_date", "version", "rows"])
+    latest: dict[date, tuple[int, int]] = {}
+    for row in table.to_pylist():
+        if since <= row["score_date"] < day:
+            latest[row["score_date"]] = max(latest.get(row["score_date"], (-1, 0)), (row["version"], row["rows"]))
+    return [rows for _, rows in latest.values() if rows]

@@ -1,0 +1,152 @@
+"""The sink: staged parts become one Delta commit by compare-and-swap, whoever else is writing.
+
+delta-rs records app transactions but does not fence by them, and its own retries accept stale overwrites; so there are
+no automatic retries here. On any conflict: look again, decide again, commit the same parts.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, CommitProperties, Transaction
+
+from tallywright.data.lake import Lake
+from tallywright.errors import CommitConflictError, StorageError, TallyError
+from tallywright.observability import log, point
+from tallywright.records import Manifest
+from tallywright.scoring.inputs import FORCED, reason_for
+from tallywright.scoring.kernel import PartManifest
+from tallywright.scoring.scores_table import PARTITION, app_id, generation_in
+from tallywright.scoring.tallies import MANIFEST_KEY, TOKEN_KEY, Tally, logged_tallies, standing_tally
+from tallywright.spec.model import ModelSpec
+
+ATTEMPTS: Final = 60
+"""Other days' writers make us look again too: enough for a wide backfill."""
+_LONGEST_PAUSE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """How a commit ended: the tally that stands, and whether it is made of our parts."""
+
+    tally: Tally
+    ours: bool
+
+
+def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequence[PartManifest]) -> Landing:
+    """Replaces exactly the manifest's date with the verified parts, in one commit.
+
+    Args:
+        lake: Where the table lives.
+        spec: Whose scores.
+        manifest: As decided before scoring: it follows generation `manifest.generation - 1`.
+        parts: Verified parts.
+
+    Raises:
+        CommitConflictError: Another writer scored a newer input, or the table never came to rest.
+        StorageError: The log cannot be written; the table is unchanged.
+    """
+    token = uuid.uuid4().hex
+    for attempt in range(ATTEMPTS):
+        table = lake.open(spec.table("scores"))
+        if generation_in(table, spec, manifest.score_date) != manifest.generation - 1:
+            landing, manifest = _look_again(lake, spec, table, manifest, token)
+            if landing is not None:
+                return landing
+        point("before-commit")
+        try:
+            _write(table, spec, manifest, parts, token)
+        except CommitFailedError:
+            log.debug("commit of %s lost a race, attempt %d", manifest.score_date, attempt + 1)
+            time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * (attempt + 1))))
+        except (DeltaError, OSError) as error:
+            return _after_failure(lake, spec, manifest, token, error)
+        else:
+            return Landing(Tally(manifest=manifest, version=table.version() + 1, token=token), ours=True)
+    raise CommitConflictError(
+        f"{spec.table('scores')} changed under each of {ATTEMPTS} attempts to commit {manifest.score_date}",
+        expected="a pause between other writers' commits",
+        remedy="run it again, with fewer writers at once",
+    )
+
+
+def _write(table: DeltaTable, spec: ModelSpec, manifest: Manifest, parts: Sequence[PartManifest], token: str) -> None:
+    day = manifest.score_date.isoformat()
+    now = int(manifest.committed_at.timestamp() * 1000)
+    adds = [
+        AddAction(
+            path=part.path,
+            size=part.size,
+            partition_values={PARTITION: day},
+            modification_time=now,
+            data_change=True,
+            stats=part.statistics,
+        )
+        for part in parts
+    ]
+    table.create_write_transaction(
+        adds,
+        mode="overwrite",
+        schema=table.schema(),
+        partition_by=[PARTITION],
+        partition_filters=[(PARTITION, "=", day)],
+        commit_properties=CommitProperties(
+            custom_metadata={MANIFEST_KEY: manifest.to_json(), TOKEN_KEY: token},
+            max_commit_retries=0,
+            app_transactions=[Transaction(app_id(spec, manifest.score_date), manifest.generation)],
+        ),
+    )
+
+
+def _look_again(
+    lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest, token: str
+) -> tuple[Landing | None, Manifest]:
+    """What to do about a generation that is not the one decided on: done already, done by another, or the next."""
+    ours = _ours(table, manifest, token)
+    if ours is not None:
+        return Landing(ours, ours=True), manifest
+    standing = standing_tally(lake, spec, manifest.score_date, table=table)
+    generation = generation_in(table, spec, manifest.score_date) + 1
+    if standing is None:
+        return None, manifest.model_copy(update={"generation": generation})
+    forced = manifest.reason == FORCED
+    if standing.manifest.inputs_digest == manifest.inputs_digest and not forced:
+        return Landing(standing, ours=False), manifest
+    if standing.manifest.input.version > manifest.input.version:
+        raise CommitConflictError(
+            f"{manifest.score_date} was meanwhile scored from version {standing.manifest.input.version} of "
+            f"{manifest.input.table}; this run read version {manifest.input.version}",
+            expected="the newest input of the day",
+            remedy="run it again: it will read the newer input",
+        )
+    part_of_tally = (manifest.input.fingerprint, manifest.models, manifest.scoring_digest)
+    reason = reason_for(standing.manifest, *part_of_tally) or FORCED
+    return None, manifest.model_copy(update={"generation": generation, "reason": reason})
+
+
+def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, token: str, error: Exception) -> Landing:
+    """A failure whose answer may have been lost: the commit stands if the log has it."""
+    try:
+        ours = _ours(lake.open(spec.table("scores")), manifest, token)
+    except (DeltaError, OSError, TallyError):
+        ours = None
+    if ours is not None:
+        log.warning("the commit of %s stands, though its answer was lost: %s", manifest.score_date, error)
+        return Landing(ours, ours=True)
+    raise StorageError(
+        f"the commit of {manifest.score_date} to {spec.table('scores')} failed: {error}",
+        expected="a writable table folder with free space",
+        remedy="check permissions and free space; the table is unchanged, run it again",
+    ) from error
+
+
+def _ours(table: DeltaTable, manifest: Manifest, token: str) -> Tally | None:
+    logged = logged_tallies(table, manifest.score_date)
+    return next((tally for tally in logged if tally.token == token), None)

@@ -1,0 +1,99 @@
+"""Column statistics of a part for its Delta add action, taken from the Parquet footer.
+
+One bad statistic makes a Delta table unreadable for ever, so only what is certainly valid is written: types are looked
+up in the table's schema, non-finite numbers and doubtful types are left out (a missing statistic is always right).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MAX_TEXT = 64
+"""Longer texts get no minimum and maximum: they would only bloat the log."""
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Collection[str] = ()) -> str:
+    """The `stats` text of an add action.
+
+    Args:
+        footer: Footer of the written part.
+        schema: The part's schema as the table has it.
+        finite: Floating-point columns known to hold no NaN; other floats get no minimum and maximum, because
+            Parquet leaves NaN out of them and Delta readers do not.
+    """
+    least: dict[str, Any] = {}
+    most: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for name, index in _flat_columns(footer):
+        field = schema.field(name)
+        chunks = [footer.row_group(group).column(index).statistics for group in range(footer.num_row_groups)]
+        if not chunks or any(chunk is None or not chunk.has_null_count for chunk in chunks):
+            continue
+        nulls[name] = sum(chunk.null_count for chunk in chunks)
+        bounds = [(chunk.min, chunk.max) for chunk in chunks if chunk.has_min_max]
+        complete = len(bounds) == len(chunks)
+        if complete and (not pa.types.is_floating(field.type) or name in finite):
+            low = _render(min(low for low, _ in bounds), field.type, up=False)
+            high = _render(max(high for _, high in bounds), field.type, up=True)
+            if low is not None and high is not None:
+                least[name], most[name] = low, high
+    content = {"numRecords": footer.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
+    for index in range(footer.num_columns):
+        column = footer.schema.column(index)
+        if column.path == column.name:
+            yield column.name, index
+
+
+def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
+    """A bound as JSON, or None where the type (or this value) is better left out."""
+    for fits, render in _RENDERERS:
+        if fits(kind):
+            return render(value, up)
+    return None
+
+
+def _number(value: Any, _: bool) -> float | None:  # noqa: FBT001 - one shape for all renderers
+    return float(value) if math.isfinite(value) else None
+
+
+def _text(value: Any, _: bool) -> str | None:  # noqa: FBT001
+    return value if isinstance(value, str) and len(value) <= MAX_TEXT else None
+
+
+def _day(value: Any, _: bool) -> str | None:  # noqa: FBT001
+    return value.isoformat() if isinstance(value, date) else None
+
+
+def _instant(value: Any, up: bool) -> str | None:  # noqa: FBT001
+    """Milliseconds; a maximum is rounded up, or the file would be skipped for its own last row."""
+    if not isinstance(value, datetime):
+        return None
+    instant = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    rest = timedelta(microseconds=instant.microsecond % 1000)
+    instant -= rest
+    if up and rest:
+        instant += _MILLISECOND
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_RENDERERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any, bool], int | float | str | None]], ...] = (
+    (pa.types.is_integer, lambda value, _: int(value)),
+    (pa.types.is_floating, _number),
+    (pa.types.is_string, _text),
+    (pa.types.is_large_string, _text),
+    (pa.types.is_date32, _day),
+    (pa.types.is_timestamp, _instant),
+)

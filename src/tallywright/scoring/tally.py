@@ -1,0 +1,256 @@
+"""One tally: decide, score into staged parts, verify, commit once, then the tally's row and the profile's row.
+
+A kill at any instant leaves the old tally or the new one; running it again finishes what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Literal
+
+from tallywright.data.lake import Lake
+from tallywright.errors import CommitConflictError, PackageError
+from tallywright.observability import log, point
+from tallywright.packaging.package import Package
+from tallywright.profiles.profile import Profile
+from tallywright.records import InputVersion, Manifest, ModelRef, Record
+from tallywright.scoring.engine import EngineChoice, choose_engine, load_engine
+from tallywright.scoring.files import discard
+from tallywright.scoring.fragments import Portion
+from tallywright.scoring.inputs import FIRST, FORCED, LOST, reason_for
+from tallywright.scoring.job import job_for, pinned_files, profile_again
+from tallywright.scoring.kernel import PartManifest, ScoreJob
+from tallywright.scoring.preflight import check_leak, check_volume
+from tallywright.scoring.profile_table import ProfileRow, profile_digest, read_profile, row_of, write_profile
+from tallywright.scoring.scores_table import generation_in
+from tallywright.scoring.sink import Landing, commit_tally
+from tallywright.scoring.tallies import Tally, record_tally, standing_tally
+from tallywright.scoring.verify import part_path, verify_parts
+from tallywright.spec.model import ModelSpec
+
+Progress = Callable[[int, int], None]
+"""Told the rows scored so far and the rows of the day; called from any thread, one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """One day to be scored: the pinned input, the models by role, their packages by digest."""
+
+    spec: ModelSpec
+    lake: Lake
+    input: InputVersion
+    models: tuple[ModelRef, ...]
+    packages: Mapping[str, Package]
+    run_id: str
+    code_version: str
+    engine: str = "local"
+    force: bool = False
+
+    @property
+    def champion(self) -> ModelRef:
+        """The model whose scores the table holds."""
+        return self.models[0]
+
+    @property
+    def package(self) -> Package:
+        """The champion's package."""
+        package = self.packages.get(self.champion.digest)
+        if package is None:
+            raise PackageError(
+                f"the package of version {self.champion.version} of {self.champion.name} is not at hand",
+                expected=f"digest {self.champion.digest}",
+                remedy="fetch it into the cache first",
+            )
+        return package
+
+
+class TallyDecision(Record):
+    """What a scoring run would do about a day, and why."""
+
+    action: Literal["score", "no-op"]
+    reason: str
+    generation: int
+    standing: Tally | None = None
+
+
+class ScoreOutcome(Record):
+    """What a scoring run did: `unchanged` when the same inputs were scored already, by whomever."""
+
+    action: Literal["committed", "unchanged"]
+    version: int
+    manifest: Manifest
+
+
+def decide(request: ScoreRequest) -> TallyDecision:
+    """Compares the request with the tally that stands; changes nothing."""
+    spec, lake, day = request.spec, request.lake, request.input.score_date
+    if not lake.exists(spec.table("scores")):
+        return TallyDecision(action="score", reason=FIRST, generation=1)
+    table = lake.open(spec.table("scores"))
+    generation = generation_in(table, spec, day)
+    if not generation:
+        return TallyDecision(action="score", reason=FIRST, generation=1)
+    tally = standing_tally(lake, spec, day, table=table)
+    if tally is None:
+        return TallyDecision(action="score", reason=LOST, generation=generation + 1)
+    reason = reason_for(tally.manifest, request.input.fingerprint, request.models, spec.scoring.identity())
+    if not reason and not request.force:
+        return TallyDecision(action="no-op", reason="same inputs", generation=generation, standing=tally)
+    return TallyDecision(action="score", reason=reason or FORCED, generation=generation + 1, standing=tally)
+
+
+def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> ScoreOutcome:
+    """Makes sure that the day's tally stands with the request's inputs, and its rows in the other tables.
+
+    Raises:
+        TallyError: Anything that refuses or fails; the scores table is then as it was.
+    """
+    decision = decide(request)
+    if decision.standing is not None and decision.action == "no-op":
+        return _finish(request, decision.standing, action="unchanged", profile=None)
+    check_volume(request.lake, request.spec, request.input)
+    check_leak(request.spec, request.models, request.input.score_date)
+    portions, choice = _plan(request)
+    job = job_for(request.spec, request.lake, request.input, request.champion, request.package)
+    point("staging")
+    log.info("scoring %s with %s (%s)", request.input.score_date, choice.name, choice.why)
+    advance = _counter(progress, request.input.rows)
+    parts = load_engine(choice.name).score(job, portions, advance)
+    try:
+        point("staged")
+        keys = verify_parts(job, request.input, portions, parts)
+        point("verified")
+    except BaseException:
+        _discard(job, parts)
+        raise
+    profile = _sum_profiles(parts)
+    manifest = _manifest(request, decision, profile, key_digest=keys.hex, engine=choice.name)
+    landing = _land(request, job, manifest, parts)
+    point("committed")
+    return _finish(
+        request,
+        landing.tally,
+        action="committed" if landing.ours else "unchanged",
+        profile=profile,
+    )
+
+
+def ensure_profile(request: ScoreRequest) -> ProfileRow:
+    """The profile row of the tally that stands, written now if a crash kept it out of the table.
+
+    Raises:
+        PackageError: The day was never scored with the request's models.
+    """
+    tally = standing_tally(request.lake, request.spec, request.input.score_date)
+    if tally is None:
+        raise PackageError(
+            f"{request.spec.name} has no tally for {request.input.score_date}", remedy="score the day first"
+        )
+    return _ensure_row(request, tally.manifest, None)
+
+
+def profile_of(request: ScoreRequest, manifest: Manifest) -> Profile:
+    """The profile of a tally: its row where there is one, else counted again from the pinned input."""
+    row = read_profile(request.lake, request.spec, manifest)
+    return row.profile if row else _rebuild(request, manifest)
+
+
+def _plan(request: ScoreRequest) -> tuple[tuple[Portion, ...], EngineChoice]:
+    portions, size = pinned_files(request.lake, request.input)
+    return portions, choose_engine(request.engine, size)
+
+
+def _land(request: ScoreRequest, job: ScoreJob, manifest: Manifest, parts: list[PartManifest]) -> Landing:
+    """Commits; parts that certainly did not make it are deleted, doubtful ones are left for maintenance."""
+    try:
+        landing = commit_tally(request.lake, request.spec, manifest, parts)
+    except CommitConflictError:
+        _discard(job, parts)
+        raise
+    if not landing.ours:
+        _discard(job, parts)
+    return landing
+
+
+def _discard(job: ScoreJob, parts: list[PartManifest]) -> None:
+    discard(part_path(job, part) for part in parts)
+
+
+def _finish(
+    request: ScoreRequest, tally: Tally, *, action: Literal["committed", "unchanged"], profile: Profile | None
+) -> ScoreOutcome:
+    """What follows the commit, each step only where it is missing."""
+    if record_tally(request.lake, request.spec, tally):
+        log.debug("recorded generation %d of %s", tally.manifest.generation, tally.manifest.score_date)
+    point("tallied")
+    _ensure_row(request, tally.manifest, profile)
+    point("profiled")
+    return ScoreOutcome(action=action, version=tally.version, manifest=tally.manifest)
+
+
+def _ensure_row(request: ScoreRequest, manifest: Manifest, profile: Profile | None) -> ProfileRow:
+    row = read_profile(request.lake, request.spec, manifest)
+    if row is None:
+        if profile is None or profile_digest(profile) != manifest.profile_digest:
+            profile = _rebuild(request, manifest)
+        row = row_of(manifest, profile)
+        write_profile(request.lake, request.spec, row)
+    return row
+
+
+def _rebuild(request: ScoreRequest, manifest: Manifest) -> Profile:
+    package = request.packages.get(manifest.models[0].digest)
+    if package is None:
+        raise PackageError(
+            f"the profile of {manifest.score_date} cannot be counted again without its model's package",
+            expected=f"digest {manifest.models[0].digest}, version {manifest.models[0].version}",
+            remedy="fetch it into the cache first",
+        )
+    job = job_for(request.spec, request.lake, manifest.input, manifest.models[0], package)
+    portions, _ = pinned_files(request.lake, manifest.input)
+    return profile_again(job, package, portions)
+
+
+def _manifest(
+    request: ScoreRequest, decision: TallyDecision, profile: Profile, *, key_digest: str, engine: str
+) -> Manifest:
+    return Manifest(
+        model=request.spec.name,
+        score_date=request.input.score_date,
+        generation=decision.generation,
+        reason=decision.reason,
+        input=request.input,
+        models=request.models,
+        scoring_digest=request.spec.scoring.identity(),
+        rows=request.input.rows,
+        key_digest=key_digest,
+        engine=engine,
+        run_id=request.run_id,
+        code_version=request.code_version,
+        committed_at=datetime.now(UTC),
+        profile_digest=profile_digest(profile),
+    )
+
+
+def _sum_profiles(parts: list[PartManifest]) -> Profile:
+    profiles = [Profile.from_json(part.profile_json) for part in parts]
+    return sum(profiles[1:], start=profiles[0])
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Adds up what the threads report."""
+    lock = Lock()
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        if progress is None:
+            return
+        with lock:
+            done += rows
+            progress(done, total)
+
+    return advance

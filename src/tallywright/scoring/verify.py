@@ -1,0 +1,194 @@
+"""Before the commit: the staged parts are exactly the pinned input, once each, in exactly the shape of the table.
+
+The keys are read back from the staged files, so what is compared with the input is what readers will get.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tallywright.data.fingerprint import RowDigest, digest_hashes, row_hashes
+from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
+from tallywright.records import InputVersion
+from tallywright.scoring.files import filesystem_of, sizes_of
+from tallywright.scoring.fragments import Portion
+from tallywright.scoring.kernel import PartManifest, ScoreJob
+
+_SHOWN: Final = 5
+_KEY_BATCH: Final = 131_072
+
+
+def verify_parts(
+    job: ScoreJob, pinned: InputVersion, portions: Sequence[Portion], parts: Sequence[PartManifest]
+) -> RowDigest:
+    """Checks everything that must hold before a commit and returns the digest of the keys.
+
+    Raises:
+        GateRefusedError: The output gate found values that must not be served.
+        InputError: Rows lost or repeated, or a key that occurs twice.
+        StorageError: A part is missing or has another size than its worker reported.
+        TableContractError: A part does not have exactly the table's schema, or invalid statistics.
+    """
+    _check_cover(pinned, portions, parts)
+    _check_outputs(job, parts)
+    _check_files(job, parts)
+    return _check_keys(job, parts)
+
+
+def _check_cover(pinned: InputVersion, portions: Sequence[Portion], parts: Sequence[PartManifest]) -> None:
+    wanted = {portion.index: portion.rows for portion in portions}
+    made = Counter({part.portion: 0 for part in parts})
+    for part in parts:
+        made[part.portion] += part.rows
+    if len(parts) != len(portions) or dict(made) != wanted:
+        wrong = sorted(index for index in wanted.keys() | made.keys() if wanted.get(index) != made.get(index))
+        raise InputError(
+            f"{pinned.score_date}: {len(parts)} parts with {sum(made.values())} rows were staged; wrong portions: {wrong}",
+            expected=f"{len(portions)} parts with {sum(wanted.values())} rows, one for each portion",
+            remedy="run it again; if it happens twice, report it as a defect of the engine",
+        )
+    if sum(wanted.values()) != pinned.rows:
+        raise InputError(
+            f"{pinned.score_date}: version {pinned.version} of {pinned.table} has {sum(wanted.values())} rows",
+            expected=f"{pinned.rows} rows, as recorded by ingest",
+            remedy="ingest the day again",
+        )
+
+
+def _check_outputs(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
+    problems: Counter[str] = Counter()
+    for part in parts:
+        problems.update(part.problems)
+    if problems:
+        listed = ", ".join(f"{what} in {count} rows" for what, count in sorted(problems.items()))
+        raise GateRefusedError(
+            f"the output gate refuses the scores of {job.score_date}: {listed}",
+            expected="every output present and finite, probabilities between 0 and 1",
+            remedy="look at the day's features (infinities?) and at the model; the table is unchanged",
+        )
+
+
+def _check_files(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
+    paths = {part_path(job, part): part for part in parts}
+    for path, size in sizes_of(paths).items():
+        part = paths[path]
+        if size != part.size:
+            raise StorageError(
+                f"the staged part {part.path} has {size if size is not None else 'no'} bytes",
+                expected=f"{part.size} bytes, as its worker reported",
+                remedy="run it again",
+            )
+        _check_footer(job, part, path)
+
+
+def _check_footer(job: ScoreJob, part: PartManifest, path: str) -> None:
+    filesystem, inner = filesystem_of(path)
+    try:
+        footer = pq.read_metadata(inner, filesystem=filesystem)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(f"the staged part {part.path} cannot be read: {error}", remedy="run it again") from error
+    found = footer.schema.to_arrow_schema().remove_metadata()
+    if not _same_columns(found, job.part_schema):
+        raise TableContractError(
+            f"the staged part {part.path} has the columns {_shown(found)}",
+            expected=f"exactly the table's: {_shown(job.part_schema)}",
+            remedy="report it as a defect: the part was not committed",
+        )
+    statistics = json.loads(part.statistics, parse_constant=_refuse_constant)
+    bounded = {*statistics["minValues"], *statistics["maxValues"], *statistics["nullCount"]}
+    if footer.num_rows != part.rows or statistics["numRecords"] != part.rows or bounded - set(found.names):
+        raise TableContractError(
+            f"the staged part {part.path} has {footer.num_rows} rows, its statistics say {statistics['numRecords']}",
+            expected=f"{part.rows} rows and statistics of its own columns",
+            remedy="report it as a defect: the part was not committed",
+        )
+
+
+def _same_columns(found: pa.Schema, wanted: pa.Schema) -> bool:
+    """Equal names, order and types; the name of a list's items is Parquet's own business."""
+    return found.names == wanted.names and all(
+        a.type == b.type or (pa.types.is_list(a.type) and pa.types.is_list(b.type) and _items(a) == _items(b))
+        for a, b in zip(found, wanted, strict=True)
+    )
+
+
+def _items(field: pa.Field) -> pa.DataType:
+    return field.type.value_type
+
+
+def _shown(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)
+
+
+def _refuse_constant(name: str) -> float:
+    raise TableContractError(f"a part's statistics contain {name}", expected="finite numbers only")
+
+
+def _check_keys(job: ScoreJob, parts: Sequence[PartManifest]) -> RowDigest:
+    read = sum((part.keys for part in parts[1:]), start=parts[0].keys)
+    with ThreadPoolExecutor(max_workers=max(1, job.workers)) as pool:
+        hashed = list(pool.map(lambda part: _hashes_of(job, part), parts))
+    written = digest_hashes(np.concatenate(hashed))
+    if read != written:
+        raise InputError(
+            f"{job.score_date}: the keys that were written differ from the keys that were read",
+            expected=f"{read.rows} rows with key digest {read.hex}, found {written.rows} with {written.hex}",
+            remedy="run it again; if it happens twice, report it as a defect",
+        )
+    _refuse_duplicates(job, parts, hashed)
+    return written
+
+
+def _hashes_of(job: ScoreJob, part: PartManifest) -> np.ndarray:
+    hashes = np.empty(part.rows, dtype=np.uint64)
+    start = 0
+    for batch in _key_batches(job, part):
+        hashes[start : start + batch.num_rows] = row_hashes(batch, job.key)
+        start += batch.num_rows
+    return hashes
+
+
+def _refuse_duplicates(job: ScoreJob, parts: Sequence[PartManifest], hashed: Sequence[np.ndarray]) -> None:
+    """Equal hashes are suspects only: their keys are then compared exactly."""
+    ordered = np.sort(np.concatenate(hashed))
+    suspects = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not suspects.size:
+        return
+    seen: Counter[tuple[object, ...]] = Counter()
+    for part, hashes in zip(parts, hashed, strict=True):
+        start = 0
+        for batch in _key_batches(job, part):
+            chosen = np.flatnonzero(np.isin(hashes[start : start + batch.num_rows], suspects))
+            start += batch.num_rows
+            if chosen.size:
+                rows = pc.take(batch, pa.array(chosen)).to_pylist()
+                seen.update(tuple(row[name] for name in job.key) for row in rows)
+    repeated = [key for key, times in seen.items() if times > 1]
+    if repeated:
+        raise InputError(
+            f"{job.score_date}: {len(repeated)} keys occur more than once, such as "
+            + "; ".join(str(key if len(key) > 1 else key[0]) for key in repeated[:_SHOWN]),
+            expected=f"each {' + '.join(job.key)} once a day",
+            remedy="correct the features SQL or the key, and ingest the day again",
+        )
+
+
+def _key_batches(job: ScoreJob, part: PartManifest) -> Iterator[pa.RecordBatch]:
+    filesystem, inner = filesystem_of(part_path(job, part))
+    with pq.ParquetFile(inner, filesystem=filesystem, pre_buffer=False) as file:
+        for batch in file.iter_batches(batch_size=_KEY_BATCH, columns=list(job.key), use_threads=False):
+            yield batch.select(list(job.key))
+
+
+def part_path(job: ScoreJob, part: PartManifest) -> str:
+    """The absolute address of a staged part."""
+    return f"{job.table.rstrip('/')}/{part.path}"

@@ -1,0 +1,76 @@
+"""A real process that scores (or reads) the synthetic world, for tests that kill it.
+
+`driver.py score <root> [--day D] [--workers N] [--file-limit BYTES]` says `ready`, waits for a line on stdin, scores,
+prints the outcome as JSON and exits like `tally` would. `driver.py read <root> <stop file> <out file>` reads the scores
+of the day over and over until the stop file is there, and writes down every different content that it saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+from datetime import date
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+
+from deltalake import DeltaTable
+from synthetic import DAY, content_of, make_package, make_request, make_spec
+from tallywright.data.lake import Lake
+from tallywright.errors import TallyError
+from tallywright.records import InputVersion
+from tallywright.scoring.tally import score_day
+
+
+def score(root: Path, options: argparse.Namespace) -> None:
+    pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
+    spec = make_spec(scoring={"workers": options.workers, "batch_rows": 256})
+    package = make_package(root / "package")
+    request = make_request(Lake(str(root / "lake")), spec, pinned, package, run_id=f"pid-{os.getpid()}")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if options.file_limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options.file_limit, options.file_limit))
+    outcome = score_day(request)
+    print(outcome.to_json(), flush=True)
+
+
+def read(root: Path, stop: Path, out: Path) -> None:
+    address = str(root / "lake" / "shop__scores")
+    seen: set[str] = set()
+    reads = 0
+    print("ready", flush=True)
+    while not stop.exists():
+        if DeltaTable.is_deltatable(address):
+            seen.add(content_of(DeltaTable(address), DAY))
+            reads += 1
+    out.write_text(json.dumps({"reads": reads, "seen": sorted(seen)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command", required=True)
+    scoring = commands.add_parser("score")
+    scoring.add_argument("root", type=Path)
+    scoring.add_argument("--day", type=date.fromisoformat, default=DAY)
+    scoring.add_argument("--workers", type=int, default=2)
+    scoring.add_argument("--file-limit", type=int, default=0)
+    reading = commands.add_parser("read")
+    for name in ("root", "stop", "out"):
+        reading.add_argument(name, type=Path)
+    options = parser.parse_args()
+    if options.command == "read":
+        read(options.root, options.stop, options.out)
+        return
+    try:
+        score(options.root, options)
+    except TallyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""SIGKILL at every named point and at random moments: after the retry the table is as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from synthetic import DAY, content_of, make_features, make_package, make_request, make_spec, put_day, read_scores
+from tallywright.data.lake import Lake
+from tallywright.records import InputVersion
+from tallywright.scoring.profile_table import read_profile
+from tallywright.scoring.tallies import manifests, recorded_tallies
+from tallywright.scoring.tally import ScoreOutcome, score_day
+
+POINTS = ("staging", "staged", "verified", "before-commit", "committed", "tallied", "profiled")
+KILLS = int(os.environ.get("TALLYWRIGHT_KILLS", "12"))
+ROWS = 3000
+
+
+@dataclass
+class Twins:
+    """A world whose runs are killed, and its twin whose runs are not; both get the same inputs in the same order."""
+
+    killed: Path
+    calm: Path
+
+    def restate(self, seed: int) -> None:
+        for root in (self.killed, self.calm):
+            pinned = put_day(self.lake(root), make_spec(), make_features(ROWS + seed, seed=seed))
+            (root / f"input-{DAY}.json").write_text(pinned.to_json())
+
+    def lake(self, root: Path) -> Lake:
+        return Lake(str(root / "lake"))
+
+    def score(self, root: Path) -> ScoreOutcome:
+        pinned = InputVersion.from_json((root / f"input-{DAY}.json").read_text())
+        spec = make_spec(scoring={"workers": 2, "batch_rows": 256})
+        return score_day(make_request(self.lake(root), spec, pinned, make_package(root / "package")))
+
+    def check_equal(self) -> None:
+        lake, calm, spec = self.lake(self.killed), self.lake(self.calm), make_spec()
+        assert read_scores(lake, spec).equals(read_scores(calm, spec))
+        ours, theirs = manifests(lake, spec)[0], manifests(calm, spec)[0]
+        same = {"generation", "reason", "rows", "key_digest", "profile_digest", "input"}
+        assert ours.model_dump(include=same) == theirs.model_dump(include=same)
+        assert [tally.manifest.generation for tally in recorded_tallies(lake, spec, DAY)].count(ours.generation) == 1
+        row, other = read_profile(lake, spec, ours), read_profile(calm, spec, theirs)
+        assert row is not None
+        assert row == other
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> Twins:
+    worlds = Twins(tmp_path / "killed", tmp_path / "calm")
+    for root in (worlds.killed, worlds.calm):
+        root.mkdir()
+        make_package(root / "package")
+    return worlds
+
+
+def _go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+@pytest.mark.timeout(120 + 20 * KILLS)
+def test_killed_runs_leave_the_old_tally_or_the_new_one_and_the_retry_finishes(start, twins, tmp_path) -> None:
+    stop, out = tmp_path / "stop", tmp_path / "seen.json"
+    reader = start("read", twins.killed, stop, out)
+    moments = random.Random(KILLS)
+    allowed = {"nothing"}
+    longest = 0.5
+    survived = 0
+    for attempt in range(KILLS):
+        twins.restate(attempt)
+        point = POINTS[attempt] if attempt < len(POINTS) else None
+        process = start("score", twins.killed, **({"TALLYWRIGHT_KILL_AT": point} if point else {}))
+        began = time.monotonic()
+        _go(process)
+        if point is None:
+            time.sleep(moments.uniform(0, longest))
+            process.kill()
+        process.wait(timeout=60)
+        if point:
+            assert process.returncode == -signal.SIGKILL, process.communicate()
+            longest = max(0.1, time.monotonic() - began) if point == "profiled" else longest
+        survived += process.returncode == 0
+        twins.score(twins.killed)
+        twins.score(twins.calm)
+        twins.check_equal()
+        allowed.add(content_of(DeltaTable(str(twins.calm / "lake" / "shop__scores")), DAY))
+    stop.touch()
+    assert reader.wait(timeout=60) == 0, reader.communicate()
+    seen = json.loads(out.read_text())
+    assert set(seen["seen"]) <= allowed
+    assert seen["reads"] > KILLS
+    assert survived < KILLS

@@ -1,0 +1,225 @@
+"""A synthetic model project for tests, fault drivers and benchmarks: spec, package, features of a day, requests.
+
+Everything is a function of its arguments, so that another process can make the very same world again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from tallywright.data.fingerprint import digest
+from tallywright.data.lake import Lake
+from tallywright.packaging.meta import PackageMeta
+from tallywright.packaging.package import Package, PackageContents, load_package, write_package
+from tallywright.packaging.preprocess import Category, Preprocess
+from tallywright.profiles.accumulate import Accumulator
+from tallywright.profiles.definition import define
+from tallywright.records import InputVersion, ModelRef
+from tallywright.scoring.tally import ScoreRequest
+from tallywright.spec.model import ModelSpec
+
+DAY = date(2024, 3, 1)
+COLORS = ("blue", "grün", "red", "赤")
+HIDDEN = 16
+
+
+def columns_of(numeric: int, categorical: int) -> tuple[list[str], list[str]]:
+    return [f"x{index}" for index in range(numeric)], [f"c{index}" for index in range(categorical)]
+
+
+def make_spec(numeric: int = 4, categorical: int = 2, **sections: Mapping[str, Any]) -> ModelSpec:
+    """A spec named `shop`; `sections` replace (parts of) its sections."""
+    numbers, texts = columns_of(numeric, categorical)
+    values: dict[str, Any] = {
+        "name": "shop",
+        "description": "A synthetic binary model.",
+        "owner": {"name": "Tests", "email": "tests@example.com"},
+        "schedule": {"start_date": date(2024, 1, 1)},
+        "data": {
+            "sources": {"raw": {"path": "raw.csv"}},
+            "key": ["order_id"],
+            "columns": {"order_id": "VARCHAR", "score_moment": "TIMESTAMP"}
+            | dict.fromkeys(numbers, "DOUBLE")
+            | dict.fromkeys(texts, "VARCHAR"),
+        },
+        "training": {"numeric": numbers, "categorical": texts},
+    }
+    for name, section in sections.items():
+        values[name] = values.get(name, {}) | dict(section)
+    return ModelSpec.model_validate(values)
+
+
+def make_features(rows: int, *, seed: int = 0, numeric: int = 4, categorical: int = 2) -> pa.Table:
+    """The features of one day with nulls, NaN, infinities, unseen categories and texts in several scripts."""
+    random = np.random.default_rng(seed)
+    numbers, texts = columns_of(numeric, categorical)
+    columns: dict[str, Any] = {
+        "order_id": pa.array([f"öрд-{seed}-{row:07d}" for row in range(rows)]),
+        "score_moment": pa.array(np.full(rows, 1_709_251_200_000_000), pa.timestamp("us", tz="UTC")),
+    }
+    for name in numbers:
+        values = random.normal(size=rows)
+        values[random.random(rows) < 0.01] = np.nan
+        values[random.random(rows) < 0.01] = np.inf
+        columns[name] = pa.array(values, mask=random.random(rows) < 0.02)
+    for name in texts:
+        codes = random.integers(0, len(COLORS) + 1, size=rows)
+        chosen = np.array([*COLORS, "ünseen"], dtype=object)[codes]
+        columns[name] = pa.array(chosen, pa.string(), mask=random.random(rows) < 0.02)
+    return pa.table(columns)
+
+
+def make_package(folder: Path, *, numeric: int = 4, categorical: int = 2, seed: int = 0) -> Package:
+    """A package whose graph is a small network with embeddings; another seed is another model."""
+    if (folder / "manifest.json").is_file():
+        return load_package(folder)
+    numbers, texts = columns_of(numeric, categorical)
+    preprocess = Preprocess(
+        numeric=tuple(numbers), categorical=tuple(Category(column=name, categories=COLORS) for name in texts)
+    )
+    sample = preprocess.transform(_batch(make_features(500, seed=99, numeric=numeric, categorical=categorical)))
+    scores = np.linspace(0.01, 0.99, sample.rows, dtype=np.float32)
+    definition = define(
+        {name: sample.numeric[:, index] for index, name in enumerate(numbers)},
+        dict.fromkeys(texts, COLORS),
+        scores,
+        10,
+    )
+    reference = Accumulator(definition)
+    reference.update(sample.numeric, sample.categorical, scores)
+    meta = PackageMeta(
+        model="shop",
+        task="binary",
+        target="label",
+        key=("order_id",),
+        trained_through=date(2024, 1, 31),
+        created_at=datetime(2024, 2, 1, tzinfo=UTC),
+    )
+    return write_package(
+        folder,
+        PackageContents(
+            meta=meta,
+            preprocess=preprocess,
+            onnx=network(numeric, categorical, seed=seed),
+            weights={"seed": np.array([seed], dtype=np.float32)},
+            definition=definition,
+            reference=reference.profile(),
+            parity=(sample, scores),
+        ),
+    )
+
+
+def network(numeric: int, categorical: int, *, seed: int = 0, broken: bool = False) -> bytes:
+    """Embeddings and clipped numbers through one hidden layer; a broken one answers with 2 instead of a share."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(seed)
+    width = numeric + 3 * categorical
+
+    def constant(name: str, values: Any) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.asarray(values, dtype=np.float32), name)
+
+    weights = [
+        constant("zero", 0.0),
+        constant("low", -10.0),
+        constant("high", 10.0),
+        constant("w1", random.normal(size=(width, HIDDEN)) / 3),
+        constant("b1", random.normal(size=HIDDEN) / 3),
+        constant("w2", random.normal(size=(HIDDEN, 1)) / 2),
+        constant("b2", [3.0 if broken else 0.0]),
+        numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
+    ]
+    nodes = [
+        helper.make_node("IsNaN", ["numeric"], ["nan"]),
+        helper.make_node("Where", ["nan", "zero", "numeric"], ["filled"]),
+        helper.make_node("Clip", ["filled", "low", "high"], ["clipped"]),
+    ]
+    for index in range(categorical):
+        weights.append(constant(f"e{index}", random.normal(size=(len(COLORS) + 2, 3))))
+        weights.append(numpy_helper.from_array(np.array(index, dtype=np.int64), f"i{index}"))
+        nodes.append(helper.make_node("Gather", ["categorical", f"i{index}"], [f"code{index}"], axis=1))
+        nodes.append(helper.make_node("Gather", [f"e{index}", f"code{index}"], [f"embedded{index}"]))
+    nodes += [
+        helper.make_node("Concat", ["clipped", *(f"embedded{i}" for i in range(categorical))], ["all"], axis=1),
+        helper.make_node("Gemm", ["all", "w1", "b1"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["active"]),
+        helper.make_node("Gemm", ["active", "w2", "b2"], ["logit"]),
+        helper.make_node("Relu" if broken else "Sigmoid", ["logit"], ["share"]),
+        helper.make_node("Squeeze", ["share", "axis"], ["score"]),
+    ]
+    inputs = [helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["n", numeric])]
+    if categorical:
+        inputs.append(helper.make_tensor_value_info("categorical", TensorProto.INT64, ["n", categorical]))
+    output = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])
+    graph = helper.make_graph(nodes, "network", inputs, [output], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def put_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = DAY) -> InputVersion:
+    """Writes a day of the feature table as ingest does, and its input record."""
+    dated = features.append_column("score_date", pa.array([day] * features.num_rows, pa.date32()))
+    table = spec.table("features")
+    version = lake.replace(table, dated, slice={"score_date": day}, partition_by=("score_date",))
+    columns = list(features.column_names)
+    fingerprint = digest(features, columns).hex
+    pinned = InputVersion(table=table, score_date=day, version=version, fingerprint=fingerprint, rows=features.num_rows)
+    record = pa.Table.from_pylist(
+        [{"score_date": day, "version": version, "fingerprint": fingerprint, "rows": features.num_rows}],
+        schema=pa.schema(
+            [
+                ("score_date", pa.date32()),
+                ("version", pa.int64()),
+                ("fingerprint", pa.string()),
+                ("rows", pa.int64()),
+            ]
+        ),
+    )
+    lake.replace(spec.table("inputs"), record, slice={"score_date": day})
+    return pinned
+
+
+def make_request(
+    lake: Lake, spec: ModelSpec, pinned: InputVersion, package: Package, *, version: int = 1, **changes: Any
+) -> ScoreRequest:
+    """A request for the champion `version` with this package."""
+    ref = ModelRef(name=spec.name, version=version, digest=package.digest, trained_through=package.meta.trained_through)
+    values: dict[str, Any] = {
+        "spec": spec,
+        "lake": lake,
+        "input": pinned,
+        "models": (ref,),
+        "packages": {package.digest: package},
+        "run_id": "test-run",
+        "code_version": "test",
+    }
+    return ScoreRequest(**(values | changes))
+
+
+def read_scores(lake: Lake, spec: ModelSpec, day: date = DAY) -> pa.Table:
+    """The day's rows as a reader sees them, sorted by key."""
+    rows = lake.read(spec.table("scores"), where={"score_date": day})
+    return rows.select(sorted(rows.column_names)).sort_by("order_id").combine_chunks()
+
+
+def content_of(table: DeltaTable, day: date) -> str:
+    """Rows and digest of a day as a plain Delta reader finds it."""
+    partition = f"score_date={day.isoformat()}/"
+    paths = [path for path in table.file_uris() if partition in path]
+    if not paths:
+        return "nothing"
+    rows = pa.concat_tables([pq.ParquetFile(path).read() for path in paths])
+    return f"{rows.num_rows} rows {digest(rows, sorted(rows.column_names)).hex}"
+
+
+def _batch(table: pa.Table) -> pa.RecordBatch:
+    return table.combine_chunks().to_batches()[0]
