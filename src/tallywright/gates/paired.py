@@ -21,7 +21,8 @@ Statistic = Callable[[Array], Array]
 
 _CHUNK_CELLS: Final = 2_000_000
 _MIN_DAYS: Final = 10
-_EPSILON: Final = 1e-15
+_EPSILON: Final = 1e-7
+"""As in `tallywright.metrics.log_loss`: a figure means the same wherever it stands."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,14 @@ so two writers can neither take one sequence number nor decide on a state that i
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
 
-from tallywright.data.contract import TABLE_PROPERTIES
-from tallywright.errors import CommitConflictError, StorageError
+from tallywright.data.lake import Change, pause
+from tallywright.errors import CommitConflictError
 from tallywright.records import Promotion
 from tallywright.registry import timeline
 
@@ -41,7 +37,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
-_ATTEMPTS: Final = 12
+_ATTEMPTS: Final = 30
 
 Proposal = Callable[[Sequence[Promotion]], Promotion | None]
 """Makes the next line from the lines so far (the log assigns its sequence), or None when nothing is to be written."""
@@ -57,7 +53,7 @@ class PromotionLog:
 
     def entries(self) -> list[Promotion]:
         """All lines in the order in which they were recorded; none when nothing was ever promoted."""
-        return self._read()[0]
+        return self._lines() if self._lake.exists(self._table) else []
 
     def champion_on(self, day: date, known_at: datetime | None = None) -> Promotion | None:
         """The champion of a date; with `known_at`, the one that the log named at that instant."""
@@ -84,54 +80,31 @@ class PromotionLog:
             CommitConflictError: Other writers were faster each time.
             StorageError: The log cannot be written.
         """
+        if not self._lake.exists(self._table) and propose([]) is None:
+            return None
         for attempt in range(_ATTEMPTS):
-            entries, handle = self._read()
+            base = self._lake.handle(Change(self._table, SCHEMA.empty_table(), {}))
+            entries = self._lines(base.version())
             proposed = propose(entries)
             if proposed is None:
                 return None
             line = _sequenced(proposed, entries)
-            if self._write(handle, line):
+            data = pa.Table.from_pylist([line.model_dump()], schema=SCHEMA)
+            try:
+                self._lake.commit(Change(self._table, data, {"sequence": line.sequence}), base)
+            except CommitConflictError:
+                pause(attempt)
+            else:
                 return line
-            time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
         raise CommitConflictError(
             f"{self._table}: other writers were faster {_ATTEMPTS} times",
             expected="one promotion or rollback of a model at a time",
             remedy="try again; `tally history` shows what the others did",
         )
 
-    def _read(self) -> tuple[list[Promotion], DeltaTable | None]:
-        if not self._lake.exists(self._table):
-            return [], None
-        handle = self._lake.open(self._table)
-        rows = self._lake.read(self._table, version=handle.version()).to_pylist()
-        return sorted((_line(row) for row in rows), key=lambda line: line.sequence), handle
-
-    def _write(self, handle: DeltaTable | None, line: Promotion) -> bool:
-        """True when the line was written, False when another writer was faster."""
-        data = pa.Table.from_pylist([line.model_dump()], schema=SCHEMA)
-        try:
-            write_deltalake(
-                handle if handle is not None else self._create(),
-                data,
-                mode="append",
-                commit_properties=CommitProperties(max_commit_retries=0),
-            )
-        except CommitFailedError:
-            return False
-        except (DeltaError, OSError) as error:
-            raise StorageError(
-                f"{self._table} cannot be written: {error}",
-                expected=f"a writable lake at {self._lake.uri(self._table)}",
-                remedy="check permissions and free space, then try again",
-            ) from error
-        return True
-
-    def _create(self) -> DeltaTable:
-        """An empty log at version 0; another writer's, if it came first, still loses the swap when it has lines."""
-        uri, options = self._lake.uri(self._table), self._lake.options
-        return DeltaTable.create(
-            uri, schema=SCHEMA, mode="ignore", configuration=dict(TABLE_PROPERTIES), storage_options=options or None
-        )
+    def _lines(self, version: int | None = None) -> list[Promotion]:
+        rows = self._lake.read(self._table, columns=SCHEMA.names, version=version).to_pylist()
+        return sorted((Promotion(**row) for row in rows), key=lambda line: line.sequence)
 
 
 def _sequenced(line: Promotion, entries: Sequence[Promotion]) -> Promotion:
@@ -139,7 +112,3 @@ def _sequenced(line: Promotion, entries: Sequence[Promotion]) -> Promotion:
     return line.model_copy(
         update={"sequence": max((entry.sequence for entry in entries), default=0) + 1, "recorded_at": recorded}
     )
-
-
-def _line(row: dict[str, Any]) -> Promotion:
-    return Promotion(**{name: row[name] for name in SCHEMA.names})

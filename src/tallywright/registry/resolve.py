@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tallywright.errors import NoChampionError
 from tallywright.records import ModelRef, Promotion, Role
+from tallywright.registry import timeline
 from tallywright.registry.promotion_log import PromotionLog
 
 if TYPE_CHECKING:
@@ -21,15 +22,15 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
     Raises:
         NoChampionError: Nobody was in production on that date, or the pinned version never was.
     """
-    log = PromotionLog(lake, spec)
-    entries = log.entries()
+    entries = PromotionLog(lake, spec).entries()
     choice = spec.scoring.models
+    line: Promotion | None
     if choice.startswith("pinned:"):
         line = _pinned(entries, int(choice.removeprefix("pinned:")), spec)
     elif choice == "current":
-        line = log.current()
+        line = timeline.champion_on(entries, None)
     else:
-        line = log.champion_on(day)
+        line = timeline.champion_on(entries, day)
     if line is None:
         raise _nobody(entries, spec, day)
     return (as_ref(line, spec),)

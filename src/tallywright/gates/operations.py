@@ -1,0 +1,143 @@
+"""The operations gate: the deployment checklist of a candidate, each line filled in from evidence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.gates.probe import LATENCY_ROWS
+from tallywright.records import Check, GateReport, ModelRef, Verdict
+
+if TYPE_CHECKING:
+    from tallywright.packaging.package import Package
+    from tallywright.spec import ModelSpec, Project
+
+GATE: Final = "operations"
+
+_PARITY: Final = 1e-5
+"""Training and scoring run the same graph or two that differ in the last bits of a float32."""
+_MEMORY_MEGABYTES: Final = 2048.0
+_TIMEOUT_SECONDS: Final = 300
+
+
+def operations_gate(project: Project, candidate: Package, *, rollback_target: ModelRef | None = None) -> GateReport:
+    """Exercises the package in a clean process with pickle off and reports on the checklist.
+
+    Args:
+        project: Whose bounds and owner count.
+        candidate: The package, as it lies on disk.
+        rollback_target: The champion that a rollback would bring back; None when this is the first model.
+    """
+    spec = project.spec
+    observed, failure = _probe(candidate)
+    loads = Check(
+        name="loads_in_clean_process",
+        verdict=Verdict.FAIL if failure else Verdict.PASS,
+        observed=None if failure else f"{observed['load_seconds']:.2f} s",
+        bound="digests match, no pickle, ONNX Runtime alone",
+        evidence=failure or f"python {sys.version_info.major}.{sys.version_info.minor}, a process of its own",
+    )
+    about_the_run = () if failure else _run_checks(observed, spec)
+    return GateReport(
+        gate=GATE,
+        model=spec.name,
+        subject=candidate.digest,
+        checks=(loads, *about_the_run, _owner(candidate, spec), _rollback(rollback_target, candidate)),
+    )
+
+
+def _probe(candidate: Package) -> tuple[dict[str, Any], str]:
+    """What the probe observed, and why it failed (empty when it did not)."""
+    command = [sys.executable, "-m", "tallywright.gates.probe", str(candidate.folder.absolute()), candidate.digest]
+    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=empty,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return {}, f"the probe did not end within {_TIMEOUT_SECONDS} s"
+    if done.returncode != 0:
+        return {}, f"exit code {done.returncode}: {done.stderr.strip()[-500:]}"
+    try:
+        observed: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, json.JSONDecodeError):
+        return {}, f"the probe gave no answer: {done.stdout.strip()[-300:]!r}"
+    return observed, ""
+
+
+def _run_checks(observed: dict[str, Any], spec: ModelSpec) -> tuple[Check, ...]:
+    parity, limit = observed["parity"], spec.gates.max_latency_ms_per_1000
+    rows, foreign = observed["rows"], observed["foreign"]
+    return (
+        _check("parity_rows", rows > 0, rows, "at least one row", "the sample stored in the package"),
+        _check(
+            "parity_with_training",
+            parity is not None and parity <= _PARITY,
+            parity,
+            f"<= {_PARITY:g}",
+            "largest difference of a score from the one computed at training",
+        ),
+        _check("scores_finite", observed["finite"], None, "no NaN, no infinity", f"{rows} rows"),
+        _check("schema_accepted", observed["schema"], None, "the output schema of the package", ""),
+        _check(
+            "independent_of_the_batch",
+            observed["batch_free"],
+            None,
+            "the same bits, whole or in pieces",
+            f"{rows} rows at once, and one row plus the rest",
+        ),
+        _check(
+            "latency_ms_per_1000",
+            observed["milliseconds"] <= limit,
+            observed["milliseconds"],
+            f"<= {limit:g}",
+            f"median of {LATENCY_ROWS:,} rows on one core",
+        ),
+        _check(
+            "peak_memory_mb",
+            observed["peak_megabytes"] <= _MEMORY_MEGABYTES,
+            observed["peak_megabytes"],
+            f"<= {_MEMORY_MEGABYTES:g}",
+            "of the whole process",
+        ),
+        _check("slim_imports", not foreign, ", ".join(foreign) or "none", "no training or orchestration library", ""),
+    )
+
+
+def _check(name: str, good: bool, observed: float | str | None, bound: str, evidence: str) -> Check:  # noqa: FBT001
+    verdict = Verdict.PASS if good else Verdict.FAIL
+    return Check(name=name, verdict=verdict, observed=observed, bound=bound, evidence=evidence)
+
+
+def _owner(candidate: Package, spec: ModelSpec) -> Check:
+    named = bool(spec.owner.name.strip()) and bool(candidate.meta.owner.strip())
+    return _check(
+        "owner_named",
+        named,
+        candidate.meta.owner or "nobody",
+        "a name in the package and in the spec",
+        f"{spec.owner.name} <{spec.owner.email}>",
+    )
+
+
+def _rollback(target: ModelRef | None, candidate: Package) -> Check:
+    if target is None:
+        return _check("rollback_target", True, "none", "the champion before, or this is the first model", "first model")
+    return _check(
+        "rollback_target",
+        target.digest != candidate.digest,
+        f"version {target.version}",
+        "a champion other than the candidate",
+        f"digest {target.digest[:16]}, effective from {target.effective_from}",
+    )

@@ -1,0 +1,106 @@
+"""Loads and exercises a package in a process of its own: `python -m tallywright.gates.probe <folder> <digest>`.
+
+A process that has loaded nothing else shows what a scoring worker will meet. Whoever tries to unpickle an object here
+is stopped by an audit hook, which no library can talk itself around. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from tallywright.errors import TallyError
+from tallywright.packaging.package import Package, load_package
+from tallywright.packaging.predictor import Predictor
+from tallywright.packaging.preprocess import FIRST_CODE, NULL_CODE, ModelInput
+
+LATENCY_ROWS: Final = 1000
+_REPEATS: Final = 15
+_NOT_FOR_SCORING: Final = ("torch", "mlflow", "sklearn", "great_expectations", "airflow", "pyspark", "apache_beam")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the probe; an expected failure goes to stderr with its exit code."""
+    sys.addaudithook(_no_pickle)
+    try:
+        observed = probe(load_package(Path(arguments[0]), digest=arguments[1]))
+    except TallyError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this is the process's answer
+        return error.exit_code
+    print(json.dumps(observed))  # noqa: T201 - this is the process's answer
+    return 0
+
+
+def probe(package: Package) -> dict[str, Any]:
+    """Parity, schemas, dependence on the batch, latency and memory of a package in this process."""
+    started = time.perf_counter()
+    predictor = Predictor(package)
+    load_seconds = time.perf_counter() - started
+    inputs, expected = package.parity()
+    scores = predictor.score(inputs)
+    batch = as_batch(package, inputs)
+    outputs = predictor(batch)
+    halves = [predictor(batch.slice(0, 1)), predictor(batch.slice(1))]
+    thousand = as_batch(package, inputs.take(np.arange(LATENCY_ROWS) % inputs.rows))
+    return {
+        "rows": inputs.rows,
+        "parity": float(np.max(np.abs(scores - expected), initial=0.0)) if scores.shape == expected.shape else None,
+        "finite": bool(np.isfinite(scores).all()),
+        "schema": outputs.schema.equals(package.output_schema),
+        "batch_free": outputs.equals(pa.Table.from_batches(halves).combine_chunks().to_batches()[0]),
+        "load_seconds": load_seconds,
+        "milliseconds": _median_milliseconds(predictor, thousand),
+        "peak_megabytes": _peak_megabytes(),
+        "foreign": [name for name in _NOT_FOR_SCORING if name in sys.modules],
+    }
+
+
+def as_batch(package: Package, inputs: ModelInput) -> pa.RecordBatch:
+    """Rows that the package's preprocessing turns into `inputs`: the codes are looked up backwards."""
+    preprocess = package.preprocess
+    columns: dict[str, pa.Array] = {
+        name: pa.array(inputs.numeric[:, i].astype(np.float64)) for i, name in enumerate(preprocess.numeric)
+    }
+    for i, category in enumerate(preprocess.categorical):
+        texts = [_text(int(code), category.categories) for code in inputs.categorical[:, i]]
+        columns[category.column] = pa.array(texts, pa.string())
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _text(code: int, categories: tuple[str, ...]) -> str | None:
+    if code == NULL_CODE:
+        return None
+    # No known category can equal this one: it is longer than all of them.
+    return categories[code - FIRST_CODE] if code >= FIRST_CODE else "?" + "".join(categories)
+
+
+def _median_milliseconds(predictor: Predictor, batch: pa.RecordBatch) -> float:
+    predictor(batch)
+    times = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        predictor(batch)
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times)
+
+
+def _peak_megabytes() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _no_pickle(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "pickle.find_class":
+        raise RuntimeError(f"a pickle was about to load {arguments}; packages hold none")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
