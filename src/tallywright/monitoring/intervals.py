@@ -15,7 +15,7 @@ _SMALLEST: Final = 1e-7
 Interval = tuple[float, float]
 
 
-def interval(metric: str, value: float, y: NDArray[np.int8], p: NDArray[np.float64]) -> Interval | None:
+def interval(metric: str, value: float, y: NDArray[np.float64], p: NDArray[np.float64]) -> Interval | None:
     """The 95 % interval around a binary metric found on labels `y` (0 or 1) and probabilities `p`.
 
     Returns:
@@ -23,6 +23,9 @@ def interval(metric: str, value: float, y: NDArray[np.int8], p: NDArray[np.float
     """
     if metric == "roc_auc":
         return _delong(value, y, p)
+    if metric == "accuracy":
+        half = Z95 * (value * (1 - value) / max(y.size, 1)) ** 0.5
+        return max(0.0, value - half), min(1.0, value + half)
     losses = _losses(metric, y, p)
     if losses is None or losses.size <= 1:
         return None
@@ -31,19 +34,17 @@ def interval(metric: str, value: float, y: NDArray[np.int8], p: NDArray[np.float
     return max(0.0, value - half), min(float(upper), value + half)
 
 
-def _losses(metric: str, y: NDArray[np.int8], p: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _losses(metric: str, y: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """What the metric is the mean of, row by row."""
     if metric == "brier":
-        return (p - y) ** 2
-    if metric == "accuracy":
-        return ((p >= 0.5) == (y == 1)).astype(np.float64)  # noqa: PLR2004 - the usual threshold
+        return np.asarray((p - y) ** 2)
     if metric == "log_loss":
         right = np.where(y == 1, p, 1 - p)
-        return -np.log(np.maximum(right, _SMALLEST))
+        return np.asarray(-np.log(np.maximum(right, _SMALLEST)))
     return None
 
 
-def _delong(value: float, y: NDArray[np.int8], p: NDArray[np.float64]) -> Interval | None:
+def _delong(value: float, y: NDArray[np.float64], p: NDArray[np.float64]) -> Interval | None:
     """DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988), by midranks (Sun and Xu, 2014)."""
     positive, negative = p[y == 1], p[y == 0]
     if min(positive.size, negative.size) <= 1:

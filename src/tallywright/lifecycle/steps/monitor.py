@@ -32,7 +32,7 @@ def drift(context: RunContext) -> dict[str, Any]:
     champion = next(model for model in manifest.models if model.role is Role.CHAMPION)
     row = ensure_profile(score_request(context))
     package = package_of(context.project, champion)
-    signals = compare_day(context.lake, context.spec, package, manifest, row.profile)
+    signals = compare_day(context.spec, package, manifest, row.profile)
     write_drift(context.lake, context.spec, manifest, signals)
     violated = sorted({signal.column for signal in signals if signal.violated})
     return {"signals": len(signals), "violated": violated}
@@ -51,11 +51,13 @@ def performance(context: RunContext) -> dict[str, Any]:
 
 def decide(context: RunContext) -> dict[str, Any]:
     """The retraining decision of the day; `act` is true only once, for the newest day, outside a backfill."""
-    from tallywright.monitoring.decisions import claim_action
+    from tallywright.monitoring.actions import claim_action
     from tallywright.monitoring.decisions import decide as fold_day
 
     decision = fold_day(context.lake, context.spec, context.day)
-    act = decision.retrain and claim_action(context.lake, context.spec, decision, backfill=context.options.backfill)
+    act = claim_action(
+        context.lake, context.spec, decision, backfill=context.options.backfill, run_id=context.run_id
+    )
     return {
         "state": decision.state.value,
         "retrain": decision.retrain,

@@ -1,0 +1,94 @@
+"""Acting on a decision, at most once: the rows of `<model>__actions`.
+
+A decision is a statement and may be made again; an action costs something. It belongs to the run that claimed it, so
+that a retry of that run gets the same answer and no other run ever does.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from tallywright.monitoring.decisions import standing_decisions
+from tallywright.monitoring.swap import Row, SmallTable
+
+if TYPE_CHECKING:
+    from tallywright.data.lake import Lake
+    from tallywright.records import RetrainDecision
+    from tallywright.spec.model import ModelSpec
+
+TRAIN: Final = "train"
+
+SCHEMA: Final = pa.schema(
+    [
+        ("score_date", pa.date32()),
+        ("model_name", pa.string()),
+        ("action", pa.string()),
+        ("decision_id", pa.string()),
+        ("run_id", pa.string()),
+        ("claimed_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+def claim_action(
+    lake: Lake,
+    spec: ModelSpec,
+    decision: RetrainDecision,
+    *,
+    backfill: bool,
+    run_id: str = "",
+    claimed_at: datetime | None = None,
+) -> bool:
+    """Says whether this run shall start training, and remembers that it was told so.
+
+    Never in a backfill, never for a decision that is not the newest or was superseded, never within the cooldown of an
+    earlier action, never when the spec does not trigger.
+
+    Args:
+        lake: `<model>__decisions` is read, `<model>__actions` written.
+        spec: The model.
+        decision: What `decide` gave.
+        backfill: True when history is being scored.
+        run_id: Who asks; the same run is given the same answer again, so a retry loses no action.
+        claimed_at: The wall clock; now, when not given.
+    """
+    if backfill or not decision.retrain or not spec.retraining.trigger or not _is_newest(lake, spec, decision):
+        return False
+    now = claimed_at or datetime.now(UTC)
+    mine = False
+
+    def propose(rows: list[Row]) -> list[Row] | None:
+        nonlocal mine
+        asked = (decision.decision_id, run_id)
+        mine = bool(run_id) and any((row["decision_id"], row["run_id"]) == asked for row in rows)
+        if any(_too_close(row["score_date"], decision.score_date, spec) for row in rows):
+            return None
+        claim = {
+            "score_date": decision.score_date,
+            "model_name": spec.name,
+            "action": TRAIN,
+            "decision_id": decision.decision_id,
+            "run_id": run_id,
+            "claimed_at": now,
+        }
+        return [*rows, claim]
+
+    return SmallTable(spec.table("actions"), spec.name, SCHEMA).swap(lake, propose) or mine
+
+
+def _is_newest(lake: Lake, spec: ModelSpec, decision: RetrainDecision) -> bool:
+    table = spec.table("decisions")
+    if not lake.exists(table):
+        return False
+    standing = standing_decisions(lake.read(table).to_pylist())
+    if not standing:
+        return False
+    newest = max(standing)
+    return newest == decision.score_date and standing[newest]["decision_id"] == decision.decision_id
+
+
+def _too_close(earlier: date, day: date, spec: ModelSpec) -> bool:
+    return abs((day - earlier).days) <= spec.retraining.cooldown_days

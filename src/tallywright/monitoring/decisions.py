@@ -1,0 +1,102 @@
+"""The rows of `<model>__decisions`: what the policy says of each day, and what it said before an earlier day changed.
+
+A row is never changed in what it says. When the signals behind it change, it is marked as superseded and the next
+revision follows, so the table answers both "what is right now" and "what was believed then".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from tallywright.monitoring.policy import fold
+from tallywright.monitoring.signals import day_signals
+from tallywright.monitoring.swap import Row, SmallTable
+
+if TYPE_CHECKING:
+    from tallywright.data.lake import Lake
+    from tallywright.records import RetrainDecision
+    from tallywright.spec.model import ModelSpec
+
+SCHEMA: Final = pa.schema(
+    [
+        ("score_date", pa.date32()),
+        ("revision", pa.int64()),
+        ("model_name", pa.string()),
+        ("state", pa.string()),
+        ("retrain", pa.bool_()),
+        ("reasons", pa.list_(pa.string())),
+        ("signals_json", pa.string()),
+        ("policy_digest", pa.string()),
+        ("decision_id", pa.string()),
+        ("recorded_at", pa.timestamp("us", tz="UTC")),
+        ("superseded", pa.bool_()),
+        ("superseded_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+def decide(lake: Lake, spec: ModelSpec, day: date, *, recorded_at: datetime | None = None) -> RetrainDecision:
+    """The decision of a day, written unless it stands there; so are those of other days that changed.
+
+    What an older policy decided of other days stays: a new policy does not rewrite history.
+
+    Args:
+        lake: Tallies, gates, drift and performance are read; `<model>__decisions` is written.
+        spec: The model, with its policy.
+        day: The score date; it gets a row even when nothing was scored.
+        recorded_at: The wall clock of new rows; now, when not given.
+    """
+    now = recorded_at or datetime.now(UTC)
+    decided: dict[date, RetrainDecision] = {}
+
+    def propose(rows: list[Row]) -> list[Row] | None:
+        days = {day, *(row["score_date"] for row in rows)}
+        decisions = fold(day_signals(lake, spec, days), spec.retraining)
+        decided.update({decision.score_date: decision for decision in decisions})
+        return _rewrite(rows, decided, day, now)
+
+    SmallTable(spec.table("decisions"), spec.name, SCHEMA).swap(lake, propose)
+    return decided[day]
+
+
+def standing_decisions(rows: list[Row]) -> dict[date, Row]:
+    """The rows that are not superseded, by date."""
+    return {row["score_date"]: row for row in rows if not row["superseded"]}
+
+
+def _rewrite(rows: list[Row], decided: dict[date, RetrainDecision], day: date, now: datetime) -> list[Row] | None:
+    """The table as it shall stand; None when every row says what the fold says."""
+    standing = standing_decisions(rows)
+    changed = {
+        when
+        for when, row in standing.items()
+        if row["decision_id"] != decided[when].decision_id
+        and (when == day or row["policy_digest"] == decided[when].policy_digest)
+    }
+    fresh = changed if day in standing else {*changed, day}
+    if not fresh:
+        return None
+    revisions = Counter(row["score_date"] for row in rows)
+    kept = [_superseded(row, now) if row["score_date"] in changed else row for row in rows]
+    added = [_row(decided[when], revisions[when] + 1, now) for when in fresh]
+    return sorted([*kept, *added], key=lambda row: (row["score_date"], row["revision"]))
+
+
+def _superseded(row: Row, now: datetime) -> Row:
+    return row if row["superseded"] else row | {"superseded": True, "superseded_at": now}
+
+
+def _row(decision: RetrainDecision, revision: int, now: datetime) -> dict[str, Any]:
+    return decision.model_dump(mode="python", exclude={"model"}) | {
+        "model_name": decision.model,
+        "state": decision.state.value,
+        "reasons": list(decision.reasons),
+        "revision": revision,
+        "recorded_at": now,
+        "superseded": False,
+        "superseded_at": None,
+    }

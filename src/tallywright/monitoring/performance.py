@@ -1,0 +1,208 @@
+"""What the scores were worth, once labels are mature: the rows of `<model>__performance`, by score date and label age.
+
+The same date may be realised again at a later age, or at the same age after labels were restated; each pair of date
+and age is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tallywright import metrics
+from tallywright.errors import UsageError
+from tallywright.monitoring.intervals import Interval, interval
+from tallywright.monitoring.labelled import KNOWN, MISSING, NEVER, STATUS, labelled_rows
+from tallywright.records import Record, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec.model import MetricBound, ModelSpec
+
+COVERAGE: Final = "coverage"
+"""The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
+
+SCHEMA: Final = pa.schema(
+    [
+        ("score_date", pa.date32()),
+        ("window_start", pa.date32()),
+        ("window_end", pa.date32()),
+        ("granularity", pa.string()),
+        ("as_of", pa.date32()),
+        ("label_age_days", pa.int64()),
+        ("mature", pa.bool_()),
+        ("model_name", pa.string()),
+        ("model_version", pa.int64()),
+        ("role", pa.string()),
+        ("slice_key", pa.string()),
+        ("slice_value", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("lower", pa.float64()),
+        ("upper", pa.float64()),
+        ("bound_min", pa.float64()),
+        ("bound_max", pa.float64()),
+        ("violated", pa.bool_()),
+        ("rows", pa.int64()),
+        ("known", pa.int64()),
+        ("never", pa.int64()),
+        ("missing", pa.int64()),
+    ]
+)
+
+
+class Performance(Record):
+    """What the champion's scores of one day were worth, as known at the end of `as_of`; slices stand in the table."""
+
+    model: str
+    score_date: date
+    as_of: date
+    label_age_days: int
+    mature: bool
+    rows: int
+    known: int
+    never: int
+    missing: int
+    metrics: dict[str, float]
+    violated: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Some rows of one model version of the day: all of them, or a slice."""
+
+    rows: pa.Table
+    version: int
+    role: str
+    slice_key: str | None = None
+    slice_value: str | None = None
+
+    def count(self, status: str) -> int:
+        return int(pc.sum(pc.equal(self.rows.column(STATUS), status)).as_py() or 0)
+
+
+def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance:
+    """Computes and writes the realised metrics of a scored day.
+
+    Args:
+        lake: Scores, labels and (for slices) features are read; `<model>__performance` is written.
+        spec: Task, slices, floors, least number of labels.
+        day: The score date.
+        as_of: Only labels that arrived by the end of this day count.
+
+    Raises:
+        UsageError: `as_of` is before the day.
+        InputError: The day was not scored.
+    """
+    age = (as_of - day).days
+    if age < 0:
+        raise UsageError(f"labels of {day} cannot be asked for as of {as_of}", expected=f"{day} or later")
+    rows = labelled_rows(lake, spec, day, as_of)
+    mature = age >= spec.data.label_maturity_days
+    common = {
+        "score_date": day,
+        "window_start": day,
+        "window_end": day,
+        "granularity": "1 day",
+        "as_of": as_of,
+        "label_age_days": age,
+        "mature": mature,
+        "model_name": spec.name,
+    }
+    found = [common | row for segment in _segments(rows, spec) for row in _measured(segment, spec, mature=mature)]
+    data = pa.Table.from_pylist(found, schema=SCHEMA)
+    lake.replace(spec.table("performance"), data, slice={"score_date": day, "label_age_days": age})
+    return _summary(spec, found)
+
+
+def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:
+    """The day of each model version, then its slices."""
+    pairs = rows.select(["model_version", "role"]).group_by(["model_version", "role"]).aggregate([])
+    for pair in pairs.sort_by([("model_version", "ascending"), ("role", "ascending")]).to_pylist():
+        version, role = pair["model_version"], pair["role"]
+        mine = rows.filter((pc.field("model_version") == version) & (pc.field("role") == role))
+        yield _Segment(mine, version, role)
+        for column in spec.training.slices:
+            for value in sorted(pc.unique(mine.column(column).drop_null()).to_pylist(), key=str):
+                yield _Segment(mine.filter(pc.field(column) == value), version, role, column, str(value))
+
+
+def _measured(segment: _Segment, spec: ModelSpec, *, mature: bool) -> Iterator[dict[str, Any]]:
+    known = segment.rows.filter(pc.field(STATUS) == KNOWN)
+    counts = {
+        "rows": segment.rows.num_rows,
+        "known": known.num_rows,
+        "never": segment.count(NEVER),
+        "missing": segment.count(MISSING),
+    }
+    enough = mature and known.num_rows >= spec.monitoring.min_labels
+    for metric, value, bounds in _metrics(known, segment, spec):
+        floor = spec.monitoring.performance_floor.get(metric)
+        yield counts | {
+            "model_version": segment.version,
+            "role": segment.role,
+            "slice_key": segment.slice_key,
+            "slice_value": segment.slice_value,
+            "metric": metric,
+            "value": value,
+            "lower": bounds[0] if bounds else None,
+            "upper": bounds[1] if bounds else None,
+            "bound_min": floor.min if floor else None,
+            "bound_max": floor.max if floor else None,
+            "violated": enough and floor is not None and _outside(value, floor),
+        }
+
+
+def _metrics(known: pa.Table, segment: _Segment, spec: ModelSpec) -> Iterator[tuple[str, float, Interval | None]]:
+    """Coverage, then whatever the task has; a metric that these rows cannot give (one class only) is left out."""
+    yield COVERAGE, known.num_rows / segment.rows.num_rows, None
+    if not known.num_rows:
+        return
+    y = known.column(spec.training.target)
+    if spec.training.task == "multiclass":
+        hits = pc.equal(y.cast(pa.string()), known.column("prediction").cast(pa.string()))
+        yield "accuracy", float(pc.mean(hits).as_py()), None
+        return
+    labels = y.to_numpy().astype(np.float64)
+    p = known.column("probability" if spec.training.task == "binary" else "prediction").to_numpy().astype(np.float64)
+    found = metrics.evaluate(labels, p, task=spec.training.task)
+    if spec.training.task == "binary":
+        found["accuracy"] = metrics.accuracy(labels, p, spec.scoring.threshold)
+    for name, value in found.items():
+        if math.isfinite(value):
+            yield name, value, interval(name, value, labels, p) if spec.training.task == "binary" else None
+
+
+def _outside(value: float, bound: MetricBound) -> bool:
+    return (bound.min is not None and value < bound.min) or (bound.max is not None and value > bound.max)
+
+
+def violation(row: dict[str, Any]) -> str:
+    """A violated bound in words, such as `roc_auc of 2013-03-01 is 0.512, bound 0.55 or more`."""
+    bounds = [f"{row['bound_min']:g} or more"] if row["bound_min"] is not None else []
+    bounds += [f"{row['bound_max']:g} or less"] if row["bound_max"] is not None else []
+    return f"{row['metric']} of {row['score_date']} is {row['value']:.3f}, bound {' and '.join(bounds)}"
+
+
+def _summary(spec: ModelSpec, rows: list[dict[str, Any]]) -> Performance:
+    """The champion's whole day; of the first model when (in a rehearsal) none was champion."""
+    whole = [row for row in rows if row["slice_key"] is None]
+    mine = [row for row in whole if row["role"] == Role.CHAMPION] or whole
+    first = mine[0]
+    return Performance(
+        model=spec.name,
+        **{
+            name: first[name]
+            for name in ("score_date", "as_of", "label_age_days", "mature", "rows", "known", "never", "missing")
+        },
+        metrics={row["metric"]: row["value"] for row in mine if row["model_version"] == first["model_version"]},
+        violated=tuple(violation(row) for row in mine if row["violated"]),
+    )
