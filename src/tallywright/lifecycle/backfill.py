@@ -14,7 +14,7 @@ from tallywright.lifecycle.plan import Pipeline
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.registry.resolve import resolve
 from tallywright.scoring.preflight import check_leak
-from tallywright.scoring.tally import intended_action
+from tallywright.scoring.tally import ScoreRequest, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DayPreview:
-    """What scoring one date would do: `action` is score, unchanged, ingest and score, or refuse."""
+    """What scoring one date would do: `action` is score, no-op, ingest and score, or refuse."""
 
     score_date: date
     model: str
@@ -69,8 +69,9 @@ def _preview_day(project: Project, lake: Lake, day: date) -> DayPreview:
         source = input_version(lake, spec, day)
     except InputError:
         return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
-    action, why = intended_action(lake, spec, source, models)
-    return DayPreview(day, named, models[0].effective_from, action, why)
+    request = ScoreRequest(spec=spec, lake=lake, input=source, models=models, packages={}, run_id="", code_version="")
+    decision = decide(request)
+    return DayPreview(day, named, models[0].effective_from, decision.action, decision.reason)
 
 
 def _named(model: ModelRef) -> str:

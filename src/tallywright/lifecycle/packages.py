@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tallywright.observability import log
 from tallywright.packaging.cache import PackageCache
+from tallywright.packaging.package import load_package
 
 if TYPE_CHECKING:
     from tallywright.packaging.package import Package
@@ -21,11 +22,10 @@ def package_of(project: Project, ref: ModelRef) -> Package:
         PackageError: What the registry holds is not the version with this digest.
         TrackingError: Not in the cache, and MLflow cannot be reached.
     """
-    cache = PackageCache(Path(project.environment.storage.cache) / "packages")
-    cached = cache.get(ref.digest)
+    cached = PackageCache(Path(project.environment.storage.cache)).get(ref.digest)
     if cached is not None:
         return cached
     from tallywright.registry.versions import fetch
 
     log.info("fetching %s version %d from the registry", ref.name, ref.version)
-    return cache.put(fetch(project, ref.version, ref.digest))
+    return load_package(fetch(project, ref.version, ref.digest), digest=ref.digest)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.snapshot import read_split
-from tallywright.errors import NoChampionError
 from tallywright.gates.operations import operations_gate as rehearse
 from tallywright.gates.quality import quality_gate as compare
 from tallywright.gates.record import record_report
 from tallywright.lifecycle.packages import package_of
 from tallywright.lifecycle.steps.score import require_passed
 from tallywright.lifecycle.steps.train import candidate, read_snapshot
-from tallywright.records import GateReport, ModelRef
 from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.resolve import as_ref
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
     from tallywright.packaging.package import Package
+    from tallywright.records import GateReport, ModelRef
 
 
 def quality_gate(context: RunContext) -> dict[str, Any]:
@@ -29,18 +29,18 @@ def quality_gate(context: RunContext) -> dict[str, Any]:
 
 def operations_gate(context: RunContext) -> dict[str, Any]:
     """Loads cleanly, agrees with training, is fast enough, and somebody owns it."""
-    return _settle(context, rehearse(context.project, candidate(context)))
+    report = rehearse(context.project, candidate(context), rollback_target=_champion_ref(context))
+    return _settle(context, report)
 
 
 def _champion(context: RunContext) -> Package | None:
-    try:
-        current = PromotionLog(context.lake, context.spec).current()
-    except NoChampionError:
-        return None
-    if current is None:
-        return None
-    ref = ModelRef(name=context.spec.registered_name, version=current.model_version, digest=current.package_digest)
-    return package_of(context.project, ref)
+    ref = _champion_ref(context)
+    return None if ref is None else package_of(context.project, ref)
+
+
+def _champion_ref(context: RunContext) -> ModelRef | None:
+    current = PromotionLog(context.lake, context.spec).current()
+    return None if current is None else as_ref(current, context.spec)
 
 
 def _settle(context: RunContext, report: GateReport) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from tallywright.errors import InputError
 from tallywright.lifecycle.packages import package_of
 from tallywright.lifecycle.steps.score import score_request
 from tallywright.records import Manifest, Role
-from tallywright.scoring.tallies import latest_manifest
+from tallywright.scoring.tallies import latest_manifest, manifests
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
@@ -39,14 +39,19 @@ def drift(context: RunContext) -> dict[str, Any]:
 
 
 def performance(context: RunContext) -> dict[str, Any]:
-    """Realised metrics of the scored day whose labels matured with this one."""
+    """Realised metrics of the scored days whose labels are mature as far as scoring has come.
+
+    That is the day whose labels matured with this one and, when later days were scored before it (a backfill runs days
+    side by side), this day too; so no order of the days leaves one out.
+    """
     from tallywright.monitoring.performance import realised
 
-    matured = context.day - timedelta(days=context.spec.data.label_maturity_days)
-    if latest_manifest(context.lake, context.spec, matured) is None:
-        return {"score_date": str(matured), "metrics": {}, "note": "that day was not scored"}
-    found = realised(context.lake, context.spec, matured, as_of=context.day)
-    return found.model_dump(mode="json")
+    maturity = timedelta(days=context.spec.data.label_maturity_days)
+    scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
+    newest = max(scored, default=context.day)
+    due = [day for day in (context.day - maturity, context.day) if day in scored and day + maturity <= newest]
+    found = [realised(context.lake, context.spec, day, as_of=day + maturity) for day in dict.fromkeys(due)]
+    return {"days": [day.model_dump(mode="json") for day in found]}
 
 
 def decide(context: RunContext) -> dict[str, Any]:
@@ -55,9 +60,7 @@ def decide(context: RunContext) -> dict[str, Any]:
     from tallywright.monitoring.decisions import decide as fold_day
 
     decision = fold_day(context.lake, context.spec, context.day)
-    act = claim_action(
-        context.lake, context.spec, decision, backfill=context.options.backfill, run_id=context.run_id
-    )
+    act = claim_action(context.lake, context.spec, decision, backfill=context.options.backfill, run_id=context.run_id)
     return {
         "state": decision.state.value,
         "retrain": decision.retrain,

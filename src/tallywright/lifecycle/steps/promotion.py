@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallywright.errors import GateRefusedError, UsageError
+from tallywright.errors import UsageError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.steps.train import candidate, training_run
 from tallywright.observability import log
-from tallywright.records import Decision, ModelRef, Promotion
+from tallywright.records import Decision, GateReport, ModelRef, Promotion
 from tallywright.registry import transitions
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.versions import find, project_aliases
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tallywright.lifecycle.context import RunContext
-
-# A candidate needs a report of each of these before it may be promoted.
-REQUIRED_GATES = ("quality", "operations")
 
 
 def register(context: RunContext) -> dict[str, Any]:
@@ -57,17 +54,13 @@ def promote(context: RunContext) -> dict[str, Any]:
 def rollback(context: RunContext) -> dict[str, Any]:
     """Makes the previous champion the champion again, from the effective date on, and says why."""
     options = context.options
-    if not options.reason:
-        raise UsageError("a rollback needs a reason", remedy="add --reason 'why'")
-    promotion = transitions.rollback(
-        context.project,
-        context.lake,
+    request = transitions.RollbackRequest(
         effective_from=options.effective_from or context.day,
         reason=options.reason,
         approver=options.by,
         recorded_at=context.now,
     )
-    return _told(context, promotion)
+    return _told(context, transitions.rollback(context.project, context.lake, request))
 
 
 def _told(context: RunContext, promotion: Promotion) -> dict[str, Any]:
@@ -76,16 +69,10 @@ def _told(context: RunContext, promotion: Promotion) -> dict[str, Any]:
     return promotion.model_dump(mode="json", exclude={"decision_json"})
 
 
-def _reports_of(context: RunContext, digest: str) -> tuple[Any, ...]:
-    found = {report.gate: report for report in reports(context.lake, context.spec, subject=digest)}
-    missing = [gate for gate in REQUIRED_GATES if gate not in found]
-    if missing:
-        raise GateRefusedError(
-            f"candidate {digest[:12]} has no report of the {' and '.join(missing)} gate",
-            expected=f"reports of {' and '.join(REQUIRED_GATES)}: missing evidence refuses",
-            remedy=f"tally train {context.spec.name} --date <as-of date>",
-        )
-    return tuple(found[gate] for gate in REQUIRED_GATES)
+def _reports_of(context: RunContext, digest: str) -> tuple[GateReport, ...]:
+    """The newest report of each gate about a candidate; what is missing, the transition refuses."""
+    newest = {report.gate: report for report in reports(context.lake, context.spec, subject=digest)}
+    return tuple(newest[gate] for gate in sorted(newest))
 
 
 def _candidate_ref(context: RunContext) -> ModelRef:
