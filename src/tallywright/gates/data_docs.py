@@ -39,6 +39,9 @@ td,th{border-bottom:1px solid #d8dee4;padding:.4rem .6rem;text-align:left;vertic
 </style>"""
 
 
+_BLANK: Final = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"></head><body></body></html>'
+
+
 def write_day(folder: Path, day: date, report: GateReport, result: Any) -> Path:
     """Writes `<folder>/<day>.html` and the index; a day judged again replaces its page.
 
@@ -46,7 +49,7 @@ def write_day(folder: Path, day: date, report: GateReport, result: Any) -> Path:
         folder: The model's Data Docs.
         day: The day that was judged.
         report: The gate's verdict, shown on top.
-        result: The library's validation result.
+        result: The library's validation result; None for a day on which there was nothing to validate.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -54,7 +57,7 @@ def write_day(folder: Path, day: date, report: GateReport, result: Any) -> Path:
     page = folder / f"{day}.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(page, _offline(_rendered(result), _summary(day, report)))
+        _replace(page, _offline(_rendered(result) if result is not None else _BLANK, _summary(day, report)))
         failed = [check.name for check in report.checks if check.verdict.value != "pass"]
         _replace(folder / f"{day}.json", json.dumps({"verdict": report.verdict.value, "findings": failed}))
         _replace(folder / "index.html", _index(folder, report.model))

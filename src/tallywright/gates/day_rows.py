@@ -1,0 +1,104 @@
+"""The rows of one day for a gate: all of them, or a bounded sample of a large day beside exact counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.parquet import ParquetFile
+
+from tallywright.data.fingerprint import row_hashes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tallywright.data.lake import Lake
+    from tallywright.records import InputVersion
+    from tallywright.spec import ModelSpec
+
+MAX_ROWS: Final = 500_000
+"""A larger day is sampled down to about this many rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayRows:
+    """A day as a gate sees it.
+
+    Attributes:
+        table: All rows, or the sample.
+        rows: How many there are, exactly.
+        missing: Null or NaN values by column, exactly.
+    """
+
+    table: pa.Table
+    rows: int
+    missing: dict[str, int]
+
+    @property
+    def sampled(self) -> bool:
+        """True when `table` holds only some of the rows."""
+        return int(self.table.num_rows) < self.rows
+
+
+def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int = MAX_ROWS) -> DayRows:
+    """Reads the day as pinned by `judged`.
+
+    The sample is taken by the hash of the keys: it does not depend on how the rows are stored, and holds the same rows
+    when the day is judged again.
+
+    Raises:
+        StorageError: The table or the pinned version is gone.
+    """
+    stored = pa.schema(lake.open(judged.table, judged.version).schema().to_arrow())
+    schema = pa.schema([field for field in stored if field.name != "score_date"])
+    files = lake.files(judged.table, day=judged.score_date, version=judged.version)
+    rows = sum(file.rows for file in files)
+    if rows <= max_rows or any("://" in file.path for file in files):
+        where = {"score_date": judged.score_date}
+        table = lake.read(judged.table, where=where, columns=schema.names, version=judged.version)
+        missing = _missing(table)
+        kept = table if rows <= max_rows else _sample(table, spec, max_rows / rows)
+        return DayRows(kept, table.num_rows, missing)
+    missing, parts = dict.fromkeys(schema.names, 0), [schema.empty_table()]
+    for batch in _batches([file.path for file in files]):
+        part = _aligned(pa.Table.from_batches([batch]), schema)
+        for name, count in _missing(part).items():
+            missing[name] += count
+        parts.append(_sample(part, spec, max_rows / rows))
+    return DayRows(pa.concat_tables(parts), rows, missing)
+
+
+def _batches(paths: list[str]) -> Iterator[pa.RecordBatch]:
+    for path in paths:
+        with ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=1 << 16)
+
+
+def _aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of the table's schema; one that is younger than the file is null."""
+    return pa.table(
+        [
+            table[field.name].cast(field.type)
+            if field.name in table.column_names
+            else pa.nulls(table.num_rows, field.type)
+            for field in schema
+        ],
+        schema=schema,
+    )
+
+
+def _missing(table: pa.Table) -> dict[str, int]:
+    counts = {}
+    for name in table.column_names:
+        is_float = pa.types.is_floating(table.schema.field(name).type)
+        counts[name] = int(pc.sum(pc.is_null(table[name], nan_is_null=is_float)).as_py() or 0)
+    return counts
+
+
+def _sample(table: pa.Table, spec: ModelSpec, share: float) -> pa.Table:
+    key = [name for name in spec.data.key if name in table.column_names] or table.column_names
+    hashes = row_hashes(table, key)
+    return table.filter(pa.array(hashes < np.uint64(int(min(share, 1.0) * (2**64 - 1)))))

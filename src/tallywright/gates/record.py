@@ -1,0 +1,132 @@
+"""What gates found, kept in `<model>__gates`: a row a check, so that SQL can ask why a day or model was refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from tallywright.errors import GateRefusedError
+from tallywright.records import Check, GateReport, InputVersion, Verdict, digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec import ModelSpec
+
+DAY_GATE: Final = "day"
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("report_id", pa.string()),
+        pa.field("recorded_at", pa.timestamp("us", tz="UTC")),
+        pa.field("run_id", pa.string()),
+        pa.field("model", pa.string()),
+        pa.field("gate", pa.string()),
+        pa.field("subject", pa.string()),
+        pa.field("gate_verdict", pa.string()),
+        pa.field("position", pa.int32()),
+        pa.field("check_name", pa.string()),
+        pa.field("verdict", pa.string()),
+        pa.field("observed_number", pa.float64()),
+        pa.field("observed_text", pa.string()),
+        pa.field("bound", pa.string()),
+        pa.field("evidence", pa.string()),
+    ]
+)
+_NO_CHECK: Final = -1
+"""The position of the one row of a report without checks, which must not look like no report."""
+
+
+def day_subject(judged: InputVersion) -> str:
+    """What a day's report is about: the content of the day, whatever Delta version holds it."""
+    return f"{judged.score_date}@{judged.fingerprint}"
+
+
+def record_report(lake: Lake, spec: ModelSpec, report: GateReport, *, run_id: str, recorded_at: datetime) -> None:
+    """Keeps a report; the same run's report of the same gate and subject is replaced, never doubled.
+
+    Raises:
+        StorageError: The table cannot be written.
+    """
+    table, report_id = spec.table("gates"), digest_of([report.gate, report.model, report.subject, run_id])
+    head = {
+        "report_id": report_id,
+        "recorded_at": recorded_at,
+        "run_id": run_id,
+        "model": report.model,
+        "gate": report.gate,
+        "subject": report.subject,
+        "gate_verdict": report.verdict.value,
+    }
+    rows = [head | row for row in _rows(report)]
+    lake.replace(table, pa.Table.from_pylist(rows, schema=SCHEMA), slice={"report_id": report_id})
+
+
+def reports(lake: Lake, spec: ModelSpec, *, subject: str) -> list[GateReport]:
+    """All reports about a subject, the oldest first."""
+    table = spec.table("gates")
+    if not lake.exists(table):
+        return []
+    rows = lake.read(table, where={"subject": subject}, columns=SCHEMA.names).to_pylist()
+    by_report: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: (row["recorded_at"], row["report_id"], row["position"])):
+        by_report.setdefault(row["report_id"], []).append(row)
+    return [_report(group) for group in by_report.values()]
+
+
+def require_day_passed(lake: Lake, spec: ModelSpec, judged: InputVersion) -> None:
+    """Lets a day pass only when its newest report, about exactly this content, is there and did not fail.
+
+    Raises:
+        GateRefusedError: The day was never judged, or failed; names the checks.
+    """
+    day, model = judged.score_date, spec.name
+    found = [report for report in reports(lake, spec, subject=day_subject(judged)) if report.gate == DAY_GATE]
+    if not found:
+        raise GateRefusedError(
+            f"{day} of {model} was not judged: no report of the day gate about its present content",
+            expected="a day that passed the day gate since it was last ingested",
+            remedy=f"tally run {model} day-gate --date {day}",
+        )
+    if found[-1].verdict is Verdict.FAIL:
+        failures = [f"{check.name}: {check.evidence or check.observed}" for check in found[-1].failed]
+        raise GateRefusedError(
+            f"{day} of {model} failed the day gate: {'; '.join(failures[:5]) or 'nothing was checked'}",
+            expected="no failed check of severity critical",
+            remedy=f"correct the data and ingest the day again, or the suite {spec.suite} if it asks too much",
+        )
+
+
+def _rows(report: GateReport) -> Iterator[dict[str, Any]]:
+    if not report.checks:
+        yield {"position": _NO_CHECK, "check_name": "", "verdict": Verdict.FAIL.value, "bound": "", "evidence": ""}
+    for position, check in enumerate(report.checks):
+        is_text = isinstance(check.observed, str)
+        yield {
+            "position": position,
+            "check_name": check.name,
+            "verdict": check.verdict.value,
+            "observed_number": None if is_text else check.observed,
+            "observed_text": check.observed if is_text else None,
+            "bound": check.bound,
+            "evidence": check.evidence,
+        }
+
+
+def _report(rows: list[dict[str, Any]]) -> GateReport:
+    first = rows[0]
+    checks = tuple(
+        Check(
+            name=row["check_name"],
+            verdict=Verdict(row["verdict"]),
+            observed=row["observed_text"] if row["observed_text"] is not None else row["observed_number"],
+            bound=row["bound"],
+            evidence=row["evidence"],
+        )
+        for row in rows
+        if row["position"] != _NO_CHECK
+    )
+    return GateReport(gate=first["gate"], model=first["model"], subject=first["subject"], checks=checks)

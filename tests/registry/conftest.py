@@ -1,0 +1,65 @@
+"""A small model project in a folder of its own, and decisions about its versions."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tallywright.data.lake import Lake
+from tallywright.records import Check, Decision, GateReport, ModelRef, Verdict
+from tallywright.spec import Project, load_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = date(2013, 6, 1)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+MODEL_YAML = """
+name: toy
+description: A toy.
+owner: {name: Toy owners, email: toys@example.com}
+schedule: {start_date: 2013-01-01}
+data:
+  sources: {raw: {path: raw.csv}}
+  key: [id]
+  columns: {id: VARCHAR, score_moment: TIMESTAMP, x: DOUBLE, colour: VARCHAR}
+training: {target: late, numeric: [x], categorical: [colour]}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "models/toy").mkdir(parents=True)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "models/toy/model.yaml").write_text(MODEL_YAML)
+    (tmp_path / "conf/local.yaml").write_text("{}\n")
+    return load_project("toy", root=tmp_path, environment="local")
+
+
+@pytest.fixture
+def lake(project: Project) -> Lake:
+    return Lake.of(project.environment)
+
+
+def reference(version: int, trained_through: date | None = DAY - timedelta(days=30)) -> ModelRef:
+    return ModelRef(name="toy", version=version, digest=f"{version:064x}", trained_through=trained_through)
+
+
+def decision(ref: ModelRef, **changes: object) -> Decision:
+    values = {
+        "model": "toy",
+        "candidate_version": ref.version,
+        "candidate_digest": ref.digest,
+        "reports": (report(ref, "quality"), report(ref, "operations")),
+        "approver": "policy",
+        "reason": "all gates passed",
+    }
+    return Decision(**values | changes)
+
+
+def report(ref: ModelRef, gate: str, verdict: Verdict = Verdict.PASS, **changes: object) -> GateReport:
+    checks = (Check(name="roc_auc", verdict=verdict),)
+    return GateReport(**{"gate": gate, "model": "toy", "subject": ref.digest, "checks": checks} | changes)

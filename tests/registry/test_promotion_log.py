@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from tallywright.errors import UsageError
+from tallywright.records import Promotion
+from tallywright.registry.promotion_log import PromotionLog
+
+from .conftest import DAY, NOW
+
+
+def line(version, effective=0, minutes=0):
+    return Promotion(
+        model="toy",
+        sequence=0,
+        action="promote",
+        model_version=version,
+        package_digest=f"{version:064x}",
+        trained_through=DAY - timedelta(days=30),
+        effective_from=DAY + timedelta(days=effective),
+        recorded_at=NOW + timedelta(minutes=minutes),
+        approver="policy",
+        reason="because",
+        decision_json="{}",
+    )
+
+
+def test_nothing_was_ever_promoted(lake, project):
+    log = PromotionLog(lake, project.spec)
+    assert log.entries() == []
+    assert log.champion_on(DAY) is None
+    assert log.current() is None
+
+
+def test_lines_come_back_as_written(lake, project):
+    log = PromotionLog(lake, project.spec)
+    first = log.append(lambda _: line(1))
+    second = log.append(lambda _: line(2, effective=5, minutes=1))
+    assert [first.sequence, second.sequence] == [1, 2]
+    assert PromotionLog(lake, project.spec).entries() == [first, second]
+    assert log.champion_on(DAY + timedelta(days=4)) == first
+    assert log.champion_on(DAY + timedelta(days=5)) == second
+    assert log.champion_on(DAY + timedelta(days=5), known_at=NOW) == first
+    assert log.previous() == first
+
+
+def test_recorded_at_never_runs_backwards(lake, project):
+    log = PromotionLog(lake, project.spec)
+    log.append(lambda _: line(1, minutes=10))
+    late = log.append(lambda _: line(2, minutes=0))
+    assert late.recorded_at == NOW + timedelta(minutes=10)
+    assert log.champion_on(DAY) == late
+
+
+def test_a_refusal_writes_nothing_not_even_the_table(lake, project):
+    log = PromotionLog(lake, project.spec)
+
+    def refuse(_):
+        raise UsageError("no")
+
+    with pytest.raises(UsageError):
+        log.append(refuse)
+    assert log.append(lambda _: None) is None
+    assert lake.tables() == []
+
+
+def test_two_writers_never_get_one_sequence_and_decide_on_the_truth(lake, project):
+    seen = []
+
+    def promote(version):
+        def propose(entries):
+            seen.append(len(entries))
+            return line(version)
+
+        return PromotionLog(lake, project.spec).append(propose)
+
+    with ThreadPoolExecutor(4) as pool:
+        written = list(pool.map(promote, range(1, 9)))
+    entries = PromotionLog(lake, project.spec).entries()
+    assert [entry.sequence for entry in entries] == list(range(1, 9))
+    assert sorted(written, key=lambda entry: entry.sequence) == entries
+    assert {entry.model_version for entry in entries} == set(range(1, 9))
+
+
+def test_the_state_a_writer_decided_on_is_the_state_it_writes_onto(lake, project):
+    """Another line slips in between reading and writing: the writer is asked again and sees it."""
+    log, calls = PromotionLog(lake, project.spec), []
+
+    def propose(entries):
+        calls.append([entry.model_version for entry in entries])
+        if len(calls) == 2:
+            PromotionLog(lake, project.spec).append(lambda _: line(7))
+        return line(1)
+
+    assert log.append(propose).sequence == 2
+    assert calls == [[], [], [7]]
+
+
+@pytest.mark.slow
+def test_writers_in_processes(lake, project):
+    program = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[2])
+        from registry.test_promotion_log import line
+        from tallywright.data.lake import Lake
+        from tallywright.registry.promotion_log import PromotionLog
+        from tallywright.spec import load_project
+        project = load_project("toy", root=Path(sys.argv[1]), environment="local")
+        for version in range(5):
+            PromotionLog(Lake.of(project.environment), project.spec).append(lambda _: line(version))
+        """
+    )
+    tests = __file__.rpartition("/registry/")[0]
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, str(project.root), tests], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert [entry.sequence for entry in PromotionLog(lake, project.spec).entries()] == list(range(1, 16))

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
+from tallywright.records import Decision, Promotion, Verdict
+from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.resolve import resolve
+from tallywright.registry.transitions import RollbackRequest, promote, rollback
+
+from .conftest import DAY, NOW, decision, reference, report
+
+
+def on(offset):
+    return DAY + timedelta(days=offset)
+
+
+@pytest.fixture
+def promoted(project, lake):
+    """Promotes a version from a day on, as the policy does."""
+
+    def act(version, offset=0, **options):
+        ref = options.pop("ref", reference(version))
+        made = options.pop("decision", decision(ref))
+        return promote(project, lake, made, ref, effective_from=on(offset), recorded_at=NOW, **options)
+
+    return act
+
+
+def back(offset, reason="it is wrong", **options):
+    return RollbackRequest(effective_from=on(offset), reason=reason, approver="Ada", recorded_at=NOW, **options)
+
+
+def with_spec(project, models):
+    return project.spec.model_copy(update={"scoring": project.spec.scoring.model_copy(update={"models": models})})
+
+
+def test_a_promotion_carries_its_evidence(promoted, project, lake):
+    written = promoted(1)
+    assert PromotionLog(lake, project.spec).entries() == [written]
+    assert Decision.from_json(written.decision_json) == decision(reference(1))
+    assert (written.action, written.approver, written.trained_through) == ("promote", "policy", on(-30))
+
+
+def test_each_day_has_its_own_champion(promoted, project, lake):
+    promoted(1)
+    promoted(2, 5)
+    as_of = {offset: resolve(lake, project.spec, on(offset))[0].version for offset in (0, 4, 5, 9)}
+    assert as_of == {0: 1, 4: 1, 5: 2, 9: 2}
+    (ref,) = resolve(lake, project.spec, on(4))
+    assert (ref.name, ref.digest, ref.effective_from, ref.trained_through) == ("toy", f"{1:064x}", on(0), on(-30))
+
+
+def test_current_and_pinned(promoted, project, lake):
+    promoted(1)
+    promoted(2, 5)
+    assert resolve(lake, with_spec(project, "current"), on(0))[0].version == 2
+    assert resolve(lake, with_spec(project, "pinned:1"), on(9))[0].version == 1
+    with pytest.raises(NoChampionError, match="pins version 3"):
+        resolve(lake, with_spec(project, "pinned:3"), on(9))
+
+
+def test_nobody_is_champion(promoted, project, lake):
+    with pytest.raises(NoChampionError, match="ever promoted"):
+        resolve(lake, project.spec, DAY)
+    promoted(1, 3)
+    with pytest.raises(NoChampionError, match="the first one is effective from 2013-06-04"):
+        resolve(lake, project.spec, DAY)
+
+
+def test_repeating_a_promotion_changes_nothing(promoted, project, lake):
+    first = promoted(1)
+    assert promoted(1) == first
+    assert len(PromotionLog(lake, project.spec).entries()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"reports": ()}, "missing reports: operations, quality"),
+        ({"reports": (report(reference(1), "quality"),)}, "missing reports: operations"),
+        ({"approver": " "}, "nobody answers"),
+        ({"candidate_version": 2}, "is about toy version 2"),
+        ({"candidate_digest": "0" * 64}, "is about toy version 1"),
+        ({"model": "other"}, "is about other"),
+        (
+            {"reports": (report(reference(1), "quality", Verdict.FAIL), report(reference(1), "operations"))},
+            "did not pass: quality: roc_auc",
+        ),
+        (
+            {"reports": (report(reference(1), "quality", checks=()), report(reference(1), "operations"))},
+            "quality: no checks, no evidence",
+        ),
+        (
+            {"reports": (report(reference(2), "quality"), report(reference(1), "operations"))},
+            "about something else: quality",
+        ),
+    ],
+)
+def test_nothing_is_promoted_without_evidence_about_it(promoted, project, lake, changes, said):
+    with pytest.raises(GateRefusedError) as refused:
+        promoted(1, decision=decision(reference(1), **changes))
+    assert said in str(refused.value)
+    assert lake.tables() == []
+
+
+@pytest.mark.parametrize("trained_through", [on(0), on(1), None])
+def test_a_model_that_has_seen_the_effective_date_is_refused(promoted, lake, trained_through):
+    ref = reference(1, trained_through)
+    with pytest.raises(LeakError):
+        promoted(1, ref=ref, decision=decision(ref))
+    assert lake.tables() == []
+
+
+def test_an_earlier_date_than_a_later_line_needs_a_word(promoted, project, lake):
+    promoted(1, 0)
+    promoted(2, 10)
+    with pytest.raises(UsageError, match="version 2 is already recorded as champion from 2013-06-11"):
+        promoted(3, 5)
+    promoted(3, 5, allow_later_lines=True)
+    assert [resolve(lake, project.spec, on(offset))[0].version for offset in (4, 5, 9, 10)] == [1, 3, 3, 2]
+
+
+def test_a_rollback_brings_the_champion_before_back(promoted, project, lake):
+    promoted(1)
+    promoted(2, 5)
+    line = rollback(project, lake, back(8))
+    assert (line.action, line.model_version, line.approver, line.reason) == ("rollback", 1, "Ada", "it is wrong")
+    assert [resolve(lake, project.spec, on(offset))[0].version for offset in (4, 7, 8)] == [1, 2, 1]
+
+
+def test_a_retried_rollback_goes_back_once_another_reason_goes_further(promoted, project, lake):
+    for version in (1, 2, 3):
+        promoted(version, version)
+    first = rollback(project, lake, back(8))
+    assert rollback(project, lake, back(8)) == first
+    assert first.model_version == 2
+    assert rollback(project, lake, back(8, "this one too")).model_version == 1
+    with pytest.raises(NoChampionError, match="version 1 is the first"):
+        rollback(project, lake, back(9, "and this one"))
+
+
+def test_a_rollback_is_refused_without_a_previous_champion(promoted, project, lake):
+    with pytest.raises(NoChampionError, match="there is no champion"):
+        rollback(project, lake, back(0))
+    promoted(1)
+    with pytest.raises(NoChampionError, match="version 1 is the first"):
+        rollback(project, lake, back(3))
+
+
+def test_a_rollback_before_a_later_line_needs_a_word(promoted, project, lake):
+    promoted(1)
+    promoted(2, 2)
+    promoted(3, 10)
+    with pytest.raises(UsageError, match="already recorded"):
+        rollback(project, lake, back(5))
+    assert rollback(project, lake, back(5, allow_later_lines=True)).model_version == 1
+
+
+def test_a_rollback_says_why_and_who(project, lake):
+    with pytest.raises(UsageError):
+        rollback(project, lake, back(0, reason=" "))
+
+
+def test_what_was_rolled_back_can_be_promoted_again(promoted, project, lake):
+    promoted(1)
+    promoted(2, 5)
+    rollback(project, lake, back(6))
+    again: Promotion = promoted(2, 9)
+    assert again.sequence == 4
+    assert resolve(lake, project.spec, on(9))[0].version == 2
