@@ -1,0 +1,84 @@
+"""A whole project, made by `tally init` and brought to life once, then copied for each test that changes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a `tally` command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class World:
+    """A project folder and the `tally` command run in it."""
+
+    root: Path
+    model: str = "late_orders"
+
+    def tally(self, *arguments: str, code: int | None = 0, **environment: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "tallywright", *arguments],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+            env=dict(os.environ) | environment,
+        )
+        result = Done(done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in result.err, result.err
+        if code is not None:
+            assert result.code == code, f"exit {result.code}\n{result.out}\n{result.err}"
+        return result
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        return self.tally("query", sql, "--json", "--limit", "1000000").json
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.root / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="session")
+def alive(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The sample project: ingested, trained as of 1 April, promoted, and one week scored."""
+    world = World(tmp_path_factory.mktemp("project") / "sample")
+    World(world.root.parent).tally("init", str(world.root), "--model", world.model)
+    world.tally("ingest", world.model, "--from", "2025-01-01", "--to", "2025-04-10")
+    world.tally("train", world.model, "--date", "2025-04-01", "--by", "a test")
+    world.tally("backfill", world.model, "--from", "2025-04-01", "--to", "2025-04-07")
+    return world
+
+
+@pytest.fixture
+def copy(alive: World, tmp_path: Path) -> Callable[[], World]:
+    """Makes a copy of the living project that a test may harm."""
+
+    def make() -> World:
+        root = tmp_path / "copy"
+        shutil.copytree(alive.root, root, symlinks=True)
+        return World(root)
+
+    return make
