@@ -104,6 +104,8 @@ class Data(Section):
     labels: RelativePath = "sql/labels.sql"
     columns: dict[Column, str] = Field(min_length=1)
     """Column name to SQL type of the feature table, keys and score moment included, in table order."""
+    sparse_columns: tuple[Column, ...] = ()
+    """Columns that may be null in every row of a day (a rate without history); in any other column that is refused."""
     lookback_days: int = Field(default=28, ge=0)
     """How many days before the score date the SQL may look at."""
     label_maturity_days: int = Field(default=1, ge=0)
@@ -295,6 +297,7 @@ class ModelSpec(Section):
         wanted = {
             "data.key": self.data.key,
             "data.score_moment": (self.data.score_moment,),
+            "data.sparse_columns": self.data.sparse_columns,
             "training.numeric": self.training.numeric,
             "training.categorical": self.training.categorical,
             "training.slices": self.training.slices,
