@@ -64,7 +64,8 @@ def js_p_value(value: float, threshold: float, rows: tuple[int, int], cells: int
 def share_p_value(count: int, rows: int, tolerated: float) -> float:
     """A bound on the probability of `count` or more of `rows` when the true share is `tolerated`.
 
-    The Chernoff-Hoeffding bound exp(-n KL(share, tolerated)): it holds at every n, and errs on the quiet side.
+    The Chernoff-Hoeffding bound exp(-n KL(share, tolerated)): it holds at every n, and errs on the quiet side. The
+    reference has many more rows than a day; its own share is taken as exact.
     """
     if rows <= 0:
         return 1.0

@@ -62,12 +62,13 @@ def labelled_rows(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Tab
 def _labels(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Table:
     """The day's labels that had arrived; the target is null where there will never be one."""
     columns = [*spec.data.key, spec.training.target, "label_time", STATUS]
+    if not lake.exists(spec.table("labels")):
+        return pa.table({name: pa.array([], pa.string()) for name in columns if name != "label_time"})
     labels = lake.read(spec.table("labels"), where={"score_date": day}, columns=columns)
-    arrived = pc.less(
-        labels.column("label_time"), pa.scalar(end_of_day(spec, as_of), labels.schema.field("label_time").type)
-    )
+    label_time = labels.column("label_time")
+    arrived = pc.less(label_time, pa.scalar(end_of_day(spec, as_of), label_time.type))
     # A row that can never get a label may have no time at which that became known.
-    never = pc.and_(pc.equal(labels.column(STATUS), NEVER), pc.is_null(labels.column("label_time")))
+    never = pc.and_(pc.equal(labels.column(STATUS), NEVER), pc.is_null(label_time))
     return labels.filter(pc.or_(pc.fill_null(arrived, fill_value=False), never)).drop_columns(["label_time"])
 
 

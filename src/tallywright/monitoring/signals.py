@@ -27,7 +27,7 @@ class _Evidence:
     """The rows that the days' signals are made of."""
 
     tallies: dict[date, Row]
-    gate: dict[str, set[str]]
+    gate: dict[str, str]
     drift: dict[date, list[Row]]
     performance: dict[date, list[str]]
 
@@ -63,10 +63,10 @@ def _broken(day: date, tally: Row | None, evidence: _Evidence) -> str:
     """Why the day's data cannot be used; empty for a sound day."""
     if tally is None:
         return "not scored"
-    verdicts = evidence.gate.get(f"{day}@{tally['input_fingerprint']}", set())
-    if not verdicts:
+    verdict = evidence.gate.get(f"{day}@{tally['input_fingerprint']}")
+    if verdict is None:
         return "the scored input has no day gate result"
-    if Verdict.FAIL in verdicts:
+    if verdict == Verdict.FAIL:
         return "the day gate failed"
     if not any(row["generation"] == tally["generation"] for row in evidence.drift.get(day, [])):
         return f"generation {tally['generation']} was not compared"
@@ -78,13 +78,11 @@ def _latest_tallies(lake: Lake, spec: ModelSpec) -> dict[date, Row]:
     return {row["score_date"]: row for row in sorted(rows, key=lambda row: row["generation"])}
 
 
-def _day_gate(lake: Lake, spec: ModelSpec) -> dict[str, set[str]]:
-    """The verdicts of the day gate's checks, by subject."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for row in _rows(lake, spec, "gates", ["gate", "subject", "verdict"]):
-        if row["gate"] == DAY_GATE:
-            found[row["subject"]].add(row["verdict"])
-    return found
+def _day_gate(lake: Lake, spec: ModelSpec) -> dict[str, str]:
+    """The verdict of the newest report of the day gate, by subject."""
+    rows = _rows(lake, spec, "gates", ["gate", "subject", "gate_verdict", "recorded_at"])
+    newest = sorted((row for row in rows if row["gate"] == DAY_GATE), key=lambda row: row["recorded_at"])
+    return {row["subject"]: row["gate_verdict"] for row in newest}
 
 
 def _drift(lake: Lake, spec: ModelSpec) -> dict[date, list[Row]]:

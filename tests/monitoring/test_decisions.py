@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import threading
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from tallywright.gates.record import day_subject, record_report
+from tallywright.monitoring.actions import claim_action
+from tallywright.monitoring.decisions import decide
+from tallywright.monitoring.drift import compare_day, write_drift
+from tallywright.monitoring.performance import realised
+from tallywright.records import Check, DayState, GateReport, Verdict
+
+FIRST = date(2024, 3, 1)
+NOW = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+def day(number: int) -> date:
+    return FIRST + timedelta(days=number - 1)
+
+
+def warmer(table: pa.Table) -> pa.Table:
+    return table.set_column(table.column_names.index("x0"), "x0", pa.compute.add(table["x0"], 2.0))
+
+
+@pytest.fixture
+def monitored(world):
+    """A world of few rows a day in which only the features decide, two of three days."""
+    monitoring = world.spec.monitoring.model_copy(update={"min_rows": 50, "min_labels": 50})
+    retraining = world.spec.retraining.model_copy(
+        update={"num_evaluation_windows": 3, "num_violation_windows": 2, "cooldown_days": 3, "min_violated_columns": 1}
+    )
+    world.spec = world.spec.model_copy(update={"monitoring": monitoring, "retraining": retraining})
+    return world
+
+
+def watch(world, number: int, *, shifted: bool = False, verdict: Verdict = Verdict.PASS) -> None:
+    """Gates, scores and compares a day, as the pipeline does; the score itself is left out of the comparison."""
+    manifest = world.score(day(number), 200, change=warmer if shifted else None)
+    gate(world, manifest.input, verdict)
+    found = compare_day(world.spec, world.package, manifest, world.profile(manifest))
+    write_drift(world.lake, world.spec, manifest, [one for one in found if one.column != "prediction"])
+
+
+def gate(world, pinned, verdict: Verdict, *, at: datetime = NOW) -> None:
+    report = GateReport(
+        gate="day", model="shop", subject=day_subject(pinned), checks=(Check(name="rows", verdict=verdict),)
+    )
+    record_report(world.lake, world.spec, report, run_id=f"run-{verdict}", recorded_at=at)
+
+
+def table_of(world, name: str = "decisions") -> list[dict]:
+    rows = world.lake.read(f"shop__{name}").to_pylist()
+    return sorted(rows, key=lambda row: (row["score_date"], row.get("revision", 0)))
+
+
+def story(world) -> list[tuple[int, int, str, bool]]:
+    """Day, revision, state (with ! when it retrains), superseded."""
+    return [
+        (row["score_date"].day, row["revision"], row["state"] + "!" * row["retrain"], row["superseded"])
+        for row in table_of(world)
+    ]
+
+
+def test_every_day_has_a_row_the_quiet_ones_too(monitored) -> None:
+    for number, shifted in enumerate([False, True, True], start=1):
+        watch(monitored, number, shifted=shifted)
+        decide(monitored.lake, monitored.spec, day(number), recorded_at=NOW)
+    assert story(monitored) == [(1, 1, "ok", False), (2, 1, "suspected", False), (3, 1, "confirmed!", False)]
+    last = table_of(monitored)[-1]
+    assert last["reasons"][0] == "drift: 1 columns: x0"
+    assert last["recorded_at"] == NOW
+    assert last["policy_digest"] == monitored.spec.retraining.digest(without=frozenset({"trigger"}))
+
+
+def test_deciding_again_writes_nothing(monitored) -> None:
+    watch(monitored, 1)
+    first = decide(monitored.lake, monitored.spec, day(1))
+    version = monitored.lake.open("shop__decisions").version()
+    assert decide(monitored.lake, monitored.spec, day(1)) == first
+    assert monitored.lake.open("shop__decisions").version() == version
+
+
+def test_a_restated_day_supersedes_what_followed_from_it_visibly(monitored) -> None:
+    for number in (1, 2, 3):
+        watch(monitored, number, shifted=number > 1)
+        decide(monitored.lake, monitored.spec, day(number), recorded_at=NOW)
+    watch(monitored, 2)
+    later = NOW + timedelta(hours=1)
+    assert decide(monitored.lake, monitored.spec, day(2), recorded_at=later).state is DayState.OK
+    assert story(monitored) == [
+        (1, 1, "ok", False),
+        (2, 1, "suspected", True),
+        (2, 2, "ok", False),
+        (3, 1, "confirmed!", True),
+        (3, 2, "suspected", False),
+    ]
+    assert [row["superseded_at"] for row in table_of(monitored)] == [None, later, None, later, None]
+
+
+def test_days_decided_in_any_order_end_with_the_same_decisions(monitored) -> None:
+    for number in (3, 1, 2):
+        watch(monitored, number, shifted=number > 1)
+        decide(monitored.lake, monitored.spec, day(number))
+    standing = [(number, state) for number, _, state, superseded in story(monitored) if not superseded]
+    assert standing == [(1, "ok"), (2, "suspected"), (3, "confirmed!")]
+
+
+def test_a_day_with_broken_data_is_no_evidence(monitored) -> None:
+    watch(monitored, 1, shifted=True)
+    watch(monitored, 2, shifted=True, verdict=Verdict.FAIL)
+    decision = decide(monitored.lake, monitored.spec, day(2))
+    assert decision.state is DayState.SUSPECTED
+    assert decision.reasons[0].startswith("broken_day: the day gate failed")
+
+
+@pytest.mark.parametrize("case", ["unscored", "ungated", "uncompared", "restated"])
+def test_missing_evidence_makes_a_day_broken(monitored, case: str) -> None:
+    if case == "restated":
+        watch(monitored, 1)
+    if case != "unscored":
+        manifest = monitored.score(day(1), 200, change=warmer)
+        if case != "ungated":
+            gate(monitored, manifest.input, Verdict.PASS)
+    expected = {
+        "unscored": "not scored",
+        "ungated": "no day gate result",
+        "uncompared": "generation 1 was not compared",
+        "restated": "generation 2 was not compared",
+    }
+    assert expected[case] in decide(monitored.lake, monitored.spec, day(1)).reasons[0]
+
+
+def test_the_newest_report_of_the_day_gate_counts(monitored) -> None:
+    watch(monitored, 1, verdict=Verdict.FAIL)
+    pinned = monitored.score(day(1), 200).input
+    gate(monitored, pinned, Verdict.WARN, at=NOW + timedelta(hours=1))
+    assert decide(monitored.lake, monitored.spec, day(1)).reasons == ()
+
+
+def test_realised_performance_counts_on_the_day_it_became_known(monitored) -> None:
+    for number in (1, 2):
+        watch(monitored, number)
+    monitored.label(day(1), skill=0.0, arrives=timedelta(hours=30))
+    realised(monitored.lake, monitored.spec, day(1), as_of=day(2))
+    assert decide(monitored.lake, monitored.spec, day(1)).state is DayState.OK
+    second = decide(monitored.lake, monitored.spec, day(2))
+    assert second.state is DayState.SUSPECTED
+    assert second.reasons[0].startswith("performance: roc_auc of 2024-03-01 is 0.")
+    realised(monitored.lake, monitored.spec, day(1), as_of=day(3))
+    watch(monitored, 3)
+    assert decide(monitored.lake, monitored.spec, day(3)).state is DayState.SUSPECTED
+
+
+def test_another_policy_leaves_what_was_decided_under_the_old_one(monitored) -> None:
+    for number in (1, 2):
+        watch(monitored, number, shifted=True)
+        decide(monitored.lake, monitored.spec, day(number))
+    strict = monitored.spec.retraining.model_copy(update={"num_violation_windows": 3})
+    monitored.spec = monitored.spec.model_copy(update={"retraining": strict})
+    watch(monitored, 3)
+    decide(monitored.lake, monitored.spec, day(3))
+    assert story(monitored) == [(1, 1, "suspected", False), (2, 1, "confirmed!", False), (3, 1, "suspected", False)]
+
+
+def confirmed(world):
+    for number in (1, 2):
+        watch(world, number, shifted=True)
+        decision = decide(world.lake, world.spec, day(number))
+    return decision
+
+
+def test_an_action_is_claimed_once_and_stays_with_the_run_that_claimed_it(monitored) -> None:
+    decision = confirmed(monitored)
+
+    def claim(run_id: str) -> bool:
+        return claim_action(monitored.lake, monitored.spec, decision, backfill=False, run_id=run_id)
+
+    assert [claim("a"), claim("b"), claim("a"), claim("")] == [True, False, True, False]
+    rows = table_of(monitored, "actions")
+    facts = [(row["action"], row["decision_id"], row["run_id"]) for row in rows]
+    assert facts == [("train", decision.decision_id, "a")]
+        ("train", decision.decision_id, "a")
+    ]
+
+
+def test_many_runs_at_once_get_one_action(monitored) -> None:
+    decision = confirmed(monitored)
+    answers: list[bool] = []
+
+    def claim(number: int) -> None:
+        answers.append(claim_action(monitored.lake, monitored.spec, decision, backfill=False, run_id=f"run-{number}"))
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [False] * 5 + [True]
+
+
+def test_nothing_is_claimed_in_a_backfill_or_for_quiet_old_or_untriggered_decisions(monitored) -> None:
+    decision = confirmed(monitored)
+    quiet = decision.model_copy(update={"retrain": False})
+    untriggered = monitored.spec.model_copy(
+        update={"retraining": monitored.spec.retraining.model_copy(update={"trigger": False})}
+    )
+    assert not claim_action(monitored.lake, monitored.spec, decision, backfill=True)
+    assert not claim_action(monitored.lake, monitored.spec, quiet, backfill=False)
+    assert not claim_action(monitored.lake, untriggered, decision, backfill=False)
+    watch(monitored, 3)
+    decide(monitored.lake, monitored.spec, day(3))
+    assert not claim_action(monitored.lake, monitored.spec, decision, backfill=False)
+    assert not monitored.lake.exists("shop__actions")
+
+
+def test_a_restatement_that_moves_the_decision_does_not_act_twice_in_one_cooldown(monitored) -> None:
+    decision = confirmed(monitored)
+    assert claim_action(monitored.lake, monitored.spec, decision, backfill=False, run_id="a")
+    watch(monitored, 1)
+    decide(monitored.lake, monitored.spec, day(1))
+    watch(monitored, 3, shifted=True)
+    moved = decide(monitored.lake, monitored.spec, day(3))
+    assert moved.retrain
+    assert not claim_action(monitored.lake, monitored.spec, moved, backfill=False, run_id="b")
