@@ -182,8 +182,6 @@ def test_an_action_is_claimed_once_and_stays_with_the_run_that_claimed_it(monito
     rows = table_of(monitored, "actions")
     facts = [(row["action"], row["decision_id"], row["run_id"]) for row in rows]
     assert facts == [("train", decision.decision_id, "a")]
-        ("train", decision.decision_id, "a")
-    ]
 
 
 def test_many_runs_at_once_get_one_action(monitored) -> None:
