@@ -24,6 +24,7 @@ def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET python_enable_replacements = false")  # a Python variable is never a table
     if spill is not None:
         connection.execute(f"SET temp_directory = {text_literal(str(spill))}")
     return connection

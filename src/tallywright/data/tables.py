@@ -81,3 +81,8 @@ def _require_slice(table: pa.Table, where: Mapping[str, Value], uri: str) -> Non
             raise TableContractError(
                 f"{uri}: some rows are not in the slice {name} = {value}, which they would replace"
             )
+
+
+def as_utc(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows in the given schema; SQL's timestamps without a zone are UTC by contract."""
+    return table.select(schema.names).cast(schema)
