@@ -57,7 +57,8 @@ counted AS (
 observations AS (
     -- Joined in UTC: by local hour three keys are double. One row an airport and hour, whatever the file holds.
     SELECT
-        origin, observed_minute, temp, dewp, humid, wind_speed, wind_gust, precip, pressure, visib
+        origin, observed_minute, temp, dewp, humid, precip, pressure, visib, wind_gust,
+        CASE WHEN wind_speed < 200 THEN wind_speed END AS wind_speed -- 1,048 mph at Newark on 12 February
     FROM (
         SELECT
             w.*,
@@ -100,8 +101,8 @@ SELECT
     o.temp AS temperature,
     o.dewp AS dew_point,
     o.humid AS humidity,
-    CASE WHEN o.wind_speed < 200 THEN o.wind_speed END AS wind_speed, -- 1,048 mph at Newark on 12 February
-    o.wind_gust AS wind_gust,
+    o.wind_speed AS wind_speed,
+    COALESCE(o.wind_gust, o.wind_speed) AS wind_gust, -- a gust is only reported where there is one
     o.precip AS precipitation,
     o.pressure AS pressure,
     o.visib AS visibility,
