@@ -12,16 +12,12 @@ import pytest
 
 DRIVER = Path(__file__).parent / "driver.py"
 
-Start = Callable[..., "subprocess.Popen[str]"]
 
+class Driver:
+    """One driver process; `go` lets it begin once it is ready."""
 
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a driver and waits until it is ready to go; what still runs at the end is killed."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start_driver(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+    def __init__(self, arguments: tuple[object, ...], environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
             [sys.executable, str(DRIVER), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -29,15 +25,37 @@ def start() -> Iterator[Start]:
             text=True,
             env={"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "error"} | environment,
         )
-        processes.append(process)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line == "ready\n", (line, process.communicate()[1])
-        return process
+
+    def ready(self) -> Driver:
+        line = self.process.stdout.readline()
+        assert line == "ready\n", (line, self.process.communicate()[1])
+        return self
+
+    def go(self) -> Driver:
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=120)
+        return self.process.returncode, out, err
+
+
+Start = Callable[..., Driver]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts drivers; what still runs at the end of the test is killed."""
+    drivers: list[Driver] = []
+
+    def start_driver(*arguments: object, **environment: str) -> Driver:
+        drivers.append(Driver(arguments, environment))
+        return drivers[-1]
 
     yield start_driver
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
+    for driver in drivers:
+        if driver.process.poll() is None:
+            driver.process.kill()
         with contextlib.suppress(BrokenPipeError, ValueError):
-            process.communicate()
+            driver.process.communicate()

@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
@@ -19,34 +20,41 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from deltalake import DeltaTable
 from synthetic import DAY, content_of, make_package, make_request, make_spec
+
 from tallywright.data.lake import Lake
 from tallywright.errors import TallyError
 from tallywright.records import InputVersion
 from tallywright.scoring.tally import score_day
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def score(root: Path, options: argparse.Namespace) -> None:
-    pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
     spec = make_spec(scoring={"workers": options.workers, "batch_rows": 256})
     package = make_package(root / "package")
-    request = make_request(Lake(str(root / "lake")), spec, pinned, package, run_id=f"pid-{os.getpid()}")
-    print("ready", flush=True)
+    say("ready")
     sys.stdin.readline()
+    pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
+    request = make_request(Lake(str(root / "lake")), spec, pinned, package, run_id=f"pid-{os.getpid()}")
     if options.file_limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.file_limit, options.file_limit))
     outcome = score_day(request)
-    print(outcome.to_json(), flush=True)
+    say(outcome.to_json())
 
 
 def read(root: Path, stop: Path, out: Path) -> None:
     address = str(root / "lake" / "shop__scores")
     seen: set[str] = set()
     reads = 0
-    print("ready", flush=True)
+    say("ready")
     while not stop.exists():
         if DeltaTable.is_deltatable(address):
             seen.add(content_of(DeltaTable(address), DAY))
             reads += 1
+        time.sleep(0.005)
     out.write_text(json.dumps({"reads": reads, "seen": sorted(seen)}))
 
 
@@ -68,7 +76,7 @@ def main() -> None:
     try:
         score(options.root, options)
     except TallyError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 from synthetic import DAY, content_of, make_features, make_package, make_request, make_spec, put_day, read_scores
+
 from tallywright.data.lake import Lake
 from tallywright.records import InputVersion
 from tallywright.scoring.profile_table import read_profile
@@ -66,41 +66,35 @@ def twins(tmp_path: Path) -> Twins:
     return worlds
 
 
-def _go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
-
-
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 20 * KILLS)
 def test_killed_runs_leave_the_old_tally_or_the_new_one_and_the_retry_finishes(start, twins, tmp_path) -> None:
     stop, out = tmp_path / "stop", tmp_path / "seen.json"
-    reader = start("read", twins.killed, stop, out)
+    reader = start("read", twins.killed, stop, out).ready()
     moments = random.Random(KILLS)
     allowed = {"nothing"}
     longest = 0.5
-    survived = 0
-    for attempt in range(KILLS):
+    plan = [POINTS[attempt] if attempt < len(POINTS) else "" for attempt in range(KILLS)]
+    waiting = start("score", twins.killed, TALLYWRIGHT_KILL_AT=plan[0])
+    for attempt, point in enumerate(plan):
         twins.restate(attempt)
-        point = POINTS[attempt] if attempt < len(POINTS) else None
-        process = start("score", twins.killed, **({"TALLYWRIGHT_KILL_AT": point} if point else {}))
+        victim = waiting.ready().go()
         began = time.monotonic()
-        _go(process)
-        if point is None:
+        if not point:
             time.sleep(moments.uniform(0, longest))
-            process.kill()
-        process.wait(timeout=60)
-        if point:
-            assert process.returncode == -signal.SIGKILL, process.communicate()
-            longest = max(0.1, time.monotonic() - began) if point == "profiled" else longest
-        survived += process.returncode == 0
+            victim.process.kill()
+        code = victim.process.wait(timeout=60)
+        assert code == -signal.SIGKILL or not point, victim.end()
+        if point == POINTS[-1]:
+            longest = time.monotonic() - began
+        if attempt + 1 < KILLS:
+            waiting = start("score", twins.killed, TALLYWRIGHT_KILL_AT=plan[attempt + 1])
         twins.score(twins.killed)
         twins.score(twins.calm)
         twins.check_equal()
         allowed.add(content_of(DeltaTable(str(twins.calm / "lake" / "shop__scores")), DAY))
     stop.touch()
-    assert reader.wait(timeout=60) == 0, reader.communicate()
+    assert reader.end()[0] == 0
     seen = json.loads(out.read_text())
     assert set(seen["seen"]) <= allowed
     assert seen["reads"] > KILLS
-    assert survived < KILLS

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+
 from tallywright.data.fingerprint import digest
 from tallywright.data.lake import Lake
 from tallywright.packaging.meta import PackageMeta

@@ -139,7 +139,7 @@ def read_fragment(job: ScoreJob, fragment: Fragment) -> Iterator[pa.RecordBatch]
             yield batch if complete else _with_missing(batch, job.input_schema)
 
 
-def _score_into(  # noqa: PLR0913 - the two names of the part go together
+def _score_into(
     job: ScoreJob, predictor: Predictor, portion: Portion, advance: Callable[[int], None], *, name: str, target: str
 ) -> PartManifest:
     filesystem, inner = filesystem_of(target)
@@ -225,4 +225,4 @@ def _with_missing(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

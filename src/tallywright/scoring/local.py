@@ -5,7 +5,6 @@ Arrow and ONNX Runtime release the interpreter lock, so the threads overlap; eac
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -14,6 +13,7 @@ from typing import Final
 
 from tallywright.packaging.package import load_package
 from tallywright.packaging.predictor import Predictor
+from tallywright.scoring.cores import threads_for
 from tallywright.scoring.files import discard
 from tallywright.scoring.fragments import Portion
 from tallywright.scoring.kernel import PartManifest, ScoreJob, score_portion
@@ -59,12 +59,6 @@ class LocalEngine:
                 stop.set()
                 raise
         return _results(job, futures)
-
-
-def threads_for(wanted: int, portions: int) -> int:
-    """How many threads: as many as asked for, or one for each core this process may use; never more than portions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(wanted or cores, portions))
 
 
 def engine() -> LocalEngine:

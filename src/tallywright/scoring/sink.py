@@ -15,7 +15,7 @@ from typing import Final
 
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction, CommitProperties, Transaction
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
 from tallywright.data.lake import Lake
 from tallywright.errors import CommitConflictError, StorageError, TallyError
@@ -80,7 +80,7 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequenc
 def _write(table: DeltaTable, spec: ModelSpec, manifest: Manifest, parts: Sequence[PartManifest], token: str) -> None:
     day = manifest.score_date.isoformat()
     now = int(manifest.committed_at.timestamp() * 1000)
-    adds = [
+    adds: list[AddAction | RemoveAction] = [
         AddAction(
             path=part.path,
             size=part.size,

@@ -65,19 +65,19 @@ def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | N
     return None
 
 
-def _number(value: Any, _: bool) -> float | None:  # noqa: FBT001 - one shape for all renderers
+def _number(value: Any, _: bool) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _text(value: Any, _: bool) -> str | None:  # noqa: FBT001
+def _text(value: Any, _: bool) -> str | None:
     return value if isinstance(value, str) and len(value) <= MAX_TEXT else None
 
 
-def _day(value: Any, _: bool) -> str | None:  # noqa: FBT001
+def _day(value: Any, _: bool) -> str | None:
     return value.isoformat() if isinstance(value, date) else None
 
 
-def _instant(value: Any, up: bool) -> str | None:  # noqa: FBT001
+def _instant(value: Any, up: bool) -> str | None:
     """Milliseconds; a maximum is rounded up, or the file would be skipped for its own last row."""
     if not isinstance(value, datetime):
         return None

@@ -15,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tallywright.data.fingerprint import RowDigest, digest_hashes, row_hashes
 from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
 from tallywright.records import InputVersion
+from tallywright.scoring.cores import threads_for
 from tallywright.scoring.files import filesystem_of, sizes_of
 from tallywright.scoring.fragments import Portion
 from tallywright.scoring.kernel import PartManifest, ScoreJob
@@ -52,7 +54,7 @@ def _check_cover(pinned: InputVersion, portions: Sequence[Portion], parts: Seque
     if len(parts) != len(portions) or dict(made) != wanted:
         wrong = sorted(index for index in wanted.keys() | made.keys() if wanted.get(index) != made.get(index))
         raise InputError(
-            f"{pinned.score_date}: {len(parts)} parts with {sum(made.values())} rows were staged; wrong portions: {wrong}",
+            f"{pinned.score_date}: {len(parts)} parts with {sum(made.values())} rows were staged, wrong are {wrong}",
             expected=f"{len(portions)} parts with {sum(wanted.values())} rows, one for each portion",
             remedy="run it again; if it happens twice, report it as a defect of the engine",
         )
@@ -134,21 +136,28 @@ def _refuse_constant(name: str) -> float:
 
 
 def _check_keys(job: ScoreJob, parts: Sequence[PartManifest]) -> RowDigest:
-    read = sum((part.keys for part in parts[1:]), start=parts[0].keys)
-    with ThreadPoolExecutor(max_workers=max(1, job.workers)) as pool:
+    read = sum((part.keys for part in parts), start=RowDigest())
+    with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(parts))) as pool:
         hashed = list(pool.map(lambda part: _hashes_of(job, part), parts))
-    written = digest_hashes(np.concatenate(hashed))
+        written = sum(pool.map(digest_hashes, hashed), start=RowDigest())
+        # Sorted runs, in threads; merging them is then a small thing.
+        list(pool.map(np.ndarray.sort, hashed))
     if read != written:
         raise InputError(
             f"{job.score_date}: the keys that were written differ from the keys that were read",
             expected=f"{read.rows} rows with key digest {read.hex}, found {written.rows} with {written.hex}",
             remedy="run it again; if it happens twice, report it as a defect",
         )
-    _refuse_duplicates(job, parts, hashed)
+    ordered = np.concatenate(hashed)
+    hashed.clear()
+    ordered.sort(kind="stable")
+    suspects = ordered[1:][ordered[1:] == ordered[:-1]]
+    if suspects.size:
+        _refuse_duplicates(job, parts, suspects)
     return written
 
 
-def _hashes_of(job: ScoreJob, part: PartManifest) -> np.ndarray:
+def _hashes_of(job: ScoreJob, part: PartManifest) -> NDArray[np.uint64]:
     hashes = np.empty(part.rows, dtype=np.uint64)
     start = 0
     for batch in _key_batches(job, part):
@@ -157,21 +166,14 @@ def _hashes_of(job: ScoreJob, part: PartManifest) -> np.ndarray:
     return hashes
 
 
-def _refuse_duplicates(job: ScoreJob, parts: Sequence[PartManifest], hashed: Sequence[np.ndarray]) -> None:
+def _refuse_duplicates(job: ScoreJob, parts: Sequence[PartManifest], suspects: NDArray[np.uint64]) -> None:
     """Equal hashes are suspects only: their keys are then compared exactly."""
-    ordered = np.sort(np.concatenate(hashed))
-    suspects = ordered[1:][ordered[1:] == ordered[:-1]]
-    if not suspects.size:
-        return
     seen: Counter[tuple[object, ...]] = Counter()
-    for part, hashes in zip(parts, hashed, strict=True):
-        start = 0
+    for part in parts:
         for batch in _key_batches(job, part):
-            chosen = np.flatnonzero(np.isin(hashes[start : start + batch.num_rows], suspects))
-            start += batch.num_rows
-            if chosen.size:
-                rows = pc.take(batch, pa.array(chosen)).to_pylist()
-                seen.update(tuple(row[name] for name in job.key) for row in rows)
+            chosen = np.flatnonzero(np.isin(row_hashes(batch, job.key), suspects))
+            rows = pc.take(batch, pa.array(chosen)).to_pylist() if chosen.size else []
+            seen.update(tuple(row[name] for name in job.key) for row in rows)
     repeated = [key for key, times in seen.items() if times > 1]
     if repeated:
         raise InputError(
