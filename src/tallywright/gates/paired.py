@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -45,6 +45,12 @@ class Resampling:
     def unit(self) -> str:
         """What is resampled: `day` or `row`."""
         return "day" if self.days is not None and int(self.days.max(initial=-1)) + 1 >= _MIN_DAYS else "row"
+
+    def of_rows(self, chosen: npt.NDArray[np.bool_]) -> Resampling:
+        """The same for some of the rows, days numbered anew."""
+        if self.days is None:
+            return self
+        return replace(self, days=np.unique(self.days[chosen], return_inverse=True)[1].astype(np.int64))
 
     def weights(self, rows: int) -> Iterator[Array]:
         """How often each row occurs in each replicate, in chunks [replicates, rows] of bounded size."""

@@ -1,0 +1,268 @@
+"""The quality gate: is the candidate good enough, and is it better than the champion on the very same rows?
+
+Both models are scored through their packages' `Predictor`, as production would score them. A promotion needs
+superiority on the primary metric, beyond doubt; on the guard metrics it needs not to be worse. What cannot be computed
+is missing evidence, and missing evidence fails.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tallywright.errors import InputError
+from tallywright.gates.paired import Array, Gain, Resampling, paired_gain, statistic
+from tallywright.metrics import HIGHER_IS_BETTER, evaluate
+from tallywright.packaging.predictor import Predictor
+from tallywright.records import Check, GateReport, Verdict
+
+if TYPE_CHECKING:
+    from tallywright.packaging.package import Package
+    from tallywright.spec import ModelSpec, Project
+    from tallywright.spec.model import MetricBound
+
+GATE: Final = "quality"
+
+MIN_SLICE_ROWS: Final = 200
+"""A smaller slice is not judged: its figures say nothing."""
+GUARD_MARGIN: Final = 0.01
+"""A guard metric counts as not worse when it is worse by less than this share of the champion's."""
+
+_GUARDS: Final = {"binary": ("log_loss", "brier"), "regression": ("rmse",)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """The rows of the holdout with both models' scores on them."""
+
+    spec: ModelSpec
+    target: Array
+    candidate: Array
+    champion: Array | None
+    resampling: Resampling
+
+    def gain(self, metric: str, rows: npt.NDArray[np.bool_] | None = None) -> Gain | None:
+        """The paired gain, of all rows or of some; None when it cannot be computed."""
+        chosen = np.ones(len(self.target), dtype=np.bool_) if rows is None else rows
+        if self.champion is None:
+            return None
+        target, how = self.target[chosen], self.resampling.of_rows(chosen)
+        try:
+            models = [statistic(metric, target, scores[chosen]) for scores in (self.candidate, self.champion)]
+        except KeyError:
+            return None
+        gain = paired_gain(models[0], models[1], len(target), how, higher=HIGHER_IS_BETTER[metric])
+        return gain if all(map(math.isfinite, (gain.gain, gain.lower, gain.upper))) else None
+
+
+def quality_gate(project: Project, *, candidate: Package, champion: Package | None, holdout: pa.Table) -> GateReport:
+    """Judges a candidate on held-out rows.
+
+    Args:
+        project: Whose floors and bounds count.
+        candidate: The package under test.
+        champion: The package in production; None for the first model, which needs the absolute checks alone.
+        holdout: Feature columns and the target, every label known; `score_date`, where there, lets whole days be
+            resampled.
+
+    Returns:
+        A report whose subject is the candidate's digest. The same packages and rows give the same report.
+    """
+    spec = project.spec
+    checks = list(_about_the_rows(spec, holdout, champion))
+    if all(check.verdict is not Verdict.FAIL for check in checks):
+        checks += _judged(spec, candidate, champion, holdout)
+    return GateReport(gate=GATE, model=spec.name, subject=candidate.digest, checks=tuple(checks))
+
+
+def _judged(spec: ModelSpec, candidate: Package, champion: Package | None, holdout: pa.Table) -> list[Check]:
+    """The checks that need scores; a model that cannot score these rows has failed, without a traceback."""
+    try:
+        trial = _trial(spec, candidate, champion, holdout)
+        figures = evaluate(trial.target, trial.candidate, task=_task(spec))
+    except (InputError, ValueError) as error:
+        bound = "both models score every row, labels and scores in range"
+        return [Check(name="metrics", verdict=Verdict.FAIL, bound=bound, evidence=str(error)[:500])]
+    against = _against_champion(trial) if champion is not None else [_first()]
+    return [*_absolute(spec, figures), *against, *_slices(trial, holdout)]
+
+
+def _about_the_rows(spec: ModelSpec, holdout: pa.Table, champion: Package | None) -> list[Check]:
+    """Whether there is anything to judge by."""
+    least, target = spec.gates.min_holdout_rows, spec.training.target
+    unlabelled = holdout[target].null_count if target in holdout.column_names else holdout.num_rows
+    checks = [
+        _check("task_supported", spec.training.task in _GUARDS, spec.training.task, f"one of {', '.join(_GUARDS)}"),
+        _check("holdout_rows", holdout.num_rows >= least, float(holdout.num_rows), f">= {least}"),
+        _check("holdout_labels", unlabelled == 0, float(unlabelled), "0 rows without a label"),
+    ]
+    if champion is not None and "score_date" in holdout.column_names and holdout.num_rows:
+        first = pc.min(holdout["score_date"]).as_py()
+        seen = champion.meta.trained_through >= first
+        checks.append(
+            Check(
+                name="champion_has_not_seen_the_holdout",
+                verdict=Verdict.WARN if seen else Verdict.PASS,
+                observed=f"trained through {champion.meta.trained_through}",
+                bound=f"before {first}",
+                evidence="the comparison favours the champion" if seen else "",
+            )
+        )
+    return checks
+
+
+def _trial(spec: ModelSpec, candidate: Package, champion: Package | None, holdout: pa.Table) -> _Trial:
+    days = None
+    if "score_date" in holdout.column_names:
+        numbers = np.asarray(holdout["score_date"].cast(pa.int32()).combine_chunks())
+        days = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+    return _Trial(
+        spec=spec,
+        target=np.asarray(holdout[spec.training.target].cast(pa.float64()).combine_chunks()),
+        candidate=_scores(candidate, holdout),
+        champion=_scores(champion, holdout) if champion is not None else None,
+        resampling=Resampling(
+            replicates=spec.gates.bootstrap,
+            confidence=spec.gates.confidence,
+            seed=f"{candidate.digest}:{champion.digest if champion is not None else ''}",
+            days=days,
+        ),
+    )
+
+
+def _scores(package: Package, holdout: pa.Table) -> Array:
+    predictor = Predictor(package)
+    present = [name for name in predictor.input_columns if name in holdout.column_names]
+    batches = holdout.select(present).combine_chunks().to_batches()
+    return np.concatenate([predictor.predict(batch).scores for batch in batches]).astype(np.float64)
+
+
+def _absolute(spec: ModelSpec, figures: dict[str, float]) -> list[Check]:
+    checks = [_floor(metric, bound, figures.get(metric)) for metric, bound in sorted(spec.gates.floors.items())]
+    if spec.training.task == "binary":
+        found, most = figures["calibration_error"], spec.gates.max_calibration_error
+        checks.append(_check("calibration_error", found <= most, found, f"<= {most:g}"))
+    others = {name: value for name, value in figures.items() if name not in spec.gates.floors}
+    checks.append(
+        Check(
+            name="metrics",
+            verdict=Verdict.PASS if all(map(math.isfinite, figures.values())) else Verdict.FAIL,
+            bound="all computable",
+            evidence=", ".join(f"{name} {value:.4f}" for name, value in sorted(others.items())),
+        )
+    )
+    return checks
+
+
+def _floor(metric: str, bound: MetricBound, found: float | None) -> Check:
+    words = " and ".join(
+        text
+        for text in (
+            f">= {bound.min:g}" if bound.min is not None else "",
+            f"<= {bound.max:g}" if bound.max is not None else "",
+        )
+        if text
+    )
+    if found is None or not math.isfinite(found):
+        evidence = "this metric is not defined for the task or for these rows"
+        return Check(name=f"floor_{metric}", verdict=Verdict.FAIL, bound=words, evidence=evidence)
+    good = (bound.min is None or found >= bound.min) and (bound.max is None or found <= bound.max)
+    return _check(f"floor_{metric}", good, found, words)
+
+
+def _first() -> Check:
+    return _check("superiority", True, "no champion yet", "the absolute checks alone, for the first model")
+
+
+def _against_champion(trial: _Trial) -> list[Check]:
+    spec = trial.spec
+    primary = spec.gates.primary_metric
+    guards = [metric for metric in _GUARDS[spec.training.task] if metric != primary]
+    return [
+        _superiority(primary, trial.gain(primary), trial),
+        *(_non_inferiority(metric, trial.gain(metric), trial) for metric in guards),
+    ]
+
+
+def _superiority(metric: str, gain: Gain | None, trial: _Trial) -> Check:
+    bound = f"lower bound > {trial.spec.gates.min_gain:g}"
+    if gain is None:
+        return _no_evidence(f"superiority_{metric}", bound)
+    good = gain.lower > trial.spec.gates.min_gain
+    return _check(f"superiority_{metric}", good, gain.lower, bound, _told(gain, trial))
+
+
+def _non_inferiority(metric: str, gain: Gain | None, trial: _Trial) -> Check:
+    """Shown not to be worse: pass. Shown to be worse: fail. Neither: a warning, for too few rows to tell."""
+    if gain is None:
+        return _no_evidence(f"not_worse_{metric}", "a gain that can be computed")
+    margin = -GUARD_MARGIN * abs(gain.champion)
+    verdict = Verdict.PASS if gain.lower > margin else Verdict.FAIL if gain.upper < 0 else Verdict.WARN
+    return Check(
+        name=f"not_worse_{metric}",
+        verdict=verdict,
+        observed=gain.lower,
+        bound=f"lower bound > {margin:.5f}; fails when the upper bound < 0",
+        evidence=_told(gain, trial),
+    )
+
+
+def _slices(trial: _Trial, holdout: pa.Table) -> list[Check]:
+    """The primary metric by slice: reported, and a warning where the candidate is shown to be worse."""
+    metric, checks = trial.spec.gates.primary_metric, []
+    for column in trial.spec.training.slices:
+        values = holdout[column].cast(pa.string())
+        for value in sorted(item for item in pc.unique(values).to_pylist() if item is not None):
+            rows = np.asarray(pc.fill_null(pc.equal(values, value), fill_value=False).combine_chunks())
+            if int(rows.sum()) >= MIN_SLICE_ROWS:
+                checks.append(_slice(trial, metric, f"slice_{column}={value}", rows))
+    return checks
+
+
+def _slice(trial: _Trial, metric: str, name: str, rows: npt.NDArray[np.bool_]) -> Check:
+    gain = trial.gain(metric, rows)
+    if gain is not None:
+        worse = gain.upper < 0
+        return Check(
+            name=name,
+            verdict=Verdict.WARN if worse else Verdict.PASS,
+            observed=gain.candidate,
+            bound=f"{metric} not shown to be worse than the champion's {gain.champion:.4f}",
+            evidence=f"{int(rows.sum())} rows; {_told(gain, trial)}",
+        )
+    found = evaluate(trial.target[rows], trial.candidate[rows], task=_task(trial.spec)).get(metric, math.nan)
+    computable = math.isfinite(found)
+    return Check(
+        name=name,
+        verdict=Verdict.PASS if computable else Verdict.WARN,
+        observed=found if computable else None,
+        bound=f"{metric}, reported",
+        evidence=f"{int(rows.sum())} rows" + ("" if computable else "; not computable, perhaps one class only"),
+    )
+
+
+def _told(gain: Gain, trial: _Trial) -> str:
+    how = trial.resampling
+    return (
+        f"candidate {gain.candidate:.5f}, champion {gain.champion:.5f}, gain {gain.gain:+.5f} "
+        f"[{gain.lower:+.5f}, {gain.upper:+.5f}], {how.replicates} paired resamples by {how.unit}"
+    )
+
+
+def _no_evidence(name: str, bound: str) -> Check:
+    return Check(name=name, verdict=Verdict.FAIL, bound=bound, evidence="cannot be computed on these rows")
+
+
+def _task(spec: ModelSpec) -> Literal["binary", "regression"]:
+    return "regression" if spec.training.task == "regression" else "binary"
+
+
+def _check(name: str, good: bool, observed: float | str, bound: str, evidence: str = "") -> Check:  # noqa: FBT001
+    verdict = Verdict.PASS if good else Verdict.FAIL
+    return Check(name=name, verdict=verdict, observed=observed, bound=bound, evidence=evidence)
