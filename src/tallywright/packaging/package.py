@@ -108,6 +108,7 @@ def write_package(folder: Path, contents: PackageContents) -> Package:
         PackageError: The parts do not fit one another, or something else than a package is in the way.
     """
     _check_parts(contents.preprocess, contents.definition, contents.reference)
+    check_environment(contents.meta.requirements)
     files = _files(contents)
     manifest = PackageManifest(files={name: entry_of(content) for name, content in sorted(files.items())})
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -83,7 +83,8 @@ def _edges(values: NDArray[np.floating], cells: int) -> tuple[float, ...]:
     if distinct.size > cells:
         ranks = [math.ceil(ordered.size * cell / cells) for cell in range(1, cells)]
         distinct = np.unique(np.concatenate([ordered[:1], ordered[ranks]]))
-    over = np.nextafter(ordered[-1], np.float32(np.inf), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        over = np.nextafter(ordered[-1], np.float32(np.inf), dtype=np.float32)
     return tuple(float(edge) for edge in (*distinct, over) if math.isfinite(edge))
 
 
