@@ -1,0 +1,80 @@
+"""The models that the network is held against: a linear one and gradient-boosted trees, on the very same rows.
+
+Both get the model's own input matrices, so a difference is the model's and never the preparation's. They are fitted
+for comparison only and never packaged.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tallywright.training.network import CLIP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallywright.training.loop import Rows
+    from tallywright.training.network import Scaling
+    from tallywright.training.objective import Objective
+
+LINEAR_ITERATIONS: Final = 100
+MOST_TREE_CATEGORIES: Final = 255
+"""scikit-learn's trees take no more categories in a column; above that the codes are read as numbers."""
+
+
+def linear_scores(
+    objective: Objective, scaling: Scaling, categories: Sequence[int], train: Rows, rows: Rows
+) -> np.ndarray:
+    """Scores of a logistic (or ridge) regression on normalised columns, missing indicators and one-hot categories."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    with warnings.catch_warnings():
+        # A baseline that has not quite converged is still one; the steps are bounded to keep training short.
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        fitted: Any = Ridge() if objective.task == "regression" else LogisticRegression(max_iter=LINEAR_ITERATIONS)
+        fitted.fit(_design(scaling, categories, train), train.target)
+    return _scores(objective, fitted, _design(scaling, categories, rows))
+
+
+def tree_scores(objective: Objective, categories: Sequence[int], train: Rows, rows: Rows, seed: int) -> np.ndarray:
+    """Scores of scikit-learn's histogram gradient boosting at its defaults, nulls and categories as they are."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    kind = HistGradientBoostingRegressor if objective.task == "regression" else HistGradientBoostingClassifier
+    first = train.numeric.shape[1]
+    few = [first + number for number, codes in enumerate(categories) if codes <= MOST_TREE_CATEGORIES]
+    fitted = kind(random_state=seed, categorical_features=few or None)
+    fitted.fit(_matrix(train), train.target)
+    return _scores(objective, fitted, _matrix(rows))
+
+
+def _scores(objective: Objective, fitted: Any, matrix: Any) -> np.ndarray:
+    if objective.task == "regression":
+        return np.asarray(fitted.predict(matrix) * objective.scale + objective.location)
+    shares = np.asarray(fitted.predict_proba(matrix))
+    return shares[:, 1] if objective.task == "binary" else shares
+
+
+def _matrix(rows: Rows) -> np.ndarray:
+    finite = np.where(np.isinf(rows.numeric), np.nan, rows.numeric)
+    return np.hstack([finite, rows.categorical.astype(np.float32)])
+
+
+def _design(scaling: Scaling, categories: Sequence[int], rows: Rows) -> Any:
+    from scipy import sparse
+
+    null = np.isnan(rows.numeric)
+    scaled = np.where(null, 0, np.clip((rows.numeric - scaling.mean) / scaling.spread, -CLIP, CLIP))
+    dense = np.hstack([scaled, null[:, list(scaling.missing)]]).astype(np.float64)
+    every = np.arange(len(rows.target) + 1)
+    hot = [
+        sparse.csr_matrix((np.ones(len(rows.target)), rows.categorical[:, number], every), (len(rows.target), codes))
+        for number, codes in enumerate(categories)
+    ]
+    if sum(categories) <= MOST_TREE_CATEGORIES:
+        return np.hstack([dense, *(part.toarray() for part in hot)])
+    return sparse.hstack([sparse.csr_matrix(dense), *hot], format="csr")

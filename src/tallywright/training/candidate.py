@@ -1,0 +1,167 @@
+"""From a fitted network to a package: scored, measured and profiled by the Predictor that will score in production.
+
+The evaluation and the reference profile stand inside the package but need the Predictor, which needs a package: so a
+draft without them is written first, and the package itself from what the draft says.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tallywright.packaging.environment import runtime_requirements
+from tallywright.packaging.package import Package, PackageContents, PackageMeta, write_package
+from tallywright.packaging.predictor import Predictor
+from tallywright.packaging.preprocess import ModelInput
+from tallywright.profiles.accumulate import Accumulator
+from tallywright.profiles.definition import define
+from tallywright.profiles.profile import Profile
+from tallywright.training.evaluate import Comparison, measure, measure_baselines, measure_slices
+from tallywright.training.export import PARITY_ROWS, export_onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from tallywright.data.snapshot import Snapshot
+    from tallywright.spec import Project
+    from tallywright.training.loop import Fitted, Rows
+    from tallywright.training.matrices import Splits
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a candidate comes from, for its record."""
+
+    project: Project
+    snapshot: Snapshot
+    run_id: str
+    code_version: str
+    created_at: datetime
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A package with its figures, and the scores of the holdout behind them.
+
+    `evaluation` maps `model`, each baseline, `validation` and each slice to its metrics.
+    """
+
+    package: Package
+    evaluation: dict[str, dict[str, float]]
+    holdout_scores: np.ndarray
+
+
+def make_candidate(origin: Origin, splits: Splits, fitted: Fitted, comparison: Comparison, work: Path) -> Candidate:
+    """Writes `work/package`."""
+    draft = _contents(origin, splits, fitted)
+    folder = work / "draft_package"
+    predictor = Predictor(write_package(folder, draft))
+    try:
+        evaluation, holdout_scores = _evaluate(origin, splits, predictor, comparison)
+        final = _completed(origin, draft, splits, predictor)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    final = replace(final, meta=draft.meta.model_copy(update={"evaluation": evaluation}))
+    return Candidate(write_package(work / "package", final), evaluation, holdout_scores)
+
+
+def _contents(origin: Origin, splits: Splits, fitted: Fitted) -> PackageContents:
+    sample = _inputs(splits.holdout.rows, PARITY_ROWS)
+    graph = export_onnx(fitted.module, *_trace_rows(splits.train.rows))
+    definition = define(
+        {name: sample.numeric[:, i] for i, name in enumerate(splits.preprocess.numeric)},
+        splits.preprocess.categories,
+        np.zeros(1, dtype=np.float32),
+        origin.project.spec.monitoring.cells,
+    )
+    return PackageContents(
+        meta=_meta(origin, _classes(fitted)),
+        preprocess=splits.preprocess,
+        onnx=graph,
+        weights={name: tensor.numpy() for name, tensor in fitted.module.state_dict().items()},
+        definition=definition,
+        reference=Profile.empty(definition),
+        parity=(sample, np.zeros(sample.rows, dtype=np.float32)),
+        features=_texts(origin.project),
+    )
+
+
+def _classes(fitted: Fitted) -> tuple[str, ...]:
+    # Only a multiclass model has labels that the package must name.
+    objective = fitted.module.objective
+    return tuple(str(value) for value in objective.classes) if objective.task == "multiclass" else ()
+
+
+def _meta(origin: Origin, classes: tuple[str, ...]) -> PackageMeta:
+    spec = origin.project.spec
+    return PackageMeta(
+        model=spec.name,
+        task=spec.training.task,
+        target=spec.training.target,
+        key=spec.data.key,
+        classes=classes,
+        class_type="int32",
+        trained_through=origin.snapshot.holdout_to,
+        snapshot_json=origin.snapshot.to_json(),
+        run_id=origin.run_id,
+        code_version=origin.code_version,
+        owner=f"{spec.owner.name} <{spec.owner.email}>",
+        requirements=runtime_requirements(),
+        training_config=dict(origin.configuration),
+        created_at=origin.created_at,
+    )
+
+
+def _evaluate(
+    origin: Origin, splits: Splits, predictor: Predictor, comparison: Comparison
+) -> tuple[dict[str, dict[str, float]], np.ndarray]:
+    spec, objective = origin.project.spec.training, comparison.objective
+    holdout, validation = splits.holdout, splits.validation
+    scores = predictor.score(_inputs(holdout.rows))
+    found = {"model": measure(objective, holdout.rows.target, scores)}
+    if spec.baselines:
+        found |= measure_baselines(comparison, holdout.rows)
+    found["validation"] = measure(objective, validation.rows.target, predictor.score(_inputs(validation.rows)))
+    found |= measure_slices(objective, holdout.table, holdout.rows.target, scores, spec.slices)
+    return found, scores
+
+
+def _completed(origin: Origin, draft: PackageContents, splits: Splits, predictor: Predictor) -> PackageContents:
+    window = splits.window
+    raw = predictor.score(_inputs(window))
+    scores = raw if raw.ndim == 1 else raw.max(axis=1)
+    definition = define(
+        {name: window.numeric[:, i] for i, name in enumerate(splits.preprocess.numeric)},
+        splits.preprocess.categories,
+        scores,
+        origin.project.spec.monitoring.cells,
+    )
+    counted = Accumulator(definition)
+    counted.update(window.numeric, window.categorical, scores)
+    sample = draft.parity[0]
+    return replace(draft, definition=definition, reference=counted.profile(), parity=(sample, predictor.score(sample)))
+
+
+def _inputs(rows: Rows, most: int | None = None) -> ModelInput:
+    return ModelInput(rows.numeric[:most], rows.categorical[:most])
+
+
+def _trace_rows(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to trace with: the first ones, and then those with nulls, so that parity is about nulls too."""
+    nulls = np.flatnonzero(np.isnan(rows.numeric).any(axis=1))[: PARITY_ROWS // 2]
+    chosen = np.concatenate([np.arange(min(len(rows.target), PARITY_ROWS - len(nulls))), nulls])
+    return rows.numeric[chosen], rows.categorical[chosen]
+
+
+def _texts(project: Project) -> dict[str, str]:
+    data, network = project.spec.data, project.spec.training.network
+    names = (data.contract, data.features, data.labels, network.module)
+    return {
+        name: (project.folder / name).read_text(encoding="utf-8") for name in names if (project.folder / name).is_file()
+    }

@@ -1,0 +1,79 @@
+"""How good the packaged model is: through the Predictor that will score, beside the baselines, overall and by slice."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tallywright import metrics
+from tallywright.training.baselines import linear_scores, tree_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pyarrow as pa
+
+    from tallywright.training.loop import Rows
+    from tallywright.training.network import Scaling
+    from tallywright.training.objective import Objective
+
+SLICE_ROWS: Final = 200
+"""A slice with fewer holdout rows says too little to be reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the baselines need.
+
+    Args:
+        objective: The task and its classes.
+        scaling: The normalisation of the training rows.
+        categories: Number of codes of each categorical column.
+        train: The rows the network learnt from, targets encoded.
+        seed: For the trees' own early stopping.
+    """
+
+    objective: Objective
+    scaling: Scaling
+    categories: Sequence[int]
+    train: Rows
+    seed: int
+
+    def baseline_scores(self, rows: Rows) -> dict[str, np.ndarray]:
+        """Each baseline's scores of the rows, by its name."""
+        linear = "linear_regression" if self.objective.task == "regression" else "logistic_regression"
+        return {
+            linear: linear_scores(self.objective, self.scaling, self.categories, self.train, rows),
+            "gradient_boosting": tree_scores(self.objective, self.categories, self.train, rows, self.seed),
+        }
+
+
+def measure(objective: Objective, target: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """The task's metrics by name; those that these rows do not define (one class only) are left out."""
+    truth = target if objective.task == "regression" else objective.encode(target)
+    found = metrics.evaluate(truth, scores, task=objective.task)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def measure_slices(
+    objective: Objective, table: pa.Table, target: np.ndarray, scores: np.ndarray, columns: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """The metrics of each value of the slice columns with enough rows, by `slice <column>=<value>`."""
+    found: dict[str, dict[str, float]] = {}
+    for column in columns:
+        encoded = table.column(column).combine_chunks().dictionary_encode()
+        codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
+        for code, value in sorted(enumerate(encoded.dictionary.to_pylist()), key=lambda pair: str(pair[1])):
+            inside = codes == code
+            if inside.sum() >= SLICE_ROWS:
+                measured = measure(objective, target[inside], scores[inside])
+                found[f"slice {column}={value}"] = {"rows": float(inside.sum()), **measured}
+    return found
+
+
+def measure_baselines(comparison: Comparison, holdout: Rows) -> dict[str, dict[str, float]]:
+    """Each baseline's metrics on the holdout, by its name; `holdout` has the targets as they are in the data."""
+    scores = comparison.baseline_scores(holdout)
+    return {name: measure(comparison.objective, holdout.target, values) for name, values in scores.items()}

@@ -1,0 +1,178 @@
+"""The training step: a pinned snapshot in, an evaluated package in the run folder and a tracked run out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.data.snapshot import read_split
+from tallywright.observability import log
+from tallywright.records import digest_of
+from tallywright.training.candidate import Candidate, Origin, make_candidate
+from tallywright.training.evaluate import Comparison
+from tallywright.training.loop import FitRequest, Fitted, fit_network
+from tallywright.training.machine import machine_tags
+from tallywright.training.matrices import Splits, make_splits
+from tallywright.training.network import NetworkDims, NetworkSource, ScoringModule, find_network, learn_scaling
+from tallywright.training.objective import learn_objective
+from tallywright.training.plots import draw_plots
+from tallywright.training.records import TrainedModel
+from tallywright.training.tracking import LifecycleRun, TrainingLog, training_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from tallywright.data.lake import Lake
+    from tallywright.data.snapshot import Snapshot
+    from tallywright.spec import Project
+    from tallywright.spec.model import Training
+    from tallywright.training.checkpoint import Epoch
+
+__all__ = ["TrainedModel", "train"]
+
+CHECKPOINT: Final = "checkpoint.safetensors"
+_RESULTS: Final = ("model", "logistic_regression", "linear_regression", "gradient_boosting")
+
+
+def train(
+    project: Project, lake: Lake, snapshot: Snapshot, *, run_id: str, work: Path, code_version: str
+) -> TrainedModel:
+    """Trains, evaluates, packages and records one candidate; after a kill it goes on from the last checkpoint.
+
+    Args:
+        project: The model project.
+        lake: Holds the tables the snapshot pins.
+        snapshot: Versions and windows.
+        run_id: The lifecycle run's own id; repeated, it means the same MLflow run and the same package.
+        work: The run folder: gets `package/` and the checkpoint.
+        code_version: The commit of the code, for the record.
+
+    Raises:
+        TrackingError: MLflow cannot be used; said before anything is trained.
+        InputError: Data that cannot be learnt from.
+        SpecError: The network file is not usable.
+    """
+    spec = project.spec.training
+    source = find_network(project.folder, spec.network.module)
+    with training_run(project, run_id) as run:
+        splits = make_splits(
+            spec,
+            read_split(project, lake, snapshot, "train"),
+            read_split(project, lake, snapshot, "validation"),
+            read_split(project, lake, snapshot, "holdout"),
+        )
+        configuration = _configuration(spec, snapshot, splits, source, code_version)
+        fitted, comparison = _fit(spec, splits, source, digest_of(configuration), work / CHECKPOINT)
+        origin = Origin(project, snapshot, run.run_id, code_version, run.started_at, configuration)
+        candidate = make_candidate(origin, splits, fitted, comparison, work)
+        _record(run, origin, splits, fitted, candidate)
+    results = {name: candidate.evaluation[name] for name in _RESULTS if name in candidate.evaluation}
+    return TrainedModel(
+        folder=str(candidate.package.folder), digest=candidate.package.digest, run_id=run.run_id, metrics=results
+    )
+
+
+def _configuration(
+    spec: Training, snapshot: Snapshot, splits: Splits, source: NetworkSource, code_version: str
+) -> dict[str, Any]:
+    """Everything that determines the weights: equal digests, equal bits (on one kind of machine)."""
+    import torch
+
+    return {
+        "training": spec.as_json(),
+        "data": {
+            "fingerprint": snapshot.fingerprint,
+            "rows": [len(part.rows.target) for part in (splits.train, splits.validation, splits.holdout)],
+        },
+        "preprocess": digest_of(splits.preprocess.model_dump(mode="json")),
+        "network_sha256": source.sha256,
+        "torch": torch.__version__,
+        "code_version": code_version,
+    }
+
+
+def _fit(
+    spec: Training, splits: Splits, source: NetworkSource, configuration: str, checkpoint: Path
+) -> tuple[Fitted, Comparison]:
+    train_rows, validation = splits.train.rows, splits.validation.rows
+    objective = learn_objective(spec.task, train_rows.target, spec.network.class_weight)
+    scaling = learn_scaling(train_rows.numeric, spec.numeric)
+    dims = NetworkDims(scaling.width, splits.codes, spec.network.hidden, spec.network.dropout, objective.outputs)
+    encoded = replace(train_rows, target=objective.encode(train_rows.target))
+
+    def module() -> ScoringModule:
+        network: torch.nn.Module = source.build(dims)
+        return ScoringModule(network, scaling, objective)
+
+    request = FitRequest(
+        module=module,
+        train=encoded,
+        validation=replace(validation, target=objective.encode(validation.target)),
+        spec=spec,
+        configuration=configuration,
+        checkpoint=checkpoint,
+        progress=lambda epoch: _say(epoch, spec.network.epochs),
+    )
+    return fit_network(request), Comparison(objective, scaling, splits.codes, encoded, spec.seed)
+
+
+def _say(epoch: Epoch, epochs: int) -> None:
+    log.info(
+        "epoch %d of at most %d: loss %.4f, validation %.4f",
+        epoch.epoch,
+        epochs,
+        epoch.train_loss,
+        epoch.validation_loss,
+    )
+
+
+def _record(run: LifecycleRun, origin: Origin, splits: Splits, fitted: Fitted, candidate: Candidate) -> None:
+    spec, history = origin.project.spec, fitted.progress.history
+    plots = draw_plots(spec.training.task, history, splits.holdout.rows.target, candidate.holdout_scores)
+    run.log(
+        TrainingLog(
+            params=_flat(spec.training.as_json()),
+            tags=_tags(origin, fitted, candidate),
+            metrics={
+                f"{name.replace('=', '/').replace('slice ', 'slice/')}/{metric}": value
+                for name, values in candidate.evaluation.items()
+                for metric, value in values.items()
+            },
+            steps={
+                "train_loss": tuple(epoch.train_loss for epoch in history),
+                "validation_loss": tuple(epoch.validation_loss for epoch in history),
+                "learning_rate": tuple(epoch.learning_rate for epoch in history),
+            },
+            files={f"plots/{name}": content for name, content in plots.items()},
+        )
+    )
+
+
+def _tags(origin: Origin, fitted: Fitted, candidate: Candidate) -> dict[str, str]:
+    snapshot, spec = origin.snapshot, origin.project.spec
+    return {
+        "code.version": origin.code_version,
+        "data.features": f"{snapshot.features.table}@{snapshot.features.version}",
+        "data.labels": f"{snapshot.labels.table}@{snapshot.labels.version}",
+        "data.fingerprint": snapshot.fingerprint,
+        "data.snapshot": snapshot.to_json(),
+        "data.as_of": snapshot.as_of.isoformat(),
+        "spec.digest": spec.digest(),
+        "spec.training_digest": spec.training.digest(),
+        "training.seed": str(spec.training.seed),
+        "training.best_epoch": str(fitted.progress.best_epoch),
+        "package.digest": candidate.package.digest,
+        **machine_tags(fitted.device),
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return flat
