@@ -1,0 +1,186 @@
+"""Training snapshots: which days and which table versions a model may learn from, decided once and then pinned.
+
+Windows end the day before the as-of date, the holdout last; a label counts only if it had arrived by then.
+"""
+
+# ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
+
+from tallywright.data.engine import connect, sql_errors
+from tallywright.data.fingerprint import RowDigest, digest
+from tallywright.data.query import scan
+from tallywright.data.slices import quoted
+from tallywright.data.types import feature_schema
+from tallywright.errors import InputError
+from tallywright.records import Record, TableVersion
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec import ModelSpec, Project
+
+Split = Literal["train", "validation", "holdout"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
+
+
+class Snapshot(Record):
+    """The data of one training run: versions, windows (both ends included) and what was found in them.
+
+    `rows` counts the labelled rows by split, `coverage` is their share of all rows, `fingerprint` the order-free
+    digest of all labelled rows: equal fingerprints, equal training data.
+    """
+
+    model: str
+    as_of: date
+    features: TableVersion
+    labels: TableVersion
+    train_from: date
+    train_to: date
+    validation_from: date
+    validation_to: date
+    holdout_from: date
+    holdout_to: date
+    rows: dict[str, int]
+    coverage: dict[str, float]
+    fingerprint: str
+
+    def window(self, split: Split) -> tuple[date, date]:
+        """First and last day of a split."""
+        windows = {
+            "train": (self.train_from, self.train_to),
+            "validation": (self.validation_from, self.validation_to),
+            "holdout": (self.holdout_from, self.holdout_to),
+        }
+        return windows[split]
+
+
+def take_snapshot(project: Project, lake: Lake, as_of: date) -> Snapshot:
+    """Pins what may be learnt from on the as-of date.
+
+    Args:
+        project: The model project; sizes of the windows come from `training`.
+        lake: Where the tables are.
+        as_of: Nothing of this day or later takes part, nor a label that arrived on it or later.
+
+    Raises:
+        InputError: Days of the windows that were not ingested, or a split without a labelled row.
+    """
+    spec = project.spec
+    snapshot = _windows(spec, lake, as_of)
+    _require_days(spec, lake, snapshot)
+    rows: dict[str, int] = {}
+    coverage: dict[str, float] = {}
+    content = RowDigest()
+    for split in SPLITS:
+        part = read_split(project, lake, snapshot, split)
+        if part.num_rows == 0:
+            first, last = snapshot.window(split)
+            raise InputError(
+                f"no labelled rows in the {split} window, {first} to {last}, as of {as_of}",
+                expected=f"labels that arrived before {as_of}",
+                remedy="choose a later as-of date, or ingest the days again once their labels are there",
+            )
+        content += digest(part, part.column_names)
+        rows[split] = part.num_rows
+        coverage[split] = part.num_rows / _feature_rows(spec, lake, snapshot, split)
+    return snapshot.model_copy(update={"rows": rows, "coverage": coverage, "fingerprint": content.hex})
+
+
+def read_split(project: Project, lake: Lake, snapshot: Snapshot, split: Split) -> pa.Table:
+    """The labelled rows of a split: `score_date`, data.columns and the target, by date and key.
+
+    Raises:
+        StorageError: The pinned versions are gone.
+    """
+    spec = project.spec
+    connection = connect()
+    try:
+        with sql_errors(f"reading the {split} split", "take a new snapshot"):
+            features = _scan(connection, lake, snapshot.features, snapshot, split)
+            labels = _scan(connection, lake, snapshot.labels, snapshot, split)
+            query = _split_query(spec, snapshot, split, features, labels)
+            return connection.sql(query).to_arrow_table()
+    finally:
+        connection.close()
+
+
+def _windows(spec: ModelSpec, lake: Lake, as_of: date) -> Snapshot:
+    training, day = spec.training, timedelta(days=1)
+    holdout_from = as_of - training.holdout_days * day
+    validation_from = holdout_from - training.validation_days * day
+    return Snapshot(
+        model=spec.name,
+        as_of=as_of,
+        features=_current(lake, spec.table("features")),
+        labels=_current(lake, spec.table("labels")),
+        train_from=holdout_from - training.window_days * day,
+        train_to=validation_from - day,
+        validation_from=validation_from,
+        validation_to=holdout_from - day,
+        holdout_from=holdout_from,
+        holdout_to=as_of - day,
+        rows={},
+        coverage={},
+        fingerprint="",
+    )
+
+
+def _current(lake: Lake, table: str) -> TableVersion:
+    if not lake.exists(table):
+        raise InputError(
+            f"there is no {table} yet", expected="ingested days", remedy="ingest the training window first"
+        )
+    return TableVersion(table=table, version=lake.open(table).version())
+
+
+def _require_days(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
+    first, last = snapshot.train_from, snapshot.holdout_to
+    wanted = {first + timedelta(days=number) for number in range((last - first).days + 1)}
+    there = {file.day for file in lake.files(snapshot.features.table, version=snapshot.features.version)}
+    missing = sorted(wanted - there)
+    if missing:
+        shown = ", ".join(str(day) for day in missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004
+        raise InputError(
+            f"{snapshot.features.table} lacks {len(missing)} of the {len(wanted)} days to train on: {shown}",
+            expected=f"every day from {first} to {last} ingested",
+            remedy=f"ingest {missing[0]} to {missing[-1]} of {spec.name}, or choose a later as-of date",
+        )
+
+
+def _feature_rows(spec: ModelSpec, lake: Lake, snapshot: Snapshot, split: Split) -> int:
+    first, last = snapshot.window(split)
+    files = lake.files(spec.table("features"), version=snapshot.features.version)
+    return sum(file.rows for file in files if file.day is not None and first <= file.day <= last)
+
+
+def _scan(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, pinned: TableVersion, snapshot: Snapshot, split: Split
+) -> str:
+    first, last = snapshot.window(split)
+    files = lake.files(pinned.table, version=pinned.version)
+    inside = [file.path for file in files if file.day is not None and first <= file.day <= last]
+    return scan(connection, lake.open(pinned.table, pinned.version), inside)
+
+
+def _split_query(spec: ModelSpec, snapshot: Snapshot, split: Split, features: str, labels: str) -> str:
+    first, last = snapshot.window(split)
+    schema = feature_schema(spec)
+    columns = ", ".join(f"f.{quoted(name)}" for name in schema.names)
+    on = " AND ".join(f"f.{quoted(name)} = l.{quoted(name)}" for name in ("score_date", *spec.data.key))
+    order = ", ".join(f"f.{quoted(name)}" for name in ("score_date", *spec.data.key))
+    return (
+        f"SELECT {columns}, l.{quoted(spec.training.target)} FROM ({features}) f JOIN ({labels}) l ON {on} "
+        f"WHERE l.label_status = 'known' AND l.label_time < TIMESTAMPTZ '{_end_of_knowledge(spec, snapshot.as_of)}' "
+        f"AND f.score_date BETWEEN DATE '{first}' AND DATE '{last}' ORDER BY {order}"
+    )
+
+
+def _end_of_knowledge(spec: ModelSpec, as_of: date) -> str:
+    """The instant at which the as-of date begins in the schedule's zone."""
+    return datetime.combine(as_of, time(), ZoneInfo(spec.schedule.timezone)).isoformat()
