@@ -175,6 +175,8 @@ class Manifest(Record):
     code_version: str
     committed_at: datetime
     profile_digest: str
+    leak_allowed: bool = False
+    """True when a model had seen data of the score date, and the spec accepted that."""
 
     @property
     def inputs_digest(self) -> str:

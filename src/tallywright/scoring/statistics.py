@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -59,41 +59,24 @@ def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
 
 def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
     """A bound as JSON, or None where the type (or this value) is better left out."""
-    for fits, render in _RENDERERS:
-        if fits(kind):
-            return render(value, up)
+    if pa.types.is_timestamp(kind) and isinstance(value, datetime):
+        return _milliseconds(value, up=up)
+    if pa.types.is_integer(kind):
+        return int(value)
+    if pa.types.is_floating(kind):
+        return float(value) if math.isfinite(value) else None
+    if pa.types.is_date32(kind) and isinstance(value, date):
+        return value.isoformat()
+    if pa.types.is_string(kind) and isinstance(value, str) and len(value) <= MAX_TEXT:
+        return value
     return None
 
 
-def _number(value: Any, _: bool) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _text(value: Any, _: bool) -> str | None:
-    return value if isinstance(value, str) and len(value) <= MAX_TEXT else None
-
-
-def _day(value: Any, _: bool) -> str | None:
-    return value.isoformat() if isinstance(value, date) else None
-
-
-def _instant(value: Any, up: bool) -> str | None:
-    """Milliseconds; a maximum is rounded up, or the file would be skipped for its own last row."""
-    if not isinstance(value, datetime):
-        return None
+def _milliseconds(value: datetime, *, up: bool) -> str:
+    """A maximum is rounded up, or the file would be skipped for its own last row."""
     instant = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     rest = timedelta(microseconds=instant.microsecond % 1000)
     instant -= rest
     if up and rest:
         instant += _MILLISECOND
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-_RENDERERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any, bool], int | float | str | None]], ...] = (
-    (pa.types.is_integer, lambda value, _: int(value)),
-    (pa.types.is_floating, _number),
-    (pa.types.is_string, _text),
-    (pa.types.is_large_string, _text),
-    (pa.types.is_date32, _day),
-    (pa.types.is_timestamp, _instant),
-)

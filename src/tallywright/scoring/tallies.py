@@ -20,7 +20,7 @@ from tallywright.scoring.scores_table import generation_in
 from tallywright.spec.model import ModelSpec
 
 MANIFEST_KEY: Final = "userMetadata"
-TOKEN_KEY: Final = "tallywright.commit"
+TOKEN_KEY: Final = "tallywright.commit"  # noqa: S105 - the key under which a commit names itself
 _RECENT: Final = 64
 
 _SCHEMA: Final = pa.schema(

@@ -112,7 +112,7 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     if decision.standing is not None and decision.action == "no-op":
         return _finish(request, decision.standing, action="unchanged", profile=None)
     check_volume(request.lake, request.spec, request.input)
-    check_leak(request.spec, request.models, request.input.score_date)
+    leak = check_leak(request.spec, request.models, request.input.score_date)
     portions, choice = _plan(request)
     job = job_for(request.spec, request.lake, request.input, request.champion, request.package)
     point("staging")
@@ -127,7 +127,7 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
         _discard(job, parts)
         raise
     profile = _sum_profiles(parts)
-    manifest = _manifest(request, decision, profile, key_digest=keys.hex, engine=choice.name)
+    manifest = _manifest(request, decision, profile, key_digest=keys.hex, engine=choice.name, leak=leak)
     landing = _land(request, job, manifest, parts)
     point("committed")
     return _finish(
@@ -215,7 +215,7 @@ def _rebuild(request: ScoreRequest, manifest: Manifest) -> Profile:
 
 
 def _manifest(
-    request: ScoreRequest, decision: TallyDecision, profile: Profile, *, key_digest: str, engine: str
+    request: ScoreRequest, decision: TallyDecision, profile: Profile, *, key_digest: str, engine: str, leak: bool
 ) -> Manifest:
     return Manifest(
         model=request.spec.name,
@@ -232,6 +232,7 @@ def _manifest(
         code_version=request.code_version,
         committed_at=datetime.now(UTC),
         profile_digest=profile_digest(profile),
+        leak_allowed=leak,
     )
 
 
