@@ -63,3 +63,37 @@ def decision(ref: ModelRef, **changes: object) -> Decision:
 def report(ref: ModelRef, gate: str, verdict: Verdict = Verdict.PASS, **changes: object) -> GateReport:
     checks = (Check(name="roc_auc", verdict=verdict),)
     return GateReport(**{"gate": gate, "model": "toy", "subject": ref.digest, "checks": checks} | changes)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Callable[..., Package]:
+    """Makes a real package: probability = logistic(weight * x)."""
+
+    def make(name: str = "a", weight: float = 1.5) -> Package:
+        preprocess = Preprocess(numeric=("x",), categorical=(Category(column="colour", categories=("blue", "red")),))
+        graph = linear_onnx(preprocess, [0.0], [1.0], [weight], [[0.0, 0.0, 0.0, 0.0]], 0.0)
+        inputs = ModelInput(np.array([[-1.0], [2.5]], np.float32), np.array([[2], [3]], np.int64))
+        scores = (1 / (1 + np.exp(-weight * inputs.numeric[:, 0]))).astype(np.float32)
+        definition = define({"x": np.linspace(-3, 3, 100)}, {"colour": ("blue", "red")}, np.linspace(0, 1, 100), 10)
+        accumulator = Accumulator(definition)
+        accumulator.update(inputs.numeric, inputs.categorical, scores)
+        meta = PackageMeta(
+            model="toy",
+            task="binary",
+            target="late",
+            trained_through=DAY - timedelta(days=1),
+            owner="Toy owners",
+            created_at=NOW,
+        )
+        contents = PackageContents(
+            meta=meta,
+            preprocess=preprocess,
+            onnx=graph,
+            weights={"weight": np.array([weight], np.float32)},
+            definition=definition,
+            reference=accumulator.profile(),
+            parity=(inputs, scores),
+        )
+        return write_package(tmp_path / "packages" / name, contents)
+
+    return make

@@ -25,7 +25,7 @@ def day_gate(project: Project, lake: Lake, judged: InputVersion) -> GateReport:
     """Judges one day as ingest left it, and writes its page of the Data Docs.
 
     Three checks need no suite: the rows are all there, the columns of the spec are there, and no column is wholly
-    null unless the suite itself speaks of that column's nulls.
+    null, unless the spec calls it sparse or the suite itself speaks of its nulls.
 
     Raises:
         SpecError: The suite is missing or is not one.
@@ -34,7 +34,7 @@ def day_gate(project: Project, lake: Lake, judged: InputVersion) -> GateReport:
     spec, file = project.spec, project.expectations
     suite = load_suite(file, spec.table("features"))
     day = read_day(lake, spec, judged)
-    built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, suite))
+    built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, suite))
     expected, result = _judged(suite, day, file)
     report = GateReport(gate=DAY_GATE, model=spec.name, subject=day_subject(judged), checks=built_in + expected)
     write_day(data_docs_folder(project), judged.score_date, report, result)
@@ -98,12 +98,13 @@ def _columns(day: DayRows, spec: ModelSpec) -> Check:
     )
 
 
-def _not_all_null(day: DayRows, suite: Suite) -> Check:
+def _not_all_null(day: DayRows, spec: ModelSpec, suite: Suite) -> Check:
     spoken_of = {item.arguments.get("column") for item in suite.expectations if item.expect in _ABOUT_NULLS}
+    spoken_of.update(spec.data.sparse_columns)
     empty = [name for name, count in day.missing.items() if count == day.rows > 0 and name not in spoken_of]
     return Check(
         name="no_column_all_null",
         verdict=Verdict.FAIL if empty else Verdict.PASS,
         observed=f"all null: {', '.join(empty)}" if empty else "none",
-        bound="each column has a value, unless the suite speaks of its nulls",
+        bound="each column has a value, unless it is sparse or the suite speaks of its nulls",
     )

@@ -12,19 +12,32 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from tallywright.errors import TallyError
+from tallywright.packaging.buffers import number_array, string_array
 from tallywright.packaging.package import Package, load_package
 from tallywright.packaging.predictor import Predictor
-from tallywright.packaging.preprocess import FIRST_CODE, NULL_CODE, ModelInput
+from tallywright.packaging.preprocess import NULL_CODE, ModelInput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LATENCY_ROWS: Final = 1000
 _REPEATS: Final = 15
-_NOT_FOR_SCORING: Final = ("torch", "mlflow", "sklearn", "great_expectations", "airflow", "pyspark", "apache_beam")
+_NOT_FOR_SCORING: Final = (
+    "pandas",
+    "torch",
+    "mlflow",
+    "sklearn",
+    "great_expectations",
+    "airflow",
+    "pyspark",
+    "apache_beam",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -48,38 +61,37 @@ def probe(package: Package) -> dict[str, Any]:
     scores = predictor.score(inputs)
     batch = as_batch(package, inputs)
     outputs = predictor(batch)
-    halves = [predictor(batch.slice(0, 1)), predictor(batch.slice(1))]
+    pieces = [predictor(batch.slice(0, 1)), predictor(batch.slice(1))]
     thousand = as_batch(package, inputs.take(np.arange(LATENCY_ROWS) % inputs.rows))
     return {
         "rows": inputs.rows,
         "parity": float(np.max(np.abs(scores - expected), initial=0.0)) if scores.shape == expected.shape else None,
         "finite": bool(np.isfinite(scores).all()),
         "schema": outputs.schema.equals(package.output_schema),
-        "batch_free": outputs.equals(pa.Table.from_batches(halves).combine_chunks().to_batches()[0]),
+        "batch_free": pa.Table.from_batches([outputs]).equals(pa.Table.from_batches(pieces)),
         "load_seconds": load_seconds,
         "milliseconds": _median_milliseconds(predictor, thousand),
         "peak_megabytes": _peak_megabytes(),
-        "foreign": [name for name in _NOT_FOR_SCORING if name in sys.modules],
+        "foreign": sorted(_NOT_FOR_SCORING & sys.modules.keys()),
     }
 
 
 def as_batch(package: Package, inputs: ModelInput) -> pa.RecordBatch:
-    """Rows that the package's preprocessing turns into `inputs`: the codes are looked up backwards."""
+    """Rows that the package's preprocessing turns into `inputs`: codes become the texts they stand for."""
     preprocess = package.preprocess
-    columns: dict[str, pa.Array] = {
-        name: pa.array(inputs.numeric[:, i].astype(np.float64)) for i, name in enumerate(preprocess.numeric)
-    }
-    for i, category in enumerate(preprocess.categorical):
-        texts = [_text(int(code), category.categories) for code in inputs.categorical[:, i]]
-        columns[category.column] = pa.array(texts, pa.string())
-    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    columns = [number_array(inputs.numeric[:, i], pa.float32()) for i in range(len(preprocess.numeric))]
+    columns += [
+        _texts(inputs.categorical[:, i], category.categories) for i, category in enumerate(preprocess.categorical)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=list(preprocess.columns))
 
 
-def _text(code: int, categories: tuple[str, ...]) -> str | None:
-    if code == NULL_CODE:
-        return None
-    # No known category can equal this one: it is longer than all of them.
-    return categories[code - FIRST_CODE] if code >= FIRST_CODE else "?" + "".join(categories)
+def _texts(codes: NDArray[np.int64], categories: tuple[str, ...]) -> pa.Array:
+    """A dictionary array whose index is the model's code: first null, then a text that is no category, then those."""
+    values = string_array(["", "?" + "".join(categories), *categories])
+    valid = np.packbits(np.arange(len(values)) > NULL_CODE, bitorder="little")
+    dictionary = pa.Array.from_buffers(values.type, len(values), [pa.py_buffer(valid), *values.buffers()[1:]])
+    return pa.DictionaryArray.from_arrays(number_array(codes, pa.int64()), dictionary)
 
 
 def _median_milliseconds(predictor: Predictor, batch: pa.RecordBatch) -> float:

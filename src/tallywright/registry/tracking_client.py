@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError, TrackingError
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _LAYERS: Final = frozenset({"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "sqlite3"})
 
+_SQLITE: Final = "sqlite:///"
 _QUIET: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 _PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """A server that is away fails the step in a minute; trying again for longer is the orchestrator's business."""
@@ -36,6 +39,7 @@ def tracking_client(environment: Environment) -> Iterator[Any]:
         warnings.simplefilter("ignore")
         client_class = _client_class()
         try:
+            _prepare(uri)
             yield client_class(tracking_uri=uri, registry_uri=uri)
         except TallyError:
             raise
@@ -47,6 +51,14 @@ def tracking_client(environment: Environment) -> Iterator[Any]:
                 expected="a running MLflow server, or a store that this user may write",
                 remedy="check environment.tracking.uri in conf/, then `tally doctor`",
             ) from error
+
+
+def _prepare(uri: str) -> None:
+    """A folder for a new SQLite store, and no word about each of its migrations."""
+    if uri.startswith(_SQLITE):
+        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    for chatty in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _client_class() -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tallywright.registry.promotion_log import PromotionLog
-    from tallywright.spec import Project
+    from tallywright.spec import Environment, Project
 
 ARTIFACT: Final = "package"
 """The folder below a run's artifacts that holds the package."""
@@ -128,6 +128,16 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
             else:
                 client.set_registered_model_alias(name, alias, str(wanted[alias]))
     return [f"{alias}: {found.get(alias) or 'none'} -> {wanted[alias] or 'none'}" for alias in repairs]
+
+
+def ping(environment: Environment) -> None:
+    """Asks the registry something small.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    with tracking_client(environment) as client:
+        client.search_registered_models(max_results=1)
 
 
 def _wanted(lines: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:

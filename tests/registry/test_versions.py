@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from contextlib import closing, suppress
+from datetime import timedelta
+
+import pytest
+
+from tallywright.errors import PackageError, TrackingError
+from tallywright.packaging.package import load_package
+from tallywright.records import Promotion, Verdict
+from tallywright.registry import versions
+from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.tracking_client import tracking_client
+
+from .conftest import DAY, NOW, reference, report
+
+# MLflow takes seconds to import and to make its first database.
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def run_id(project):
+    return new_run(project)
+
+
+def new_run(project, artifacts=True):
+    with tracking_client(project.environment) as client:
+        found = client.get_experiment_by_name("toy")
+        location = project.environment.tracking.artifacts if artifacts else None
+        experiment = found.experiment_id if found else client.create_experiment("toy", artifact_location=location)
+        return client.create_run(experiment).info.run_id
+
+
+def aliases(project):
+    with tracking_client(project.environment) as client:
+        return {alias: int(version) for alias, version in client.get_registered_model("toy").aliases.items()}
+
+
+def promote(log, ref, offset=0, action="promote"):
+    line = Promotion(
+        model="toy",
+        sequence=0,
+        action=action,
+        model_version=ref.version,
+        package_digest=ref.digest,
+        trained_through=ref.trained_through,
+        effective_from=DAY + timedelta(days=offset),
+        recorded_at=NOW,
+        approver="policy",
+        reason="because",
+    )
+    return log.append(lambda _: line)
+
+
+def test_a_package_becomes_a_version_with_its_evidence(project, package, run_id):
+    made = package()
+    evidence = [report(reference(1), "quality"), report(reference(1), "operations", Verdict.WARN)]
+    ref = versions.register(project, made.folder, run_id=run_id, reports=evidence)
+    assert (ref.name, ref.version, ref.digest) == ("toy", 1, made.digest)
+    assert versions.find(project, 1) == ref
+    with tracking_client(project.environment) as client:
+        found = client.get_model_version("toy", "1")
+    assert found.run_id == run_id
+    assert found.source == f"runs:/{run_id}/package"
+    assert found.tags["tallywright.gates"] == "operations: warn, quality: pass"
+    assert found.tags["tallywright.trained_through"] == str(made.meta.trained_through)
+
+
+def test_the_same_digest_is_one_version(project, package, run_id):
+    made = package()
+    first = versions.register(project, made.folder, run_id=run_id, reports=[])
+    assert versions.register(project, made.folder, run_id=new_run(project), reports=[]) == first
+    second = versions.register(project, package("b", weight=2.0).folder, run_id=new_run(project), reports=[])
+    assert second.version == 2
+
+
+def test_what_was_registered_comes_back_whole(project, package, run_id):
+    made = package()
+    ref = versions.register(project, made.folder, run_id=run_id, reports=[])
+    folder = versions.fetch(project, ref.version, ref.digest)
+    assert load_package(folder, digest=made.digest).meta == made.meta
+    assert versions.fetch(project, ref.version, ref.digest) == folder
+
+
+def test_an_altered_artifact_is_refused(project, package, run_id):
+    ref = versions.register(project, package().folder, run_id=run_id, reports=[])
+    with tracking_client(project.environment) as client:
+        where = client.get_run(run_id).info.artifact_uri
+    with open(f"{where}/package/model.onnx", "ab") as file:
+        file.write(b"!")
+    with pytest.raises(PackageError, match=r"model\.onnx was altered"):
+        versions.fetch(project, ref.version, ref.digest)
+
+
+def test_a_swapped_version_is_refused(project, package, run_id):
+    versions.register(project, package().folder, run_id=run_id, reports=[])
+    with pytest.raises(PackageError, match="has the digest"):
+        versions.fetch(project, 1, "0" * 64)
+
+
+def test_aliases_follow_the_log_and_are_repaired(project, package, lake):
+    log = PromotionLog(lake, project.spec)
+    assert versions.project_aliases(project, log) == []
+    refs = [
+        versions.register(project, package(name, weight=weight).folder, run_id=new_run(project), reports=[])
+        for name, weight in (("a", 1.0), ("b", 2.0), ("c", 3.0))
+    ]
+    assert versions.project_aliases(project, log) == ["challenger: none -> 3"]
+    promote(log, refs[0])
+    promote(log, refs[1], 5)
+    assert versions.project_aliases(project, log) == ["champion: none -> 2", "previous: none -> 1"]
+    assert aliases(project) == {"champion": 2, "previous": 1, "challenger": 3}
+    assert versions.project_aliases(project, log) == []
+
+    with tracking_client(project.environment) as client:
+        client.set_registered_model_alias("toy", "champion", "3")
+    assert versions.project_aliases(project, log) == ["champion: 3 -> 2"]
+
+    promote(log, refs[0], 8, action="rollback")
+    assert versions.project_aliases(project, log) == ["champion: 2 -> 1", "previous: 1 -> none"]
+    assert aliases(project) == {"champion": 1, "challenger": 3}
+
+
+def test_a_run_or_version_that_is_not_there(project, package, run_id):
+    with pytest.raises(TrackingError, match="nowhere"):
+        versions.register(project, package().folder, run_id="nowhere", reports=[])
+    with pytest.raises(TrackingError, match="no version 7"):
+        versions.find(project, 7)
+    with pytest.raises(TrackingError):
+        versions.fetch(project, 7, "0" * 64)
+
+
+def with_uri(project, uri):
+    tracking = project.environment.tracking.model_copy(update={"uri": uri})
+    environment = project.environment.model_copy(update={"tracking": tracking})
+    return type(project)(spec=project.spec, folder=project.folder, root=project.root, environment=environment)
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////proc/nowhere/mlflow.db", "http://user:secret@127.0.0.1:9", "gopher://what"]
+)
+def test_a_store_that_cannot_be_reached(project, uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError) as refused:
+        versions.ping(with_uri(project, uri).environment)
+    assert "conf/" in refused.value.remedy
+    assert "secret" not in str(refused.value)
+
+
+def test_without_mlflow_it_says_what_to_install(project, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(TrackingError) as refused:
+        versions.ping(project.environment)
+    assert "pip install 'tallywright[train]'" in str(refused.value)
+
+
+def test_no_warning_escapes(project, package, run_id):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        versions.register(project, package().folder, run_id=run_id, reports=[])
+
+
+def test_through_a_server(project, package, lake, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        f"{tmp_path}/store",
+    ]
+    log_file = (tmp_path / "server.log").open("w")
+    with closing(log_file), subprocess.Popen(command, cwd=tmp_path, stdout=log_file, stderr=log_file) as server:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", server)
+            remote = with_uri(project, f"http://127.0.0.1:{port}")
+            made = package()
+            ref = versions.register(remote, made.folder, run_id=new_run(remote, artifacts=False), reports=[])
+            assert ref.digest == made.digest
+            folder = versions.fetch(remote, ref.version, ref.digest)
+            assert load_package(folder).digest == made.digest
+            log = PromotionLog(lake, project.spec)
+            promote(log, ref)
+            assert versions.project_aliases(remote, log) == ["champion: none -> 1"]
+        finally:
+            server.terminate()
+
+
+def wait_for(address, server):
+    for _ in range(240):
+        assert server.poll() is None, "the server died"
+        with suppress(OSError), urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310 - our own server
+            if answer.status == 200:
+                return
+        time.sleep(0.5)
+    raise AssertionError("the server did not come up")
