@@ -1,28 +1,21 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
-import pyarrow as pa
 import pytest
+from world import NOW, World, warmer
 
-from tallywright.gates.record import day_subject, record_report
 from tallywright.monitoring.actions import claim_action
 from tallywright.monitoring.decisions import decide
-from tallywright.monitoring.drift import compare_day, write_drift
 from tallywright.monitoring.performance import realised
-from tallywright.records import Check, DayState, GateReport, Verdict
+from tallywright.records import DayState, Verdict
 
 FIRST = date(2024, 3, 1)
-NOW = datetime(2024, 4, 1, tzinfo=UTC)
 
 
 def day(number: int) -> date:
     return FIRST + timedelta(days=number - 1)
-
-
-def warmer(table: pa.Table) -> pa.Table:
-    return table.set_column(table.column_names.index("x0"), "x0", pa.compute.add(table["x0"], 2.0))
 
 
 @pytest.fixture
@@ -36,19 +29,8 @@ def monitored(world):
     return world
 
 
-def watch(world, number: int, *, shifted: bool = False, verdict: Verdict = Verdict.PASS) -> None:
-    """Gates, scores and compares a day, as the pipeline does; the score itself is left out of the comparison."""
-    manifest = world.score(day(number), 200, change=warmer if shifted else None)
-    gate(world, manifest.input, verdict)
-    found = compare_day(world.spec, world.package, manifest, world.profile(manifest))
-    write_drift(world.lake, world.spec, manifest, [one for one in found if one.column != "prediction"])
-
-
-def gate(world, pinned, verdict: Verdict, *, at: datetime = NOW) -> None:
-    report = GateReport(
-        gate="day", model="shop", subject=day_subject(pinned), checks=(Check(name="rows", verdict=verdict),)
-    )
-    record_report(world.lake, world.spec, report, run_id=f"run-{verdict}", recorded_at=at)
+def watch(world: World, number: int, *, shifted: bool = False, verdict: Verdict = Verdict.PASS) -> None:
+    world.watch(day(number), 200, change=warmer if shifted else None, verdict=verdict)
 
 
 def table_of(world, name: str = "decisions") -> list[dict]:
@@ -123,7 +105,7 @@ def test_missing_evidence_makes_a_day_broken(monitored, case: str) -> None:
     if case != "unscored":
         manifest = monitored.score(day(1), 200, change=warmer)
         if case != "ungated":
-            gate(monitored, manifest.input, Verdict.PASS)
+            monitored.gate(manifest.input, Verdict.PASS)
     expected = {
         "unscored": "not scored",
         "ungated": "no day gate result",
@@ -136,7 +118,7 @@ def test_missing_evidence_makes_a_day_broken(monitored, case: str) -> None:
 def test_the_newest_report_of_the_day_gate_counts(monitored) -> None:
     watch(monitored, 1, verdict=Verdict.FAIL)
     pinned = monitored.score(day(1), 200).input
-    gate(monitored, pinned, Verdict.WARN, at=NOW + timedelta(hours=1))
+    monitored.gate(pinned, Verdict.WARN, at=NOW + timedelta(hours=1))
     assert decide(monitored.lake, monitored.spec, day(1)).reasons == ()
 
 

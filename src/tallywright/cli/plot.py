@@ -1,0 +1,253 @@
+"""Small plots as plain geometry: this module places, the template draws SVG, so a report needs no plotting library.
+
+Colours, fonts and the dark theme are the style sheet's; a day without a value leaves a gap.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+
+WIDTH: Final = 960
+LEFT: Final = 58
+RIGHT: Final = 12
+TOP: Final = 12
+BOTTOM: Final = 26
+_DAY_LABELS: Final = 9
+
+Value = float | None
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One value a day, with an optional interval, drawn as a line with a marker a day (or as bars)."""
+
+    name: str
+    style: str
+    values: Sequence[Value]
+    lower: Sequence[Value] = ()
+    upper: Sequence[Value] = ()
+    bars: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """One day of one series, placed; `text` is what a reader is told about it."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Some series over the same days on one vertical axis.
+
+    Attributes:
+        title: What it shows, also for readers who cannot see it.
+        days: The horizontal axis.
+        series: At least one.
+        unit: `share` prints per cent, `count` whole numbers, `number` three digits.
+        bounds: Horizontal lines with their names.
+        zero: True when the axis starts at 0.
+    """
+
+    title: str
+    days: Sequence[date]
+    series: Sequence[Series]
+    unit: str = "number"
+    bounds: Sequence[tuple[str, float]] = ()
+    zero: bool = False
+    height: int = 190
+
+    @property
+    def width(self) -> int:
+        """The width of the drawing."""
+        return WIDTH
+
+    @property
+    def left(self) -> int:
+        """Where the axis stands."""
+        return LEFT
+
+    @property
+    def right(self) -> int:
+        """Where the drawing area ends."""
+        return WIDTH - RIGHT
+
+    @property
+    def floor(self) -> int:
+        """The height of the horizontal axis."""
+        return self.height - BOTTOM
+
+    @property
+    def empty(self) -> bool:
+        """True when no series has a value."""
+        return not any(value is not None for series in self.series for value in series.values)
+
+    def x(self, index: float) -> float:
+        """The middle of a day."""
+        return round(LEFT + (index + 0.5) * self.step, 1)
+
+    @property
+    def step(self) -> float:
+        """The width of a day."""
+        return (WIDTH - LEFT - RIGHT) / max(len(self.days), 1)
+
+    @property
+    def bar(self) -> float:
+        """The width of a bar."""
+        return round(min(self.step * 0.8, 40), 1)
+
+    def y(self, value: float) -> float:
+        """The height of a value."""
+        low, high = self.range
+        return round(self.floor - (value - low) / (high - low) * (self.floor - TOP), 1)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The ends of the vertical axis: those of the ticks."""
+        ticks = self._ticks()
+        return ticks[0], ticks[-1]
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Height and text of each tick of the vertical axis."""
+        return [(self.y(tick), self.say(tick)) for tick in self._ticks()]
+
+    def day_labels(self) -> list[tuple[float, str]]:
+        """Place and text of the dates that are written out."""
+        every = max(1, math.ceil(len(self.days) / _DAY_LABELS))
+        return [(self.x(index), f"{day:%d %b}") for index, day in enumerate(self.days) if index % every == 0]
+
+    def lines(self, series: Series) -> list[str]:
+        """The points of each unbroken piece of the line."""
+        return [" ".join(f"{self.x(i)},{self.y(value)}" for i, value in piece) for piece in _pieces(series.values)]
+
+    def bands(self, series: Series) -> list[str]:
+        """The points around each unbroken piece of the interval."""
+        both = [(low, high) if low is not None and high is not None else None
+                for low, high in zip(series.lower, series.upper, strict=True)]  # fmt: skip
+        bands = []
+        for piece in _pieces(both):
+            above = [f"{self.x(i)},{self.y(high)}" for i, (_, high) in piece]
+            below = [f"{self.x(i)},{self.y(low)}" for i, (low, _) in reversed(piece)]
+            bands.append(" ".join(above + below))
+        return bands
+
+    def whiskers(self, series: Series) -> list[tuple[float, float, float]]:
+        """Place, upper and lower end of each day's interval."""
+        return [
+            (self.x(index), self.y(high), self.y(low))
+            for index, (low, high) in enumerate(zip(series.lower, series.upper, strict=True))
+            if low is not None and high is not None
+        ]
+
+    def markers(self, series: Series) -> Iterator[Marker]:
+        """Each day's point with the words a tooltip shows."""
+        for index, value in enumerate(series.values):
+            if value is None:
+                continue
+            text = f"{self.days[index]}: {series.name} {self.say(value)}"
+            if series.lower and series.lower[index] is not None:
+                text += f" ({self.say(series.lower[index])} to {self.say(series.upper[index])})"
+            yield Marker(self.x(index), self.y(value), text)
+
+    def say(self, value: Value) -> str:
+        """A value as text, in the plot's unit."""
+        return say(value, self.unit)
+
+    def _ticks(self) -> list[float]:
+        values = [bound for _, bound in self.bounds]
+        for series in self.series:
+            values += [v for part in (series.values, series.lower, series.upper) for v in part if v is not None]
+        if self.zero or not values:
+            values.append(0.0)
+        return nice_ticks(min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One column on one day of the heat map; `heat` is the distance in thresholds."""
+
+    heat: float
+    violated: bool
+    text: str
+
+    @property
+    def opacity(self) -> float:
+        """How strong the colour is: full at twice the threshold."""
+        return round(min(1.0, max(0.0, self.heat / 2)), 3)
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Columns over days, the furthest from the reference on top."""
+
+    days: Sequence[date]
+    rows: Sequence[tuple[str, Sequence[Cell | None]]]
+    threshold: float
+    left: int = 190
+    row: int = 20
+
+    @property
+    def cell(self) -> float:
+        """The width of a cell."""
+        return round(min(34.0, max(8.0, (WIDTH - self.left) / max(len(self.days), 1) - 2)), 1)
+
+    @property
+    def width(self) -> float:
+        """The width of the drawing; with few days it is not stretched."""
+        return max(float(WIDTH), self.x(len(self.days)))
+
+    @property
+    def height(self) -> int:
+        """The height of the drawing."""
+        return self.row * len(self.rows) + BOTTOM
+
+    def x(self, index: int) -> float:
+        """The left edge of a day."""
+        return round(self.left + index * (self.cell + 2), 1)
+
+    def day_labels(self) -> list[tuple[float, str]]:
+        """Place and text of the dates that are written out."""
+        every = max(1, math.ceil(46 / (self.cell + 2)))
+        return [(self.x(i) + self.cell / 2, f"{day:%d %b}") for i, day in enumerate(self.days) if i % every == 0]
+
+
+def say(value: Value, unit: str) -> str:
+    """A value as text; a dash where there is none."""
+    if value is None:
+        return "–"
+    if unit == "share":
+        return f"{value:.1%}"
+    return f"{value:,.0f}" if unit == "count" else f"{value:.3g}"
+
+
+def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """Round numbers from at most `low` to at least `high`, about `wanted` steps apart."""
+    span = high - low if high > low else max(abs(high), 1.0) * 0.1
+    rough = span / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(tick * step, 10) for tick in range(first, max(last, first + 1) + 1)]
+
+
+def _pieces(values: Sequence[_T | None]) -> list[list[tuple[int, _T]]]:
+    """The indexed values between the gaps."""
+    pieces: list[list[tuple[int, _T]]] = []
+    previous = -2
+    for index, value in enumerate(values):
+        if value is None:
+            continue
+        if index != previous + 1:
+            pieces.append([])
+        pieces[-1].append((index, value))
+        previous = index
+    return pieces
