@@ -1,37 +1,27 @@
 -- One row a flight of :from_date .. :to_date, from nothing but what was known at its score moment,
 -- two hours before the scheduled departure.
 --
--- `board` is the airport's departure board as a stream of facts, each at the minute it became known, and of questions,
--- one a flight at its score moment. A window that ends at the question's own minute cannot see a later fact.
+-- Facts, each at the minute it became known, stand in one stream with questions, one a flight at its score moment:
+-- a window that ends at the question's own minute cannot see a later fact.
 -- The subset of SQL that DuckDB and Spark share; times are minutes since 1970-01-01 UTC; sums are of integers, so that
 -- no rate depends on the order of rows.
-WITH board AS (
-    SELECT flight_id, score_date, moment_minute AS minute, origin, carrier, dest, departure_hour, 1 AS asked,
-           0 AS arrived, 0 AS late, 0 AS departed, 0 AS departure_delay, 0 AS due
+WITH questions AS (
+    SELECT flight_id, score_date, moment_minute AS minute, origin, carrier, dest, departure_hour
     FROM accepted
     WHERE score_date BETWEEN :from_date AND :to_date
+),
+arrivals AS (
+    SELECT questions.*, 1 AS asked, 0 AS arrived, 0 AS late FROM questions
     UNION ALL
-    SELECT flight_id, score_date, arrived_minute, origin, carrier, dest, departure_hour, 0, 1, late, 0, 0, 0
+    SELECT NULL, NULL, arrived_minute, origin, carrier, dest, departure_hour, 0, 1, late
     FROM accepted
     WHERE arrived_minute IS NOT NULL
-    UNION ALL
-    SELECT flight_id, score_date, departed_minute, origin, carrier, dest, departure_hour, 0, 0, 0, 1, dep_delay, 0
-    FROM accepted
-    WHERE departed_minute IS NOT NULL
-    UNION ALL
-    SELECT flight_id, score_date, scheduled_minute, origin, carrier, dest, departure_hour, 0, 0, 0, 0, 0, 1
-    FROM accepted
 ),
-counted AS (
+outcomes AS (
     SELECT
         flight_id, score_date, asked,
-        SUM(departed) OVER origin_2h AS origin_departed_2h,
-        SUM(departure_delay) OVER origin_2h AS origin_departure_delay_2h,
-        SUM(due) OVER origin_3h - SUM(departed) OVER origin_3h AS origin_overdue_3h,
         SUM(arrived) OVER origin_6h AS origin_arrived_6h,
         SUM(late) OVER origin_6h AS origin_late_6h,
-        SUM(departed) OVER carrier_3h AS carrier_departed_3h,
-        SUM(departure_delay) OVER carrier_3h AS carrier_departure_delay_3h,
         SUM(arrived) OVER carrier_24h AS carrier_arrived_24h,
         SUM(late) OVER carrier_24h AS carrier_late_24h,
         SUM(arrived) OVER carrier_7d AS carrier_arrived_7d,
@@ -42,17 +32,39 @@ counted AS (
         SUM(late) OVER route_28d AS route_late_28d,
         SUM(arrived) OVER hour_28d AS hour_arrived_28d,
         SUM(late) OVER hour_28d AS hour_late_28d
-    FROM board
+    FROM arrivals
     WINDOW
-        origin_2h AS (PARTITION BY origin ORDER BY minute RANGE BETWEEN 120 PRECEDING AND CURRENT ROW),
-        origin_3h AS (PARTITION BY origin ORDER BY minute RANGE BETWEEN 180 PRECEDING AND CURRENT ROW),
         origin_6h AS (PARTITION BY origin ORDER BY minute RANGE BETWEEN 360 PRECEDING AND CURRENT ROW),
-        carrier_3h AS (PARTITION BY carrier ORDER BY minute RANGE BETWEEN 180 PRECEDING AND CURRENT ROW),
         carrier_24h AS (PARTITION BY carrier ORDER BY minute RANGE BETWEEN 1440 PRECEDING AND CURRENT ROW),
         carrier_7d AS (PARTITION BY carrier ORDER BY minute RANGE BETWEEN 10080 PRECEDING AND CURRENT ROW),
         dest_6h AS (PARTITION BY dest ORDER BY minute RANGE BETWEEN 360 PRECEDING AND CURRENT ROW),
         route_28d AS (PARTITION BY origin, dest ORDER BY minute RANGE BETWEEN 40320 PRECEDING AND CURRENT ROW),
         hour_28d AS (PARTITION BY origin, departure_hour ORDER BY minute RANGE BETWEEN 40320 PRECEDING AND CURRENT ROW)
+),
+departures AS (
+    SELECT flight_id, score_date, minute, origin, carrier, 1 AS asked, 0 AS departed, 0 AS delay, 0 AS due FROM questions
+    UNION ALL
+    SELECT NULL, NULL, departed_minute, origin, carrier, 0, 1, dep_delay, 0
+    FROM accepted
+    WHERE departed_minute IS NOT NULL
+    UNION ALL
+    SELECT NULL, NULL, scheduled_minute, origin, carrier, 0, 0, 0, 1
+    FROM accepted
+),
+airport AS (
+    -- A flight that was due and has not left shows before any arrival does: the first sign of a bad day.
+    SELECT
+        flight_id, score_date, asked,
+        SUM(departed) OVER origin_2h AS origin_departed_2h,
+        SUM(delay) OVER origin_2h AS origin_departure_delay_2h,
+        SUM(due) OVER origin_3h - SUM(departed) OVER origin_3h AS origin_overdue_3h,
+        SUM(departed) OVER carrier_3h AS carrier_departed_3h,
+        SUM(delay) OVER carrier_3h AS carrier_departure_delay_3h
+    FROM departures
+    WINDOW
+        origin_2h AS (PARTITION BY origin ORDER BY minute RANGE BETWEEN 120 PRECEDING AND CURRENT ROW),
+        origin_3h AS (PARTITION BY origin ORDER BY minute RANGE BETWEEN 180 PRECEDING AND CURRENT ROW),
+        carrier_3h AS (PARTITION BY carrier ORDER BY minute RANGE BETWEEN 180 PRECEDING AND CURRENT ROW)
 ),
 observations AS (
     -- Joined in UTC: by local hour three keys are double. One row an airport and hour, whatever the file holds.
@@ -76,11 +88,9 @@ skies AS (
         MAX(observed_minute) OVER (PARTITION BY origin ORDER BY minute RANGE BETWEEN 360 PRECEDING AND CURRENT ROW)
             AS observed_minute
     FROM (
-        SELECT flight_id, score_date, origin, moment_minute AS minute, CAST(NULL AS BIGINT) AS observed_minute, 1 AS asked
-        FROM accepted
-        WHERE score_date BETWEEN :from_date AND :to_date
+        SELECT flight_id, score_date, origin, minute, CAST(NULL AS BIGINT) AS observed_minute, 1 AS asked FROM questions
         UNION ALL
-        SELECT CAST(NULL AS STRING), CAST(NULL AS DATE), origin, observed_minute + 60, CAST(observed_minute AS BIGINT), 0
+        SELECT NULL, NULL, origin, observed_minute + 60, observed_minute, 0
         FROM observations
     ) known
 )
@@ -106,14 +116,14 @@ SELECT
     o.precip AS precipitation,
     o.pressure AS pressure,
     o.visib AS visibility,
-    CASE WHEN c.origin_departed_2h > 0
-        THEN CAST(c.origin_departure_delay_2h AS DOUBLE) / CAST(c.origin_departed_2h AS DOUBLE) END AS origin_departure_delay_2h,
-    CAST(c.origin_overdue_3h AS DOUBLE) AS origin_overdue_3h,
+    CASE WHEN d.origin_departed_2h > 0
+        THEN CAST(d.origin_departure_delay_2h AS DOUBLE) / CAST(d.origin_departed_2h AS DOUBLE) END AS origin_departure_delay_2h,
+    CAST(d.origin_overdue_3h AS DOUBLE) AS origin_overdue_3h,
     CASE WHEN c.origin_arrived_6h > 0
         THEN CAST(c.origin_late_6h AS DOUBLE) / CAST(c.origin_arrived_6h AS DOUBLE) END AS origin_late_rate_6h,
     CAST(c.origin_arrived_6h AS DOUBLE) AS origin_outcomes_6h,
-    CASE WHEN c.carrier_departed_3h > 0
-        THEN CAST(c.carrier_departure_delay_3h AS DOUBLE) / CAST(c.carrier_departed_3h AS DOUBLE) END AS carrier_departure_delay_3h,
+    CASE WHEN d.carrier_departed_3h > 0
+        THEN CAST(d.carrier_departure_delay_3h AS DOUBLE) / CAST(d.carrier_departed_3h AS DOUBLE) END AS carrier_departure_delay_3h,
     CASE WHEN c.carrier_arrived_24h > 0
         THEN CAST(c.carrier_late_24h AS DOUBLE) / CAST(c.carrier_arrived_24h AS DOUBLE) END AS carrier_late_rate_24h,
     CASE WHEN c.carrier_arrived_7d > 0
@@ -125,7 +135,8 @@ SELECT
     CASE WHEN c.hour_arrived_28d > 0
         THEN CAST(c.hour_late_28d AS DOUBLE) / CAST(c.hour_arrived_28d AS DOUBLE) END AS hour_late_rate_28d
 FROM accepted a
-JOIN counted c ON c.asked = 1 AND c.score_date = a.score_date AND c.flight_id = a.flight_id
+JOIN outcomes c ON c.asked = 1 AND c.score_date = a.score_date AND c.flight_id = a.flight_id
+JOIN airport d ON d.asked = 1 AND d.score_date = a.score_date AND d.flight_id = a.flight_id
 JOIN skies s ON s.asked = 1 AND s.score_date = a.score_date AND s.flight_id = a.flight_id
 LEFT JOIN observations o ON o.origin = s.origin AND o.observed_minute = s.observed_minute
 WHERE a.score_date BETWEEN :from_date AND :to_date
