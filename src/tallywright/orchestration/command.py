@@ -69,7 +69,7 @@ class GuardedProcess:
 
     def lines(self) -> Iterator[str]:
         """Starts the command and yields its output (both streams) line by line, to the end."""
-        self._process = process = subprocess.Popen(  # noqa: S603 - a list of arguments, never a shell
+        self._process = process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__, *self.argv],
             cwd=self.cwd,
             env=self.environment,

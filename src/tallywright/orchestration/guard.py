@@ -28,7 +28,7 @@ def _end_group_at_eof() -> None:
 def main(argv: list[str]) -> int:
     """Runs `argv` in this process's group and returns its exit code (128 + n when a signal ended it)."""
     signal.signal(signal.SIGTERM, lambda *_: None)  # a handler, so that the command does not inherit it
-    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)  # noqa: S603 - a list, never a shell
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
     threading.Thread(target=_end_group_at_eof, daemon=True).start()
     code = child.wait()
     os.killpg(0, signal.SIGTERM)  # whatever the command left behind; the guard itself ignores it

@@ -18,7 +18,7 @@ def project_dags(root: Path) -> dict[str, DAG]:
     from tallywright.orchestration.dags import model_dags
 
     found: dict[str, DAG] = {}
-    for project in _load(root)[0]:
+    for project in load_all(root)[0]:
         found |= model_dags(project)
     return found
 
@@ -29,7 +29,7 @@ def require_valid_specs(root: Path) -> None:
     Raises:
         SpecError: All problems of all broken specs.
     """
-    broken = _load(root)[1]
+    broken = load_all(root)[1]
     if broken:
         raise SpecError(
             "\n".join(f"{name} has no DAGs: {error}" for name, error in sorted(broken.items())),
@@ -37,7 +37,8 @@ def require_valid_specs(root: Path) -> None:
         )
 
 
-def _load(root: Path) -> tuple[list[Project], dict[str, TallyError]]:
+def load_all(root: Path) -> tuple[list[Project], dict[str, TallyError]]:
+    """The models of a project that can be read, and by name the errors of those that cannot."""
     projects: list[Project] = []
     broken: dict[str, TallyError] = {}
     for name in model_names(root):

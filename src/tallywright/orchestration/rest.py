@@ -1,0 +1,139 @@
+"""The few calls of Airflow's REST interface that the demo and the tests make, on the standard library alone."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tallywright.errors import TallyError
+
+_TIMEOUT_SECONDS: Final = 30
+_UNAUTHORIZED: Final = 401
+_NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
+_BUSY: Final = 503
+_TRIES: Final = 8
+
+
+class RestError(TallyError):
+    """An answer that is not a success."""
+
+    def __init__(self, status: int, text: str, where: str) -> None:
+        super().__init__(f"{where}: HTTP {status}: {text[:500]}")
+        self.status = status
+
+
+@dataclass(slots=True)
+class AirflowRest:
+    """One signed-in user of one API server."""
+
+    address: str
+    user: str
+    password: str
+    _token: str = field(default="", init=False)
+    _opener: urllib.request.OpenerDirector = field(
+        default_factory=lambda: urllib.request.build_opener(urllib.request.ProxyHandler({})), init=False
+    )
+
+    def healthy(self) -> bool:
+        """True when the database, the scheduler and the DAG processor all say so."""
+        try:
+            answer = self._send("GET", "/api/v2/monitor/health", None)
+        except (OSError, RestError, ValueError):
+            return False
+        parts = ("metadatabase", "scheduler", "dag_processor")
+        return all((answer.get(part) or {}).get("status") == "healthy" for part in parts)
+
+    def call(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
+        """One call under `/api/v2`; signs in when needed, and is patient with a locked SQLite.
+
+        Raises:
+            RestError: Any other answer than a success.
+        """
+        text = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
+        target = f"/api/v2{path}" + (f"?{text}" if text else "")
+        for attempt in range(_TRIES):
+            try:
+                if not self._token:
+                    self._sign_in()
+                return self._send(method, target, body)
+            except RestError as error:
+                if error.status == _UNAUTHORIZED:
+                    self._token = ""
+                elif error.status != _BUSY:
+                    raise
+                if attempt == _TRIES - 1:
+                    raise
+            time.sleep(0.3 * (attempt + 1))
+        raise AssertionError
+
+    def has_dag(self, dag_id: str) -> bool:
+        """True when the DAG has been parsed and its serialized form can be triggered."""
+        try:
+            return not self.call("GET", f"/dags/{dag_id}/details").get("is_stale", False)
+        except RestError as error:
+            if error.status == _NOT_FOUND:
+                return False
+            raise
+
+    def set_pool(self, name: str, slots: int, description: str) -> None:
+        """Makes or changes a pool."""
+        body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        try:
+            self.call("POST", "/pools", body)
+        except RestError as error:
+            if error.status != _CONFLICT:
+                raise
+            self.call("PATCH", f"/pools/{name}", {"pool": name, **body})
+
+    def trigger(self, dag_id: str, params: dict[str, Any]) -> str:
+        """Starts a run with these form values and returns its id; the run has no logical date."""
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": params})["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """The state of a run."""
+        return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}")["state"])
+
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """The state of every task of a run by task id; a task that waits has the state `none`."""
+        path = f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}/taskInstances"
+        return {
+            task["task_id"]: task["state"] or "none" for task in self.call("GET", path, limit=100)["task_instances"]
+        }
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
+        """The log of an attempt, as the UI shows it, one event a line."""
+        run = urllib.parse.quote(run_id, safe="")
+        path = f"/dags/{dag_id}/dagRuns/{run}/taskInstances/{task_id}/logs/{attempt}"
+        events = self.call("GET", path, full_content="true").get("content", [])
+        return "\n".join(str(event.get("event", event)) if isinstance(event, dict) else str(event) for event in events)
+
+    def runs(self, dag_id: str, **query: object) -> list[dict[str, Any]]:
+        """Up to 100 runs of a DAG, newest logical date last."""
+        return list(
+            self.call("GET", f"/dags/{dag_id}/dagRuns", limit=100, order_by="logical_date", **query)["dag_runs"]
+        )
+
+    def _sign_in(self) -> None:
+        self._token = str(
+            self._send("POST", "/auth/token", {"username": self.user, "password": self.password})["access_token"]
+        )
+
+    def _send(self, method: str, target: str, body: object) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + target, data=data, headers=headers, method=method)  # noqa: S310
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
+                text = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            raise RestError(error.code, error.read().decode(errors="replace"), f"{method} {target}") from error
+        parsed = json.loads(text) if text else {}
+        return parsed if isinstance(parsed, dict) else {"value": parsed}
