@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import click
+
+_LONGEST_NAME: Final = 24
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing") -> None:
@@ -26,10 +28,20 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = 
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, value in rows[0].items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
+        table.add_column(
+            name.replace("_", " "), justify="right" if number else "left", no_wrap=not _is_prose(rows, name)
+        )
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    # A pipe has no width; a table that is folded for 80 columns is of no use in a log.
+    console.width = max(console.width, 80 if console.is_terminal else 180)
+    console.print(table)
+
+
+def _is_prose(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """True for a column of sentences, which may be folded; numbers, dates and names may not."""
+    return any(len(_cell(row[name])) > _LONGEST_NAME for row in rows)
 
 
 def show_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:

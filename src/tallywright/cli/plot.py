@@ -19,6 +19,7 @@ RIGHT: Final = 12
 TOP: Final = 12
 BOTTOM: Final = 26
 _DAY_LABELS: Final = 9
+_SMALLEST_SPAN: Final = 1e-12
 
 Value = float | None
 _T = TypeVar("_T")
@@ -231,12 +232,16 @@ def say(value: Value, unit: str) -> str:
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """Round numbers from at most `low` to at least `high`, about `wanted` steps apart."""
-    span = high - low if high > low else max(abs(high), 1.0) * 0.1
+    largest = max(abs(low), abs(high))
+    span = high - low
+    if span <= largest * 1e-6 or span <= _SMALLEST_SPAN:
+        span = max(largest, 1.0) * 0.1
     rough = span / wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(tick * step, 10) for tick in range(first, max(last, first + 1) + 1)]
+    digits = max(0, 2 - math.floor(math.log10(step)))
+    return [round(tick * step, digits) for tick in range(first, max(last, first + 1) + 1)]
 
 
 def _pieces(values: Sequence[_T | None]) -> list[list[tuple[int, _T]]]:

@@ -100,7 +100,7 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
     columns = (*package.reference.columns, SCORE)
     found = [one for column in columns for one in _distances(column, package.reference, profile, spec.monitoring)]
     evidence = improbable([one.p_value for one in found])
-    enough = profile.rows >= spec.monitoring.min_rows
+    enough, quiet = profile.rows >= spec.monitoring.min_rows, spec.monitoring.report_only
     return [
         Comparison(
             model=manifest.model,
@@ -113,7 +113,7 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
             value=one.value,
             threshold=one.threshold,
             p_value=one.p_value,
-            violated=enough and surprising and one.value > one.threshold,
+            violated=enough and surprising and one.value > one.threshold and one.column not in quiet,
             rows=one.rows[1],
             reference_rows=one.rows[0],
             definition_digest=profile.definition_digest,

@@ -238,6 +238,8 @@ class Monitoring(Section):
     null_share_threshold: Share = 0.05
     """The null share may exceed the reference's by this."""
     unseen_share_threshold: Share = 0.02
+    report_only: tuple[Column, ...] = ()
+    """Columns that are compared and reported but never violate: a calendar column differs every day by nature."""
     min_rows: int = Field(default=200, ge=1)
     """A day with fewer rows is compared and reported but never violates."""
     min_labels: int = Field(default=200, ge=1)
@@ -301,6 +303,7 @@ class ModelSpec(Section):
             "training.numeric": self.training.numeric,
             "training.categorical": self.training.categorical,
             "training.slices": self.training.slices,
+            "monitoring.report_only": self.monitoring.report_only,
         }
         problems = [
             f"{where} names {name!r}, which is not in data.columns"
