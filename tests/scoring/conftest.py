@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from synthetic import DAY, make_features, make_package, make_request, make_spec, put_day
+
 from tallywright.data.lake import Lake
 from tallywright.packaging.package import Package
 from tallywright.records import InputVersion

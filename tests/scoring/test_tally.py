@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 from synthetic import DAY, make_features, make_package, make_spec, network, read_scores
+
 from tallywright.errors import (
     CommitConflictError,
     GateRefusedError,
