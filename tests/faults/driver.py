@@ -1,8 +1,8 @@
 """A real process that scores (or reads) the synthetic world, for tests that kill it.
 
-`driver.py score <root> [--day D] [--workers N] [--file-limit BYTES]` says `ready`, waits for a line on stdin, scores,
-prints the outcome as JSON and exits like `tally` would. `driver.py read <root> <stop file> <out file>` reads the scores
-of the day over and over until the stop file is there, and writes down every different content that it saw.
+`driver.py score <root> [--day D] [--workers N] [--file-limit BYTES [--limit-at POINT]]` says `ready`, waits for a line
+on stdin, scores, prints the outcome as JSON and exits like `tally` would. `driver.py read <root> <stop file> <out file>`
+reads the scores of the day over and over until the stop file is there, and writes down every content that it saw.
 """
 
 from __future__ import annotations
@@ -23,8 +23,15 @@ from synthetic import DAY, content_of, make_package, make_request, make_spec
 
 from tallywright.data.lake import Lake
 from tallywright.errors import TallyError
+from tallywright.observability import point
 from tallywright.records import InputVersion
+from tallywright.scoring import sink
 from tallywright.scoring.tally import score_day
+
+
+def limit(size: int) -> None:
+    """From now on no file may grow beyond this: what a full disk looks like from inside."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def say(line: str) -> None:
@@ -39,8 +46,10 @@ def score(root: Path, options: argparse.Namespace) -> None:
     sys.stdin.readline()
     pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
     request = make_request(Lake(str(root / "lake")), spec, pinned, package, run_id=f"pid-{os.getpid()}")
-    if options.file_limit:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (options.file_limit, options.file_limit))
+    if options.limit_at:
+        sink.point = lambda name: limit(options.file_limit) if name == options.limit_at else point(name)
+    elif options.file_limit:
+        limit(options.file_limit)
     outcome = score_day(request)
     say(outcome.to_json())
 
@@ -66,6 +75,7 @@ def main() -> None:
     scoring.add_argument("--day", type=date.fromisoformat, default=DAY)
     scoring.add_argument("--workers", type=int, default=2)
     scoring.add_argument("--file-limit", type=int, default=0)
+    scoring.add_argument("--limit-at", default="")
     reading = commands.add_parser("read")
     for name in ("root", "stop", "out"):
         reading.add_argument(name, type=Path)

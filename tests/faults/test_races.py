@@ -68,13 +68,15 @@ def test_a_full_disk_is_a_clear_storage_error_and_changes_nothing(start, world) 
     assert code == 0, error
     before = read_scores(lake, spec)
     put(DAY, seed=2, rows=5000)
-    for limit in (20_000, 1_500):
-        code, _, error = start("score", root, "--file-limit", limit).ready().go().end()
+    files = set((root / "lake" / "shop__scores").rglob("*.parquet"))
+    for limit, moment in ((20_000, ""), (100, "before-commit")):
+        code, _, error = start("score", root, "--file-limit", limit, "--limit-at", moment).ready().go().end()
         assert code == 11, error
         assert "failed" in error
         assert "to do:" in error
         assert "Traceback" not in error
         assert read_scores(lake, spec).equals(before)
+        assert set((root / "lake" / "shop__scores").rglob("*.parquet")) == files
     code, _, error = start("score", root).ready().go().end()
     assert code == 0, error
     assert read_scores(lake, spec).num_rows == 5000

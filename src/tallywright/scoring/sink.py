@@ -32,6 +32,10 @@ ATTEMPTS: Final = 60
 _LONGEST_PAUSE: Final = 0.5
 
 
+class UncertainCommitError(StorageError):
+    """Nobody can say whether the commit stands, so the staged parts must stay where they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Landing:
     """How a commit ended: the tally that stands, and whether it is made of our parts."""
@@ -63,7 +67,10 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequenc
         point("before-commit")
         try:
             _write(table, spec, manifest, parts, token)
-        except CommitFailedError:
+        except CommitFailedError as error:
+            if lake.open(spec.table("scores")).version() == table.version():
+                # Nobody else committed: what failed is the storage.
+                raise _failed(spec, manifest, error) from error
             log.debug("commit of %s lost a race, attempt %d", manifest.score_date, attempt + 1)
             time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * (attempt + 1))))
         except (DeltaError, OSError) as error:
@@ -135,16 +142,24 @@ def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, token: str, 
     """A failure whose answer may have been lost: the commit stands if the log has it."""
     try:
         ours = _ours(lake.open(spec.table("scores")), manifest, token)
-    except (DeltaError, OSError, TallyError):
-        ours = None
+    except (DeltaError, OSError, TallyError) as unreadable:
+        raise UncertainCommitError(
+            f"the commit of {manifest.score_date} to {spec.table('scores')} failed and its log cannot be read: {error}",
+            expected="a table folder that can be written and read",
+            remedy="repair the storage and run it again: it will find out what stands, and finish it",
+        ) from unreadable
     if ours is not None:
         log.warning("the commit of %s stands, though its answer was lost: %s", manifest.score_date, error)
         return Landing(ours, ours=True)
-    raise StorageError(
+    raise _failed(spec, manifest, error) from error
+
+
+def _failed(spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageError:
+    return StorageError(
         f"the commit of {manifest.score_date} to {spec.table('scores')} failed: {error}",
         expected="a writable table folder with free space",
         remedy="check permissions and free space; the table is unchanged, run it again",
-    ) from error
+    )
 
 
 def _ours(table: DeltaTable, manifest: Manifest, token: str) -> Tally | None:

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Literal
 
 from tallywright.data.lake import Lake
-from tallywright.errors import CommitConflictError, PackageError
+from tallywright.errors import CommitConflictError, PackageError, StorageError
 from tallywright.observability import log, point
 from tallywright.packaging.package import Package
 from tallywright.profiles.profile import Profile
@@ -26,7 +26,7 @@ from tallywright.scoring.kernel import PartManifest, ScoreJob
 from tallywright.scoring.preflight import check_leak, check_volume
 from tallywright.scoring.profile_table import ProfileRow, profile_digest, read_profile, row_of, write_profile
 from tallywright.scoring.scores_table import generation_in
-from tallywright.scoring.sink import Landing, commit_tally
+from tallywright.scoring.sink import Landing, UncertainCommitError, commit_tally
 from tallywright.scoring.tallies import Tally, record_tally, standing_tally
 from tallywright.scoring.verify import part_path, verify_parts
 from tallywright.spec.model import ModelSpec
@@ -167,7 +167,9 @@ def _land(request: ScoreRequest, job: ScoreJob, manifest: Manifest, parts: list[
     """Commits; parts that certainly did not make it are deleted, doubtful ones are left for maintenance."""
     try:
         landing = commit_tally(request.lake, request.spec, manifest, parts)
-    except CommitConflictError:
+    except UncertainCommitError:
+        raise
+    except (CommitConflictError, StorageError):
         _discard(job, parts)
         raise
     if not landing.ours:
