@@ -90,6 +90,18 @@ def test_a_day_under_min_rows_is_reported_and_never_violates(world) -> None:
     assert violated(found) == set()
 
 
+def test_a_column_that_is_only_reported_neither_violates_nor_lowers_the_bar_for_others(world) -> None:
+    def judged() -> dict[tuple[str, str], Comparison]:
+        return compared(world, rows=600, change=warmer)
+
+    before = judged()
+    monitoring = world.spec.monitoring.model_copy(update={"report_only": ("x0",)})
+    world.spec = world.spec.model_copy(update={"monitoring": monitoring})
+    after = judged()
+    assert after["x0", "psi"].value == before["x0", "psi"].value > before["x0", "psi"].threshold
+    assert violated(after) == {where for where in violated(before) if where[0] != "x0"}
+
+
 def test_a_small_excess_needs_evidence(world) -> None:
     def a_few_nulls(table: pa.Table) -> pa.Table:
         missing = np.arange(table.num_rows) % 9 == 0

@@ -92,6 +92,11 @@ class Plot:
         """True when no series has a value."""
         return not any(value is not None for series in self.series for value in series.values)
 
+    @property
+    def has_intervals(self) -> bool:
+        """True when some day of some series has an interval."""
+        return any(value is not None for series in self.series for value in series.lower)
+
     def x(self, index: float) -> float:
         """The middle of a day."""
         return round(LEFT + (index + 0.5) * self.step, 1)

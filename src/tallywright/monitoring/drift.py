@@ -99,8 +99,7 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
     _check_same_definition(package, champion, profile)
     columns = (*package.reference.columns, SCORE)
     found = [one for column in columns for one in _distances(column, package.reference, profile, spec.monitoring)]
-    evidence = improbable([one.p_value for one in found])
-    enough, quiet = profile.rows >= spec.monitoring.min_rows, spec.monitoring.report_only
+    violated = _violations(found, profile.rows, spec.monitoring)
     return [
         Comparison(
             model=manifest.model,
@@ -113,13 +112,22 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
             value=one.value,
             threshold=one.threshold,
             p_value=one.p_value,
-            violated=enough and surprising and one.value > one.threshold and one.column not in quiet,
+            violated=one in violated,
             rows=one.rows[1],
             reference_rows=one.rows[0],
             definition_digest=profile.definition_digest,
         )
-        for one, surprising in zip(found, evidence, strict=True)
+        for one in found
     ]
+
+
+def _violations(found: Sequence[_Found], rows: int, limits: Monitoring) -> list[_Found]:
+    """Effect and evidence; columns that are only reported do not count among the day's comparisons either."""
+    judged = [one for one in found if one.column not in limits.report_only]
+    if rows < limits.min_rows:
+        return []
+    evidence = improbable([one.p_value for one in judged])
+    return [one for one, surprising in zip(judged, evidence, strict=True) if surprising and one.value > one.threshold]
 
 
 def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[Comparison]) -> int:
