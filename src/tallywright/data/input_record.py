@@ -59,32 +59,34 @@ def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
             expected="a date that was ingested",
             remedy=f"tally run {spec.name} ingest --date {day}",
         )
-    if recorded_input(lake, spec, day, base) is None:
+    recorded = recorded_input(lake, spec, day, base)
+    if recorded is None:
         record_input(lake, spec, found, base, quarantined=_quarantined(lake, spec, day))
+    elif recorded != found:
+        raise InputError(
+            f"{table} of {day} has {found.rows} rows, but {recorded.rows} were ingested",
+            expected="a feature table that nothing but ingest writes",
+            remedy=f"ingest the date again: tally run {spec.name} ingest --date {day}",
+        )
     return found
 
 
 def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
-    """The input version of a date at the version of `base`; None when it was never ingested."""
+    """The input version of a date at the version of `base`; None when it was never ingested.
+
+    The recorded fingerprint is believed while the number of rows fits; otherwise the stored rows are read.
+    """
     version = base.transaction_version(transaction_id(spec.table("features"), day))
     if version is None:
         return None
     require_partitioned_by(base, "score_date")
-    rows = sum(file.rows for file in lake.files(spec.table("features"), day=day, version=base.version()))
     recorded = recorded_input(lake, spec, day, base)
-    if recorded is None:
-        content = stored_digest(lake, spec, day, base)
-        fingerprint, counted = content.hex, content.rows
-    else:
-        fingerprint, counted = recorded.fingerprint, recorded.rows
-    if counted != rows:
-        raise InputError(
-            f"{spec.table('features')} of {day} has {rows} rows, but {counted} were ingested",
-            expected="a feature table that nothing but ingest writes",
-            remedy=f"delete that date's row from {spec.table('inputs')} and ingest the date again",
-        )
+    rows = sum(file.rows for file in lake.files(spec.table("features"), day=day, version=base.version()))
+    if recorded is not None and recorded.rows == rows:
+        return recorded
+    content = stored_digest(lake, spec, day, base)
     return InputVersion(
-        table=spec.table("features"), score_date=day, version=version, fingerprint=fingerprint, rows=rows
+        table=spec.table("features"), score_date=day, version=version, fingerprint=content.hex, rows=content.rows
     )
 
 

@@ -59,6 +59,8 @@ def _repeated(table: pa.Table, key: Sequence[str]) -> pa.Table:
     if not len(suspects):
         return table.select(columns).slice(0, 0)
     rows = table.select(columns).filter(pa.array(np.isin(hashes, suspects)))
+    kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in rows.schema.types]
+    rows = rows.cast(pa.schema(zip(columns, kinds, strict=True)))
     counted = rows.group_by(columns).aggregate([([], "count_all")])
     repeated = counted.filter(pc.greater(counted["count_all"], 1)).select(columns)
     return repeated.sort_by([(name, "ascending") for name in columns])

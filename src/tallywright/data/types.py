@@ -62,7 +62,7 @@ def sql_name(kind: pa.DataType) -> str:
         return "TIMESTAMP"
     if pa.types.is_decimal(kind):
         return f"DECIMAL({kind.precision},{kind.scale})"
-    return _NAMES.get(str(kind), str(kind))
+    return "NULL (no type)" if pa.types.is_null(kind) else _NAMES.get(str(kind), str(kind))
 
 
 def feature_schema(spec: ModelSpec) -> pa.Schema:

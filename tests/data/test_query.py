@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pytest
+
+from tallywright.data.lake import Lake
+from tallywright.data.query import connect, query
+from tallywright.errors import UsageError
+
+DAYS = [date(2024, 1, number) for number in (1, 2, 3)]
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake(str(tmp_path / "it's a lake"))
+    for number, day in enumerate(DAYS):
+        data = pa.table(
+            {"score_date": pa.array([day] * 2, pa.date32()), "k": [f"k{number}", "k"], "x": [1.0 * number, None],
+             "t": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 2, pa.timestamp("us", "UTC"))}
+        )  # fmt: skip
+        if number == 2:
+            data = data.append_column("late", pa.array([1, None], pa.int64()))
+        lake.replace("m__days", data, slice={"score_date": day}, partition_by=["score_date"])
+    lake.replace("m__small", pa.table({"n": pa.array([1], pa.int32()), "name": ["a"]}), slice={"n": 1})
+    return lake
+
+
+def test_tables_by_name(lake):
+    assert query(lake, "SELECT count(*) AS n, sum(x) AS x, sum(late) AS late FROM m__days").to_pylist() == [
+        {"n": 6, "x": 3.0, "late": 1}
+    ]
+    found = query(lake, "SELECT * FROM m__days WHERE score_date = DATE '2024-01-02' ORDER BY k DESC")
+    assert found.schema.field("score_date").type == pa.date32()
+    assert found.schema.field("t").type == pa.timestamp("us", "UTC")
+    assert found["k"].to_pylist() == ["k1", "k"]
+    assert query(lake, "SELECT name FROM m__small JOIN m__days ON n = x").num_rows == 1
+
+
+def test_columns_and_tables_without_files(lake):
+    lake.replace("m__days", lake.read("m__days").slice(0, 0), slice={"score_date": DAYS[2]})
+    assert query(lake, "SELECT late, t FROM m__days")["late"].null_count == 4
+    for day in DAYS:
+        lake.replace("m__days", lake.read("m__days").slice(0, 0), slice={"score_date": day})
+    empty = query(lake, "SELECT * FROM m__days")
+    assert empty.num_rows == 0
+    assert empty.schema.field("score_date").type == pa.date32()
+    assert sorted(empty.column_names) == ["k", "late", "score_date", "t", "x"]
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM nowhere", "SELEC 1", "SELECT nope FROM m__small"])
+def test_a_failing_query_names_the_tables(lake, sql):
+    with pytest.raises(UsageError, match="m__days, m__small"):
+        query(lake, sql)
+
+
+def test_an_empty_lake(tmp_path):
+    assert query(Lake(str(tmp_path / "none")), "SELECT 1 AS one").to_pylist() == [{"one": 1}]
+    with connect(Lake(str(tmp_path / "none"))) as connection:
+        assert connection.execute("SHOW TABLES").fetchall() == []
