@@ -5,13 +5,20 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from tallywright.data.lake import Lake
+from tallywright.packaging.linear import linear_onnx
+from tallywright.packaging.package import Package, PackageContents, PackageMeta, write_package
+from tallywright.packaging.preprocess import Category, ModelInput, Preprocess
+from tallywright.profiles.accumulate import Accumulator
+from tallywright.profiles.definition import define
 from tallywright.records import Check, Decision, GateReport, ModelRef, Verdict
 from tallywright.spec import Project, load_project
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DAY = date(2013, 6, 1)

@@ -8,6 +8,7 @@ import urllib.request
 import warnings
 from contextlib import closing, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,7 @@ def run_id(project):
     return new_run(project)
 
 
-def new_run(project, artifacts=True):
+def new_run(project, *, artifacts=True):
     with tracking_client(project.environment) as client:
         found = client.get_experiment_by_name("toy")
         location = project.environment.tracking.artifacts if artifacts else None
@@ -92,7 +93,7 @@ def test_an_altered_artifact_is_refused(project, package, run_id):
     ref = versions.register(project, package().folder, run_id=run_id, reports=[])
     with tracking_client(project.environment) as client:
         where = client.get_run(run_id).info.artifact_uri
-    with open(f"{where}/package/model.onnx", "ab") as file:
+    with Path(where, "package/model.onnx").open("ab") as file:
         file.write(b"!")
     with pytest.raises(PackageError, match=r"model\.onnx was altered"):
         versions.fetch(project, ref.version, ref.digest)
@@ -171,12 +172,8 @@ def test_through_a_server(project, package, lake, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        f"{tmp_path}/store",
-    ]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    command += ["--artifacts-destination", f"{tmp_path}/store"]
     log_file = (tmp_path / "server.log").open("w")
     with closing(log_file), subprocess.Popen(command, cwd=tmp_path, stdout=log_file, stderr=log_file) as server:
         try:

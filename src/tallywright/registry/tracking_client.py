@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,11 +82,10 @@ def _is_from_tracking(error: Exception) -> bool:
     )
 
 
-def _shown(uri: str) -> str:
-    """The address without a user name and password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _shown(text: str) -> str:
+    """A text without the user names and passwords of the addresses in it."""
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return _shown((str(error).strip().splitlines() or [type(error).__name__])[0][:300])
