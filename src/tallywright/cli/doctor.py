@@ -157,8 +157,8 @@ def _tables(settings: Environment) -> Iterator[Check]:
             lake.open(name)
         except TallyError as error:
             broken.append((name, error))
-    for name, error in broken:
-        yield _check(f"table {name}", error.found, Verdict.FAIL, error.remedy)
+    for name, problem in broken:
+        yield _check(f"table {name}", problem.found, Verdict.FAIL, problem.remedy)
     if not broken:
         yield _check("tables", f"{len(names)}, all within the table contract", Verdict.PASS, "")
 
