@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
+from deltalake import DeltaTable
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("life"), pytest.mark.timeout(600)]
 
@@ -46,6 +47,17 @@ def test_a_repeat_changes_no_table_that_matters(copy) -> None:
     after = _versions(world)
     for table in ("features", "labels", "scores", "tallies", "profile", "decisions", "promotions"):
         assert after[f"late_orders__{table}"] == before[f"late_orders__{table}"], table
+
+
+def test_ingesting_another_day_and_optimize_change_no_tally(copy) -> None:
+    world = copy()
+    lake = world.root / ".tally/lake"
+    world.tally("ingest", world.model, "--from", "2025-04-11", "--to", "2025-04-12")
+    DeltaTable(lake / "late_orders__features").optimize.z_order(["order_id"])
+    before = _versions(world)["late_orders__scores"]
+    done = world.tally("backfill", world.model, "--from", WEEK[0], "--to", WEEK[-1], "--json").json
+    assert {day["action"] for day in done} == {"unchanged"}
+    assert _versions(world)["late_orders__scores"] == before
 
 
 def test_a_dry_run_says_which_model_scores_which_day_and_why(alive) -> None:
