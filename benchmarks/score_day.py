@@ -8,6 +8,7 @@ Beside them, in the same run, what people do without a framework: pandas, `mlflo
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import resource
@@ -27,39 +28,45 @@ CATEGORICAL: Final = 3
 SMALL: Final = 1_000
 
 
+def synthetic() -> Any:
+    """The synthetic model project of the tests."""
+    return importlib.import_module("synthetic")
+
+
 def make_world(root: Path, rows: int) -> None:
     """Writes the package and the feature table of one day, through the lake as ingest does."""
     import numpy as np
     import pyarrow as pa
-    from synthetic import COLORS, columns_of, make_package, make_spec, put_day
 
     from tallywright.data.lake import Lake
 
+    world = synthetic()
     random = np.random.default_rng(1)
-    numbers, texts = columns_of(NUMERIC, CATEGORICAL)
+    numbers, texts = world.columns_of(NUMERIC, CATEGORICAL)
     columns: dict[str, Any] = {"order_id": pa.array(np.arange(rows)).cast(pa.string())}
     for name in numbers:
         columns[name] = pa.array(random.normal(size=rows))
     for name in texts:
-        codes = pa.array(random.integers(0, len(COLORS), size=rows, dtype=np.int32))
-        columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array(COLORS)).cast(pa.string())
-    make_package(root / "package", numeric=NUMERIC, categorical=CATEGORICAL)
-    spec = make_spec(NUMERIC, CATEGORICAL)
-    pinned = put_day(Lake(str(root / "lake")), spec, pa.table(columns), day=DAY)
+        codes = pa.array(random.integers(0, len(world.COLORS), size=rows, dtype=np.int32))
+        columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array(world.COLORS)).cast(pa.string())
+    world.make_package(root / "package", numeric=NUMERIC, categorical=CATEGORICAL)
+    spec = world.make_spec(NUMERIC, CATEGORICAL)
+    pinned = world.put_day(Lake(str(root / "lake")), spec, pa.table(columns), day=DAY)
     (root / "input.json").write_text(pinned.to_json())
 
 
 def tallywright(root: Path) -> None:
     """Scores the day with the engine `local`, the whole protocol included."""
-    from synthetic import make_package, make_request, make_spec
 
     from tallywright.data.lake import Lake
     from tallywright.records import InputVersion
     from tallywright.scoring.tally import score_day
 
+    world = synthetic()
     pinned = InputVersion.from_json((root / "input.json").read_text())
-    package = make_package(root / "package")
-    request = make_request(Lake(str(root / "lake")), make_spec(NUMERIC, CATEGORICAL), pinned, package, force=True)
+    package = world.make_package(root / "package")
+    spec = world.make_spec(NUMERIC, CATEGORICAL)
+    request = world.make_request(Lake(str(root / "lake")), spec, pinned, package, force=True)
     score_day(request)
 
 
@@ -110,7 +117,8 @@ def measure(way: str, root: Path, rows: int) -> dict[str, Any]:
         env=os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
     )
     whole = round(time.perf_counter() - began, 2)
-    return {"way": way, "rows": rows, "process_seconds": whole} | json.loads(done.stdout.splitlines()[-1])
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {"way": way, "rows": rows, "process_seconds": whole} | told
 
 
 def best_of(way: str, root: Path, rows: int, repeat: int) -> dict[str, Any]:

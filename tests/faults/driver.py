@@ -1,8 +1,8 @@
 """A real process that scores (or reads) the synthetic world, for tests that kill it.
 
 `driver.py score <root> [--day D] [--workers N] [--file-limit BYTES [--limit-at POINT]]` says `ready`, waits for a line
-on stdin, scores, prints the outcome as JSON and exits like `tally` would. `driver.py read <root> <stop file> <out file>`
-reads the scores of the day over and over until the stop file is there, and writes down every content that it saw.
+on stdin, scores, prints the outcome as JSON and exits like `tally` would. `driver.py read <root> <stop> <out>`
+reads the scores of the day over and over until the file `stop` is there, and writes every content that it saw to `out`.
 """
 
 from __future__ import annotations

@@ -33,11 +33,10 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, ref: ModelRef, pa
         InputError: The input table lacks a column that the model or the key needs.
         TableContractError: The scores table cannot take what this run writes.
     """
-    predictor = Predictor(package, threshold=spec.scoring.threshold)
-    columns = (*spec.data.key, *(name for name in predictor.input_columns if name not in spec.data.key))
+    columns = tuple(dict.fromkeys((*spec.data.key, *package.preprocess.columns)))
     input_schema = _input_schema(lake.open(pinned.table), pinned.table, columns)
     keys = [input_schema.field(name) for name in spec.data.key]
-    table = open_scores(lake, spec, scores_schema(keys, predictor.output_schema))
+    table = open_scores(lake, spec, scores_schema(keys, package.output_schema))
     return ScoreJob(
         table=lake.uri(spec.table("scores")),
         score_date=pinned.score_date,

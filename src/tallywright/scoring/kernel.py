@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tallywright.data.fingerprint import RowDigest, digest
-from tallywright.errors import StorageError
+from tallywright.errors import InputError, StorageError
 from tallywright.packaging.predictor import Predictor
 from tallywright.profiles.accumulate import Accumulator
 from tallywright.records import Record
@@ -103,6 +103,7 @@ def score_portion(
 
     Raises:
         StorageError: The input cannot be read or the part cannot be written; nothing is left behind.
+        InputError: The data themselves cannot be used.
     """
     name = f"{job.partition}/part-{portion.index:05d}-{uuid.uuid4()}.parquet"
     target = str(PurePosixPath(job.table) / name) if "://" not in job.table else f"{job.table}/{name}"
@@ -114,6 +115,13 @@ def score_portion(
             f"scoring {job.score_date} failed on storage: {error}",
             expected=f"readable input and room to write below {job.table}",
             remedy="check permissions and free space; the table is unchanged, run it again",
+        ) from error
+    except pa.ArrowException as error:
+        discard([target])
+        raise InputError(
+            f"scoring {job.score_date} failed on its data: {error}",
+            expected=f"whole Parquet files whose columns fit {job.part_schema.names}",
+            remedy="ingest the day again",
         ) from error
     except BaseException:
         discard([target])

@@ -81,5 +81,4 @@ def write_profile(lake: Lake, spec: ModelSpec, row: ProfileRow) -> None:
         spec.table("profile"),
         one_row(row.model_dump(), _SCHEMA),
         slice={"score_date": row.score_date, "generation": row.generation},
-        partition_by=("score_date",),
     )

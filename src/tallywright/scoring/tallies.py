@@ -123,7 +123,6 @@ def record_tally(lake: Lake, spec: ModelSpec, tally: Tally) -> bool:
         spec.table("tallies"),
         one_row(_row(tally), _SCHEMA),
         slice={"score_date": manifest.score_date, "generation": manifest.generation},
-        partition_by=("score_date",),
     )
     return True
 

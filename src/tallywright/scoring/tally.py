@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Literal
 
 from tallywright.data.lake import Lake
-from tallywright.errors import CommitConflictError, PackageError, StorageError
+from tallywright.errors import CommitConflictError, InputError, PackageError, StorageError
 from tallywright.observability import log, point
 from tallywright.packaging.package import Package
 from tallywright.profiles.profile import Profile
@@ -142,11 +142,12 @@ def ensure_profile(request: ScoreRequest) -> ProfileRow:
     """The profile row of the tally that stands, written now if a crash kept it out of the table.
 
     Raises:
-        PackageError: The day was never scored with the request's models.
+        InputError: The day was never scored.
+        PackageError: The row must be counted again, and its model's package is not among the request's.
     """
     tally = standing_tally(request.lake, request.spec, request.input.score_date)
     if tally is None:
-        raise PackageError(
+        raise InputError(
             f"{request.spec.name} has no tally for {request.input.score_date}", remedy="score the day first"
         )
     return _ensure_row(request, tally.manifest, None)
