@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -175,7 +177,11 @@ def test_through_a_server(project, package, lake, tmp_path):
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
     command += ["--artifacts-destination", f"{tmp_path}/store"]
     log_file = (tmp_path / "server.log").open("w")
-    with closing(log_file), subprocess.Popen(command, cwd=tmp_path, stdout=log_file, stderr=log_file) as server:
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    started = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=log_file, stderr=log_file, start_new_session=True
+    )
+    with closing(log_file), started as server:
         try:
             wait_for(f"http://127.0.0.1:{port}/health", server)
             remote = with_uri(project, f"http://127.0.0.1:{port}")
@@ -188,7 +194,7 @@ def test_through_a_server(project, package, lake, tmp_path):
             promote(log, ref)
             assert versions.project_aliases(remote, log) == ["champion: none -> 1"]
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)
 
 
 def wait_for(address, server):
