@@ -5,10 +5,12 @@ Training, the quality gate and realised performance all call these, so a figure 
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 HIGHER_IS_BETTER: Final[dict[str, bool]] = {
     "roc_auc": True,

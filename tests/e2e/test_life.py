@@ -79,7 +79,8 @@ def test_a_restated_day_is_generation_two(copy) -> None:
     done = world.tally("score", world.model, "--date", key["d"], "--json").json
     assert [day["action"] for day in done] == ["committed"]
     (manifest,) = world.rows(
-        f"select generation, reason from late_orders__tallies where score_date = date '{key['d']}' order by generation desc limit 1"
+        "select generation, reason from late_orders__tallies "
+        f"where score_date = date '{key['d']}' order by generation desc limit 1"
     )
     assert manifest == {"generation": 2, "reason": "restated_input"}
     assert world.rows("select * from late_orders__scores where order_id = 'o008150'") == []

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tallywright.errors import PackageError, StorageError
 from tallywright.packaging.package import Package, load_package
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class PackageCache:

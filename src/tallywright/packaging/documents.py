@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from tallywright.packaging.meta import PackageMeta
-from tallywright.packaging.preprocess import Preprocess
 from tallywright.packaging.schema import Postprocess, signature
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tallywright.packaging.meta import PackageMeta
+    from tallywright.packaging.preprocess import Preprocess
 
 
 def mlmodel_text(meta: PackageMeta, preprocess: Preprocess, postprocess: Postprocess) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import PackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RUNTIME: Final = ("tallywright", "numpy", "onnxruntime", "pyarrow")
 

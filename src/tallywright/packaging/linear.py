@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tallywright.packaging.preprocess import Preprocess
-
 if TYPE_CHECKING:
     import onnx
+
+    from tallywright.packaging.preprocess import Preprocess
 
 _OPSET: Final = 17
 _IR_VERSION: Final = 8

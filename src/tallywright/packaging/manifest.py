@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
 from tallywright.errors import PackageError
 from tallywright.records import Record, digest_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1

@@ -8,14 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tallywright.errors import PackageError
@@ -29,6 +24,14 @@ from tallywright.packaging.tensors import dump_tensors, parse_tensors
 from tallywright.profiles.definition import ProfileDefinition
 from tallywright.profiles.profile import Profile
 from tallywright.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 __all__ = ["Package", "PackageContents", "PackageMeta", "load_package", "write_package"]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from tallywright.packaging.buffers import number_array, string_array
-from tallywright.packaging.schema import Postprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tallywright.packaging.schema import Postprocess
 
 
 def outputs_of(postprocess: Postprocess, scores: NDArray[np.float32], threshold: float) -> pa.RecordBatch:

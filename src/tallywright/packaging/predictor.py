@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnxruntime
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from tallywright.errors import PackageError
 from tallywright.packaging.package import ONNX, Package
 from tallywright.packaging.postprocess import outputs_of
-from tallywright.packaging.preprocess import ModelInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from tallywright.packaging.preprocess import ModelInput
 
 MICRO_BATCH: Final = 2048
 """Rows of every single run of the graph; a shorter rest is padded, so that all runs have one shape and one way to

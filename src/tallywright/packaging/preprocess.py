@@ -6,18 +6,22 @@ import pandas (`pa.array`, `pa.scalar`, `to_numpy`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from tallywright.errors import InputError
 from tallywright.packaging.buffers import string_array, to_float32, valid_mask, values_of
 from tallywright.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 NULL_CODE = 0
 UNSEEN_CODE = 1

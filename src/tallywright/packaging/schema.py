@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 
 from tallywright.errors import PackageError
-from tallywright.packaging.preprocess import Preprocess
 from tallywright.records import Record
+
+if TYPE_CHECKING:
+    from tallywright.packaging.preprocess import Preprocess
 
 Task = Literal["binary", "multiclass", "regression"]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tallywright.profiles.cells import CellLookup
 from tallywright.profiles.definition import SCORE_LIMIT, VALUE_LIMIT, ProfileDefinition
 from tallywright.profiles.profile import ColumnProfile, Profile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CHUNK: Final = 2**14
 """Rows a pass: a chunk's sum of squares (2**48 each) fits in int64, and its columns stay in the processor's cache."""

@@ -8,10 +8,12 @@ no smoothing. An empty side has no distribution: the distance is NaN.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 SMALLEST_SHARE: Final = 1e-4
 

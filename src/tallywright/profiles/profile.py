@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tallywright.profiles.definition import SCORE, ProfileDefinition
 from tallywright.records import Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class ColumnProfile(Record):
