@@ -57,7 +57,6 @@ def make_world(root: Path, rows: int) -> None:
 
 def tallywright(root: Path) -> None:
     """Scores the day with the engine `local`, the whole protocol included."""
-
     from tallywright.data.lake import Lake
     from tallywright.records import InputVersion
     from tallywright.scoring.tally import score_day
