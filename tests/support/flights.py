@@ -1,4 +1,4 @@
-"""The raw flights as tests see them: the project's queries over any version of the past, and an oracle for the truth."""
+"""The raw flights as tests see them: the project's queries over any version of the past, and an oracle."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Truth:
 
 
 class Rewriter:
-    """Changes everything that was not known at a moment: random outcomes, later flights and weather, every tail number."""
+    """Changes all that was not known at a moment: outcomes, later flights and weather, every tail number."""
 
     def __init__(self, raw: Raw, moment: datetime, seed: int) -> None:
         self._raw = raw

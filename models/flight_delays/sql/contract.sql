@@ -1,6 +1,6 @@
--- Each raw flight of :lookback_date .. :to_date with its score date, and why it is not taken (reject_reason; NULL = good).
+-- Each raw flight of :lookback_date .. :to_date with its score date, and why it is not taken (NULL = good).
 -- The good rows become the relation `accepted`, which features.sql and labels.sql read.
--- Written in the subset that DuckDB and Spark SQL (session time zone UTC) share: times are minutes since 1970-01-01 UTC.
+-- Written in the subset that DuckDB and Spark SQL (session time zone UTC) share; times are minutes since 1970 UTC.
 -- The flights arrive as text and are read here, so that an unreadable number is a rejected row and not a failed day.
 -- A reason looks at the schedule only: what happened to a flight later may not decide whether it is scored.
 WITH readable AS (
@@ -49,11 +49,7 @@ zoned AS (
         CASE WHEN n.dest IN ('BQN', 'PSE', 'SJU', 'STT') THEN -240
              WHEN a.dst = 'A' AND n.local_day * 1440 + n.departure_hour * 60 - n.utc_hour_minute = -240
                  THEN a.tz * 60 + 60
-             ELSE a.tz * 60 END AS dest_offset,
-        ROW_NUMBER() OVER (
-            PARTITION BY n.score_date, n.carrier, n.flight, n.origin, n.sched_dep_time
-            ORDER BY n.dest, n.sched_arr_time, n.distance, n.utc_hour_minute, n.dep_time, n.arr_time, n.arr_delay, n.air_time
-        ) AS copy
+             ELSE a.tz * 60 END AS dest_offset
     FROM numbered n
     LEFT JOIN airports a ON a.faa = n.dest
 ),
@@ -65,23 +61,39 @@ timed AS (
         ((sched_arr_clock - dest_offset - sched_dep_clock + origin_offset) % 1440 + 1440) % 1440 AS scheduled_minutes,
         ((arr_clock - dest_offset - dep_clock + origin_offset) % 1440 + 1440) % 1440 AS elapsed_minutes
     FROM zoned
+),
+judged AS (
+    SELECT
+        timed.*,
+        CASE
+            WHEN carrier IS NULL THEN 'carrier missing'
+            WHEN TRY_CAST(flight AS INTEGER) IS NULL THEN 'flight number missing or not a number'
+            WHEN origin IS NULL OR origin NOT IN ('EWR', 'JFK', 'LGA') THEN 'origin is not a New York airport'
+            WHEN dest IS NULL THEN 'destination missing'
+            WHEN local_date IS NULL THEN 'impossible date'
+            WHEN sched_dep_time IS NULL OR sched_dep_time NOT BETWEEN 0 AND 2359 OR sched_dep_time % 100 > 59
+                THEN 'impossible scheduled departure'
+            WHEN sched_arr_time IS NULL OR sched_arr_time NOT BETWEEN 0 AND 2400 OR sched_arr_time % 100 > 59
+                THEN 'impossible scheduled arrival'
+            WHEN utc_hour IS NULL OR origin_offset NOT IN (-240, -300)
+                THEN 'UTC hour disagrees with the scheduled departure'
+            WHEN distance IS NULL OR distance <= 0 THEN 'distance missing or not positive'
+        END AS defect
+    FROM timed
+),
+counted AS (
+    -- Of several good rows with one key the first by schedule is taken; a defective row takes nobody's place.
+    SELECT
+        judged.*,
+        ROW_NUMBER() OVER (
+            PARTITION BY score_date, carrier, flight, origin, sched_dep_time, defect IS NULL
+            ORDER BY dest, sched_arr_time, distance, utc_hour_minute, dep_time, arr_time, dep_delay, arr_delay, air_time
+        ) AS copy
+    FROM judged
 )
 SELECT
     score_date,
-    CASE
-        WHEN carrier IS NULL THEN 'carrier missing'
-        WHEN TRY_CAST(flight AS INTEGER) IS NULL THEN 'flight number missing or not a number'
-        WHEN origin IS NULL OR origin NOT IN ('EWR', 'JFK', 'LGA') THEN 'origin is not a New York airport'
-        WHEN dest IS NULL THEN 'destination missing'
-        WHEN local_date IS NULL THEN 'impossible date'
-        WHEN sched_dep_time IS NULL OR sched_dep_time NOT BETWEEN 0 AND 2359 OR sched_dep_time % 100 > 59
-            THEN 'impossible scheduled departure'
-        WHEN sched_arr_time IS NULL OR sched_arr_time NOT BETWEEN 0 AND 2400 OR sched_arr_time % 100 > 59
-            THEN 'impossible scheduled arrival'
-        WHEN utc_hour IS NULL OR origin_offset NOT IN (-240, -300) THEN 'UTC hour disagrees with the scheduled departure'
-        WHEN distance IS NULL OR distance <= 0 THEN 'distance missing or not positive'
-        WHEN copy > 1 THEN 'duplicate key'
-    END AS reject_reason,
+    CASE WHEN defect IS NOT NULL THEN defect WHEN copy > 1 THEN 'duplicate key' END AS reject_reason,
     carrier || '-' || flight || '-' || origin || '-' || LPAD(CAST(sched_dep_time AS STRING), 4, '0') AS flight_id,
     carrier, flight, origin, dest, distance,
     sched_dep_time, sched_arr_time, local_day, departure_hour,
@@ -92,8 +104,8 @@ SELECT
     -- The future, each with the minute it becomes known (NULL: never). A departure is known when it happens ...
     departed_minute,
     dep_delay,
-    -- ... and whether a flight was late when it reached the gate. Two independent ways to that instant agree in all of 2013;
-    -- should they not, the later counts, and without the destination's time zone a whole day is added: never too early.
+    -- ... and whether a flight was late when it reached the gate. Two ways to that instant agree in all of 2013; should
+    -- they not, the later counts, and without the destination's time zone a whole day is added: never too early.
     CASE WHEN arr_delay IS NOT NULL AND dep_delay IS NOT NULL AND arr_time IS NOT NULL AND air_time IS NOT NULL THEN
         CASE WHEN dest_offset IS NULL THEN departed_minute + air_time + 1440
              ELSE GREATEST(
@@ -105,4 +117,4 @@ SELECT
     CASE WHEN arr_delay IS NOT NULL AND dep_delay IS NOT NULL AND arr_time IS NOT NULL AND air_time IS NOT NULL THEN
         CASE WHEN arr_delay > 15 THEN 1 ELSE 0 END
     END AS late
-FROM timed
+FROM counted

@@ -42,7 +42,8 @@ outcomes AS (
         hour_28d AS (PARTITION BY origin, departure_hour ORDER BY minute RANGE BETWEEN 40320 PRECEDING AND CURRENT ROW)
 ),
 departures AS (
-    SELECT flight_id, score_date, minute, origin, carrier, 1 AS asked, 0 AS departed, 0 AS delay, 0 AS due FROM questions
+    SELECT flight_id, score_date, minute, origin, carrier, 1 AS asked, 0 AS departed, 0 AS delay, 0 AS due
+    FROM questions
     UNION ALL
     SELECT NULL, NULL, departed_minute, origin, carrier, 0, 1, dep_delay, 0
     FROM accepted
@@ -116,24 +117,16 @@ SELECT
     o.precip AS precipitation,
     o.pressure AS pressure,
     o.visib AS visibility,
-    CASE WHEN d.origin_departed_2h > 0
-        THEN CAST(d.origin_departure_delay_2h AS DOUBLE) / CAST(d.origin_departed_2h AS DOUBLE) END AS origin_departure_delay_2h,
+    CAST(d.origin_departure_delay_2h AS DOUBLE) / NULLIF(d.origin_departed_2h, 0) AS origin_departure_delay_2h,
     CAST(d.origin_overdue_3h AS DOUBLE) AS origin_overdue_3h,
-    CASE WHEN c.origin_arrived_6h > 0
-        THEN CAST(c.origin_late_6h AS DOUBLE) / CAST(c.origin_arrived_6h AS DOUBLE) END AS origin_late_rate_6h,
+    CAST(c.origin_late_6h AS DOUBLE) / NULLIF(c.origin_arrived_6h, 0) AS origin_late_rate_6h,
     CAST(c.origin_arrived_6h AS DOUBLE) AS origin_outcomes_6h,
-    CASE WHEN d.carrier_departed_3h > 0
-        THEN CAST(d.carrier_departure_delay_3h AS DOUBLE) / CAST(d.carrier_departed_3h AS DOUBLE) END AS carrier_departure_delay_3h,
-    CASE WHEN c.carrier_arrived_24h > 0
-        THEN CAST(c.carrier_late_24h AS DOUBLE) / CAST(c.carrier_arrived_24h AS DOUBLE) END AS carrier_late_rate_24h,
-    CASE WHEN c.carrier_arrived_7d > 0
-        THEN CAST(c.carrier_late_7d AS DOUBLE) / CAST(c.carrier_arrived_7d AS DOUBLE) END AS carrier_late_rate_7d,
-    CASE WHEN c.dest_arrived_6h > 0
-        THEN CAST(c.dest_late_6h AS DOUBLE) / CAST(c.dest_arrived_6h AS DOUBLE) END AS dest_late_rate_6h,
-    CASE WHEN c.route_arrived_28d > 0
-        THEN CAST(c.route_late_28d AS DOUBLE) / CAST(c.route_arrived_28d AS DOUBLE) END AS route_late_rate_28d,
-    CASE WHEN c.hour_arrived_28d > 0
-        THEN CAST(c.hour_late_28d AS DOUBLE) / CAST(c.hour_arrived_28d AS DOUBLE) END AS hour_late_rate_28d
+    CAST(d.carrier_departure_delay_3h AS DOUBLE) / NULLIF(d.carrier_departed_3h, 0) AS carrier_departure_delay_3h,
+    CAST(c.carrier_late_24h AS DOUBLE) / NULLIF(c.carrier_arrived_24h, 0) AS carrier_late_rate_24h,
+    CAST(c.carrier_late_7d AS DOUBLE) / NULLIF(c.carrier_arrived_7d, 0) AS carrier_late_rate_7d,
+    CAST(c.dest_late_6h AS DOUBLE) / NULLIF(c.dest_arrived_6h, 0) AS dest_late_rate_6h,
+    CAST(c.route_late_28d AS DOUBLE) / NULLIF(c.route_arrived_28d, 0) AS route_late_rate_28d,
+    CAST(c.hour_late_28d AS DOUBLE) / NULLIF(c.hour_arrived_28d, 0) AS hour_late_rate_28d
 FROM accepted a
 JOIN outcomes c ON c.asked = 1 AND c.score_date = a.score_date AND c.flight_id = a.flight_id
 JOIN airport d ON d.asked = 1 AND d.score_date = a.score_date AND d.flight_id = a.flight_id

@@ -1,0 +1,64 @@
+"""The expectation suite: the oddest days of 2013 may be scored; a day that is really broken may not."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from flights import run_queries
+
+from tallywright.gates.suite import load_suite
+from tallywright.gates.validate import validate
+from tallywright.records import Verdict
+
+if TYPE_CHECKING:
+    from flights import Queries, Raw
+
+    from tallywright.records import Check
+    from tallywright.spec import Project
+
+pytestmark = pytest.mark.slow  # the library takes six seconds to import
+
+# The first day (no history), the blizzard's morning after, Thanksgiving (fewest flights), the day without weather.
+ODD = {date(2013, 1, 1), date(2013, 2, 9), date(2013, 11, 28), date(2013, 12, 31)}
+
+
+def _features(raw: Raw, queries: Queries, day: date) -> pa.Table:
+    return run_queries(queries, raw.around(day), day, day).features
+
+
+def _judge(project: Project, rows: pa.Table) -> dict[str, Check]:
+    file = project.expectations
+    suite = load_suite(file, project.spec.table("features"))
+    return {check.name: check for check in validate(suite, rows.to_pandas(), file).checks if check.verdict != "pass"}
+
+
+@pytest.mark.parametrize("day", sorted(ODD), ids=str)
+def test_the_oddest_days_of_the_year_may_be_scored(project: Project, raw: Raw, queries: Queries, day: date) -> None:
+    failed = [name for name, c in _judge(project, _features(raw, queries, day)).items() if c.verdict is Verdict.FAIL]
+    assert failed == []
+
+
+def test_an_ordinary_day_does_not_even_warn(project: Project, raw: Raw, queries: Queries) -> None:
+    assert _judge(project, _features(raw, queries, date(2013, 5, 7))) == {}
+
+
+def test_broken_days_may_not(project: Project, raw: Raw, queries: Queries) -> None:
+    day = _features(raw, queries, date(2013, 5, 7))
+
+    def verdicts(rows: pa.Table) -> set[str]:
+        return {name for name, check in _judge(project, rows).items() if check.verdict is Verdict.FAIL}
+
+    lost = day.filter(pc.not_equal(day["origin"], "JFK"))
+    assert "expect_column_distinct_values_to_equal_set(origin)" in verdicts(lost)
+    assert "expect_table_row_count_to_be_between()" in verdicts(day.slice(0, 9))
+    assert "expect_column_values_to_be_unique(flight_id)" in verdicts(pa.concat_tables([day, day.slice(0, 1)]))
+    fresh = day.set_column(
+        day.column_names.index("weather_age_hours"), "weather_age_hours", pc.multiply(day["weather_age_hours"], 0.0)
+    )
+    assert "expect_column_values_to_be_between(weather_age_hours)" in verdicts(fresh)
+    lacking = verdicts(day.drop_columns(["distance"]))
+    assert any(name.startswith("expect_table_columns_to_match_set") for name in lacking)
