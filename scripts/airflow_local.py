@@ -1,4 +1,4 @@
-"""The project's own Airflow on this machine: `up` (in the foreground), `start`, `stop`, `status`.
+"""The project's own Airflow on this machine: `run` (in the foreground), `start`, `stop`, `status`.
 
 Used by `make airflow`, `make airflow-stop` and the demo. Everything it makes lies in `.tally/airflow`.
 """
@@ -6,51 +6,20 @@ Used by `make airflow`, `make airflow-stop` and the demo. Everything it makes li
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tallywright.errors import TallyError
-from tallywright.orchestration.embedded import USER, EmbeddedAirflow, wait_until
-from tallywright.orchestration.projects import load_all
-from tallywright.orchestration.rest import AirflowRest
+from tallywright.orchestration.local import banner, embedded, start
 from tallywright.spec.load import project_root
 
-POOL = "tallywright"
+if TYPE_CHECKING:
+    from tallywright.orchestration.embedded import EmbeddedAirflow
 
 
-def embedded(root: Path) -> EmbeddedAirflow:
-    """This project's Airflow; $TALLYWRIGHT_HOME moves it together with the lake."""
-    home = Path(os.environ.get("TALLYWRIGHT_HOME") or ".tally")
-    return EmbeddedAirflow(root, (root / home).absolute() / "airflow")
-
-
-def client(airflow: EmbeddedAirflow) -> AirflowRest:
-    """A REST client signed in as the only user."""
-    return AirflowRest(airflow.address, USER, airflow.password)
-
-
-def start(airflow: EmbeddedAirflow) -> AirflowRest:
-    """Starts what does not run, waits until it is healthy, every DAG is there and the pool exists."""
-    airflow.start()
-    rest = client(airflow)
-    wait_until("a healthy Airflow", rest.healthy, seconds=120, alive=airflow.missing)
-    projects = load_all(airflow.root)[0]
-    slots = max((project.environment.engine.pool_slots for project in projects), default=2)
-    rest.set_pool(POOL, slots, "Heavy steps that may run at once on this machine")
-    for name in (project.spec.name for project in projects):
-        wait_until(f"the DAGs of {name}", lambda: rest.has_dag(f"{name}__train"), seconds=60, alive=airflow.missing)  # noqa: B023
-    return rest
-
-
-def banner(airflow: EmbeddedAirflow) -> str:
-    """Where the UI is and how to sign in."""
-    return f"Airflow UI  {airflow.address}\nuser        {USER}\npassword    {airflow.password}"
-
-
-def up(airflow: EmbeddedAirflow) -> None:
+def run(airflow: EmbeddedAirflow) -> None:
     """Runs in the foreground until Ctrl-C (or a TERM), or until one of the processes dies."""
     print("starting Airflow (about 20 s) …", flush=True)
     stopped = threading.Event()
@@ -71,11 +40,11 @@ def up(airflow: EmbeddedAirflow) -> None:
 def main() -> None:
     """Reads the command and carries it out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("command", choices=("up", "start", "stop", "status"))
+    parser.add_argument("command", choices=("run", "start", "stop", "status"))
     command = parser.parse_args().command
     airflow = embedded(project_root())
-    if command == "up":
-        up(airflow)
+    if command == "run":
+        run(airflow)
     elif command == "start":
         start(airflow)
         print(banner(airflow))

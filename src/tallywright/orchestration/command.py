@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
+POOL: Final = "tallywright"
+"""The Airflow pool that bounds how many heavy steps run at once on a machine."""
+
 STOP_SECONDS: Final = guard.GRACE_SECONDS + 5
 _PRIVATE_PREFIXES: Final = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
 

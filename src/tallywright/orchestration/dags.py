@@ -12,7 +12,7 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 from tallywright.lifecycle.plan import Actor, Pipeline, Step, plan
 from tallywright.orchestration import people
 from tallywright.orchestration.alerts import failure_alert
-from tallywright.orchestration.command import StepCommand
+from tallywright.orchestration.command import POOL, StepCommand
 from tallywright.orchestration.documents import SUMMARIES, dag_document
 from tallywright.orchestration.forms import form
 from tallywright.orchestration.operator import TallyOperator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tallywright.spec import ModelSpec, Project
     from tallywright.spec.model import Schedule
 
-POOL: Final = "tallywright"
 MAX_ACTIVE_RUNS: Final = 2
 _RETRY_DELAY: Final = timedelta(seconds=30)
 _LONGEST_RETRY_DELAY: Final = timedelta(minutes=10)

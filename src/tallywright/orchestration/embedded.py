@@ -13,7 +13,6 @@ import os
 import secrets
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -120,7 +119,8 @@ class EmbeddedAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout=30",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "tallywright.orchestration.sqlite.CONNECT_ARGS",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
             "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "5",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
@@ -190,9 +190,6 @@ class EmbeddedAirflow:
         self.log_file("database").write_text(done.stdout, encoding="utf-8")
         if done.returncode != 0:
             raise StorageError("Airflow's database could not be made", remedy=f"see {self.log_file('database')}")
-        with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            # Kept in the file: readers no longer block the writer, which is what "database is locked" comes from.
-            database.execute("PRAGMA journal_mode=WAL")
 
     def _spawn(self, name: str, arguments: tuple[str, ...]) -> Started:
         with self.log_file(name).open("ab") as log:

@@ -18,6 +18,7 @@ _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _BUSY: Final = 503
 _TRIES: Final = 8
+_POOL_FIELDS: Final = ("slots", "description")
 
 
 class RestError(TallyError):
@@ -89,7 +90,7 @@ class AirflowRest:
         except RestError as error:
             if error.status != _CONFLICT:
                 raise
-            self.call("PATCH", f"/pools/{name}", {"pool": name, **body})
+            self.call("PATCH", f"/pools/{name}", {"slots": slots, "description": description}, update_mask=_POOL_FIELDS)
 
     def trigger(self, dag_id: str, params: dict[str, Any]) -> str:
         """Starts a run with these form values and returns its id; the run has no logical date."""
