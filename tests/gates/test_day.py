@@ -30,6 +30,7 @@ expectations:
   - {expect: expect_column_values_to_be_in_set, column: colour, value_set: [blue, red], severity: info}
   - {expect: expect_column_values_to_be_unique, column: id}
   - {expect: expect_column_mean_to_be_between, column: x, min_value: -1, max_value: 1}
+  - {expect: expect_table_columns_to_match_set, column_set: [score_date, id, score_moment, x, colour]}
 """
 
 
@@ -59,7 +60,7 @@ def test_a_good_day_passes(judge):
         "columns_of_the_spec",
         "no_column_all_null",
     ]
-    assert len(report.checks) == 9
+    assert len(report.checks) == 10
 
 
 @slow
@@ -151,6 +152,7 @@ def test_a_large_day_is_sampled_by_key_and_counted_exactly(project, lake, ingest
     first, again = (read_day(lake, project.spec, judged, max_rows=500) for _ in range(2))
     assert first.table.equals(again.table)
     assert first.sampled
+    assert set(first.table["score_date"].to_pylist()) == {DAY}
     assert 400 < first.table.num_rows < 600
     assert (first.rows, first.missing["x"], first.missing["colour"]) == (3000, 900, 0)
     whole = read_day(lake, project.spec, judged)

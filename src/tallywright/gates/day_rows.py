@@ -14,6 +14,7 @@ from tallywright.data.fingerprint import row_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
 
     from tallywright.data.lake import Lake
     from tallywright.records import InputVersion
@@ -52,19 +53,18 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
     Raises:
         StorageError: The table or the pinned version is gone.
     """
-    stored = pa.schema(lake.open(judged.table, judged.version).schema().to_arrow())
-    schema = pa.schema([field for field in stored if field.name != "score_date"])
+    schema = pa.schema(lake.open(judged.table, judged.version).schema().to_arrow())
     files = lake.files(judged.table, day=judged.score_date, version=judged.version)
     rows = sum(file.rows for file in files)
     if rows <= max_rows or any("://" in file.path for file in files):
         where = {"score_date": judged.score_date}
-        table = lake.read(judged.table, where=where, columns=schema.names, version=judged.version)
+        table = lake.read(judged.table, where=where, version=judged.version)
         missing = _missing(table)
         kept = table if rows <= max_rows else _sample(table, spec, max_rows / rows)
         return DayRows(kept, table.num_rows, missing)
     missing, parts = dict.fromkeys(schema.names, 0), [schema.empty_table()]
     for batch in _batches([file.path for file in files]):
-        part = _aligned(pa.Table.from_batches([batch]), schema)
+        part = _aligned(pa.Table.from_batches([batch]), schema, judged.score_date)
         for name, count in _missing(part).items():
             missing[name] += count
         parts.append(_sample(part, spec, max_rows / rows))
@@ -77,17 +77,17 @@ def _batches(paths: list[str]) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(batch_size=1 << 16)
 
 
-def _aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of the table's schema; one that is younger than the file is null."""
-    return pa.table(
-        [
-            table[field.name].cast(field.type)
-            if field.name in table.column_names
-            else pa.nulls(table.num_rows, field.type)
-            for field in schema
-        ],
-        schema=schema,
-    )
+def _aligned(table: pa.Table, schema: pa.Schema, day: date) -> pa.Table:
+    """The columns of the table's schema: the partition's date is no part of the file, a younger column is null."""
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            columns.append(table[field.name].cast(field.type))
+        elif field.name == "score_date":
+            columns.append(pa.repeat(pa.scalar(day, field.type), table.num_rows))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    return pa.table(columns, schema=schema)
 
 
 def _missing(table: pa.Table) -> dict[str, int]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Severity = Literal["critical", "warning", "info"]
 
+_SUBJECTS = frozenset({"column", "column_A", "column_B", "column_list"})
+_LONGEST_BOUND = 200
 _OWN_KEYS = frozenset({"expect", "severity", "notes"})
 
 
@@ -51,13 +53,14 @@ class Expected(Record):
     @property
     def name(self) -> str:
         """The expectation and what it speaks of, such as `expect_column_to_exist(distance)`."""
-        about = [str(self.arguments[key]) for key in sorted(self.arguments) if key.startswith("column")]
+        about = [str(self.arguments[key]) for key in sorted(_SUBJECTS & self.arguments.keys())]
         return f"{self.expect}({', '.join(about)})"
 
     @property
     def bound(self) -> str:
         """The arguments that say what is expected, in words of the file."""
-        return ", ".join(f"{key}={item}" for key, item in self.arguments.items() if not key.startswith("column"))
+        said = ", ".join(f"{key}={item}" for key, item in self.arguments.items() if key not in _SUBJECTS)
+        return said if len(said) <= _LONGEST_BOUND else said[: _LONGEST_BOUND - 1] + "…"
 
 
 class Suite(Record):
