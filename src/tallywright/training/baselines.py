@@ -32,12 +32,12 @@ def linear_scores(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _one_thread():
         # A baseline that has not quite converged is still one; the steps are bounded to keep training short.
         warnings.filterwarnings("ignore", category=ConvergenceWarning)
         fitted: Any = Ridge() if objective.task == "regression" else LogisticRegression(max_iter=LINEAR_ITERATIONS)
         fitted.fit(_design(scaling, categories, train), train.target)
-    return _scores(objective, fitted, _design(scaling, categories, rows))
+        return _scores(objective, fitted, _design(scaling, categories, rows))
 
 
 def tree_scores(objective: Objective, categories: Sequence[int], train: Rows, rows: Rows, seed: int) -> np.ndarray:
@@ -48,8 +48,16 @@ def tree_scores(objective: Objective, categories: Sequence[int], train: Rows, ro
     first = train.numeric.shape[1]
     few = [first + number for number, codes in enumerate(categories) if codes <= MOST_TREE_CATEGORIES]
     fitted = kind(random_state=seed, categorical_features=few or None)
-    fitted.fit(_matrix(train), train.target)
-    return _scores(objective, fitted, _matrix(rows))
+    with _one_thread():
+        fitted.fit(_matrix(train), train.target)
+        return _scores(objective, fitted, _matrix(rows))
+
+
+def _one_thread() -> Any:
+    # The figures then do not depend on the number of cores, and busy machines lose no time to waiting threads.
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
 
 
 def _scores(objective: Objective, fitted: Any, matrix: Any) -> np.ndarray:
@@ -69,10 +77,12 @@ def _design(scaling: Scaling, categories: Sequence[int], rows: Rows) -> Any:
 
     null = np.isnan(rows.numeric)
     scaled = np.where(null, 0, np.clip((rows.numeric - scaling.mean) / scaling.spread, -CLIP, CLIP))
-    dense = np.hstack([scaled, null[:, list(scaling.missing)]]).astype(np.float64)
+    dense = np.hstack([scaled, null[:, list(scaling.missing)]]).astype(np.float32)
     every = np.arange(len(rows.target) + 1)
     hot = [
-        sparse.csr_matrix((np.ones(len(rows.target)), rows.categorical[:, number], every), (len(rows.target), codes))
+        sparse.csr_matrix(
+            (np.ones(len(rows.target), dtype=np.float32), rows.categorical[:, number], every), (len(rows.target), codes)
+        )
         for number, codes in enumerate(categories)
     ]
     if sum(categories) <= MOST_TREE_CATEGORIES:

@@ -37,7 +37,8 @@ _DEFAULTS: Final = {
     # An unreachable server should be said within a minute, not after MLflow's own eight rounds.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    # Standard output belongs to results.
+    # Standard output belongs to results, standard error to log lines.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
@@ -208,8 +209,14 @@ def _reported(uri: str, doing: str) -> Iterator[None]:
     except Exception as error:
         text = str(error).strip().splitlines()
         raise TrackingError(
-            f"MLflow at {uri} could not {doing}: {text[0] if text else type(error).__name__}",
+            f"MLflow at {_shown(uri)} could not {doing}: {text[0] if text else type(error).__name__}",
             expected="a tracking store or server that can be reached and written",
             remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run holds "
             "other parameters, use a new run id",
         ) from error
+
+
+def _shown(uri: str) -> str:
+    """The address without the user and password that it may hold."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri

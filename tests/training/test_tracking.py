@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from datetime import UTC
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from tallywright.errors import TrackingError
+from tallywright.spec import load_project
+from tallywright.training.tracking import TrainingLog, open_run, training_run
+
+REPOSITORY = Path(__file__).parents[2]
+mlflow = pytest.importorskip("mlflow")
+pytestmark = pytest.mark.slow
+
+CONTENT = TrainingLog(
+    params={"network.hidden": "64, 32", "seed": "7"} | {f"p{i}": str(i) for i in range(150)},
+    tags={"code.version": "abc", "long": "x" * 9000},
+    metrics={"model/roc_auc": 0.7, "slice/carrier/9E/log_loss": 0.5},
+    steps={"train_loss": (0.6, 0.5, 0.4), "validation_loss": (0.61, 0.55, 0.56)},
+    files={"plots/loss.png": b"picture"},
+)
+
+
+@pytest.fixture
+def project_with(tmp_path):
+    """The flights project, tracking elsewhere."""
+
+    def make(uri=None, artifacts=None):
+        return load_project(
+            "flight_delays",
+            root=REPOSITORY,
+            overrides=[
+                f"environment.tracking.uri={uri or f'sqlite:///{tmp_path}/new/mlflow.db'}",
+                f"environment.tracking.artifacts={artifacts or tmp_path / 'artifacts'}",
+            ],
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real MLflow server on a free port of the loopback."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    arguments += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/files"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                with urlopen(f"{address}/health", timeout=5) as answer:  # noqa: S310 - our own address
+                    if answer.status == 200:
+                        break
+            except (URLError, OSError):
+                assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def check_one_complete_run(run):
+    seen = run.client.get_run(run.run_id)
+    assert seen.info.status == "FINISHED"
+    assert len(seen.data.params) == 152
+    assert seen.data.params["network.hidden"] == "64, 32"
+    assert seen.data.tags["code.version"] == "abc"
+    assert seen.data.tags["tallywright.run"] == "run 'one'"
+    assert seen.data.metrics["model/roc_auc"] == 0.7
+    history = run.client.get_metric_history(run.run_id, "validation_loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.61), (2, 0.55), (3, 0.56)]
+    assert [file.path for file in run.client.list_artifacts(run.run_id, "plots")] == ["plots/loss.png"]
+
+
+def log_twice(project):
+    with training_run(project, "run 'one'") as first:
+        first.log(CONTENT)
+    with training_run(project, "run 'one'") as again:
+        again.log(CONTENT)
+    assert (again.run_id, again.started_at) == (first.run_id, first.started_at)
+    assert first.started_at.tzinfo is UTC
+    check_one_complete_run(first)
+    with training_run(project, "run two") as other:
+        assert other.run_id != first.run_id
+    return first
+
+
+def test_a_repeated_run_is_one_run_in_sqlite(project_with, tmp_path):
+    run = log_twice(project_with())
+    assert list((tmp_path / "artifacts" / "flight_delays").rglob("loss.png"))
+    with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:
+        (count,) = database.execute("select count(*) from metrics where run_uuid = ?", (run.run_id,)).fetchone()
+    assert count == 2 + 6
+
+
+def test_a_repeated_run_is_one_run_on_a_server(project_with, server, capfd):
+    log_twice(project_with(server))
+    assert capfd.readouterr().out == ""  # standard output belongs to results
+
+
+def test_a_failed_training_is_marked_as_failed(project_with):
+    project = project_with()
+    with pytest.raises(ValueError, match="broken"), training_run(project, "run") as run:
+        raise ValueError("broken")
+    assert run.client.get_run(run.run_id).info.status == "FAILED"
+    assert open_run(project, "run").run_id == run.run_id
+    assert run.client.get_run(run.run_id).info.status == "RUNNING"
+
+
+def test_other_parameters_of_the_same_run_are_refused(project_with):
+    run = open_run(project_with(), "run")
+    run.log(TrainingLog(params={"seed": "7"}))
+    with pytest.raises(TrackingError, match="could not log the training") as caught:
+        run.log(TrainingLog(params={"seed": "8"}))
+    assert "new run id" in str(caught.value)
+
+
+def test_an_unreachable_server_is_a_tracking_error(project_with, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError, match="could not open a run") as caught:
+        open_run(project_with("http://127.0.0.1:9"), "run")
+    assert caught.value.retryable
+    assert "conf/<env>.yaml" in caught.value.remedy
+
+
+def test_a_database_that_cannot_be_made_is_a_tracking_error(project_with, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TrackingError, match="could not connect"):
+        open_run(project_with(f"sqlite:///{tmp_path}/file/mlflow.db"), "run")
+
+
+def test_missing_mlflow_is_a_tracking_error(project_with, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(TrackingError, match="cannot be imported") as caught:
+        open_run(project_with(), "run")
+    assert "tallywright[train]" in caught.value.remedy
