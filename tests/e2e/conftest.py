@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,10 @@ def copy(alive: World, tmp_path: Path) -> Callable[[], World]:
     def make() -> World:
         root = tmp_path / "copy"
         shutil.copytree(alive.root, root, symlinks=True)
+        with closing(sqlite3.connect(root / ".tally/mlflow.db")) as store:
+            # MLflow keeps absolute addresses; the copy has artifacts of its own.
+            store.execute("update runs set artifact_uri = replace(artifact_uri, ?, ?)", (str(alive.root), str(root)))
+            store.commit()
         return World(root)
 
     return make

@@ -105,6 +105,20 @@ def test_a_corrupted_or_swapped_model_file_is_not_loaded(copy) -> None:
     assert scores == {name: data for name, data in before.items() if "__scores" in name}
 
 
+def test_a_damaged_cache_is_replaced_from_the_registry(copy) -> None:
+    world = copy()
+    (model,) = (world.root / ".tally/cache").rglob("model.onnx")
+    good = model.read_bytes()
+    model.chmod(0o644)
+    model.write_bytes(good[:-1])
+    before = world.rows("select * from late_orders__scores where score_date = date '2025-04-07' order by order_id")
+    world.tally("run", world.model, "score", "--date", "2025-04-07", "--force")
+    assert (
+        world.rows("select * from late_orders__scores where score_date = date '2025-04-07' order by order_id") == before
+    )
+    assert model.read_bytes() == good
+
+
 def test_without_the_cache_and_without_mlflow_scoring_says_so(copy) -> None:
     world = copy()
     shutil.rmtree(world.root / ".tally/cache")

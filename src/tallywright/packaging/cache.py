@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tallywright.errors import PackageError, StorageError
+from tallywright.observability import log
 from tallywright.packaging.package import Package, load_package
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class PackageCache:
             return None
         try:
             return load_package(folder, digest=digest)
-        except PackageError:
+        except PackageError as error:
+            log.warning("the cached package %s is set aside: %s", digest[:12], error.found)
             self._discard_altered(folder)
             return None
 

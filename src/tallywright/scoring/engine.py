@@ -9,11 +9,13 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.errors import UsageError
-from tallywright.scoring.fragments import Portion
-from tallywright.scoring.kernel import PartManifest, ScoreJob
+
+if TYPE_CHECKING:
+    from tallywright.scoring.fragments import Portion
+    from tallywright.scoring.kernel import PartManifest, ScoreJob
 
 AUTO: Final = "auto"
 

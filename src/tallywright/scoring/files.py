@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyarrow import fs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:

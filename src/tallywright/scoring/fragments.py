@@ -5,8 +5,8 @@ The cut depends on the files alone, never on the engine or the number of workers
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 from tallywright.errors import InputError, StorageError
 from tallywright.records import Record
 from tallywright.scoring.files import filesystem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 PORTION_ROWS = 524_288
 """About this many rows become one part: a small day is one file, a large one keeps every core busy."""

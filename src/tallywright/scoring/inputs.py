@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tallywright.records import Manifest, ModelRef
+if TYPE_CHECKING:
+    from tallywright.records import Manifest, ModelRef
 
 FIRST: Final = "first"
 FORCED: Final = "forced"

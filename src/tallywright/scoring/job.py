@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import difflib
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
-from tallywright.data.lake import Lake
 from tallywright.errors import InputError
-from tallywright.packaging.package import Package
 from tallywright.packaging.predictor import Predictor
 from tallywright.profiles.accumulate import Accumulator
-from tallywright.profiles.profile import Profile
-from tallywright.records import InputVersion, ModelRef
 from tallywright.scoring.fragments import Portion, plan_portions
 from tallywright.scoring.kernel import ScoreJob, read_fragment
 from tallywright.scoring.scores_table import PARTITION, arrow_schema, open_scores, part_schema, scores_schema
-from tallywright.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+    from tallywright.data.lake import Lake
+    from tallywright.packaging.package import Package
+    from tallywright.profiles.profile import Profile
+    from tallywright.records import InputVersion, ModelRef
+    from tallywright.spec.model import ModelSpec
 
 
 def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[Portion, ...], int]:

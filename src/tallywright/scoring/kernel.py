@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.errors import InputError, StorageError
-from tallywright.packaging.predictor import Predictor
 from tallywright.profiles.accumulate import Accumulator
 from tallywright.records import Record
 from tallywright.scoring.files import discard, filesystem_of
-from tallywright.scoring.fragments import Fragment, Portion
 from tallywright.scoring.one_row import constant
 from tallywright.scoring.output_gate import problems_in
 from tallywright.scoring.statistics import delta_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import date
+
+    from tallywright.packaging.predictor import Predictor
+    from tallywright.scoring.fragments import Fragment, Portion
 
 ROW_GROUP_ROWS: Final = 262_144
 _READ_BUFFER: Final = 1 << 20

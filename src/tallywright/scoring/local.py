@@ -6,18 +6,21 @@ Arrow and ONNX Runtime release the interpreter lock, so the threads overlap; eac
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tallywright.packaging.package import load_package
 from tallywright.packaging.predictor import Predictor
 from tallywright.scoring.cores import threads_for
 from tallywright.scoring.files import discard
-from tallywright.scoring.fragments import Portion
 from tallywright.scoring.kernel import PartManifest, ScoreJob, score_portion
 from tallywright.scoring.verify import part_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tallywright.scoring.fragments import Portion
 
 NAME: Final = "local"
 

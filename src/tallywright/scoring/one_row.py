@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from tallywright.packaging.buffers import number_array
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from tallywright.packaging.buffers import valid_mask, values_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SHARES = frozenset({"probability", "probabilities", "confidence"})
 """Outputs that lie between 0 and 1."""

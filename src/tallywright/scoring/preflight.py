@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from statistics import median
+from typing import TYPE_CHECKING
 
-from tallywright.data.lake import Lake
 from tallywright.errors import InputError, LeakError
-from tallywright.records import InputVersion, ModelRef
-from tallywright.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from tallywright.data.lake import Lake
+    from tallywright.records import InputVersion, ModelRef
+    from tallywright.spec.model import ModelSpec
 
 
 def check_volume(lake: Lake, spec: ModelSpec, pinned: InputVersion) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from tallywright.data.lake import Lake
 from tallywright.profiles.profile import Profile
 from tallywright.records import Manifest, Record, digest_of
 from tallywright.scoring.one_row import one_row
-from tallywright.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from tallywright.data.lake import Lake
+    from tallywright.spec.model import ModelSpec
 
 _SCHEMA: Final = pa.schema(
     [

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 from deltalake import DeltaTable, Field, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tallywright.data.contract import TABLE_PROPERTIES
-from tallywright.data.lake import Lake
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
-from tallywright.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec.model import ModelSpec
 
 PARTITION: Final = "score_date"
 PROVENANCE: Final = pa.schema(

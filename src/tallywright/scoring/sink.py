@@ -9,23 +9,27 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
-from tallywright.data.lake import Lake
 from tallywright.errors import CommitConflictError, StorageError, TallyError
 from tallywright.observability import log, point
-from tallywright.records import Manifest
 from tallywright.scoring.inputs import FORCED, reason_for
-from tallywright.scoring.kernel import PartManifest
 from tallywright.scoring.scores_table import PARTITION, app_id, generation_in
 from tallywright.scoring.tallies import MANIFEST_KEY, TOKEN_KEY, Tally, logged_tallies, standing_tally
-from tallywright.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deltalake import DeltaTable
+
+    from tallywright.data.lake import Lake
+    from tallywright.records import Manifest
+    from tallywright.scoring.kernel import PartManifest
+    from tallywright.spec.model import ModelSpec
 
 ATTEMPTS: Final = 60
 """Other days' writers make us look again too: enough for a wide backfill."""

@@ -6,18 +6,22 @@ commit and row is no loss: readers fall back to the log, and the next scoring ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
-from tallywright.data.lake import Lake
 from tallywright.records import Manifest, Record
 from tallywright.scoring.one_row import one_row
 from tallywright.scoring.scores_table import generation_in
-from tallywright.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deltalake import DeltaTable
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec.model import ModelSpec
 
 MANIFEST_KEY: Final = "userMetadata"
 TOKEN_KEY: Final = "tallywright.commit"  # noqa: S105 - the key under which a commit names itself

@@ -9,27 +9,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tallywright.data.lake import Lake
 from tallywright.errors import CommitConflictError, InputError, PackageError, StorageError
 from tallywright.observability import log, point
-from tallywright.packaging.package import Package
 from tallywright.profiles.profile import Profile
 from tallywright.records import InputVersion, Manifest, ModelRef, Record
 from tallywright.scoring.engine import EngineChoice, choose_engine, load_engine
 from tallywright.scoring.files import discard
-from tallywright.scoring.fragments import Portion
 from tallywright.scoring.inputs import FIRST, FORCED, LOST, reason_for
 from tallywright.scoring.job import job_for, pinned_files, profile_again
-from tallywright.scoring.kernel import PartManifest, ScoreJob
 from tallywright.scoring.preflight import check_leak, check_volume
 from tallywright.scoring.profile_table import ProfileRow, profile_digest, read_profile, row_of, write_profile
 from tallywright.scoring.scores_table import generation_in
 from tallywright.scoring.sink import Landing, UncertainCommitError, commit_tally
 from tallywright.scoring.tallies import Tally, record_tally, standing_tally
 from tallywright.scoring.verify import part_path, verify_parts
-from tallywright.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from tallywright.data.lake import Lake
+    from tallywright.packaging.package import Package
+    from tallywright.scoring.fragments import Portion
+    from tallywright.scoring.kernel import PartManifest, ScoreJob
+    from tallywright.spec.model import ModelSpec
 
 Progress = Callable[[int, int], None]
 """Told the rows scored so far and the rows of the day; called from any thread, one at a time."""

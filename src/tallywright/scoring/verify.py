@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from tallywright.data.fingerprint import RowDigest, digest_hashes, row_hashes
 from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
-from tallywright.records import InputVersion
 from tallywright.scoring.cores import threads_for
 from tallywright.scoring.files import filesystem_of, sizes_of
-from tallywright.scoring.fragments import Portion
-from tallywright.scoring.kernel import PartManifest, ScoreJob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from tallywright.records import InputVersion
+    from tallywright.scoring.fragments import Portion
+    from tallywright.scoring.kernel import PartManifest, ScoreJob
 
 _SHOWN: Final = 5
 _KEY_BATCH: Final = 131_072

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 def quality_gate(context: RunContext) -> dict[str, Any]:
     """Floors, and superiority over the champion in force, on the held-out rows of this run's snapshot."""
+    if _is_champion(context):
+        return {"subject": candidate(context).digest, "note": "already the champion; its reports stand"}
     holdout = read_split(context.project, context.lake, read_snapshot(context), "holdout")
     report = compare(context.project, candidate=candidate(context), champion=_champion(context), holdout=holdout)
     return _settle(context, report)
@@ -29,8 +31,16 @@ def quality_gate(context: RunContext) -> dict[str, Any]:
 
 def operations_gate(context: RunContext) -> dict[str, Any]:
     """Loads cleanly, agrees with training, is fast enough, and somebody owns it."""
+    if _is_champion(context):
+        return {"subject": candidate(context).digest, "note": "already the champion; its reports stand"}
     report = rehearse(context.project, candidate(context), rollback_target=_champion_ref(context))
     return _settle(context, report)
+
+
+def _is_champion(context: RunContext) -> bool:
+    """True when this run is repeated after its promotion: nothing can be better than itself."""
+    ref = _champion_ref(context)
+    return ref is not None and ref.digest == candidate(context).digest
 
 
 def _champion(context: RunContext) -> Package | None:
