@@ -154,6 +154,7 @@ class Rewriter:
     def __init__(self, raw: Raw, moment: datetime, seed: int) -> None:
         self._raw = raw
         self._moment = moment
+        self._settled = moment.date() - timedelta(days=3)  # the longest delay and flight together take 33 hours
         self._truth = Truth(raw)
         self._random = random.Random(seed)
         self._dests = sorted(set(raw.flights["dest"].to_pylist()))
@@ -171,6 +172,8 @@ class Rewriter:
 
     def _flight(self, flight: dict[str, Any]) -> dict[str, Any] | None:
         flight = flight | {"tailnum": self._random.choice([None, "N1", "N" + "7" * self._random.randrange(1, 9)])}
+        if date(int(flight["year"]), int(flight["month"]), int(flight["day"])) < self._settled:
+            return flight
         scheduled = self._truth.scheduled(flight)
         if scheduled > self._moment + timedelta(hours=2):
             if self._random.random() < 0.5:
