@@ -99,7 +99,7 @@ def ingest(project: Project) -> None:
             done += 1
             if done % 30 == 0 or done == total:
                 say(f"  {done:>3} of {total} days   {line}")
-        else:
+        elif " INFO " not in line:
             say(f"  {line}")
     if process.wait() != 0:
         raise SystemExit("the ingest failed")
@@ -117,12 +117,30 @@ def champion() -> str:
     return f"version {standing[-1]['model_version']}" if standing else ""
 
 
+@dataclass(slots=True)
+class Quiet:
+    """Says something when nothing else was said for a while, so that a long step is seen to work."""
+
+    seconds: float = 10
+    _last: float = field(default_factory=time.monotonic)
+
+    def spoke(self) -> None:
+        """Something was said just now."""
+        self._last = time.monotonic()
+
+    @property
+    def too_long(self) -> bool:
+        """True when it is time to say something."""
+        return time.monotonic() - self._last >= self.seconds
+
+
 def train(rest: AirflowRest) -> None:
     """Triggers the train DAG by REST and follows its tasks."""
     dag = f"{MODEL}__train"
     run = rest.trigger(dag, {"date": str(FIRST), "effective_from": str(FIRST)})
     say(f"train: {dag} triggered as of {FIRST}, promotion effective from {FIRST}")
     seen: dict[str, str] = {}
+    quiet = Quiet()
     state = "queued"
     while state in ("queued", "running"):
         time.sleep(1)
@@ -130,9 +148,19 @@ def train(rest: AirflowRest) -> None:
         for task, now in rest.task_states(dag, run).items():
             if now != seen.get(task) and now in ("running", "up_for_retry", *OVER):
                 say(f"  {task:<16} {now}")
+                quiet.spoke()
             seen[task] = now
+        if quiet.too_long:
+            for task in (task for task, now in seen.items() if now == "running"):
+                say(f"  {task:<16} … {_last_line(rest, dag, run, task)}")
+            quiet.spoke()
     if state != "success":
         _show_failure(rest, dag, [run])
+
+
+def _last_line(rest: AirflowRest, dag: str, run: str, task: str) -> str:
+    lines = [line for line in rest.task_log(dag, run, task).splitlines() if line and not line.startswith("::")]
+    return lines[-1][:100] if lines else "starting"
 
 
 def backfill(airflow: EmbeddedAirflow, rest: AirflowRest, project: Project) -> None:
@@ -145,20 +173,40 @@ def backfill(airflow: EmbeddedAirflow, rest: AirflowRest, project: Project) -> N
     made = airflow.airflow(*command)
     if made.returncode != 0:
         raise SystemExit(f"airflow backfill create failed:\n{made.stdout[-2000:]}")
-    runs: list[str] = []
-    finished: set[str] = set()
-    while not runs or len(finished) < len(runs):
-        time.sleep(1)
-        states = {run["dag_run_id"]: run for run in rest.runs(dag, run_type="backfill")}
-        runs = [name for name, run in states.items() if str(FIRST) <= str(run["data_interval_start"])[:10] <= str(LAST)]
-        for name in runs:
-            if states[name]["state"] in OVER and name not in finished:
-                finished.add(name)
-                day = states[name]["data_interval_start"][:10]
-                say(f"  {day}  {states[name]['state']}  ({len(finished)} of {len(runs)})")
-    failed = [name for name in runs if states[name]["state"] != "success"]
+    states = _follow(rest, dag)
+    failed = [run for run, state in states.items() if state != "success"]
     if failed:
         _show_failure(rest, dag, failed)
+
+
+def _follow(rest: AirflowRest, dag: str) -> dict[str, str]:
+    """Waits for the week's runs and returns their final states by run id; says what is going on."""
+    told: set[str] = set()
+    quiet = Quiet()
+    while True:
+        runs = {str(run["dag_run_id"]): run for run in rest.runs(dag, run_type="backfill") if _in_week(run)}
+        over = [name for name, run in runs.items() if run["state"] in OVER]
+        for name in over:
+            if name not in told:
+                told.add(name)
+                quiet.spoke()
+                say(f"  {_day(runs[name])}  {runs[name]['state']}  ({len(told)} of {len(runs)} days)")
+        if runs and len(over) == len(runs):
+            return {name: str(run["state"]) for name, run in runs.items()}
+        if quiet.too_long:
+            quiet.spoke()
+            tasks = rest.run_task_states(dag, runs)
+            now = ", ".join(f"{_day(runs[run])[5:]} {task}" for run, task, state in tasks if state == "running")
+            say(f"  {sum(state in OVER for _, _, state in tasks)} of {len(tasks)} tasks done; now {now or 'queueing'}")
+        time.sleep(1)
+
+
+def _day(run: dict[str, Any]) -> str:
+    return str(run["data_interval_start"])[:10]
+
+
+def _in_week(run: dict[str, Any]) -> bool:
+    return str(FIRST) <= _day(run) <= str(LAST)
 
 
 def _show_failure(rest: AirflowRest, dag: str, runs: list[str]) -> None:
@@ -190,20 +238,47 @@ QUERIES = (
 
 def answers() -> None:
     """What the week looks like, where one score came from, and what to ask next."""
-    print(f"\nThe scored days\n{tally('days', MODEL, '--from', str(FIRST), '--to', str(LAST))}")
+    print("\nThe scored days (`tally days` names the columns that drifted)")
+    print(f"{'score date':<11}{'rows':>6}{'mean score':>12}{'version':>9}{'drifted':>9}{'real AUC':>10}  decision")
+    for day in json.loads(tally("days", MODEL, "--from", str(FIRST), "--to", str(LAST), "--json")):
+        auc = "not yet" if day["realised_auc"] is None else f"{day['realised_auc']:.3f}"
+        drifted = f"{len(day['drifted_columns'])} cols"
+        print(f"{day['score_date']:<11}{day['rows']:>6,}{day['mean_score']:>12.3f}{day['model_version']:>9}"
+              f"{drifted:>9}{auc:>10}  {day['decision']}")  # fmt: skip
     flight = json.loads(tally("query", RISKIEST, "--json"))[0]["flight_id"]
-    print(f"\nWhere one score came from:  tally trace {MODEL} {flight} 2013-07-01")
-    print(tally("trace", MODEL, str(flight), "2013-07-01"))
+    print(f"\nWhere one score came from (all of it: tally trace {MODEL} {flight} 2013-07-01)")
+    for name, text in _short_trace(json.loads(tally("trace", MODEL, str(flight), "2013-07-01", "--json"))):
+        print(f"  {name:<10}{text}")
     print("\nThree queries to try")
     for sql in QUERIES:
         print(f'  tally query "{sql}"')
-    print(f"\nThe first one's answer\n{tally('query', QUERIES[0])}")
+    print(f"\nThe second one's answer\n{tally('query', QUERIES[1])}")
     print(f"(`tally` is {Path(sys.executable).parent / 'tally'})")
+
+
+def _short_trace(trace: dict[str, Any]) -> list[tuple[str, str]]:
+    """One line for each link of the chain that `tally trace` shows."""
+    tally_part, source, model, training = (trace[name] for name in ("tally", "input", "model", "training"))
+    promotion, gates = trace["promotion"], trace["gates"]
+    return [
+        ("score", f"probability {trace['score']['probability']:.4f}, role {trace['score']['role']}"),
+        ("tally", f"generation {tally_part['generation']}, run {tally_part['run_id']}"),
+        ("input", f"{source['table']} version {source['version']}, fingerprint {source['fingerprint'][:16]}"),
+        (
+            "model",
+            f"version {model['version']}, digest {model['digest'][:16]}, through {model['trained_through']}",
+        ),
+        ("training", f"run {training['run id']}, code {training['code'][:16]}"),
+        ("gates", f"{len(gates)} checks, {sum(check['verdict'] == 'pass' for check in gates)} passed"),
+        ("promotion", f"from {promotion['effective_from']} by {promotion['approver']}: {promotion['reason']}"),
+    ]
 
 
 def farewell(airflow: EmbeddedAirflow, *, stop: bool) -> None:
     """Where everything is, and how to stop it; or stops it."""
-    print(f"\nThe report: {json.loads(tally('report', MODEL, '--json'))['report']}")
+    page = airflow.home.parent / f"{MODEL}-report.html"
+    tally("report", MODEL, "--out", str(page), "--json")
+    print(f"\nThe report: {page}")
     if stop:
         print(f"Airflow stopped: {', '.join(airflow.stop())}.  `make airflow` brings the UI up again.")
         return

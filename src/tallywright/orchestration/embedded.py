@@ -123,7 +123,7 @@ class EmbeddedAirflow:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "tallywright.orchestration.sqlite.CONNECT_ARGS",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
             "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "5",
-            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
@@ -194,7 +194,7 @@ class EmbeddedAirflow:
     def _spawn(self, name: str, arguments: tuple[str, ...]) -> Started:
         with self.log_file(name).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *arguments],
+                [sys.executable, "-m", "tallywright.orchestration.preloaded", *arguments],
                 env=self.environment(),
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
