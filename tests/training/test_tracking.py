@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -31,15 +32,16 @@ CONTENT = TrainingLog(
 
 
 @pytest.fixture
-def project_with(tmp_path):
+def project_with(tmp_path, empty_store):
     """The flights project, tracking elsewhere."""
 
     def make(uri=None, artifacts=None):
+        shutil.copy(empty_store, tmp_path / "mlflow.db")
         return load_project(
             "flight_delays",
             root=REPOSITORY,
             overrides=[
-                f"environment.tracking.uri={uri or f'sqlite:///{tmp_path}/new/mlflow.db'}",
+                f"environment.tracking.uri={uri or f'sqlite:///{tmp_path}/mlflow.db'}",
                 f"environment.tracking.artifacts={artifacts or tmp_path / 'artifacts'}",
             ],
         )
@@ -109,7 +111,7 @@ def log_twice(project):
 def test_a_repeated_run_is_one_run_in_sqlite(project_with, tmp_path):
     run = log_twice(project_with())
     assert list((tmp_path / "artifacts" / "flight_delays").rglob("loss.png"))
-    with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
         (count,) = database.execute("select count(*) from metrics where run_uuid = ?", (run.run_id,)).fetchone()
     assert count == 2 + 6
 
@@ -142,6 +144,18 @@ def test_an_unreachable_server_is_a_tracking_error(project_with, monkeypatch):
         open_run(project_with("http://127.0.0.1:9"), "run")
     assert caught.value.retryable
     assert "conf/<env>.yaml" in caught.value.remedy
+
+
+def test_a_new_database_is_made_with_its_folder(project_with, tmp_path):
+    run = open_run(project_with(f"sqlite:///{tmp_path}/new/mlflow.db"), "run")
+    assert run.client.get_run(run.run_id).info.status == "RUNNING"
+
+
+def test_a_password_in_the_address_is_not_shown(project_with, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError, match="127") as caught:
+        open_run(project_with("http://somebody:hidden-word@127.0.0.1:9"), "run")
+    assert "hidden-word" not in str(caught.value)
 
 
 def test_a_database_that_cannot_be_made_is_a_tracking_error(project_with, tmp_path):

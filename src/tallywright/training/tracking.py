@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import warnings
 from contextlib import contextmanager, suppress
@@ -136,7 +137,7 @@ def open_run(project: Project, run_key: str) -> LifecycleRun:
         TrackingError: MLflow is not installed or its store cannot be used.
     """
     uri = project.environment.tracking.uri
-    client = _client(uri)
+    client = connect(uri)
     with _reported(uri, "open a run"):
         experiment = _experiment(client, project)
         digest = digest_of(run_key)
@@ -177,7 +178,12 @@ def _artifacts(project: Project) -> str | None:
     return (Path(place) / project.spec.name).absolute().as_uri()
 
 
-def _client(uri: str) -> Any:
+def connect(uri: str) -> Any:
+    """An `MlflowClient` of the store; a new SQLite store is made with its folder.
+
+    Raises:
+        TrackingError: MLflow is not installed or its store cannot be used.
+    """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     # The first connection to a new database would otherwise print each of its migrations.
@@ -209,14 +215,13 @@ def _reported(uri: str, doing: str) -> Iterator[None]:
     except Exception as error:
         text = str(error).strip().splitlines()
         raise TrackingError(
-            f"MLflow at {_shown(uri)} could not {doing}: {text[0] if text else type(error).__name__}",
+            f"MLflow at {_shown(uri)} could not {doing}: {_shown(text[0]) if text else type(error).__name__}",
             expected="a tracking store or server that can be reached and written",
             remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run holds "
             "other parameters, use a new run id",
         ) from error
 
 
-def _shown(uri: str) -> str:
-    """The address without the user and password that it may hold."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
+def _shown(text: str) -> str:
+    """The text without the user and password that an address in it may hold; MLflow repeats addresses in its errors."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
