@@ -14,7 +14,8 @@ DEMO := .venv-demo
 PYTEST_ARGS ?=
 ENGINE ?= local
 
-export UV_NO_PROGRESS := $(if $(CI),1,)
+# `uv` draws no bars into a log
+export UV_NO_PROGRESS := $(if $(CI),true,false)
 
 .PHONY: help
 help:  ## This list
