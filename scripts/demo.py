@@ -168,7 +168,7 @@ def backfill(airflow: EmbeddedAirflow, rest: AirflowRest, project: Project) -> N
     dag = f"{MODEL}__score"
     start, end = backfill_bounds(project.spec, FIRST, LAST)
     command = ["backfill", "create", "--dag-id", dag, "--from-date", start, "--to-date", end,
-               "--reprocess-behavior", "completed", "--max-active-runs", "2"]  # fmt: skip
+               "--reprocess-behavior", "completed", "--max-active-runs", "4"]  # fmt: skip
     say(f"airflow {' '.join(command)}")
     made = airflow.airflow(*command)
     if made.returncode != 0:

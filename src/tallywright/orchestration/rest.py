@@ -21,7 +21,6 @@ _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _BUSY: Final = 503
 _TRIES: Final = 8
-_POOL_FIELDS: Final = ("slots", "description")
 
 
 class RestError(TallyError):
@@ -87,13 +86,13 @@ class AirflowRest:
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Makes or changes a pool."""
-        body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        rest = {"slots": slots, "description": description, "include_deferred": False}
         try:
-            self.call("POST", "/pools", body)
+            self.call("POST", "/pools", {"name": name, **rest})
         except RestError as error:
             if error.status != _CONFLICT:
                 raise
-            self.call("PATCH", f"/pools/{name}", {"slots": slots, "description": description}, update_mask=_POOL_FIELDS)
+            self.call("PATCH", f"/pools/{name}", {"pool": name, **rest})
 
     def trigger(self, dag_id: str, params: dict[str, Any]) -> str:
         """Starts a run with these form values and returns its id; the run has no logical date."""

@@ -1,0 +1,140 @@
+"""A real Airflow on loopback runs a real (generated) project: the processes, the forms, a backfill, its repetition."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tallywright.orchestration import local
+from tallywright.orchestration.documents import backfill_bounds
+from tallywright.orchestration.embedded import COMMANDS, EmbeddedAirflow, free_port, started_at
+from tallywright.orchestration.rest import AirflowRest, RestError
+from tallywright.spec import load_project
+
+MODEL = "late_orders"
+FIRST, LAST = date(2025, 4, 2), date(2025, 4, 3)
+
+
+def test_a_home_keeps_its_secrets_to_its_owner(tmp_path: Path) -> None:
+    first = EmbeddedAirflow(tmp_path, tmp_path / "home")
+    assert first.secrets() == EmbeddedAirflow(tmp_path, tmp_path / "home").secrets()
+    assert (tmp_path / "home" / "secrets.json").stat().st_mode & 0o777 == 0o600
+    environment = first.environment()
+    assert environment["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert environment["AIRFLOW__CORE__LOAD_EXAMPLES"] == "False"
+    assert first.running() == []
+    assert first.stop() == []
+
+
+def test_a_later_process_with_the_same_id_is_not_ours(tmp_path: Path) -> None:
+    airflow = EmbeddedAirflow(tmp_path, tmp_path)
+    own = {"name": "scheduler", "pid": os.getpid(), "started": "another time"}
+    (tmp_path / "processes.json").write_text(json.dumps([own]))
+    assert airflow.running() == []
+    assert airflow.stop() == []
+    (tmp_path / "processes.json").write_text(json.dumps([own | {"started": started_at(os.getpid())}]))
+    assert [process.pid for process in airflow.running()] == [os.getpid()]
+    assert airflow.missing() == [name for name in COMMANDS if name != "scheduler"]
+
+
+def test_a_free_port_is_free() -> None:
+    assert 1024 < free_port() < 65536
+
+
+def tally(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "tallywright", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAirflow]:
+    """A generated project with a champion, and its Airflow, healthy."""
+    base = tmp_path_factory.mktemp("embedded")
+    root = base / "sample"
+    tally(base, "init", str(root), "--model", MODEL)
+    tally(root, "ingest", MODEL, "--from", "2025-01-01", "--to", str(LAST))
+    tally(root, "train", MODEL, "--date", "2025-04-01", "--by", "a test")
+    airflow = EmbeddedAirflow(root, root / ".tally" / "airflow", parallelism=2)
+    try:
+        local.start(airflow)
+        yield airflow
+    finally:
+        stopped = airflow.stop()
+        assert sorted(stopped) == sorted(COMMANDS)
+        assert airflow.running() == []
+
+
+@pytest.fixture
+def rest(airflow: EmbeddedAirflow) -> AirflowRest:
+    return local.client(airflow)
+
+
+def backfilled(airflow: EmbeddedAirflow, rest: AirflowRest) -> list[dict[str, Any]]:
+    """Runs `airflow backfill create` over the days to its end and returns the runs."""
+    start, end = backfill_bounds(load_project(MODEL, root=airflow.root).spec, FIRST, LAST)
+    made = airflow.airflow("backfill", "create", "--dag-id", f"{MODEL}__score", "--from-date", start, "--to-date", end,
+                           "--reprocess-behavior", "completed", "--max-active-runs", "2")  # fmt: skip
+    assert made.returncode == 0, made.stdout
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        runs = rest.runs(f"{MODEL}__score", run_type="backfill")
+        if runs and all(run["state"] in ("success", "failed") for run in runs):
+            return runs
+        time.sleep(1)
+    pytest.fail("the backfill did not end")
+
+
+def tallies(root: Path) -> list[dict[str, Any]]:
+    columns = "score_date, generation, run_id, committed_at"
+    sql = f"select {columns} from {MODEL}__tallies order by all"
+    return json.loads(tally(root, "query", sql, "--json"))
+
+
+@pytest.mark.airflow
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_backfill_makes_one_tally_a_day_and_its_repetition_none(airflow: EmbeddedAirflow, rest: AirflowRest) -> None:
+    dag = f"{MODEL}__score"
+    runs = backfilled(airflow, rest)
+    logs = {run["dag_run_id"]: rest.task_states(dag, run["dag_run_id"]) for run in runs}
+    assert [run["state"] for run in runs] == ["success", "success"], logs
+    assert all(states["trigger_train"] == "skipped" for states in logs.values())
+    made = tallies(airflow.root)
+    assert [row["score_date"] for row in made] == [str(FIRST), str(LAST)]
+    assert {row["run_id"] for row in made} == set(logs)
+
+    assert "tallywright run" in rest.task_log(dag, runs[0]["dag_run_id"], "score")
+
+    assert [run["state"] for run in backfilled(airflow, rest)] == ["success", "success"]
+    assert tallies(airflow.root) == made
+
+
+@pytest.mark.airflow
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("bad", ["2025-04-02; rm -rf /", "2025-04-02' or 1=1 --", "{{ 7 * 7 }}"])
+def test_the_api_refuses_a_param_with_sql_or_shell_in_it(bad: str, rest: AirflowRest) -> None:
+    with pytest.raises(RestError, match="400"):
+        rest.trigger(f"{MODEL}__score", {"date": bad})
+
+
+@pytest.mark.airflow
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_starting_what_runs_changes_nothing(airflow: EmbeddedAirflow) -> None:
+    before = airflow.running()
+    local.start(airflow)
+    assert airflow.running() == before
+    assert airflow.missing() == []

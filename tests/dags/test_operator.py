@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+WELL = """printf '{"rows": 3, "act": true, "decision_id": "ab-12"}' > "$result" """
+
+
+@pytest.fixture
+def task(dags: dict[str, Any], interpreter: Callable[[str], str], tmp_path: Path) -> Callable[..., Any]:
+    """Makes a task of a DAG whose interpreter is a stand-in."""
+
+    def make(script: str = WELL, dag: str = "score", step: str = "score") -> Any:
+        found = dags[f"flight_delays__{dag}"].task_dict[step]
+        found.command = replace(found.command, interpreter=interpreter(script), root=tmp_path)
+        return found
+
+    return make
+
+
+def context(params: dict[str, Any] | None = None, run_type: str = "manual", **others: Any) -> dict[str, Any]:
+    run = SimpleNamespace(run_id="run-1", run_type=run_type, partition_key=None, triggering_user_name="ada")
+    return {"params": {"date": "2013-06-27"} | (params or {}), "dag_run": run, **others}
+
+
+def asked_for(tmp_path: Path) -> str:
+    """The arguments of the stand-in's last call."""
+    return (tmp_path / "interpreter.asked").read_text().splitlines()[-1]
+
+
+def test_the_result_file_is_the_result(task: Callable[..., Any]) -> None:
+    assert task().execute(context()) == {"rows": 3, "act": True, "decision_id": "ab-12"}
+
+
+def test_the_log_has_the_command_and_the_output(
+    task: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    task().execute(context())
+    shown = capsys.readouterr().out
+    assert "running: " in shown
+    assert "asked for: -m tallywright run flight_delays score" in shown
+    assert "-m tallywright run flight_delays score --date=2013-06-27 --run-id=run-1" in asked_for(tmp_path)
+
+
+def test_a_scheduled_run_takes_the_date_of_its_interval(task: Callable[..., Any], tmp_path: Path) -> None:
+    start = datetime(2013, 6, 28, 8, tzinfo=UTC)
+    task().execute(context({"date": None}, "scheduled", data_interval_start=start))
+    assert "--date=2013-06-28" in asked_for(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"date": "2013-06-27; touch hacked"}, {"date": "$(touch hacked)"}, {"date": "2012-06-27"}, {"date": None}],
+)
+def test_a_bad_date_fails_at_once_and_runs_nothing(
+    task: Callable[..., Any], params: dict[str, Any], tmp_path: Path
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException):
+        task('touch ran; printf "{}" > "$result"').execute(context(params))
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("code", [2, 4, 7, 8, 9])
+def test_an_error_that_a_retry_cannot_cure_fails_the_task(task: Callable[..., Any], code: int) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="the reason"):
+        task(f"echo 'error: the reason' >&2; exit {code}").execute(context())
+
+
+@pytest.mark.parametrize("code", [1, 10, 11, 12, 70, 137])
+def test_another_error_is_tried_again(task: Callable[..., Any], code: int) -> None:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    with pytest.raises(AirflowException, match=f"exit code {code}") as found:
+        task(f"exit {code}").execute(context())
+    assert not isinstance(found.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("script", ["true", "echo '[1]' > \"$result\"", 'echo nonsense > "$result"'])
+def test_success_without_a_result_is_a_failure(task: Callable[..., Any], script: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException):
+        task(script).execute(context())
+
+
+def test_on_kill_ends_the_step(task: Callable[..., Any]) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    operator = task("exec sleep 600")
+    killer = threading.Thread(target=lambda: (time.sleep(0.5), operator.on_kill()))
+    killer.start()
+    with pytest.raises(AirflowException):
+        operator.execute(context())
+    killer.join()
+
+
+def test_only_a_backfill_tells_decide_that_it_is_one(task: Callable[..., Any], tmp_path: Path) -> None:
+    task(step="decide").execute(context(run_type="backfill"))
+    assert asked_for(tmp_path).endswith("--backfill")
+    task(step="decide").execute(context(run_type="scheduled"))
+    assert "--backfill" not in asked_for(tmp_path)
+    task(step="score").execute(context(run_type="backfill"))
+    assert "--backfill" not in asked_for(tmp_path)
+
+
+def test_a_rollback_records_who_asked_and_why(task: Callable[..., Any], tmp_path: Path) -> None:
+    params = {"reason": "it drifts; $(really)", "effective_from": "2013-07-01"}
+    task(dag="rollback", step="rollback").execute(context(params))
+    assert asked_for(tmp_path).endswith("--effective-from=2013-07-01 --by=ada --reason=it drifts; $(really)")
+
+
+@pytest.mark.parametrize("version", [None, "3; drop table", 0, True])
+def test_a_promotion_needs_the_number_of_a_version(task: Callable[..., Any], version: object) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match=r"params\.version"):
+        task(dag="promote", step="promote").execute(context({"version": version}))
+
+
+class Results:
+    """The part of a task instance that a task reads results by."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def xcom_pull(self, task_ids: str) -> object:
+        assert task_ids in ("decide", "approval")
+        return self.value
+
+    def xcom_push(self, key: str, value: object) -> None:
+        """Kept by Airflow; of no interest here."""
+
+
+@pytest.mark.parametrize("decision", [None, {}, {"act": False}, {"act": "true"}, {"retrain": True}])
+def test_a_quiet_decision_triggers_nothing(dags: dict[str, Any], decision: object) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    with pytest.raises(AirflowSkipException):
+        dags["flight_delays__score"].task_dict["trigger_train"].execute(context(ti=Results(decision)))
+
+
+def test_a_backfill_triggers_nothing_whatever_the_decision_says(dags: dict[str, Any]) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    trigger = dags["flight_delays__score"].task_dict["trigger_train"]
+    with pytest.raises(AirflowSkipException, match="backfill"):
+        trigger.execute(context(run_type="backfill", ti=Results({"act": True})))
+
+
+def test_a_decision_starts_one_training_of_its_own_id(dags: dict[str, Any]) -> None:
+    from airflow.sdk.exceptions import DagRunTriggerException
+
+    trigger = dags["flight_delays__score"].task_dict["trigger_train"]
+    with pytest.raises(DagRunTriggerException) as found:
+        trigger.execute(context(ti=Results({"act": True, "decision_id": "../ab'12"})))
+    assert found.value.trigger_dag_id == "flight_delays__train"
+    assert found.value.dag_run_id == "decision_20130627_ab12"
+    assert found.value.conf == {"date": "2013-06-28", "effective_from": "2013-06-28"}
+    assert found.value.skip_when_already_exists
+
+
+def test_an_approval_names_who_approved(
+    airflow: None, repository: Path, interpreter: Callable[[str], str], tmp_path: Path
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from tallywright.orchestration.dags import model_dags
+    from tallywright.spec import load_project
+
+    project = load_project("flight_delays", root=repository, overrides=["registry.approval=person"])
+    promote = model_dags(project)["flight_delays__train"].task_dict["promote"]
+    promote.command = replace(promote.command, interpreter=interpreter(WELL), root=tmp_path)
+    promote.execute(context(ti=Results({"responded_by_user": {"id": "1", "name": "grace"}})))
+    assert "--by=grace --reason=approved in Airflow" in asked_for(tmp_path)
+    with pytest.raises(AirflowFailException, match="who approved"):
+        promote.execute(context(ti=Results(None)))
+
+
+def test_a_result_is_small(task: Callable[..., Any]) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    big = json.dumps({"rows": "x" * 40_000})
+    with pytest.raises(AirflowFailException, match="small JSON"):
+        task(f"cat > \"$result\" <<'END'\n{big}\nEND").execute(context())
