@@ -11,7 +11,8 @@ UV := .uv/bin/uv
 CONSTRAINTS := requirements/constraints.txt
 DEV := .venv
 DEMO := .venv-demo
-PYTEST_ARGS ?=
+# Two workers, a file of tests to each in turn.
+PYTEST_ARGS ?= -n 2 --dist loadfile --durations 15
 ENGINE ?= local
 
 # `uv` draws no bars into a log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -64,14 +65,25 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def alive(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The sample project: ingested, trained as of 1 April, promoted, and one week scored."""
-    world = World(tmp_path_factory.mktemp("project") / "sample")
+def alive(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> World:
+    """The sample project: ingested, trained as of 1 April, promoted, and one week scored; made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    world = World(shared / "alive" / "sample")
+    with (shared / "alive.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "alive.ready").exists():
+            _bring_to_life(world)
+            (shared / "alive.ready").touch()
+    return world
+
+
+def _bring_to_life(world: World) -> None:
+    world.root.parent.mkdir()
     World(world.root.parent).tally("init", str(world.root), "--model", world.model)
     world.tally("ingest", world.model, "--from", "2025-01-01", "--to", "2025-04-10")
     world.tally("train", world.model, "--date", "2025-04-01", "--by", "a test")
     world.tally("backfill", world.model, "--from", "2025-04-01", "--to", "2025-04-07")
-    return world
 
 
 @pytest.fixture

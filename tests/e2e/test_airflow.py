@@ -13,7 +13,7 @@ from tallywright.orchestration import local
 from tallywright.orchestration.documents import backfill_bounds
 from tallywright.spec import load_project
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.xdist_group("life"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(900)]
 
 FIRST, LAST = date(2025, 4, 8), date(2025, 4, 14)
 DAG = "late_orders__score"
