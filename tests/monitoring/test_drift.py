@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ from tallywright.errors import PackageError
 from tallywright.monitoring.drift import Comparison, compare_day, write_drift
 from tallywright.profiles.definition import SCORE
 from tallywright.profiles.distance import js_distance, psi
+from tallywright.profiles.reference_days import ReferenceDays
 
 DAY = date(2024, 3, 1)
 NEXT = DAY + timedelta(days=1)
@@ -100,6 +102,43 @@ def test_a_column_that_is_only_reported_neither_violates_nor_lowers_the_bar_for_
     after = judged()
     assert after["x0", "psi"].value == before["x0", "psi"].value > before["x0", "psi"].threshold
     assert violated(after) == {where for where in violated(before) if where[0] != "x0"}
+
+
+@pytest.mark.parametrize(("change", "metric"), [(emptied, "null_share"), (strange, "unseen_share")])
+def test_values_that_fail_count_even_where_only_the_shape_is_reported(world, change, metric) -> None:
+    column_name = "x1" if change is emptied else "c1"
+    monitoring = world.spec.monitoring.model_copy(update={"report_only": ("x1", "c1")})
+    world.spec = world.spec.model_copy(update={"monitoring": monitoring})
+    found = compared(world, change=change)
+    assert {where for where in violated(found) if where[0] != SCORE} == {(column_name, metric)}
+
+
+def test_a_day_within_the_days_of_the_reference_does_not_violate(world) -> None:
+    def with_days(value: float) -> dict[tuple[str, str], Comparison]:
+        days = ReferenceDays(
+            definition_digest=world.package.definition.digest,
+            days=(DAY - timedelta(days=60),),
+            values={"x0": {"psi": (value,), "js": (value,)}},
+        )
+        world.package = replace(world.package, reference_days=days)
+        return compared(world, change=warmer)
+
+    assert with_days(50.0)["x0", "psi"].reference_bound == 50.0
+    assert {where for where in violated(with_days(50.0)) if where[0] == "x0"} == set()
+    assert {where for where in violated(with_days(0.01)) if where[0] == "x0"} == {("x0", "psi"), ("x0", "js")}
+
+
+def test_the_table_tells_the_bound_where_there_is_one(world) -> None:
+    days = ReferenceDays(
+        definition_digest=world.package.definition.digest, days=(DAY,), values={"x0": {"psi": (0.5, 0.7)}}
+    )
+    package = replace(world.package, reference_days=days)
+    manifest = world.score(DAY)
+    write_drift(world.lake, world.spec, manifest, compare_day(world.spec, package, manifest, world.profile(manifest)))
+    rows = world.lake.read("shop__drift").to_pylist()
+    bounds = {(row["column_name"], row["metric"]): row["reference_bound"] for row in rows}
+    assert bounds.pop(("x0", "psi")) == 0.7
+    assert set(bounds.values()) == {None}
 
 
 def test_a_small_excess_needs_evidence(world) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import tallywright.packaging.package as package_module
 from tallywright.errors import PackageError
 from tallywright.packaging.package import Package, PackageContents, load_package, write_package
 from tallywright.packaging.preprocess import Category
+from tallywright.profiles.reference_days import ReferenceDays
 
 FILES = {
     "MLmodel",
@@ -48,6 +50,24 @@ def test_everything_is_there_and_comes_back(package: Package, contents: PackageC
         load_file(package.folder / "model.safetensors")["weights"], again.weights()["weights"]
     )
     assert "roc_auc" in (package.folder / "model_card.md").read_text()
+
+
+def test_the_days_of_the_reference_are_part_of_the_package_where_it_has_them(contents, package, tmp_path) -> None:
+    days = ReferenceDays.learn({date(2013, 1, 1): contents.reference, date(2013, 1, 2): contents.reference})
+    with_days = write_package(tmp_path / "days", replace(contents, reference_days=days))
+    assert package.reference_days is None
+    assert load_package(with_days.folder).reference_days == days
+    assert with_days.digest != package.digest
+    path = with_days.folder / "reference_days.json"
+    path.write_text(path.read_text().replace("2013-01-02", "2013-01-03"))
+    with pytest.raises(PackageError, match=r"reference_days\.json was altered"):
+        load_package(with_days.folder)
+
+
+def test_days_of_another_definition_are_refused(contents, tmp_path) -> None:
+    days = ReferenceDays(definition_digest="0" * 64, days=(), values={})
+    with pytest.raises(PackageError, match="not about the same columns"):
+        write_package(tmp_path / "package", replace(contents, reference_days=days))
 
 
 def test_equal_contents_have_equal_digests_and_others_do_not(contents, package, tmp_path) -> None:

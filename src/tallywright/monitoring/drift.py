@@ -1,34 +1,40 @@
 """A day's profile against the training reference in the package: the rows of `<model>__drift`, without a second read.
 
 Per feature column and for the score: PSI and Jensen-Shannon distance of the cells, and by how much the null share and
-the share of unseen categories exceed the reference's. A violation is above its threshold and improbable below it.
+the share of unseen categories exceed the reference's. A violation is above its threshold, improbable below it if rows
+were independent, and beyond what the days of the reference showed, whose rows were no more independent than these.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from tallywright.errors import PackageError
 from tallywright.monitoring.evidence import improbable, js_p_value, psi_p_value, share_p_value
+from tallywright.profiles.comparison import SHAPES, Side, distances
 from tallywright.profiles.definition import SCORE
-from tallywright.profiles.distance import js_distance, psi
 from tallywright.records import DriftSignal, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tallywright.data.lake import Lake
     from tallywright.packaging.package import Package
     from tallywright.profiles.profile import Profile
+    from tallywright.profiles.reference_days import ReferenceDays
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec.model import ModelSpec, Monitoring
 
 BASELINE: Final = "training"
-PSI_VARIANT: Final = "psi.reference_quantiles.floor1e-4"
-JS_VARIANT: Final = "js.reference_quantiles.distance.base2"
+VARIANTS: Final = {
+    "psi": "psi.reference_quantiles.floor1e-4",
+    "js": "js.reference_quantiles.distance.base2",
+    "null_share": "null_share.minus_reference",
+    "unseen_share": "unseen_share.minus_reference",
+}
 """How the figure is made, as `profiles.distance` documents it: other tools give other numbers."""
 
 SCHEMA: Final = pa.schema(
@@ -55,32 +61,43 @@ SCHEMA: Final = pa.schema(
         ("reference_rows", pa.int64()),
         ("generation", pa.int64()),
         ("definition_digest", pa.string()),
+        ("reference_bound", pa.float64()),
     ]
 )
 """Named after the drift metrics table of Databricks' monitors, where that has a name for the thing."""
 
 
 class Comparison(DriftSignal):
-    """A drift signal with what made it: which variant of the metric, how many rows, how improbable without a change."""
+    """A drift signal with what made it: which variant of the metric, how many rows, how improbable without a change.
+
+    `reference_bound` is what the days of the reference reached; None where the package has no such days.
+    """
 
     variant: str
     p_value: float
     rows: int
     reference_rows: int
     definition_digest: str
+    reference_bound: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """One distance of one column, before the day is judged as a whole."""
+class Finding:
+    """One distance of one column; `rows` are those of the reference and of the day."""
 
     column: str
     metric: str
-    variant: str
     value: float
     threshold: float
+    bound: float | None
     p_value: float
     rows: tuple[int, int]
+    violated: bool = False
+
+    @property
+    def matters(self) -> bool:
+        """Above what is tolerated, and beyond the days of the reference."""
+        return self.value > self.threshold and (self.bound is None or self.value > self.bound)
 
 
 def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: Profile) -> list[Comparison]:
@@ -97,9 +114,6 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
     """
     champion = _champion(manifest)
     _check_same_definition(package, champion, profile)
-    columns = (*package.reference.columns, SCORE)
-    found = [one for column in columns for one in _distances(column, package.reference, profile, spec.monitoring)]
-    violated = _violations(found, profile.rows, spec.monitoring)
     return [
         Comparison(
             model=manifest.model,
@@ -108,26 +122,42 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
             column=one.column,
             baseline=BASELINE,
             metric=one.metric,
-            variant=one.variant,
+            variant=VARIANTS[one.metric],
             value=one.value,
             threshold=one.threshold,
             p_value=one.p_value,
-            violated=one in violated,
+            violated=one.violated,
             rows=one.rows[1],
             reference_rows=one.rows[0],
             definition_digest=profile.definition_digest,
+            reference_bound=one.bound,
         )
-        for one in found
+        for one in judge(package.reference, package.reference_days, profile, spec.monitoring)
     ]
 
 
-def _violations(found: Sequence[_Found], rows: int, limits: Monitoring) -> list[_Found]:
-    """Effect and evidence; columns that are only reported do not count among the day's comparisons either."""
-    judged = [one for one in found if one.column not in limits.report_only]
+def judge(reference: Profile, days: ReferenceDays | None, day: Profile, limits: Monitoring) -> list[Finding]:
+    """Compares two profiles of one definition in every column and in the score, and says what violates.
+
+    Args:
+        reference: What is usual.
+        days: How much the reference's days differ; without them the thresholds decide alone.
+        day: What is judged.
+        limits: The spec's section.
+    """
+    columns = (*reference.columns, SCORE)
+    found = [one for column in columns for one in _findings(column, (reference, day), days, limits)]
+    violated = _violations(found, day.rows, limits)
+    return [replace(one, violated=one in violated) for one in found]
+
+
+def _violations(found: Sequence[Finding], rows: int, limits: Monitoring) -> list[Finding]:
+    """Effect and evidence; shapes that are only reported do not count among the day's comparisons either."""
+    judged = [one for one in found if one.metric not in SHAPES or one.column not in limits.report_only]
     if rows < limits.min_rows:
         return []
     evidence = improbable([one.p_value for one in judged])
-    return [one for one, surprising in zip(judged, evidence, strict=True) if surprising and one.value > one.threshold]
+    return [one for one, surprising in zip(judged, evidence, strict=True) if surprising and one.matters]
 
 
 def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[Comparison]) -> int:
@@ -165,43 +195,32 @@ def _check_same_definition(package: Package, champion: ModelRef, profile: Profil
         )
 
 
-def _distances(column: str, reference: Profile, day: Profile, limits: Monitoring) -> Iterator[_Found]:
-    yield from _shapes(column, reference, day, limits)
-    if column == SCORE:
-        return
-    yield _excess(column, "null_share", (reference, day), limits.null_share_threshold)
-    if day.column(column).kind == "categorical":
-        yield _excess(column, "unseen_share", (reference, day), limits.unseen_share_threshold)
+def _findings(
+    column: str, sides: tuple[Profile, Profile], days: ReferenceDays | None, limits: Monitoring
+) -> Iterator[Finding]:
+    reference, day = (Side.of(side, column) for side in sides)
+    thresholds = {
+        "psi": limits.psi_threshold,
+        "js": limits.js_threshold,
+        "null_share": limits.null_share_threshold,
+        "unseen_share": limits.unseen_share_threshold,
+    }
+    for metric, value in distances(reference, day).items():
+        bound = days.bound(column, metric, limits.reference_quantile) if days else None
+        rows = (reference.values, day.values) if metric in SHAPES else (reference.rows, day.rows)
+        threshold = thresholds[metric]
+        p_value = _p_value(metric, (value, threshold), reference, day)
+        yield Finding(column, metric, value, threshold, bound, p_value, rows)
 
 
-def _excess(column: str, metric: str, sides: tuple[Profile, Profile], threshold: float) -> _Found:
-    """By how much the share of null (or unseen) rows of the day exceeds the reference's."""
-    reference, day = sides
-    counter = "nulls" if metric == "null_share" else "unseen"
-    usual, count = (getattr(side.column(column), counter) for side in sides)
-    usual_share = usual / reference.rows if reference.rows else 0.0
-    value = (count / day.rows if day.rows else 0.0) - usual_share
-    p_value = share_p_value(count, day.rows, usual_share + threshold)
-    return _Found(column, metric, f"{metric}.minus_reference", value, threshold, p_value, (reference.rows, day.rows))
-
-
-_SHAPES: Final[tuple[tuple[str, str, Callable[..., float], Callable[..., float]], ...]] = (
-    ("psi", PSI_VARIANT, psi, psi_p_value),
-    ("js", JS_VARIANT, js_distance, js_p_value),
-)
-
-
-def _shapes(column: str, reference: Profile, day: Profile, limits: Monitoring) -> Iterator[_Found]:
-    """PSI and JS of the cells; none where one side has no value at all (the null share tells of that)."""
-    expected, actual = reference.counts(column), day.counts(column)
-    rows = (int(expected.sum()), int(actual.sum()))
-    if not all(rows):
-        return
-    cells = int(((expected + actual) > 0).sum())
-    for metric, variant, distance, p_value in _SHAPES:
-        value = distance(expected, actual)
-        threshold = limits.psi_threshold if metric == "psi" else limits.js_threshold
-        yield _Found(column, metric, variant, value, threshold, p_value(value, threshold, rows, cells), rows)
+def _p_value(metric: str, found: tuple[float, float], reference: Side, day: Side) -> float:
+    """How improbable the value is if the true distance is at the threshold and rows are independent."""
+    value, threshold = found
+    if metric not in SHAPES:
+        return share_p_value(day.failed[metric], day.rows, reference.share(metric) + threshold)
+    cells = int(((reference.counts + day.counts) > 0).sum())
+    p_value = psi_p_value if metric == "psi" else js_p_value
+    return p_value(value, threshold, (reference.values, day.values), cells)
 
 
 def _row(manifest: Manifest, one: Comparison) -> dict[str, object]:
@@ -228,4 +247,5 @@ def _row(manifest: Manifest, one: Comparison) -> dict[str, object]:
         "reference_rows": one.reference_rows,
         "generation": manifest.generation,
         "definition_digest": one.definition_digest,
+        "reference_bound": one.reference_bound,
     }

@@ -23,6 +23,7 @@ from tallywright.packaging.schema import Postprocess, input_schema, schema_json
 from tallywright.packaging.tensors import dump_tensors, parse_tensors
 from tallywright.profiles.definition import ProfileDefinition
 from tallywright.profiles.profile import Profile
+from tallywright.profiles.reference_days import ReferenceDays
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ R = TypeVar("R", bound=Record)
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 PARITY = "parity.safetensors"
+REFERENCE_DAYS = "reference_days.json"
+"""Not in every package: one without it is compared by the spec's thresholds alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class PackageContents:
     parity: tuple[ModelInput, NDArray[np.float32]]
     features: Mapping[str, str] = field(default_factory=dict)
     model_card: str = ""
+    reference_days: ReferenceDays | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Package:
     postprocess: Postprocess
     definition: ProfileDefinition
     reference: Profile
+    reference_days: ReferenceDays | None = None
 
     @property
     def onnx_path(self) -> Path:
@@ -110,7 +115,7 @@ def write_package(folder: Path, contents: PackageContents) -> Package:
     Raises:
         PackageError: The parts do not fit one another, or something else than a package is in the way.
     """
-    _check_parts(contents.preprocess, contents.definition, contents.reference)
+    _check_parts(contents)
     check_environment(contents.meta.requirements)
     files = _files(contents)
     manifest = PackageManifest(files={name: entry_of(content) for name, content in sorted(files.items())})
@@ -153,8 +158,9 @@ def load_package(folder: Path, *, digest: str | None = None) -> Package:
         postprocess=_parse(folder, files, Postprocess, "postprocess.json"),
         definition=_parse(folder, files, ProfileDefinition, "profile_definition.json"),
         reference=_parse(folder, files, Profile, "reference_profile.json"),
+        reference_days=_parse(folder, files, ReferenceDays, REFERENCE_DAYS) if REFERENCE_DAYS in files else None,
     )
-    _check_parts(package.preprocess, package.definition, package.reference)
+    _check_parts(package)
     check_environment(package.meta.requirements)
     return package
 
@@ -181,6 +187,8 @@ def _files(contents: PackageContents) -> dict[str, bytes]:
         "reference_profile.json": _readable(contents.reference),
         **{f"features/{name}": text for name, text in contents.features.items()},
     }
+    if contents.reference_days is not None:
+        texts[REFERENCE_DAYS] = _readable(contents.reference_days)
     tensors = {WEIGHTS: dump_tensors(contents.weights), PARITY: dump_tensors(parity)}
     return {ONNX: contents.onnx} | tensors | {name: text.encode() for name, text in texts.items()}
 
@@ -201,11 +209,13 @@ def _parse(folder: Path, files: Mapping[str, bytes], cls: type[R], name: str) ->
         ) from error
 
 
-def _check_parts(preprocess: Preprocess, definition: ProfileDefinition, reference: Profile) -> None:
+def _check_parts(parts: PackageContents | Package) -> None:
+    preprocess, definition = parts.preprocess, parts.definition
+    counted = [made for made in (parts.reference, parts.reference_days) if made is not None]
     same = (
         tuple(definition.numeric) == preprocess.numeric
         and list(definition.categorical.items()) == list(preprocess.categories.items())
-        and reference.definition_digest == definition.digest
+        and all(made.definition_digest == definition.digest for made in counted)
     )
     if not same:
         raise PackageError(

@@ -238,8 +238,12 @@ class Monitoring(Section):
     null_share_threshold: Share = 0.05
     """The null share may exceed the reference's by this."""
     unseen_share_threshold: Share = 0.02
+    reference_quantile: float = Field(default=1.0, gt=0, le=1)
+    """Only a value above this quantile of the training window's own days, each against all others, may violate; 1.0 is
+    beyond every one of them. Lower it when some of those days were broken."""
     report_only: tuple[Column, ...] = ()
-    """Columns that are compared and reported but never violate: a calendar column differs every day by nature."""
+    """Columns whose shape (PSI, JS) is reported but never violates: a calendar column differs every day by nature.
+    Their null and unseen shares count."""
     min_rows: int = Field(default=200, ge=1)
     """A day with fewer rows is compared and reported but never violates."""
     min_labels: int = Field(default=200, ge=1)

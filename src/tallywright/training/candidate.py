@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from tallywright.packaging.environment import runtime_requirements
 from tallywright.packaging.package import Package, PackageContents, PackageMeta, write_package
 from tallywright.packaging.predictor import Predictor
 from tallywright.packaging.preprocess import ModelInput
-from tallywright.profiles.accumulate import Accumulator
+from tallywright.profiles.accumulate import profile_rows
 from tallywright.profiles.definition import define
 from tallywright.profiles.profile import Profile
+from tallywright.profiles.reference_days import ReferenceDays
 from tallywright.training.evaluate import Comparison, measure, measure_baselines, measure_slices
 from tallywright.training.export import PARITY_ROWS, export_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import date, datetime
     from pathlib import Path
 
     from tallywright.data.snapshot import Snapshot
+    from tallywright.profiles.definition import ProfileDefinition
     from tallywright.spec import Project
     from tallywright.training.loop import Fitted, Rows
     from tallywright.training.matrices import Splits
@@ -142,10 +147,30 @@ def _completed(origin: Origin, draft: PackageContents, splits: Splits, predictor
         scores,
         origin.project.spec.monitoring.cells,
     )
-    counted = Accumulator(definition)
-    counted.update(window.numeric, window.categorical, scores)
+    days = _profiles_of_days(definition, splits, scores)
     sample = draft.parity[0]
-    return replace(draft, definition=definition, reference=counted.profile(), parity=(sample, predictor.score(sample)))
+    return replace(
+        draft,
+        definition=definition,
+        reference=reduce(add, days.values()),
+        reference_days=ReferenceDays.learn(days, min_rows=origin.project.spec.monitoring.min_rows),
+        parity=(sample, predictor.score(sample)),
+    )
+
+
+def _profiles_of_days(definition: ProfileDefinition, splits: Splits, scores: np.ndarray) -> dict[date, Profile]:
+    """The window's rows as their own days' profiles; the sum is the reference."""
+    window = splits.window
+    dates = pa.concat_arrays(
+        [part.table.column("score_date").combine_chunks() for part in (splits.train, splits.validation)]
+    )
+    codes = dates.dictionary_encode()
+    of_day = codes.indices.to_numpy()
+    found = {}
+    for code, day in enumerate(codes.dictionary.to_pylist()):
+        rows = np.flatnonzero(of_day == code)
+        found[day] = profile_rows(definition, window.numeric[rows], window.categorical[rows], scores[rows])
+    return found
 
 
 def _inputs(rows: Rows, most: int | None = None) -> ModelInput:
