@@ -169,6 +169,10 @@ def backfill(airflow: EmbeddedAirflow, rest: AirflowRest, project: Project) -> N
     start, end = backfill_bounds(project.spec, FIRST, LAST)
     command = ["backfill", "create", "--dag-id", dag, "--from-date", start, "--to-date", end,
                "--reprocess-behavior", "completed", "--max-active-runs", "4"]  # fmt: skip
+    if rest.has_active_backfill(dag):
+        say("waiting for the backfill before this one to end")
+        while rest.has_active_backfill(dag):
+            time.sleep(1)
     say(f"airflow {' '.join(command)}")
     made = airflow.airflow(*command)
     if made.returncode != 0:

@@ -83,11 +83,13 @@ def rest(airflow: EmbeddedAirflow) -> AirflowRest:
 
 def backfilled(airflow: EmbeddedAirflow, rest: AirflowRest) -> list[dict[str, Any]]:
     """Runs `airflow backfill create` over the days to its end and returns the runs."""
+    deadline = time.monotonic() + 400
+    while rest.has_active_backfill(f"{MODEL}__score") and time.monotonic() < deadline:
+        time.sleep(1)
     start, end = backfill_bounds(load_project(MODEL, root=airflow.root).spec, FIRST, LAST)
     made = airflow.airflow("backfill", "create", "--dag-id", f"{MODEL}__score", "--from-date", start, "--to-date", end,
                            "--reprocess-behavior", "completed", "--max-active-runs", "2")  # fmt: skip
     assert made.returncode == 0, made.stdout
-    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         runs = rest.runs(f"{MODEL}__score", run_type="backfill")
         if runs and all(run["state"] in ("success", "failed") for run in runs):

@@ -132,7 +132,8 @@ class GuardedProcess:
 
 def error_of(exit_code: int) -> type[TallyError] | None:
     """The error class with this exit code; None for a crash, a signal or a code nobody declared."""
-    return {cls.exit_code: cls for cls in TallyError.__subclasses__()}.get(exit_code)
+    declared = {cls.exit_code: cls for cls in TallyError.__subclasses__() if cls.exit_code != TallyError.exit_code}
+    return declared.get(exit_code)
 
 
 def worth_a_retry(exit_code: int) -> bool:

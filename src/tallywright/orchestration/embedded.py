@@ -32,6 +32,8 @@ COMMANDS: Final = {
     "dag-processor": ("dag-processor",),
 }
 _STOP_SECONDS: Final = 20.0
+_CHILDREN: Final[list[subprocess.Popen[bytes]]] = []
+"""Processes that this one started: they are meant to outlive it, so they are kept, and reaped by `stop`."""
 _SEE_LOGS: Final = "see the logs in .tally/airflow/logs"
 
 
@@ -166,6 +168,8 @@ class EmbeddedAirflow:
         for process in self.running():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+        for child in _CHILDREN:
+            child.poll()
         (self.home / "processes.json").unlink(missing_ok=True)
         return [process.name for process in processes]
 
@@ -202,6 +206,7 @@ class EmbeddedAirflow:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        _CHILDREN.append(process)
         return Started(name, process.pid, started_at(process.pid))
 
     def _choose_port(self) -> None:

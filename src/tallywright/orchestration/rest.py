@@ -131,6 +131,11 @@ class AirflowRest:
             self.call("GET", f"/dags/{dag_id}/dagRuns", limit=100, order_by="logical_date", **query)["dag_runs"]
         )
 
+    def has_active_backfill(self, dag_id: str) -> bool:
+        """True while a backfill of the DAG counts as running; Airflow notices its end up to half a minute late."""
+        found = self.call("GET", "/backfills", dag_id=dag_id, limit=100)["backfills"]
+        return any(backfill["completed_at"] is None for backfill in found)
+
     def _sign_in(self) -> None:
         self._token = str(
             self._send("POST", "/auth/token", {"username": self.user, "password": self.password})["access_token"]
