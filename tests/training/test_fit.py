@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tallywright.data.ingest import ingest
@@ -16,8 +17,11 @@ from tallywright.data.snapshot import read_split, take_snapshot
 from tallywright.errors import InputError, SpecError, TrackingError
 from tallywright.packaging.package import load_package
 from tallywright.packaging.predictor import Predictor
+from tallywright.profiles.accumulate import profile_rows
+from tallywright.profiles.reference_days import ReferenceDays
 from tallywright.spec import Environment, ModelSpec, Project
 from tallywright.spec.environment import Storage, Tracking
+from tallywright.spec.model import Monitoring
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -155,6 +159,23 @@ def test_the_reference_profile_is_that_of_the_training_window(visits, tmp_path):
             scored = Predictor(package).predict(batch)
             counted.update(scored.inputs.numeric, scored.inputs.categorical, scored.scores)
     assert counted.profile().to_json() == package.reference.to_json()
+
+
+def test_the_days_of_the_reference_are_those_of_the_training_window(visits, tmp_path):
+    project, lake, snapshot = visits()
+    monitoring = Monitoring(min_rows=ROWS)
+    project = replace(project, spec=project.spec.model_copy(update={"monitoring": monitoring}))
+    package = load_package(Path(run_training((project, lake, snapshot), tmp_path / "work").folder))
+    days = {}
+    for split in ("validation", "train"):
+        rows = read_split(project, lake, snapshot, split)
+        for day in rows["score_date"].unique().to_pylist():
+            (batch,) = rows.filter(pc.equal(rows["score_date"], day)).combine_chunks().to_batches()
+            scored = Predictor(package).predict(batch)
+            inputs = scored.inputs
+            days[day] = profile_rows(package.definition, inputs.numeric, inputs.categorical, scored.scores)
+    assert package.reference_days == ReferenceDays.learn(days)
+    assert package.reference_days.days == tuple(FIRST + timedelta(days=number) for number in range(8))
 
 
 def test_a_repeated_step_is_the_same_package_and_run(visits, tmp_path):
