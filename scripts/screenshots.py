@@ -1,0 +1,107 @@
+"""Takes the pictures of the README: the Airflow UI after the demo, and the report.
+
+Needs `pip install -e '.[docs]'` and a Chromium: the system's own, or Playwright's (`playwright install chromium`). Run
+the demo first; this script starts the same Airflow again if it was stopped, and then stops it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tallywright.errors import TallyError
+from tallywright.orchestration import local
+from tallywright.orchestration.embedded import USER, EmbeddedAirflow
+from tallywright.spec.load import project_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODEL = "flight_delays"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WINDOW = {"width": 1440, "height": 900}
+SETTLE_MS = 3500
+
+
+def main() -> None:
+    """Writes the pictures and says where."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--out", type=Path, help="folder for the pictures (default: docs/images)")
+    root = project_root()
+    out = parser.parse_args().out or root / "docs" / "images"
+    out.mkdir(parents=True, exist_ok=True)
+    airflow = local.embedded(root)
+    started = bool(airflow.missing())
+    local.start(airflow)
+    try:
+        with browser_page() as page:
+            sign_in(page, airflow)
+            airflow_pictures(page, airflow, out)
+            report_picture(page, airflow, out)
+    finally:
+        if started:
+            airflow.stop()
+
+
+@contextmanager
+def browser_page() -> Iterator[Any]:
+    """A page in the system's Chromium, or in Playwright's own where there is none."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        sys.exit("Playwright is missing: pip install -e '.[docs]'")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--no-proxy-server"])
+        try:
+            yield browser.new_page(viewport=WINDOW, device_scale_factor=1, color_scheme="light")
+        finally:
+            browser.close()
+
+
+def sign_in(page: Any, airflow: EmbeddedAirflow) -> None:
+    """Signs in at the simple login form."""
+    page.goto(airflow.address)
+    page.locator("input[name=username]").fill(USER)
+    page.locator("input[name=password]").fill(airflow.password)
+    page.locator("button[type=submit]").click()
+    page.wait_for_url(lambda url: "login" not in url)
+
+
+def airflow_pictures(page: Any, airflow: EmbeddedAirflow, out: Path) -> None:
+    """The list of DAGs, the week's grid, the plan as a graph, the trigger form, and a task's log."""
+    score = f"{MODEL}__score"
+    runs = local.client(airflow).runs(score)
+    take(page, f"{airflow.address}/dags", out / "airflow-dags.png")
+    take(page, f"{airflow.address}/dags/{score}", out / "airflow-score.png")
+    take(page, f"{airflow.address}/dags/{MODEL}__train", out / "airflow-train.png")
+    if runs:
+        run = runs[-1]["dag_run_id"]
+        take(page, f"{airflow.address}/dags/{score}/runs/{run}/tasks/score", out / "airflow-log.png")
+
+
+def report_picture(page: Any, airflow: EmbeddedAirflow, out: Path) -> None:
+    """The report as a reader opens it, the top of the page."""
+    report = airflow.home.parent / f"{MODEL}-report.html"
+    subprocess.run([sys.executable, "-m", "tallywright", "report", MODEL, "--out", str(report)], check=True)
+    take(page, report.as_uri(), out / "report.png")
+
+
+def take(page: Any, address: str, file: Path) -> None:
+    """Opens an address, waits until it has settled, and writes the picture."""
+    page.goto(address)
+    page.wait_for_timeout(SETTLE_MS)
+    page.screenshot(path=str(file))
+    print(file)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TallyError as error:
+        sys.exit(f"error: {error}")
