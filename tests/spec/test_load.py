@@ -131,3 +131,7 @@ def test_the_schema_describes_every_section() -> None:
     assert json.dumps(schema)
     assert {"owner", "schedule", "data", "training", "gates", "scoring"} <= set(schema["properties"])
     assert schema["$defs"]["Schedule"]["properties"]["cron"]["description"]
+
+
+def test_the_exported_schema_is_the_specs(repository: Path) -> None:
+    assert json.loads((repository / "docs/model.schema.json").read_text()) == json_schema(), "run `make docs`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,4 +87,4 @@ def explain(project: Project, first: date, last: date, pipeline: str, *, as_json
 @click.command()
 def schema() -> None:
     """Print the JSON schema of model.yaml, for editors."""
-    click.echo(to_json(json_schema()))
+    click.echo(json.dumps(json_schema(), indent=2))
