@@ -134,14 +134,19 @@ def _cell(rows: Sequence[Row]) -> Cell | None:
     if not rows:
         return None
     psi = next((row for row in rows if row["metric"] == "psi"), None)
-    said = [f"{row['metric']} {row['value']:.3g} (threshold {row['threshold']:g}){' violated' * row['violated']}"
-            for row in rows]  # fmt: skip
     head = f"{rows[0]['column_name']} on {rows[0]['score_date']}: "
     return Cell(
         heat=psi["value"] / psi["threshold"] if psi else 0.0,
         violated=any(row["violated"] for row in rows),
-        text=head + "; ".join(said),
+        text=head + "; ".join(_said(row) for row in rows),
     )
+
+
+def _said(row: Row) -> str:
+    bound = row.get("reference_bound")
+    # Rows of packages without reference days have no bound.
+    usual = "" if bound is None else f", reference days {bound:.3g}"
+    return f"{row['metric']} {row['value']:.3g} (threshold {row['threshold']:g}{usual}){' violated' * row['violated']}"
 
 
 def violations(sources: Sources) -> list[Row]:
