@@ -1,7 +1,8 @@
 """The `airflow` command with the DAG library imported first, for the embedded scheduler.
 
-Its workers fork from it, so every task starts with these modules in place and reads only the spec anew: about a second
-of CPU time less a task, which on two cores is a third of what a small step costs.
+Its workers fork from it, so every task starts with these modules in place and reads only the spec anew. Loading the
+DAG file took 0.92 s of CPU time in a fresh process and 0.04 s with the modules in place; what that saves in a whole
+backfill has not been measured.
 """
 
 from __future__ import annotations
