@@ -18,6 +18,10 @@ ENGINE ?= local
 # `uv` draws no bars into a log
 export UV_NO_PROGRESS := $(if $(CI),true,false)
 
+# Every step is a process of its own: without cached bytecode each would compile its imports again.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL = $(UV) pip install --quiet --compile-bytecode -c $(CONSTRAINTS)
+
 .PHONY: help
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,7 +68,7 @@ docs: $(DEV)/.ready  ## Write the generated parts of docs/: JSON schema
 
 .PHONY: screenshots
 screenshots: $(DEMO)/.ready  ## Pictures of the UI and the report for the README (needs Chromium)
-	@$(UV) pip install -q --python $(DEMO)/bin/python -c $(CONSTRAINTS) -e '.[docs]'
+	@$(INSTALL) --python $(DEMO)/bin/python -e '.[docs]'
 	@$(DEMO)/bin/python scripts/screenshots.py
 
 .PHONY: lock
@@ -91,11 +95,11 @@ $(UV): requirements/uv.txt
 $(DEV)/.ready: $(UV) pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(DEV) (all extras and the developers' tools; about 7 GB the first time)"
 	@test -x $(DEV)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(DEV)
-	@$(UV) pip install --quiet --python $(DEV)/bin/python -c $(CONSTRAINTS) -e '.[all,dev]'
+	@$(INSTALL) --python $(DEV)/bin/python -e '.[all,dev]'
 	@touch $@
 
 $(DEMO)/.ready: $(UV) pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(DEMO) (Airflow, torch, MLflow, Great Expectations; no Java, no Spark, no Beam)"
 	@test -x $(DEMO)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(DEMO)
-	@$(UV) pip install --quiet --python $(DEMO)/bin/python -c $(CONSTRAINTS) -e '.[airflow,train,gx,examples]'
+	@$(INSTALL) --python $(DEMO)/bin/python -e '.[airflow,train,gx,examples]'
 	@touch $@
