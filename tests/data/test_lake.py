@@ -56,6 +56,16 @@ def test_replaces_one_date_and_leaves_the_others(lake):
     assert lake.tables() == ["t"]
 
 
+def test_settling_commits_only_what_is_new(lake):
+    put(lake, DAY, "a", "b")
+    assert lake.settle("t", rows(DAY, "b", "a"), slice={"score_date": DAY}) is None
+    assert lake.settle("t", rows(DAY, "a", "b", x=None), slice={"score_date": DAY}) == 2
+    wider = rows(DAY, "a", "b", x=None).append_column("note", pa.array(["n", None]))
+    assert lake.settle("t", wider, slice={"score_date": DAY}) == 3
+    assert lake.settle("t", wider, slice={"score_date": DAY}) is None
+    assert lake.settle("fresh", rows(DAY, "a"), slice={"score_date": DAY}) == 1
+
+
 def test_an_empty_replacement_empties_the_slice(lake):
     put(lake, DAY, "a")
     put(lake, DAY)

@@ -37,11 +37,13 @@ def parse_date(text: str) -> date:
         UsageError: Anything else, quoted as found.
     """
     try:
-        if len(text) != len("2013-03-08"):
-            raise ValueError(text)
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{text!r} is not a date", expected="YYYY-MM-DD, such as 2013-03-08") from error
+        found = date.fromisoformat(text)
+    except ValueError:
+        found = None
+    # `fromisoformat` reads other ISO forms too, such as 20130308 and 2013-W10-5.
+    if found is None or found.isoformat() != text:
+        raise UsageError(f"{text!r} is not a date", expected="YYYY-MM-DD, such as 2013-03-08")
+    return found
 
 
 DATE = BusinessDate()

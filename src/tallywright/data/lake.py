@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from tallywright.data.contract import TABLE_PROPERTIES, check_table_contract
 from tallywright.data.files import DataFile, TableReader, list_tables
+from tallywright.data.fingerprint import digest
 from tallywright.data.slices import Value, predicate
 from tallywright.data.storage_errors import storage_errors
 from tallywright.data.tables import fitted, plain
@@ -162,6 +163,22 @@ class Lake:
         raise CommitConflictError(
             f"{self.uri(table)}: {_ATTEMPTS} attempts lost against other writers", remedy="run the same command again"
         )
+
+    def settle(self, table: str, data: pa.Table, *, slice: Mapping[str, Value]) -> int | None:  # noqa: A002
+        """Like `replace`, but commits nothing when the slice holds exactly these rows already, in whatever order.
+
+        Returns:
+            The version of the commit; None when there was nothing to do.
+
+        Raises:
+            TallyError: As `replace`.
+        """
+        names = data.schema.names
+        if self.exists(table) and set(names) <= {field.name for field in self.open(table).schema().fields}:
+            held = self.read(table, where=slice, columns=names)
+            if digest(held, names) == digest(data, names):
+                return None
+        return self.replace(table, data, slice=slice)
 
     def handle(self, change: Change) -> DeltaTable:
         """A fresh handle on the change's table, which is created (empty) when it is missing."""

@@ -160,14 +160,14 @@ def _violations(found: Sequence[Finding], rows: int, limits: Monitoring) -> list
     return [one for one, surprising in zip(judged, evidence, strict=True) if surprising and one.matters]
 
 
-def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[Comparison]) -> int:
-    """Replaces the day's rows of `<model>__drift` in one commit.
+def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[Comparison]) -> int | None:
+    """Replaces the day's rows of `<model>__drift` in one commit, unless they stand there already.
 
     Returns:
-        The table's version that holds them.
+        The version of the commit, if there was one.
     """
     data = pa.Table.from_pylist([_row(manifest, one) for one in comparisons], schema=SCHEMA)
-    return lake.replace(spec.table("drift"), data, slice={"score_date": manifest.score_date})
+    return lake.settle(spec.table("drift"), data, slice={"score_date": manifest.score_date})
 
 
 def _champion(manifest: Manifest) -> ModelRef:

@@ -119,7 +119,7 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
     }
     found = [common | row for segment in _segments(rows, spec) for row in _measured(segment, spec, mature=mature)]
     data = pa.Table.from_pylist(found, schema=SCHEMA)
-    lake.replace(spec.table("performance"), data, slice={"score_date": day, "label_age_days": age})
+    lake.settle(spec.table("performance"), data, slice={"score_date": day, "label_age_days": age})
     return _summary(spec, found)
 
 
