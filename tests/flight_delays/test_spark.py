@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from datetime import date
@@ -44,6 +45,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     )
     yield session
     session.stop()
+    # py4j speaks once more when it is collected, after pytest has closed the stream of the log.
+    logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
 def _comparable(table: pa.Table, like: pa.Schema) -> list[tuple[object, ...]]:
