@@ -148,3 +148,12 @@ def test_doctor_and_validate_are_content(alive) -> None:
     rows = {row["check"]: row["verdict"] for row in alive.tally("doctor", "--json").json}
     assert rows["tracking"] == "pass"
     assert rows["tables"] == "pass"
+
+
+def test_one_refused_day_does_not_stop_the_others(copy) -> None:
+    world = copy()
+    file = world.root / "models/late_orders/raw/orders.csv"
+    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if "2025-04-09 " not in line))
+    done = world.tally("backfill", world.model, "--from", "2025-04-08", "--to", "2025-04-10", "--json", code=4)
+    assert [day["action"] for day in done.json] == ["committed", "refused", "committed"]
+    assert "2025-04-09" in done.json[1]["detail"]

@@ -87,7 +87,7 @@ def ingest(
     with RawRun(project, first, last) as run:
         for day in days:
             result = _ingest_day(project.spec, lake, run.day(day))
-            log.info("ingested %s %s: %d rows", project.spec.name, day, result.rows)
+            log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
             done.append(result)
             if progress is not None:
                 progress(result)

@@ -10,8 +10,9 @@ from tallywright.data.ingest import ingest, input_version
 from tallywright.data.lake import Lake
 from tallywright.errors import InputError, LeakError, NoChampionError, TallyError
 from tallywright.lifecycle.context import require_day
-from tallywright.lifecycle.plan import Pipeline
+from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
+from tallywright.observability import log
 from tallywright.registry.resolve import resolve
 from tallywright.scoring.preflight import check_leak
 from tallywright.scoring.tally import ScoreRequest, decide
@@ -95,27 +96,35 @@ def backfill(
 ) -> list[DayResult]:
     """Runs the whole score pipeline for each date of the range, in order, in this process.
 
-    A day that is refused is reported and the next one goes on; the caller sees it in `action`.
-    Nothing is ever triggered: the decisions of a backfill are written, not acted upon.
+    The range is ingested at once; if a day of it is refused, each day is ingested by itself. A refused day is reported
+    and the next one goes on; the caller sees it in `action`. Nothing is ever triggered: the decisions of a backfill are
+    written, not acted upon.
     """
     spec = context.spec
     require_day(spec, first)
     require_day(spec, last)
-    ingest(context.project, context.lake, first, last)
+    steps = tuple(step.name for step in plan(spec, Pipeline.SCORE))
+    try:
+        ingest(context.project, context.lake, first, last)
+    except InputError as error:
+        log.warning("day by day, because a day of the range is refused: %s", error.found)
+    else:
+        steps = tuple(name for name in steps if name != "ingest")
     results = []
     for day in days_between(first, last):
-        result = _backfill_day(replace(context, day=day, options=replace(context.options, backfill=True)))
+        run = replace(context, day=day, options=replace(context.options, backfill=True))
+        result = _backfill_day(run, steps)
         results.append(result)
         if on_day is not None:
             on_day(result)
     return results
 
 
-def _backfill_day(context: RunContext) -> DayResult:
+def _backfill_day(context: RunContext, steps: tuple[str, ...]) -> DayResult:
     try:
-        results = run_pipeline(context, Pipeline.SCORE)
+        results = run_pipeline(context, Pipeline.SCORE, only=steps)
     except TallyError as error:
-        return DayResult(context.day, "refused", 0, "–", f"{type(error).__name__}: {error.found}", error.exit_code)
+        return DayResult(context.day, "refused", 0, "–", f"{type(error).__name__}: {error}", error.exit_code)
     scored = results["score"]
     return DayResult(
         context.day, scored["action"], scored["rows"], ", ".join(scored["models"]),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.ingest import ingest as ingest_days
 from tallywright.data.ingest import input_version
 from tallywright.errors import GateRefusedError
 from tallywright.gates.record import record_report, require_day_passed
 from tallywright.lifecycle.packages import package_of
+from tallywright.observability import log
 from tallywright.records import GateReport, ModelRef, Verdict
 from tallywright.registry.resolve import resolve as resolve_models
 from tallywright.scoring.preflight import check_leak, check_volume
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tallywright.lifecycle.context import RunContext
+
+
+_SECONDS_BETWEEN_LINES: Final = 5.0
 
 
 def ingest(context: RunContext) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def resolve(context: RunContext) -> dict[str, Any]:
 
 def score(context: RunContext) -> dict[str, Any]:
     """Scores the day into one commit; a repeat with the same inputs commits nothing."""
-    outcome = score_day(score_request(context), progress=None)
+    outcome = score_day(score_request(context), progress=_Progress())
     manifest = outcome.manifest
     return {
         "action": outcome.action,
@@ -77,6 +82,19 @@ def score(context: RunContext) -> dict[str, Any]:
         "rows": manifest.rows,
         "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
     }
+
+
+class _Progress:
+    """Says how far scoring has come, every few seconds: a small day says nothing."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= _SECONDS_BETWEEN_LINES:
+            self._told = now
+            log.info("scored %s of %s rows", f"{done:,}", f"{total:,}")
 
 
 def score_request(context: RunContext) -> ScoreRequest:
