@@ -104,15 +104,13 @@ def test_a_score_is_traced_to_its_training_run(alive) -> None:
 
 def test_as_of_each_day_gets_the_champion_of_its_time(copy) -> None:
     world = copy()
-    world.tally("train", world.model, "--date", "2025-04-05", "--set", "gates.min_gain=0", "--set", "training.seed=99",
-                "--json", code=None)  # fmt: skip
-    log = world.tally("history", world.model, "--json").json
-    if len(log) == 1:  # the second candidate was not better: history is unchanged, which is right
-        assert {row["model"] for row in _dry(world)} == {"late_orders version 1 (champion)"}
-        return
+    world.tally("train", world.model, "--date", "2025-04-05", "--by", "another test")
+    assert [line["effective_from"] for line in world.tally("history", world.model, "--json").json] == [
+        "2025-04-01",
+        "2025-04-05",
+    ]
     dry = _dry(world)
-    versions = [int(row["model"].split()[2]) for row in dry]
-    assert versions == [1] * 4 + [2] * 3
+    assert [int(row["model"].split()[2]) for row in dry] == [1] * 4 + [2] * 3
     assert [row["action"] for row in dry] == ["no-op"] * 4 + ["score"] * 3
     assert {row["why"] for row in dry[4:]} == {"model"}
     world.tally("backfill", world.model, "--from", WEEK[0], "--to", WEEK[-1])
@@ -120,6 +118,18 @@ def test_as_of_each_day_gets_the_champion_of_its_time(copy) -> None:
         "select score_date, min(model_version) v, max(model_version) w from late_orders__scores group by 1 order by 1"
     )
     assert [(row["v"], row["w"]) for row in found] == [(1, 1)] * 4 + [(2, 2)] * 3
+
+    back = ("--effective-from", "2025-04-06", "--by", "a person", "--reason", "complaints")
+    world.tally("rollback", world.model, *back)
+    assert [int(row["model"].split()[2]) for row in _dry(world)] == [1] * 4 + [2] + [1] * 2
+
+
+def test_a_candidate_that_is_not_better_is_not_promoted(copy) -> None:
+    world = copy()
+    before = world.tally("history", world.model, "--json").json
+    done = world.tally("train", world.model, "--date", "2025-04-05", *world.few_columns, code=8)
+    assert "superiority" in done.err
+    assert world.tally("history", world.model, "--json").json == before
 
 
 def _dry(world):

@@ -26,7 +26,7 @@ def register(context: RunContext) -> dict[str, Any]:
     evidence = _reports_of(context, package.digest)
     ref = register_package(context.project, package.folder, run_id=training_run(context), reports=evidence)
     _ref_file(context).write_text(ref.to_json(), encoding="utf-8")
-    return ref.model_dump(mode="json")
+    return ref.model_dump(mode="json", exclude={"role", "effective_from"})
 
 
 def promote(context: RunContext) -> dict[str, Any]:
