@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tallywright.orchestration import local
+from tallywright.orchestration.documents import backfill_bounds
+from tallywright.orchestration.embedded import COMMANDS, EmbeddedAirflow
+from tallywright.orchestration.rest import AirflowRest
+from tallywright.spec import load_project
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +71,57 @@ def dags(airflow: None, repository: Path) -> dict[str, Any]:
     from tallywright.orchestration.projects import project_dags
 
     return project_dags(repository)
+
+
+@pytest.fixture(scope="session")
+def tally() -> Callable[..., str]:
+    """Runs `tally …` in a project's folder and gives what it printed; the first argument is the folder."""
+
+    def run(root: Path, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "tallywright", *arguments], cwd=root, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def served() -> Callable[[Path], AbstractContextManager[EmbeddedAirflow]]:
+    """A project's own Airflow, healthy inside the `with` and wholly gone after it."""
+
+    @contextmanager
+    def serve(root: Path) -> Iterator[EmbeddedAirflow]:
+        airflow = EmbeddedAirflow(root, root / ".tally" / "airflow", parallelism=2)
+        try:
+            local.start(airflow)
+            yield airflow
+        finally:
+            stopped = airflow.stop()
+            assert sorted(stopped) == sorted(COMMANDS)
+            assert airflow.running() == []
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def backfilled() -> Callable[..., list[dict[str, Any]]]:
+    """Runs `airflow backfill create` over the days of a model to its end and gives the runs."""
+
+    def run(airflow: EmbeddedAirflow, rest: AirflowRest, model: str, first: date, last: date) -> list[dict[str, Any]]:
+        dag, deadline = f"{model}__score", time.monotonic() + 400
+        while rest.has_active_backfill(dag) and time.monotonic() < deadline:
+            time.sleep(1)
+        start, end = backfill_bounds(load_project(model, root=airflow.root).spec, first, last)
+        made = airflow.airflow("backfill", "create", "--dag-id", dag, "--from-date", start, "--to-date", end,
+                               "--reprocess-behavior", "completed", "--max-active-runs", "2")  # fmt: skip
+        assert made.returncode == 0, made.stdout
+        while time.monotonic() < deadline:
+            runs = rest.runs(dag, run_type="backfill")
+            if runs and all(run["state"] in ("success", "failed") for run in runs):
+                return runs
+            time.sleep(1)
+        pytest.fail("the backfill did not end")
+
+    return run

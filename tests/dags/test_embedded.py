@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,11 @@ from typing import Any
 import pytest
 
 from tallywright.orchestration import local
-from tallywright.orchestration.documents import backfill_bounds
 from tallywright.orchestration.embedded import COMMANDS, EmbeddedAirflow, free_port, started_at
 from tallywright.orchestration.rest import AirflowRest, RestError
-from tallywright.spec import load_project
 
 MODEL = "late_orders"
+Served = Callable[[Path], AbstractContextManager[EmbeddedAirflow]]
 FIRST, LAST = date(2025, 4, 2), date(2025, 4, 3)
 
 
@@ -50,30 +47,17 @@ def test_a_free_port_is_free() -> None:
     assert 1024 < free_port() < 65536
 
 
-def tally(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "tallywright", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAirflow]:
+def airflow(
+    tmp_path_factory: pytest.TempPathFactory, tally: Callable[..., str], served: Served
+) -> Iterator[EmbeddedAirflow]:
     """A generated project with a champion, and its Airflow, healthy."""
-    base = tmp_path_factory.mktemp("embedded")
-    root = base / "sample"
-    tally(base, "init", str(root), "--model", MODEL)
+    root = tmp_path_factory.mktemp("embedded") / "sample"
+    tally(root.parent, "init", str(root), "--model", MODEL)
     tally(root, "ingest", MODEL, "--from", "2025-01-01", "--to", str(LAST))
     tally(root, "train", MODEL, "--date", "2025-04-01", "--by", "a test")
-    airflow = EmbeddedAirflow(root, root / ".tally" / "airflow", parallelism=2)
-    try:
-        local.start(airflow)
+    with served(root) as airflow:
         yield airflow
-    finally:
-        stopped = airflow.stop()
-        assert sorted(stopped) == sorted(COMMANDS)
-        assert airflow.running() == []
 
 
 @pytest.fixture
@@ -81,46 +65,34 @@ def rest(airflow: EmbeddedAirflow) -> AirflowRest:
     return local.client(airflow)
 
 
-def backfilled(airflow: EmbeddedAirflow, rest: AirflowRest) -> list[dict[str, Any]]:
-    """Runs `airflow backfill create` over the days to its end and returns the runs."""
-    deadline = time.monotonic() + 400
-    while rest.has_active_backfill(f"{MODEL}__score") and time.monotonic() < deadline:
-        time.sleep(1)
-    start, end = backfill_bounds(load_project(MODEL, root=airflow.root).spec, FIRST, LAST)
-    made = airflow.airflow("backfill", "create", "--dag-id", f"{MODEL}__score", "--from-date", start, "--to-date", end,
-                           "--reprocess-behavior", "completed", "--max-active-runs", "2")  # fmt: skip
-    assert made.returncode == 0, made.stdout
-    while time.monotonic() < deadline:
-        runs = rest.runs(f"{MODEL}__score", run_type="backfill")
-        if runs and all(run["state"] in ("success", "failed") for run in runs):
-            return runs
-        time.sleep(1)
-    pytest.fail("the backfill did not end")
-
-
-def tallies(root: Path) -> list[dict[str, Any]]:
+def tallies(root: Path, tally: Callable[..., str]) -> list[dict[str, Any]]:
     columns = "score_date, generation, run_id, committed_at"
     sql = f"select {columns} from {MODEL}__tallies order by all"
-    return json.loads(tally(root, "query", sql, "--json"))
+    return list(json.loads(tally(root, "query", sql, "--json")))
 
 
 @pytest.mark.airflow
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_backfill_makes_one_tally_a_day_and_its_repetition_none(airflow: EmbeddedAirflow, rest: AirflowRest) -> None:
+def test_a_backfill_makes_one_tally_a_day_and_its_repetition_none(
+    airflow: EmbeddedAirflow,
+    rest: AirflowRest,
+    backfilled: Callable[..., list[dict[str, Any]]],
+    tally: Callable[..., str],
+) -> None:
     dag = f"{MODEL}__score"
-    runs = backfilled(airflow, rest)
+    runs = backfilled(airflow, rest, MODEL, FIRST, LAST)
     logs = {run["dag_run_id"]: rest.task_states(dag, run["dag_run_id"]) for run in runs}
     assert [run["state"] for run in runs] == ["success", "success"], logs
     assert all(states["trigger_train"] == "skipped" for states in logs.values())
-    made = tallies(airflow.root)
+    made = tallies(airflow.root, tally)
     assert [row["score_date"] for row in made] == [str(FIRST), str(LAST)]
     assert {row["run_id"] for row in made} == set(logs)
 
     assert "tallywright run" in rest.task_log(dag, runs[0]["dag_run_id"], "score")
 
-    assert [run["state"] for run in backfilled(airflow, rest)] == ["success", "success"]
-    assert tallies(airflow.root) == made
+    assert [run["state"] for run in backfilled(airflow, rest, MODEL, FIRST, LAST)] == ["success", "success"]
+    assert tallies(airflow.root, tally) == made
 
 
 @pytest.mark.airflow
