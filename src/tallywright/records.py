@@ -45,13 +45,6 @@ class Role(StrEnum):
     SHADOW = "shadow"
 
 
-class RunKey(Record):
-    """One day of one model: what a run of the score pipeline is about."""
-
-    model: str
-    score_date: date
-
-
 class TableVersion(Record):
     """A pinned version of a Delta table; `table` is its short name, such as `flight_delays__features`."""
 

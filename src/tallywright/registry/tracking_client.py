@@ -76,10 +76,7 @@ def _client_class() -> Any:
 
 def _is_from_tracking(error: Exception) -> bool:
     """MLflow's own errors, those of its database layer and of its HTTP client, and of the disk below a local store."""
-    package = type(error).__module__.partition(".")[0]
-    return package in {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "sqlite3"} or isinstance(
-        error, OSError
-    )
+    return type(error).__module__.partition(".")[0] in _LAYERS or isinstance(error, OSError)
 
 
 def _shown(text: str) -> str:
