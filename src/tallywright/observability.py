@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 from typing import Final
@@ -22,6 +23,11 @@ def point(name: str) -> None:
     log.debug("point %s", name)
     if os.environ.get(KILL_AT) == name:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def without_credentials(text: str) -> str:
+    """A text without the user names and passwords of the addresses in it; MLflow repeats addresses in its errors."""
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 def configure_logging(*, verbose: bool = False) -> None:

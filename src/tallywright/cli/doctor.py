@@ -18,6 +18,7 @@ import click
 from tallywright.cli.console import show_rows
 from tallywright.cli.options import json_option
 from tallywright.errors import TallyError
+from tallywright.observability import without_credentials
 from tallywright.records import Check, Verdict
 from tallywright.spec import Environment, load_project, model_names
 from tallywright.spec.load import load_environment
@@ -122,7 +123,7 @@ def _tracking(settings: Environment) -> Iterator[Check]:
     except TallyError as error:
         yield _check("tracking", error.found, Verdict.FAIL, error.remedy)
         return
-    yield _check("tracking", re.sub(r"//[^/@]*@", "//***@", uri), Verdict.PASS, "")
+    yield _check("tracking", without_credentials(uri), Verdict.PASS, "")
 
 
 def _connections() -> Iterator[Check]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError, TrackingError
+from tallywright.observability import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def tracking_client(environment: Environment) -> Iterator[Any]:
             if not _is_from_tracking(error):
                 raise
             raise TrackingError(
-                f"MLflow at {_shown(uri)} refused or cannot be reached: {_first_line(error)}",
+                f"MLflow at {without_credentials(uri)} refused or cannot be reached: {_first_line(error)}",
                 expected="a running MLflow server, or a store that this user may write",
                 remedy="check environment.tracking.uri in conf/, then `tally doctor`",
             ) from error
@@ -79,10 +79,5 @@ def _is_from_tracking(error: Exception) -> bool:
     return type(error).__module__.partition(".")[0] in _LAYERS or isinstance(error, OSError)
 
 
-def _shown(text: str) -> str:
-    """A text without the user names and passwords of the addresses in it."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
-
-
 def _first_line(error: Exception) -> str:
-    return _shown((str(error).strip().splitlines() or [type(error).__name__])[0][:300])
+    return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0][:300])

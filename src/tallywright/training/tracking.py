@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import tempfile
 import warnings
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError, TrackingError
+from tallywright.observability import without_credentials
 from tallywright.records import digest_of
 
 if TYPE_CHECKING:
@@ -213,15 +213,10 @@ def _reported(uri: str, doing: str) -> Iterator[None]:
     except TallyError:
         raise
     except Exception as error:
-        text = str(error).strip().splitlines()
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrackingError(
-            f"MLflow at {_shown(uri)} could not {doing}: {_shown(text[0]) if text else type(error).__name__}",
+            without_credentials(f"MLflow at {uri} could not {doing}: {text}"),
             expected="a tracking store or server that can be reached and written",
             remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run holds "
             "other parameters, use a new run id",
         ) from error
-
-
-def _shown(text: str) -> str:
-    """The text without the user and password that an address in it may hold; MLflow repeats addresses in its errors."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
