@@ -156,6 +156,12 @@ def manual_run(live: Live, trains_after_backfill: list[str]) -> str:
 
 
 @pytest.fixture(scope="module")
+def states_of_manual_run(live: Live, manual_run: str) -> dict[str, str]:
+    """The task states of that run before anybody repeats a part of it."""
+    return live.states(SCORE, manual_run)
+
+
+@pytest.fixture(scope="module")
 def decision(live: Live, manual_run: str) -> dict[str, Any]:
     """The standing decision of the newest day."""
     (found,) = live.rows(
@@ -207,10 +213,10 @@ def test_a_backfill_decides_to_retrain_and_starts_nothing(
 
 
 def test_a_decision_starts_one_training_with_its_id(
-    live: Live, manual_run: str, decision: dict[str, Any], decided_train: str
+    live: Live, manual_run: str, states_of_manual_run: dict[str, str], decision: dict[str, Any], decided_train: str
 ) -> None:
     assert decision["retrain"] is True
-    assert live.states(SCORE, manual_run)["trigger_train"] == "success"
+    assert states_of_manual_run["trigger_train"] == "success"
     assert live.train_runs() == [decided_train]
     path = f"/dags/{TRAIN}/dagRuns/{decided_train}"
     assert live.rest.call("GET", path)["conf"] == {"date": DECIDED_AS_OF, "effective_from": DECIDED_AS_OF}
@@ -218,7 +224,10 @@ def test_a_decision_starts_one_training_with_its_id(
     assert action == {"decision_id": decision["decision_id"], "run_id": manual_run}
 
 
-def test_repeating_the_run_starts_no_second_training(live: Live, manual_run: str, decided_train: str) -> None:
+def test_repeating_the_run_starts_no_second_training(
+    live: Live, manual_run: str, states_of_manual_run: dict[str, str], decided_train: str
+) -> None:
+    assert states_of_manual_run["trigger_train"] == "success"
     live.clear(SCORE, manual_run, "decide", "trigger_train")
     assert live.ended(SCORE, manual_run) == "success", live.states(SCORE, manual_run)
     assert live.states(SCORE, manual_run)["trigger_train"] == "skipped"
