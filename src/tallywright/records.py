@@ -170,6 +170,8 @@ class Manifest(Record):
     profile_digest: str
     leak_allowed: bool = False
     """True when a model had seen data of the score date, and the spec accepted that."""
+    commit_id: str = ""
+    """Drawn for each commit, so that a writer whose answer was lost finds his own commit again."""
 
     @property
     def inputs_digest(self) -> str:

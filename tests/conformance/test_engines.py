@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_empty_files_beside_full_ones_are_read_as_nothing(bench) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_a_day_of_several_parts_holds_every_key_once(bench, workers, monkeypatch) -> None:
-    monkeypatch.setattr("tallywright.scoring.job.plan_portions", lambda paths: plan_portions(paths, target_rows=500))
+    monkeypatch.setattr("tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=500))
     rows, _ = bench.score([FEATURES], row_group_rows=100, workers=workers, batch_rows=256)
     same_bits(rows, bench.directly(FEATURES))
     assert pc.count_distinct(rows["order_id"]).as_py() == 3000

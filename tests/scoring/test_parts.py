@@ -18,6 +18,7 @@ from tallywright.scoring.local import engine
 from tallywright.scoring.one_row import one_row
 from tallywright.scoring.output_gate import problems_in
 from tallywright.scoring.verify import part_path, verify_parts
+from tallywright.spec.environment import EngineSettings
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -91,7 +92,7 @@ def staged(shop):
     portions, _ = pinned_files(shop.lake, pinned)
     request = shop.request(pinned)
     job = job_for(shop.spec, shop.lake, pinned, request.champion, request.package)
-    return job, pinned, portions, engine().score(job, portions, lambda _: None)
+    return job, pinned, portions, engine(EngineSettings()).score(job, portions, lambda _: None)
 
 
 def test_good_parts_pass(staged) -> None:

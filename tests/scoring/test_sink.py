@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from deltalake.exceptions import CommitFailedError
@@ -18,7 +19,7 @@ from tallywright.scoring.tallies import logged_tallies
 def small_parts(monkeypatch) -> None:
     """Many files a day, so that OPTIMIZE has something to do."""
     monkeypatch.setattr("tallywright.data.lake._ROW_GROUP", 50)
-    monkeypatch.setattr("tallywright.scoring.job.plan_portions", lambda paths: plan_portions(paths, target_rows=1))
+    monkeypatch.setattr("tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=1))
 
 
 def once(monkeypatch, action) -> None:

@@ -14,6 +14,7 @@ from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.observability import log
 from tallywright.registry.resolve import resolve
+from tallywright.scoring.engine import Engines
 from tallywright.scoring.preflight import check_leak
 from tallywright.scoring.tally import ScoreRequest, decide
 
@@ -111,12 +112,13 @@ def backfill(
     else:
         steps = tuple(name for name in steps if name != "ingest")
     results = []
-    for day in days_between(first, last):
-        run = replace(context, day=day, options=replace(context.options, backfill=True))
-        result = _backfill_day(run, steps)
-        results.append(result)
-        if on_day is not None:
-            on_day(result)
+    with Engines(context.project.environment.engine) as engines:
+        for day in days_between(first, last):
+            options = replace(context.options, backfill=True)
+            result = _backfill_day(replace(context, day=day, options=options, engines=engines), steps)
+            results.append(result)
+            if on_day is not None:
+                on_day(result)
     return results
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.data.lake import Lake
+    from tallywright.scoring.engine import Engines
     from tallywright.spec import ModelSpec, Project
 
 CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
@@ -52,6 +53,8 @@ class RunContext:
     day: date
     run_id: str
     options: RunOptions = field(default_factory=RunOptions)
+    engines: Engines | None = None
+    """Engines that a range of days shares; a single day starts and ends its own."""
 
     @property
     def spec(self) -> ModelSpec:

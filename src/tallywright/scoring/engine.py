@@ -1,21 +1,27 @@
 """The one shape that every engine has, what it declares about itself, and how `auto` chooses.
 
-A new engine is one module with a function `engine()` and one line in `ENGINES`; nothing outside asks for its name.
+A new engine is one module with a function `engine(settings)` and one line in `ENGINES`; nothing outside asks for its
+name.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from tallywright.errors import UsageError
+from tallywright.spec.environment import EngineSettings
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from tallywright.scoring.fragments import Portion
-    from tallywright.scoring.kernel import PartManifest, ScoreJob
+    from tallywright.scoring.kernel import PartManifest
+    from tallywright.scoring.score_job import ScoreJob
 
 AUTO: Final = "auto"
 
@@ -55,6 +61,9 @@ class Engine(Protocol):
 
     def score(self, job: ScoreJob, portions: Sequence[Portion], advance: Advance) -> list[PartManifest]:
         """Scores every portion once, in any order; on failure deletes what it staged and raises."""
+
+    def close(self) -> None:
+        """Ends what the engine started; it is not used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +107,51 @@ def choose_engine(wanted: str, size: int) -> EngineChoice:
     return EngineChoice(best, f"{why}, {others}" if others else f"{why}; no other engine is installed")
 
 
-def load_engine(name: str) -> Engine:
+def load_engine(name: str, settings: EngineSettings | None = None) -> Engine:
     """The engine itself; imports it now."""
     _require(name)
-    engine: Engine = importlib.import_module(ENGINES[name].module).engine()
+    engine: Engine = importlib.import_module(ENGINES[name].module).engine(settings or EngineSettings())
     return engine
+
+
+class Engines:
+    """The engines of one command, each started at its first use and ended with the command.
+
+    A range of days shares them, so that a cluster is asked for once; use it in a `with`.
+    """
+
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        self._settings = settings or EngineSettings()
+        self._started: dict[str, Engine] = {}
+
+    def get(self, name: str) -> Engine:
+        """The engine of that name.
+
+        Raises:
+            UsageError: No such engine, or what it requires is not installed.
+        """
+        if name not in self._started:
+            self._started[name] = load_engine(name, self._settings)
+        return self._started[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._started:
+            self._started.popitem()[1].close()
+
+    @classmethod
+    @contextmanager
+    def borrowed(cls, engines: Engines | None, settings: EngineSettings | None = None) -> Iterator[Engines]:
+        """The caller's engines, which go on afterwards; or new ones, which do not."""
+        if engines is not None:
+            yield engines
+            return
+        with cls(settings) as own:
+            yield own
 
 
 def _require(name: str) -> None:

@@ -1,4 +1,7 @@
-"""Where a path lives: parts and fragments are read and written through Arrow's filesystems, local or object store."""
+"""Where a path lives: parts and fragments are read and written through Arrow's filesystems, local or object store.
+
+`options` are the storage options of the lake, by delta-rs' names; local paths need none.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,31 @@ import pyarrow as pa
 from pyarrow import fs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
-def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
+def filesystem_of(path: str, options: Mapping[str, str]) -> tuple[fs.FileSystem, str]:
     """The filesystem of an absolute path or `scheme://` address, and the path inside it."""
+    del options
     if "://" not in path:
         return fs.LocalFileSystem(), path
     filesystem, inner = fs.FileSystem.from_uri(path)
     return filesystem, inner
 
 
-def sizes_of(paths: Iterable[str]) -> dict[str, int | None]:
+def sizes_of(paths: Iterable[str], options: Mapping[str, str]) -> dict[str, int | None]:
     """The size in bytes of each file; None where there is no such file."""
     sizes: dict[str, int | None] = {}
     for path in paths:
-        filesystem, inner = filesystem_of(path)
+        filesystem, inner = filesystem_of(path, options)
         info = filesystem.get_file_info(inner)
         sizes[path] = info.size if info.type == fs.FileType.File else None
     return sizes
 
 
-def discard(paths: Iterable[str]) -> None:
+def discard(paths: Iterable[str], options: Mapping[str, str]) -> None:
     """Deletes files that nobody refers to; what cannot be deleted is left for maintenance."""
     for path in paths:
-        filesystem, inner = filesystem_of(path)
+        filesystem, inner = filesystem_of(path, options)
         with contextlib.suppress(OSError, pa.ArrowException):
             filesystem.delete_file(inner)

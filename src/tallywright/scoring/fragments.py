@@ -16,7 +16,7 @@ from tallywright.records import Record
 from tallywright.scoring.files import filesystem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 PORTION_ROWS = 524_288
 """About this many rows become one part: a small day is one file, a large one keeps every core busy."""
@@ -43,7 +43,9 @@ class Portion(Record):
         return sum(fragment.rows for fragment in self.fragments)
 
 
-def fragments_of(path: str, *, target_rows: int = PORTION_ROWS) -> Iterator[Fragment]:
+def fragments_of(
+    path: str, *, target_rows: int = PORTION_ROWS, options: Mapping[str, str] | None = None
+) -> Iterator[Fragment]:
     """Cuts one Parquet file at row group boundaries into fragments of up to `target_rows` (one group at least).
 
     Raises:
@@ -51,7 +53,7 @@ def fragments_of(path: str, *, target_rows: int = PORTION_ROWS) -> Iterator[Frag
         InputError: It is not a Parquet file.
     """
     first, rows = 0, 0
-    sizes = _row_group_sizes(path)
+    sizes = _row_group_sizes(path, options or {})
     for group, size in enumerate(sizes):
         if rows and rows + size > target_rows:
             yield Fragment(path=path, first=first, last=group, rows=rows)
@@ -61,12 +63,14 @@ def fragments_of(path: str, *, target_rows: int = PORTION_ROWS) -> Iterator[Frag
         yield Fragment(path=path, first=first, last=len(sizes), rows=rows)
 
 
-def plan_portions(paths: Sequence[str], *, target_rows: int = PORTION_ROWS) -> tuple[Portion, ...]:
+def plan_portions(
+    paths: Sequence[str], *, target_rows: int = PORTION_ROWS, options: Mapping[str, str] | None = None
+) -> tuple[Portion, ...]:
     """The portions of a day, in input order; files are taken in the order of their names, empty ones vanish."""
     portions: list[Portion] = []
     waiting: list[Fragment] = []
     for path in sorted(paths, key=lambda path: PurePosixPath(path).name):
-        for fragment in fragments_of(path, target_rows=target_rows):
+        for fragment in fragments_of(path, target_rows=target_rows, options=options):
             if waiting and _rows(waiting) + fragment.rows > target_rows:
                 portions.append(Portion(index=len(portions), fragments=tuple(waiting)))
                 waiting = []
@@ -80,8 +84,8 @@ def _rows(fragments: Iterable[Fragment]) -> int:
     return sum(fragment.rows for fragment in fragments)
 
 
-def _row_group_sizes(path: str) -> list[int]:
-    filesystem, inner = filesystem_of(path)
+def _row_group_sizes(path: str, options: Mapping[str, str]) -> list[int]:
+    filesystem, inner = filesystem_of(path, options)
     try:
         footer = pq.read_metadata(inner, filesystem=filesystem)
     except OSError as error:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tallywright.errors import InputError
-from tallywright.packaging.predictor import Predictor
-from tallywright.profiles.accumulate import Accumulator
 from tallywright.scoring.fragments import Portion, plan_portions
-from tallywright.scoring.kernel import ScoreJob, read_fragment
+from tallywright.scoring.kernel import read_fragment
+from tallywright.scoring.score_job import JobModel, ScoreJob
+from tallywright.scoring.scorer import Scorer
 from tallywright.scoring.scores_table import PARTITION, arrow_schema, open_scores, part_schema, scores_schema
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[Portion, ...], int]:
     """The portions of the pinned version of the day, and the bytes of its files."""
     files = lake.files(pinned.table, day=pinned.score_date, version=pinned.version)
-    return plan_portions([file.path for file in files]), sum(file.size for file in files)
+    return plan_portions([file.path for file in files], options=lake.options), sum(file.size for file in files)
 
 
 def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, ref: ModelRef, package: Package) -> ScoreJob:
@@ -47,30 +47,37 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, ref: ModelRef, pa
         key=spec.data.key,
         input_schema=input_schema,
         part_schema=part_schema(table),
+        models=(_job_model(ref, package, pinned),),
+        threshold=spec.scoring.threshold,
+        batch_rows=spec.scoring.batch_rows,
+        workers=spec.scoring.workers,
+        options=dict(lake.options),
+    )
+
+
+def _job_model(ref: ModelRef, package: Package, pinned: InputVersion) -> JobModel:
+    return JobModel(
+        role=ref.role,
+        package=str(package.folder),
+        package_digest=package.digest,
         constants={
             "model_name": ref.name,
             "model_version": ref.version,
             "role": ref.role.value,
             "input_version": pinned.version,
         },
-        package=str(package.folder),
-        package_digest=package.digest,
-        threshold=spec.scoring.threshold,
-        batch_rows=spec.scoring.batch_rows,
-        workers=spec.scoring.workers,
     )
 
 
-def profile_again(job: ScoreJob, package: Package, portions: tuple[Portion, ...]) -> Profile:
+def profile_again(job: ScoreJob, portions: tuple[Portion, ...]) -> Profile:
     """Counts a day's profile from its input, writing nothing: exact integers, so the very same profile."""
-    predictor = Predictor(package, threshold=job.threshold)
-    accumulator = Accumulator(package.definition)
+    scorer = Scorer.load(job)
+    counts = scorer.counts()
     for portion in portions:
         for fragment in portion.fragments:
             for batch in read_fragment(job, fragment):
-                prediction = predictor.predict(batch)
-                accumulator.update(prediction.inputs.numeric, prediction.inputs.categorical, prediction.scores)
-    return accumulator.profile()
+                scorer.score(batch, counts)
+    return counts.profile.profile()
 
 
 def _input_schema(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Schema:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tallywright.packaging.package import load_package
-from tallywright.packaging.predictor import Predictor
 from tallywright.scoring.cores import threads_for
 from tallywright.scoring.files import discard
-from tallywright.scoring.kernel import PartManifest, ScoreJob, score_portion
+from tallywright.scoring.kernel import PartManifest, score_portion
+from tallywright.scoring.scorer import Scorer
 from tallywright.scoring.verify import part_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tallywright.scoring.fragments import Portion
+    from tallywright.scoring.score_job import ScoreJob
+    from tallywright.spec.environment import EngineSettings
 
 NAME: Final = "local"
 
@@ -37,7 +37,7 @@ class LocalEngine:
     def score(self, job: ScoreJob, portions: Sequence[Portion], advance: Callable[[int], None]) -> list[PartManifest]:
         """Scores the portions; after the first failure the other threads stop and nothing stays staged."""
         stop = threading.Event()
-        first = Predictor(load_package(Path(job.package), digest=job.package_digest), threshold=job.threshold)
+        first = Scorer.load(job)
         own = threading.local()
 
         def on_batch(rows: int) -> None:
@@ -48,9 +48,9 @@ class LocalEngine:
         def work(portion: Portion) -> PartManifest:
             if stop.is_set():
                 raise _StoppedError
-            if not hasattr(own, "predictor"):
-                own.predictor = first.clone()
-            return score_portion(job, own.predictor, portion, on_batch)
+            if not hasattr(own, "scorer"):
+                own.scorer = first.clone()
+            return score_portion(job, own.scorer, portion, on_batch)
 
         with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(portions))) as pool:
             futures = [pool.submit(work, portion) for portion in portions]
@@ -63,9 +63,13 @@ class LocalEngine:
                 raise
         return _results(job, futures)
 
+    def close(self) -> None:
+        """Nothing outlives a day."""
 
-def engine() -> LocalEngine:
-    """The engine, for the registry."""
+
+def engine(settings: EngineSettings) -> LocalEngine:
+    """The engine, for the registry; a thread needs no settings."""
+    del settings
     return LocalEngine()
 
 
@@ -73,5 +77,5 @@ def _results(job: ScoreJob, futures: Sequence[Future[PartManifest]]) -> list[Par
     errors = [error for future in futures if (error := future.exception()) is not None]
     if not errors:
         return [future.result() for future in futures]
-    discard(part_path(job, future.result()) for future in futures if future.exception() is None)
+    discard((part_path(job, future.result()) for future in futures if future.exception() is None), job.options)
     raise next((error for error in errors if not isinstance(error, _StoppedError)), errors[0])

@@ -19,7 +19,7 @@ from tallywright.errors import CommitConflictError, StorageError, TallyError
 from tallywright.observability import log, point
 from tallywright.scoring.inputs import FORCED, reason_for
 from tallywright.scoring.scores_table import PARTITION, app_id, generation_in
-from tallywright.scoring.tallies import MANIFEST_KEY, TOKEN_KEY, Tally, logged_tallies, standing_tally
+from tallywright.scoring.tallies import MANIFEST_KEY, Tally, logged_tallies, standing_tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,16 +61,16 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequenc
         CommitConflictError: Another writer scored a newer input, or the table never came to rest.
         StorageError: The log cannot be written; the table is unchanged.
     """
-    token = uuid.uuid4().hex
+    manifest = manifest.model_copy(update={"commit_id": uuid.uuid4().hex})
     for attempt in range(ATTEMPTS):
         table = lake.open(spec.table("scores"))
         if generation_in(table, spec, manifest.score_date) != manifest.generation - 1:
-            landing, manifest = _look_again(lake, spec, table, manifest, token)
+            landing, manifest = _look_again(lake, spec, table, manifest)
             if landing is not None:
                 return landing
         point("before-commit")
         try:
-            _write(table, spec, manifest, parts, token)
+            _write(table, spec, manifest, parts)
         except CommitFailedError as error:
             if lake.open(spec.table("scores")).version() == table.version():
                 # Nobody else committed: what failed is the storage.
@@ -78,9 +78,9 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequenc
             log.debug("commit of %s lost a race, attempt %d", manifest.score_date, attempt + 1)
             time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * (attempt + 1))))
         except (DeltaError, OSError) as error:
-            return _after_failure(lake, spec, manifest, token, error)
+            return _after_failure(lake, spec, manifest, error)
         else:
-            return Landing(Tally(manifest=manifest, version=table.version() + 1, token=token), ours=True)
+            return Landing(Tally(manifest=manifest, version=table.version() + 1), ours=True)
     raise CommitConflictError(
         f"{spec.table('scores')} changed under each of {ATTEMPTS} attempts to commit {manifest.score_date}",
         expected="a pause between other writers' commits",
@@ -88,7 +88,7 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequenc
     )
 
 
-def _write(table: DeltaTable, spec: ModelSpec, manifest: Manifest, parts: Sequence[PartManifest], token: str) -> None:
+def _write(table: DeltaTable, spec: ModelSpec, manifest: Manifest, parts: Sequence[PartManifest]) -> None:
     day = manifest.score_date.isoformat()
     now = int(manifest.committed_at.timestamp() * 1000)
     adds: list[AddAction | RemoveAction] = [
@@ -109,18 +109,16 @@ def _write(table: DeltaTable, spec: ModelSpec, manifest: Manifest, parts: Sequen
         partition_by=[PARTITION],
         partition_filters=[(PARTITION, "=", day)],
         commit_properties=CommitProperties(
-            custom_metadata={MANIFEST_KEY: manifest.to_json(), TOKEN_KEY: token},
+            custom_metadata={MANIFEST_KEY: manifest.to_json()},
             max_commit_retries=0,
             app_transactions=[Transaction(app_id(spec, manifest.score_date), manifest.generation)],
         ),
     )
 
 
-def _look_again(
-    lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest, token: str
-) -> tuple[Landing | None, Manifest]:
+def _look_again(lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest) -> tuple[Landing | None, Manifest]:
     """What to do about a generation that is not the one decided on: done already, done by another, or the next."""
-    ours = _ours(table, manifest, token)
+    ours = _ours(table, manifest)
     if ours is not None:
         return Landing(ours, ours=True), manifest
     standing = standing_tally(lake, spec, manifest.score_date, table=table)
@@ -142,10 +140,10 @@ def _look_again(
     return None, manifest.model_copy(update={"generation": generation, "reason": reason})
 
 
-def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, token: str, error: Exception) -> Landing:
+def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> Landing:
     """A failure whose answer may have been lost: the commit stands if the log has it."""
     try:
-        ours = _ours(lake.open(spec.table("scores")), manifest, token)
+        ours = _ours(lake.open(spec.table("scores")), manifest)
     except (DeltaError, OSError, TallyError) as unreadable:
         raise UncertainCommitError(
             f"the commit of {manifest.score_date} to {spec.table('scores')} failed and its log cannot be read: {error}",
@@ -166,6 +164,6 @@ def _failed(spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageErr
     )
 
 
-def _ours(table: DeltaTable, manifest: Manifest, token: str) -> Tally | None:
+def _ours(table: DeltaTable, manifest: Manifest) -> Tally | None:
     logged = logged_tallies(table, manifest.score_date)
-    return next((tally for tally in logged if tally.token == token), None)
+    return next((tally for tally in logged if tally.manifest.commit_id == manifest.commit_id), None)

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from tallywright.records import Manifest, Record
 from tallywright.scoring.one_row import one_row
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tallywright.spec.model import ModelSpec
 
 MANIFEST_KEY: Final = "userMetadata"
-TOKEN_KEY: Final = "tallywright.commit"  # noqa: S105 - the key under which a commit names itself
 _RECENT: Final = 64
 
 _SCHEMA: Final = pa.schema(
@@ -50,11 +50,10 @@ _SCHEMA: Final = pa.schema(
 
 
 class Tally(Record):
-    """A committed tally: its manifest, the version of the scores table that it made, the mark of its writer."""
+    """A committed tally: its manifest, and the version of the scores table that it made."""
 
     manifest: Manifest
     version: int
-    token: str = ""
 
 
 def standing_tally(lake: Lake, spec: ModelSpec, day: date, *, table: DeltaTable | None = None) -> Tally | None:
@@ -152,8 +151,14 @@ def _utc(instant: datetime) -> datetime:
 
 def _tallies_in(commits: list[dict[str, Any]], day: date | None) -> Iterator[Tally]:
     for commit in commits:
-        if TOKEN_KEY not in commit:
-            continue
-        manifest = Manifest.from_json(commit[MANIFEST_KEY])
-        if day is None or manifest.score_date == day:
-            yield Tally(manifest=manifest, version=commit["version"], token=commit[TOKEN_KEY])
+        manifest = _manifest_in(commit)
+        if manifest is not None and (day is None or manifest.score_date == day):
+            yield Tally(manifest=manifest, version=commit["version"])
+
+
+def _manifest_in(commit: dict[str, Any]) -> Manifest | None:
+    """The manifest of a commit; None for one that is no tally (a new column, a compaction, somebody's own write)."""
+    try:
+        return Manifest.from_json(str(commit.get(MANIFEST_KEY, "")))
+    except ValidationError:
+        return None

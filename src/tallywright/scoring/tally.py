@@ -15,7 +15,7 @@ from tallywright.errors import CommitConflictError, InputError, PackageError, St
 from tallywright.observability import log, point
 from tallywright.profiles.profile import Profile
 from tallywright.records import InputVersion, Manifest, ModelRef, Record
-from tallywright.scoring.engine import EngineChoice, choose_engine, load_engine
+from tallywright.scoring.engine import EngineChoice, Engines, choose_engine
 from tallywright.scoring.files import discard
 from tallywright.scoring.inputs import FIRST, FORCED, LOST, reason_for
 from tallywright.scoring.job import job_for, pinned_files, profile_again
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from tallywright.data.lake import Lake
     from tallywright.packaging.package import Package
     from tallywright.scoring.fragments import Portion
-    from tallywright.scoring.kernel import PartManifest, ScoreJob
+    from tallywright.scoring.kernel import PartManifest
+    from tallywright.scoring.score_job import ScoreJob
+    from tallywright.spec.environment import EngineSettings
     from tallywright.spec.model import ModelSpec
 
 Progress = Callable[[int, int], None]
@@ -49,6 +51,9 @@ class ScoreRequest:
     run_id: str
     code_version: str
     engine: str = "local"
+    engines: Engines | None = None
+    """Engines that were started before and go on afterwards; without them the day starts and ends its own."""
+    engine_settings: EngineSettings | None = None
     force: bool = False
 
     @property
@@ -120,7 +125,8 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     point("staging")
     log.info("scoring %s with %s (%s)", request.input.score_date, choice.name, choice.why)
     advance = _counter(progress, request.input.rows)
-    parts = load_engine(choice.name).score(job, portions, advance)
+    with Engines.borrowed(request.engines, request.engine_settings) as engines:
+        parts = engines.get(choice.name).score(job, portions, advance)
     try:
         point("staged")
         keys = verify_parts(job, request.input, portions, parts)
@@ -181,7 +187,7 @@ def _land(request: ScoreRequest, job: ScoreJob, manifest: Manifest, parts: list[
 
 
 def _discard(job: ScoreJob, parts: list[PartManifest]) -> None:
-    discard(part_path(job, part) for part in parts)
+    discard((part_path(job, part) for part in parts), job.options)
 
 
 def _finish(
@@ -216,7 +222,7 @@ def _rebuild(request: ScoreRequest, manifest: Manifest) -> Profile:
         )
     job = job_for(request.spec, request.lake, manifest.input, manifest.models[0], package)
     portions, _ = pinned_files(request.lake, manifest.input)
-    return profile_again(job, package, portions)
+    return profile_again(job, portions)
 
 
 def _manifest(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from tallywright.records import InputVersion
     from tallywright.scoring.fragments import Portion
-    from tallywright.scoring.kernel import PartManifest, ScoreJob
+    from tallywright.scoring.kernel import PartManifest
+    from tallywright.scoring.score_job import ScoreJob
 
 _SHOWN: Final = 5
 _KEY_BATCH: Final = 131_072
@@ -85,7 +86,7 @@ def _check_outputs(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
 
 def _check_files(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
     paths = {part_path(job, part): part for part in parts}
-    for path, size in sizes_of(paths).items():
+    for path, size in sizes_of(paths, job.options).items():
         part = paths[path]
         if size != part.size:
             raise StorageError(
@@ -97,7 +98,7 @@ def _check_files(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
 
 
 def _check_footer(job: ScoreJob, part: PartManifest, path: str) -> None:
-    filesystem, inner = filesystem_of(path)
+    filesystem, inner = filesystem_of(path, job.options)
     try:
         footer = pq.read_metadata(inner, filesystem=filesystem)
     except (OSError, pa.ArrowInvalid) as error:
@@ -189,7 +190,7 @@ def _refuse_duplicates(job: ScoreJob, parts: Sequence[PartManifest], suspects: N
 
 
 def _key_batches(job: ScoreJob, part: PartManifest) -> Iterator[pa.RecordBatch]:
-    filesystem, inner = filesystem_of(part_path(job, part))
+    filesystem, inner = filesystem_of(part_path(job, part), job.options)
     with pq.ParquetFile(inner, filesystem=filesystem, pre_buffer=False) as file:
         for batch in file.iter_batches(batch_size=_KEY_BATCH, columns=list(job.key), use_threads=False):
             yield batch.select(list(job.key))

@@ -33,13 +33,34 @@ class Tracking(Section):
     experiment_prefix: str = "tallywright/"
 
 
+class SparkSettings(Section):
+    """Where Spark runs; the spec itself only says `spark`."""
+
+    connection: str = "spark_default"
+    """The Airflow connection that names the master; it must exist."""
+    master: str = ""
+    """The master of a session that a command starts itself; empty: what spark-submit gave, else all cores here."""
+    conf: dict[str, str] = Field(default_factory=dict)
+    """More Spark properties."""
+
+
+class BeamSettings(Section):
+    """Which runner carries Beam pipelines, and its options."""
+
+    runner: str = "FnApiRunner"
+    options: tuple[str, ...] = ()
+    """Options of the runner as on a command line, `--name=value` each."""
+
+
 class EngineSettings(Section):
-    """How the commands that Airflow starts are run on this machine."""
+    """How the commands that Airflow starts are run on this machine, and where the engines run."""
 
     interpreter: str = ""
     """The Python with Tallywright for `tally run`; empty means the one that Airflow runs in."""
     pool_slots: int = Field(default=2, ge=1)
     """How many heavy tasks may run at once."""
+    spark: SparkSettings = SparkSettings()
+    beam: BeamSettings = BeamSettings()
 
 
 class Environment(Section):

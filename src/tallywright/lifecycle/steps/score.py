@@ -114,6 +114,8 @@ def score_request(context: RunContext) -> ScoreRequest:
         run_id=context.run_id,
         code_version=context.code_version,
         engine=spec.scoring.engine,
+        engines=context.engines,
+        engine_settings=context.project.environment.engine,
         force=context.options.force,
     )
 
