@@ -117,6 +117,22 @@ def test_only_a_backfill_tells_decide_that_it_is_one(task: Callable[..., Any], t
     assert "--backfill" not in asked_for(tmp_path)
 
 
+def test_a_backfill_asks_for_the_whole_range(task: Callable[..., Any], tmp_path: Path) -> None:
+    task(dag="backfill", step="backfill").execute(context({"to": "2013-07-03"}))
+    assert "backfill --date=2013-06-27 --run-id=run-1" in asked_for(tmp_path)
+    assert asked_for(tmp_path).endswith("--to=2013-07-03")
+    task(dag="backfill", step="backfill").execute(context({"to": "2013-07-03", "force": True}))
+    assert asked_for(tmp_path).endswith("--to=2013-07-03 --force")
+
+
+@pytest.mark.parametrize("last", [None, "2013-07-03; reboot", "soon", 7])
+def test_a_backfill_needs_a_last_date(task: Callable[..., Any], last: object) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match=r"params\.to"):
+        task(dag="backfill", step="backfill").execute(context({"to": last}))
+
+
 def test_a_rollback_records_who_asked_and_why(task: Callable[..., Any], tmp_path: Path) -> None:
     params = {"reason": "it drifts; $(really)", "effective_from": "2013-07-01"}
     task(dag="rollback", step="rollback").execute(context(params))

@@ -160,6 +160,17 @@ def test_doctor_and_validate_are_content(alive) -> None:
     assert rows["tables"] == "pass"
 
 
+def test_the_backfill_step_does_a_range_and_ends_in_red_when_a_day_is_refused(copy) -> None:
+    world = copy()
+    step = ("run", world.model, "backfill", "--date", WEEK[0], "--json")
+    done = world.tally(*step, "--to", WEEK[-1]).json
+    assert (done["days"], done["actions"]) == (7, {"unchanged": 7})
+    world.tally(*step, code=2)
+    refused = world.tally(*step[:-1], "--date", "2025-03-31", "--to", WEEK[0], code=4)
+    assert "1 of 2 days were refused: 2025-03-31" in refused.err
+    assert "run the same range again" in refused.err
+
+
 def test_one_refused_day_does_not_stop_the_others(copy) -> None:
     world = copy()
     file = world.root / "models/late_orders/raw/orders.csv"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @project_options
 @click.argument("step")
 @click.option("--date", "day", type=DATE, required=True, help="Score date; for training steps the as-of date.")
+@click.option("--to", "last", type=DATE, help="The last date, inclusive, for the step `backfill`.")
 @click.option("--run-id", help="The run whose steps share a folder (default: a new one).")
 @click.option("--effective-from", type=DATE, help="First date of a promotion or rollback (default: --date).")
 @click.option("--version", type=int, help="A registered version, for promote.")

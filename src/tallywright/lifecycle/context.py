@@ -29,6 +29,7 @@ class RunOptions:
     """The parts of a command line that a step may look at.
 
     Attributes:
+        last: The last date of a range, which starts on the run's date.
         effective_from: The first date a promotion or rollback holds for.
         version: A registered model version, where a command is about one.
         by: Who asked or approved.
@@ -37,6 +38,7 @@ class RunOptions:
         force: Score again although the inputs are equal.
     """
 
+    last: date | None = None
     effective_from: date | None = None
     version: int | None = None
     by: str = ""

@@ -21,6 +21,7 @@ class Pipeline(StrEnum):
     """The kinds of run a model has; each is one DAG, `<model>__<pipeline>`."""
 
     SCORE = "score"
+    BACKFILL = "backfill"
     TRAIN = "train"
     PROMOTE = "promote"
     ROLLBACK = "rollback"
@@ -121,6 +122,11 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
     return (*steps, trigger)
 
 
+def _backfill(_: ModelSpec) -> tuple[Step, ...]:
+    return (Step("backfill", "every step of each day of a range, one engine start for all, one commit a day",
+                 timeout=timedelta(hours=24), heavy=True, produces="scores", extra="gx"),)  # fmt: skip
+
+
 def _train(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
         Step("snapshot", "pin the training data by version and date"),
@@ -166,6 +172,7 @@ def _watch(_: ModelSpec) -> tuple[Step, ...]:
 
 _PIPELINES = {
     Pipeline.SCORE: _score,
+    Pipeline.BACKFILL: _backfill,
     Pipeline.TRAIN: _train,
     Pipeline.PROMOTE: _promote,
     Pipeline.ROLLBACK: _rollback,

@@ -20,6 +20,7 @@ _MODULES: Final = {
     "day_gate": "score",
     "resolve": "score",
     "score": "score",
+    "backfill": "backfill",
     "profile": "monitor",
     "drift": "monitor",
     "performance": "monitor",

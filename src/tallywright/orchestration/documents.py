@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SUMMARIES = {
     Pipeline.SCORE: "checks a day's input, scores it in one atomic commit, compares it, decides on retraining",
+    Pipeline.BACKFILL: "scores a range of days in one go, each with the champion of its date, one commit a day",
     Pipeline.TRAIN: "trains on a pinned snapshot, and promotes what passes every gate",
     Pipeline.PROMOTE: "makes a registered version the champion from a date on, if its gates passed",
     Pipeline.ROLLBACK: "makes the previous champion the champion again from a date on",
@@ -67,7 +68,8 @@ def _tables(spec: ModelSpec, steps: tuple[Step, ...]) -> str:
 
 def _row(spec: ModelSpec, step: Step) -> str:
     if step.actor is Actor.COMMAND:
-        by_hand = f"`tally run {spec.name} {step.name.replace('_', '-')} --date D`"
+        last = " --to LAST" if step.name == Pipeline.BACKFILL else ""
+        by_hand = f"`tally run {spec.name} {step.name.replace('_', '-')} --date D{last}`"
     else:
         by_hand = "in Airflow only"
     return f"| `{step.name}` | {step.help} | {by_hand} |"

@@ -25,6 +25,14 @@ _DECIDED_BY_PERSON: Final = (Pipeline.PROMOTE, Pipeline.ROLLBACK)
 def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
     """The fields of a DAG's trigger form; Airflow checks answers against them before a run exists."""
     fields = {"date": _date(_DATE_TITLES[pipeline], _bounds(spec))}
+    if pipeline is Pipeline.BACKFILL:
+        fields["to"] = _date("Last score date", "Inclusive; each date gets the model that was champion on it.")
+        fields["force"] = Param(
+            False,
+            type="boolean",
+            title="Score again",
+            description="Also days whose inputs are equal; without it they are left alone.",
+        )
     if pipeline in (Pipeline.TRAIN, *_DECIDED_BY_PERSON):
         fields["effective_from"] = _date(
             "Effective from", "The first score date the champion holds for; empty: the date above."
@@ -55,6 +63,9 @@ def options(pipeline: Pipeline, step: str, context: Mapping[str, Any]) -> dict[s
     found: dict[str, str | bool] = {}
     if params.get("effective_from"):
         found["effective-from"] = parse_date(params["effective_from"], "params.effective_from").isoformat()
+    if pipeline is Pipeline.BACKFILL:
+        found["to"] = parse_date(params.get("to"), "params.to").isoformat()
+        found["force"] = params.get("force") is True
     if pipeline is Pipeline.PROMOTE:
         found["version"] = _version(params.get("version"))
     if pipeline in _DECIDED_BY_PERSON:
@@ -72,6 +83,7 @@ def is_backfill(run: object) -> bool:
 
 _DATE_TITLES: Final = {
     Pipeline.SCORE: "Score date",
+    Pipeline.BACKFILL: "First score date",
     Pipeline.TRAIN: "As-of date (data up to the day before it are used)",
     Pipeline.PROMOTE: "Date of the decision",
     Pipeline.ROLLBACK: "Date of the decision",

@@ -1,0 +1,57 @@
+"""A range of days as one step: what the backfill DAG runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.errors import InputError, UsageError
+from tallywright.lifecycle.backfill import DayResult
+from tallywright.lifecycle.backfill import backfill as run_range
+from tallywright.observability import log
+
+if TYPE_CHECKING:
+    from tallywright.lifecycle.context import RunContext
+
+_SHOWN: Final = 10
+
+
+def backfill(context: RunContext) -> dict[str, Any]:
+    """Scores each day from the run's date to its last date; a refused day stops no other, but the step ends in red.
+
+    Raises:
+        UsageError: The last date is missing or before the first.
+        InputError: Some days were refused; it names them. The others are done, and a repeat leaves them alone.
+    """
+    last = context.options.last
+    if last is None or last < context.day:
+        raise UsageError(
+            f"the range starts on {context.day} and its last date is {last or 'missing'}",
+            expected="a last date that is not before the first; both belong to the range",
+            remedy=f"tally run {context.spec.name} backfill --date FIRST --to LAST",
+        )
+    results = run_range(context, context.day, last, on_day=_told)
+    refused = [day for day in results if day.exit_code]
+    if refused:
+        raise _refusal(results, refused)
+    return {
+        "first": str(context.day),
+        "last": str(last),
+        "days": len(results),
+        "rows": sum(day.rows for day in results),
+        "actions": dict(Counter(day.action for day in results)),
+    }
+
+
+def _told(day: DayResult) -> None:
+    log.info("%s %s: %s rows, %s, %s", day.score_date, day.action, f"{day.rows:,}", day.model, day.detail)
+
+
+def _refusal(results: list[DayResult], refused: list[DayResult]) -> InputError:
+    named = "; ".join(f"{day.score_date}: {day.detail.splitlines()[0]}" for day in refused[:_SHOWN])
+    more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    return InputError(
+        f"{len(refused)} of {len(results)} days were refused: {named}{more}",
+        expected="every day of the range scored",
+        remedy="see to these days and run the same range again: days that are done are left alone",
+    )
