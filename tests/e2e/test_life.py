@@ -113,6 +113,7 @@ def test_as_of_each_day_gets_the_champion_of_its_time(copy) -> None:
     assert [int(row["model"].split()[2]) for row in dry] == [1] * 4 + [2] * 3
     assert [row["action"] for row in dry] == ["no-op"] * 4 + ["score"] * 3
     assert {row["why"] for row in dry[4:]} == {"model"}
+    assert _promoted_by(world, WEEK[-1]) == (1, "a test")
     world.tally("backfill", world.model, "--from", WEEK[0], "--to", WEEK[-1])
     found = world.rows(
         "select score_date, min(model_version) v, max(model_version) w from late_orders__scores group by 1 order by 1"
@@ -122,6 +123,14 @@ def test_as_of_each_day_gets_the_champion_of_its_time(copy) -> None:
     back = ("--effective-from", "2025-04-06", "--by", "a person", "--reason", "complaints")
     world.tally("rollback", world.model, *back)
     assert [int(row["model"].split()[2]) for row in _dry(world)] == [1] * 4 + [2] + [1] * 2
+    assert _promoted_by(world, WEEK[-1]) == (2, "another test")
+
+
+def _promoted_by(world, day: str) -> tuple[int, str]:
+    """Which version the trace of a score of that day names as promoted, and by whom."""
+    (row,) = world.rows(f"select order_id from late_orders__scores where score_date = date '{day}' limit 1")
+    promotion = world.tally("trace", world.model, row["order_id"], day, "--json").json["promotion"]
+    return promotion["model_version"], promotion["approver"]
 
 
 def test_a_candidate_that_is_not_better_is_not_promoted(copy) -> None:

@@ -2,7 +2,8 @@
 
 `driver.py score <root> [--day D] [--workers N] [--file-limit BYTES [--limit-at POINT]]` says `ready`, waits for a line
 on stdin, scores, prints the outcome as JSON and exits like `tally` would. `driver.py read <root> <stop> <out>`
-reads the scores of the day over and over until the file `stop` is there, and writes every content that it saw to `out`.
+reads the scores of the day over and over until the file `stop` is there, and writes the contents that it saw, in order,
+to `out`.
 """
 
 from __future__ import annotations
@@ -56,15 +57,17 @@ def score(root: Path, options: argparse.Namespace) -> None:
 
 def read(root: Path, stop: Path, out: Path) -> None:
     address = str(root / "lake" / "shop__scores")
-    seen: set[str] = set()
+    seen: list[str] = []
     reads = 0
     say("ready")
     while not stop.exists():
         if DeltaTable.is_deltatable(address):
-            seen.add(content_of(DeltaTable(address), DAY))
+            content = content_of(DeltaTable(address), DAY)
+            if content not in seen[-1:]:
+                seen.append(content)
             reads += 1
         time.sleep(0.005)
-    out.write_text(json.dumps({"reads": reads, "seen": sorted(seen)}))
+    out.write_text(json.dumps({"reads": reads, "seen": seen}))
 
 
 def main() -> None:

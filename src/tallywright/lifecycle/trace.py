@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from tallywright.data.lake import Lake
-from tallywright.errors import InputError, TallyError
+from tallywright.data.types import arrow_type
+from tallywright.errors import InputError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.packages import package_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.scoring.tallies import latest_manifest
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
+    from tallywright.data.slices import Value
     from tallywright.packaging.package import Package
-    from tallywright.records import Manifest, ModelRef, Promotion
+    from tallywright.records import Manifest, ModelRef
     from tallywright.spec import ModelSpec, Project
 
 
@@ -35,7 +39,7 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
     manifest = latest_manifest(lake, spec, day)
     if manifest is None:
         raise InputError(f"{spec.name} has no tally of {day}", remedy=f"tally days {spec.name} lists the scored days")
-    row = _score_row(lake, spec, key, day)
+    row = score_of(lake, spec, key, day)
     ref = next((model for model in manifest.models if model.version == row["model_version"]), manifest.models[0])
     package = package_of(project, ref)
     return {
@@ -46,15 +50,21 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
         "training": _training(package),
         "gates": _gates(lake, spec, package.digest),
         "day gate": _day_gate(lake, spec, manifest),
-        "promotion": _promotion(lake, spec, day),
+        "promotion": _promotion(lake, spec, ref, manifest.committed_at),
     }
 
 
-def _score_row(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, Any]:
+def score_of(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, Any]:
+    """The scored row of one key on one date.
+
+    Raises:
+        InputError: A key with another number of parts, or of another type than the spec's, or without a score.
+    """
     parts = key.split("/") if len(spec.data.key) > 1 else [key]
     if len(parts) != len(spec.data.key):
         raise InputError(f"key {key!r} has {len(parts)} parts", expected=f"{'/'.join(spec.data.key)}")
-    where: dict[str, Any] = {"score_date": day, **dict(zip(spec.data.key, parts, strict=True))}
+    where: dict[str, Value] = {"score_date": day}
+    where |= {name: _key_value(spec, name, part) for name, part in zip(spec.data.key, parts, strict=True)}
     found = lake.read(spec.table("scores"), where=where).to_pylist()
     if not found:
         raise InputError(
@@ -64,6 +74,17 @@ def _score_row(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, An
         )
     row: dict[str, Any] = found[0]
     return row
+
+
+def _key_value(spec: ModelSpec, column: str, text: str) -> Value:
+    """The text of a command line as a value of the key column's own type."""
+    kind = arrow_type(spec.data.columns[column], f"data.columns.{column}")
+    try:
+        value: Value = pa.scalar(text).cast(kind).as_py()
+    except pa.ArrowInvalid as error:
+        expected = f"a value of {column}, which is {spec.data.columns[column]}"
+        raise InputError(f"key {text!r} cannot be read", expected=expected) from error
+    return value
 
 
 def _tally(manifest: Manifest) -> dict[str, Any]:
@@ -104,9 +125,12 @@ def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str,
     ]
 
 
-def _promotion(lake: Lake, spec: ModelSpec, day: date) -> dict[str, Any]:
-    try:
-        found: Promotion | None = PromotionLog(lake, spec).champion_on(day)
-    except TallyError:
-        return {}
-    return {} if found is None else found.model_dump(mode="json", exclude={"decision_json", "model"})
+def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetime) -> dict[str, Any]:
+    """The line of the log by which the model came to score the day, whoever has been promoted since then."""
+    wanted = (ref.version, ref.digest, ref.effective_from)
+    lines = [
+        line
+        for line in PromotionLog(lake, spec).entries()
+        if (line.model_version, line.package_digest, line.effective_from) == wanted and line.recorded_at <= committed_at
+    ]
+    return lines[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if lines else {}
