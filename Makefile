@@ -36,7 +36,7 @@ airflow: $(DEMO)/.ready  ## The demo's Airflow UI again, in the foreground (Ctrl
 
 .PHONY: airflow-stop
 airflow-stop:  ## Stop the Airflow that the demo left running
-	@$(DEMO)/bin/python scripts/airflow_local.py stop
+	@if [ -e $(DEMO)/.ready ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; else echo "nothing was running"; fi
 
 .PHONY: test
 test: lint java  ## Set up, lint, and all tests but the long repetitions
@@ -78,7 +78,7 @@ lock: $(UV)  ## Pin every dependency again, with hashes and without hosts
 
 .PHONY: clean
 clean:  ## Remove environments, caches and the local lake
-	@if [ -x $(DEMO)/bin/python ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; fi
+	@if [ -e $(DEMO)/.ready ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; fi
 	@rm -rf $(DEV) $(DEMO) .uv .tally .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
 
 .PHONY: java

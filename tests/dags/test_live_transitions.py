@@ -43,7 +43,8 @@ registry:
   approval: person
 """
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(600)]
+# Whichever test comes first may have to wait for every stage before it.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ class World:
 
     root: Path
     model: str = "late_orders"
+    # A command that the `tally` command is run by, such as one that mounts something first.
+    under: tuple[str, ...] = ()
     # The first champion sees few columns, so that a later one can prove to be better.
     few_columns: tuple[str, ...] = (
         "--set", "training.numeric=[weight_kg]", "--set", "training.categorical=[day_of_week,region]",
@@ -44,7 +46,7 @@ class World:
 
     def tally(self, *arguments: str, code: int | None = 0, **environment: str) -> Done:
         done = subprocess.run(
-            [sys.executable, "-m", "tallywright", *arguments],
+            [*self.under, sys.executable, "-m", "tallywright", *arguments],
             cwd=self.root,
             capture_output=True,
             text=True,
