@@ -13,6 +13,8 @@ from typing import Any, Final
 import click
 
 _LONGEST_NAME: Final = 24
+_WHOLE_FROM: Final = 10_000
+"""Four digits of a larger number would need an exponent."""
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing") -> None:
@@ -26,15 +28,17 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = 
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    # A plain string would be read as markup: `tallywright[spark]` would lose its brackets.
+    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, value in rows[0].items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         table.add_column(
-            name.replace("_", " "), justify="right" if number else "left", no_wrap=not _is_prose(rows, name)
+            Text(name.replace("_", " ")), justify="right" if number else "left", no_wrap=not _is_prose(rows, name)
         )
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
     console = Console(highlight=False)
     # A pipe has no width; a table that is folded for 80 columns is of no use in a log.
     console.width = max(console.width, 80 if console.is_terminal else 180)
@@ -80,7 +84,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.4g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, datetime):
