@@ -55,6 +55,29 @@ def test_a_failing_query_names_the_tables(lake, sql):
         query(lake, sql)
 
 
+@pytest.mark.parametrize("sql", [
+    "COPY (SELECT 1) TO '{file}'", "EXPLAIN ANALYZE COPY (SELECT 1) TO '{file}'", "ATTACH '{file}'",
+    "EXPORT DATABASE '{file}'", "SELECT 1; COPY (SELECT 1) TO '{file}'",
+    "WITH c AS (COPY (SELECT 1) TO '{file}') SELECT 1",
+    "CREATE TABLE t (a INT)", "DROP VIEW m__small", "SET threads = 1", "SELECT 1; SELECT 2", "", "  ",
+    "-- nothing", ";",
+])  # fmt: skip
+def test_only_one_reading_statement_is_run(lake, tmp_path, sql):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError):
+        query(lake, sql.format(file=tmp_path / "file"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("sql", [
+    "FROM m__small", "VALUES (1)", "SHOW TABLES", "DESCRIBE m__days", "SUMMARIZE m__small", "SELECT 1;",
+    "WITH few AS (FROM m__days LIMIT 2) SELECT count(*) FROM few", "PIVOT m__days ON k USING sum(x)",
+    "EXPLAIN FROM m__small",
+])  # fmt: skip
+def test_every_form_of_reading_is_answered(lake, sql):
+    assert query(lake, sql).num_rows > 0
+
+
 def test_an_empty_lake(tmp_path):
     assert query(Lake(str(tmp_path / "none")), "SELECT 1 AS one").to_pylist() == [{"one": 1}]
     with connect(Lake(str(tmp_path / "none"))) as connection:

@@ -3,7 +3,8 @@
 # ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 import pyarrow as pa
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from tallywright.data.lake import Lake
+
+_READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
+"""Statements that may read; MULTI is a PIVOT."""
+_WRITING: Final = frozenset({"attach", "copy", "export"})
+"""What writes files even inside a WITH or behind EXPLAIN ANALYZE; anything else could only change the views."""
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
@@ -44,13 +50,14 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
 
 
 def query(lake: Lake, sql: str) -> pa.Table:
-    """The result of one SQL statement over the lake's tables.
+    """The result of one SQL statement over the lake's tables, which only reads: no file is ever written.
 
     Raises:
-        UsageError: The statement fails; says which tables there are.
+        UsageError: The statement fails; says which tables there are. Or it is none, or more than one, or would write.
     """
     connection = connect(lake)
     try:
+        _require_reading(sql)
         relation = connection.sql(sql)
         return relation.to_arrow_table() if relation is not None else pa.table({})
     except duckdb.Error as error:
@@ -60,6 +67,23 @@ def query(lake: Lake, sql: str) -> pa.Table:
         ) from error
     finally:
         connection.close()
+
+
+def _require_reading(sql: str) -> None:
+    statements = duckdb.extract_statements(sql)
+    words = {
+        re.split(r"\W", sql[start:], maxsplit=1)[0].lower()
+        for start, kind in duckdb.tokenize(sql)
+        if kind == duckdb.token_type.keyword
+    }
+    if len(statements) != 1:
+        raise UsageError(f"the query has {len(statements)} statements", expected="one")
+    if statements[0].type not in _READING or words & _WRITING:
+        raise UsageError(
+            "the query would do more than read",
+            expected="SELECT, FROM, WITH, VALUES, PIVOT, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN",
+            remedy=f"put the names {', '.join(sorted(_WRITING))} into double quotes where they are columns",
+        )
 
 
 def scan(connection: duckdb.DuckDBPyConnection, table: DeltaTable, files: Sequence[str]) -> str:
