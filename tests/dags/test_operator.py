@@ -97,11 +97,17 @@ def test_success_without_a_result_is_a_failure(task: Callable[..., Any], script:
         task(script).execute(context())
 
 
-def test_on_kill_ends_the_step(task: Callable[..., Any]) -> None:
+def test_on_kill_ends_the_step(task: Callable[..., Any], tmp_path: Path) -> None:
     from airflow.sdk.exceptions import AirflowException
 
     operator = task("exec sleep 600")
-    killer = threading.Thread(target=lambda: (time.sleep(0.5), operator.on_kill()))
+
+    def kill() -> None:
+        while not (tmp_path / "interpreter.asked").exists():
+            time.sleep(0.05)
+        operator.on_kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     with pytest.raises(AirflowException):
         operator.execute(context())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
@@ -178,6 +179,19 @@ def test_the_backfill_step_does_a_range_and_ends_in_red_when_a_day_is_refused(co
     refused = world.tally(*step[:-1], "--date", "2025-03-31", "--to", WEEK[0], code=4)
     assert "1 of 2 days were refused: 2025-03-31" in refused.err
     assert "run the same range again" in refused.err
+
+
+def test_two_people_who_score_one_day_at_once_make_one_tally(copy) -> None:
+    world = copy()
+    command = ("score", world.model, "--date", "2025-04-08", "--json")
+    with ThreadPoolExecutor(2) as people:
+        done = list(people.map(lambda _: world.tally(*command), range(2)))
+    assert sorted(result.json[0]["action"] for result in done) == ["committed", "unchanged"]
+    (made,) = world.rows("select generation, rows from late_orders__tallies where score_date = date '2025-04-08'")
+    (scored,) = world.rows("select count(*) n from late_orders__scores where score_date = date '2025-04-08'")
+    assert made == {"generation": 1, "rows": scored["n"]}
+    (decided,) = world.rows("select count(*) n from late_orders__decisions where score_date = date '2025-04-08'")
+    assert decided == {"n": 1}
 
 
 def test_one_refused_day_does_not_stop_the_others(copy) -> None:
