@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.lifecycle.plan import Actor, Pipeline, find_step, plan
+from tallywright.errors import UsageError
+from tallywright.lifecycle.plan import Actor, Pipeline, Step, find_step, plan
 from tallywright.observability import log
 
 if TYPE_CHECKING:
@@ -40,16 +42,29 @@ def run_step(context: RunContext, name: str) -> dict[str, Any]:
     """Runs one step and returns its result: small, JSON-able, references only.
 
     Raises:
-        UsageError: No such step.
+        UsageError: No such step, or one whose packages are not installed here.
         TallyError: Whatever the step refuses.
     """
     _, step = find_step(context.spec, name)
-    module = importlib.import_module(f"tallywright.lifecycle.steps.{_MODULES[step.name]}")
-    function: StepFunction = getattr(module, step.name)
     log.info("%s %s of %s: start", context.spec.name, step.name, context.day)
-    result = function(context)
+    try:
+        module = importlib.import_module(f"tallywright.lifecycle.steps.{_MODULES[step.name]}")
+        function: StepFunction = getattr(module, step.name)
+        result = function(context)
+    except ModuleNotFoundError as error:
+        if step.extra is None or (error.name or "").startswith("tallywright"):
+            raise
+        raise _not_installed(step, error) from error
     log.info("%s %s of %s: done", context.spec.name, step.name, context.day)
     return result
+
+
+def _not_installed(step: Step, error: ModuleNotFoundError) -> UsageError:
+    return UsageError(
+        f"step {step.name} needs the package {error.name}, which is not installed in {sys.prefix}",
+        expected=f"an environment with the extra {step.extra}",
+        remedy=f"pip install 'tallywright[{step.extra}]'",
+    )
 
 
 def run_pipeline(
