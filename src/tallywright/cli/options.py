@@ -78,11 +78,20 @@ def range_options(command: Command) -> Command:
         low, high = (day, day) if day is not None else (first, last)
         if low is None or high is None:
             raise UsageError("no dates were given", expected="--date D, or --from A --to B (both inclusive)")
-        if high < low:
-            raise UsageError(f"--to {high} is before --from {low}", expected="a range in order")
+        require_order(low, high)
         return command(*args, first=low, last=high, **others)
 
     return with_range
+
+
+def require_order(first: date | None, last: date | None) -> None:
+    """Refuses a range that ends before it begins; an end that was not given is open.
+
+    Raises:
+        UsageError: With both dates.
+    """
+    if first is not None and last is not None and last < first:
+        raise UsageError(f"--to {last} is before --from {first}", expected="a range in order")
 
 
 def json_option(command: Command) -> Command:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallywright.cli.console import show_record, show_rows
-from tallywright.cli.options import DATE, json_option, project_options
+from tallywright.cli.options import DATE, json_option, project_options, require_order
 
 if TYPE_CHECKING:
     from datetime import date
@@ -25,6 +25,7 @@ def days(project: Project, first: date | None, last: date | None, *, as_json: bo
     """The scored days: rows, mean score, model, drift, realised quality, decision."""
     from tallywright.lifecycle.overview import scored_days
 
+    require_order(first, last)
     rows = [row.as_dict() for row in scored_days(project, first, last)]
     show_rows(rows, as_json=as_json, empty=f"{project.spec.name} has no scored day yet")
 

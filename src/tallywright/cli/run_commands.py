@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallywright.cli.console import show_record, show_rows, to_json
-from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options, range_options
+from tallywright.cli.options import (
+    DATE,
+    context_for,
+    json_option,
+    new_run_id,
+    project_options,
+    range_options,
+    require_order,
+)
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
 from tallywright.lifecycle.run import run_pipeline, run_step
@@ -119,6 +127,7 @@ def score(project: Project, first: date, last: date, run_id: str | None, *, forc
 @json_option
 def backfill(project: Project, first: date, last: date, *, dry_run: bool, force: bool, as_json: bool) -> None:
     """Score a range with the models that were champion then; one commit a date."""
+    require_order(first, last)
     if dry_run:
         from tallywright.lifecycle.backfill import preview
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,6 +18,9 @@ from tallywright.spec.schema import json_schema
 
 if TYPE_CHECKING:
     from datetime import date
+
+# As texts: of an enumeration, click offers the names (SCORE) and not the values.
+_PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
 
 
 @click.command()
@@ -64,7 +67,7 @@ def _missing_files(project: Project) -> list[str]:
 @click.command()
 @project_options
 @range_options
-@click.option("--pipeline", type=click.Choice(list(Pipeline)), default=Pipeline.SCORE, show_default=True)
+@click.option("--pipeline", type=click.Choice(_PIPELINES), default=Pipeline.SCORE.value, show_default=True)
 @json_option
 def explain(project: Project, first: date, last: date, pipeline: str, *, as_json: bool) -> None:
     """Print the steps of a run, and for scoring which model each date would get and why; changes nothing."""

@@ -1,0 +1,53 @@
+"""The dates and pipelines that commands take, on the reference project without a lake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tallywright.cli.main import tally
+from tallywright.errors import TallyError, UsageError
+from tallywright.lifecycle.plan import Pipeline, plan
+from tallywright.spec import load_project
+
+MODEL = "flight_delays"
+
+
+def _answer(command: str, repository: Path, *arguments: str) -> str:
+    found = tally.get_command(click.Context(tally), command)
+    assert found is not None
+    done = CliRunner().invoke(found, [MODEL, "--root", str(repository), *arguments], catch_exceptions=True)
+    if isinstance(done.exception, TallyError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def _no_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLYWRIGHT_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize("pipeline", [pipeline.value for pipeline in Pipeline])
+def test_every_pipeline_is_explained_by_its_name(pipeline: str, repository: Path) -> None:
+    told = json.loads(_answer("explain", repository, "--date", "2013-07-01", "--pipeline", pipeline, "--json"))
+    spec = load_project(MODEL, root=repository).spec
+    assert [step["step"] for step in told["steps"]] == [step.name for step in plan(spec, pipeline)]
+    assert [day["action"] for day in told["days"]] == (["refuse"] if pipeline == "score" else [])
+
+
+@pytest.mark.parametrize("command", ["explain", "score", "ingest", "backfill", "days"])
+def test_a_range_that_ends_before_it_begins_is_refused(command: str, repository: Path, tmp_path: Path) -> None:
+    more = ["--dry-run"] if command == "backfill" else []
+    with pytest.raises(UsageError, match="--to 2013-06-30 is before --from 2013-07-01"):
+        _answer(command, repository, "--from", "2013-07-01", "--to", "2013-06-30", *more)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_days_may_be_open_at_either_end(repository: Path) -> None:
+    for ends in ([], ["--from", "2013-07-01"], ["--to", "2013-07-01"]):
+        assert json.loads(_answer("days", repository, *ends, "--json")) == []
