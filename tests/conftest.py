@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from object_store import Bucket, ObjectStore
 
 settings.register_profile("fast", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("full", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,6 +26,21 @@ def repository() -> Path:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads the developer's own settings."""
-    for name in [name for name in os.environ if name.startswith(("TALLYWRIGHT_", "MLFLOW_", "AIRFLOW"))]:
+    for name in [name for name in os.environ if name.startswith(("TALLYWRIGHT_", "MLFLOW_", "AIRFLOW", "AWS_"))]:
         if name != "TALLYWRIGHT_KILLS":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # no test asks the network who it is
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A real S3-compatible store, started when the first test of this process asks for it."""
+    store = ObjectStore(tmp_path_factory.mktemp("object-store"))
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore) -> Bucket:
+    """An empty bucket for one test."""
+    return object_store.bucket()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -218,3 +219,85 @@ def test_a_result_is_small(task: Callable[..., Any]) -> None:
     big = json.dumps({"rows": "x" * 40_000})
     with pytest.raises(AirflowFailException, match="small JSON"):
         task(f"cat > \"$result\" <<'END'\n{big}\nEND").execute(context())
+
+
+STORED = {
+    "conn_type": "aws", "login": "lake-key-id", "password": "lake-Secret",
+    "extra": {"region_name": "eu-west-1", "endpoint_url": "http://127.0.0.1:9", "allow_http": True},
+}  # fmt: skip
+SHOW = """env | grep '^AWS_' | sort > "$0.environment"; echo "the store said lake-Secret" >&2; """
+
+
+def connected(operator: Any, name: str = "aws_lake") -> Any:
+    operator.command = replace(operator.command, connection=name)
+    return operator
+
+
+def test_a_connections_credentials_reach_the_steps_environment_and_nothing_else(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_LAKE", json.dumps(STORED))
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "the worker's own")
+    operator = connected(task(SHOW + WELL))
+    values = operator.execute(context())
+    assert (tmp_path / "interpreter.environment").read_text().splitlines() == [
+        "AWS_ACCESS_KEY_ID=lake-key-id",
+        "AWS_ALLOW_HTTP=true",
+        "AWS_EC2_METADATA_DISABLED=true",
+        "AWS_ENDPOINT_URL=http://127.0.0.1:9",
+        "AWS_REGION=eu-west-1",
+        "AWS_SECRET_ACCESS_KEY=lake-Secret",
+    ]
+    assert not any(name.startswith("AWS_SECRET") for name in os.environ)
+    shown = capsys.readouterr()
+    for text in (asked_for(tmp_path), json.dumps(values), repr(operator.command), repr(operator.__dict__)):
+        assert "lake-Secret" not in text
+        assert "lake-key-id" not in text
+    assert "the store said ***" in shown.out + shown.err
+    assert "lake-Secret" not in shown.out + shown.err
+
+
+def test_a_failing_step_does_not_show_the_connections_secret(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_LAKE", json.dumps(STORED))
+    with pytest.raises(AirflowException) as found:
+        connected(task("env | grep AWS_; exit 11")).execute(context())
+    assert "AWS_SECRET_ACCESS_KEY=***" in str(found.value)
+    assert "lake-Secret" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None,
+        STORED | {"conn_type": "http"},
+        STORED | {"login": ""},
+        STORED | {"password": ""},
+        STORED | {"extra": {"role_arn": "arn:aws:iam::1:role/x"}},
+    ],
+)
+def test_a_connection_that_is_none_or_no_stores_fails_before_anything_runs(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stored: dict[str, Any] | None
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    if stored is not None:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_LAKE", json.dumps(stored))
+    with pytest.raises(AirflowFailException, match="aws_lake") as found:
+        connected(task()).execute(context())
+    assert "lake-Secret" not in str(found.value)
+    assert not (tmp_path / "interpreter.asked").exists()
+
+
+def test_the_overlays_connection_is_that_of_every_step(airflow: None, repository: Path) -> None:
+    from tallywright.orchestration.dags import model_dags
+    from tallywright.spec import load_project
+
+    project = load_project("flight_delays", root=repository, overrides=["environment.storage.connection=aws_lake"])
+    tasks = [
+        task for dag in model_dags(project).values() for task in dag.task_dict.values() if hasattr(task, "command")
+    ]
+    assert {task.command.connection for task in tasks} == {"aws_lake"}

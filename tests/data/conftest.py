@@ -53,6 +53,7 @@ class Shop:
     labels: str = LABELS
     data: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    storage: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def order(number: int, day: str, **columns: Any) -> str:
@@ -66,7 +67,8 @@ class Shop:
         for name in ("contract", "features", "labels"):
             (self.folder / f"{name}.sql").write_text(getattr(self, name))
         (self.folder / "orders.csv").write_text("\n".join([HEADER, *self.lines]) + "\n")
-        storage = Storage(lake=str(self.folder / "lake"), work=str(self.folder / "work"))
+        places = {"lake": str(self.folder / "lake"), "work": str(self.folder / "work")}
+        storage = Storage.model_validate(places | self.storage)
         environment = Environment(name="test", storage=storage)
         return Project(spec=self.spec(), folder=self.folder, root=self.folder, environment=environment)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.fingerprint import digest
 from tallywright.data.lake import Change, Lake
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
@@ -33,13 +33,33 @@ def put(lake: Lake, day: date, *keys: str, **more: object) -> int:
     return lake.replace("t", rows(day, *keys), slice={"score_date": day}, partition_by=["score_date"], **more)
 
 
+def _size(path: str, lake: Lake) -> int:
+    filesystem, inner = filesystem_of(path, lake.options)
+    return filesystem.get_file_info(inner).size
+
+
+def _write(path: str, lake: Lake, content: bytes) -> None:
+    filesystem, inner = filesystem_of(path, lake.options)
+    with filesystem.open_output_stream(inner) as stream:
+        stream.write(content)
+
+
 def keys(lake: Lake, **where: object) -> list[str]:
     return sorted(lake.read("t", where=where, columns=["k"])["k"].to_pylist())
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+def local_lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
+
+
+@pytest.fixture(params=["local", "s3"])
+def lake(request: pytest.FixtureRequest, local_lake: Lake) -> Lake:
+    """The same on a disk and on an object store."""
+    if request.param == "local":
+        return local_lake
+    bucket = request.getfixturevalue("bucket")
+    return Lake(f"{bucket.address}/some/lake", bucket.options)
 
 
 def test_replaces_one_date_and_leaves_the_others(lake):
@@ -52,7 +72,7 @@ def test_replaces_one_date_and_leaves_the_others(lake):
     assert keys(lake, k="c") == ["c"]
     assert lake.read("t", where={"score_date": DAY}, version=1).num_rows == 2
     assert [(file.rows, file.day) for file in lake.files("t", day=other)] == [(1, other)]
-    assert all(Path(file.path).stat().st_size == file.size for file in lake.files("t"))
+    assert all(_size(file.path, lake) == file.size for file in lake.files("t"))
     assert lake.tables() == ["t"]
 
 
@@ -165,8 +185,8 @@ def test_message_is_kept_in_the_commit(lake):
     assert lake.open("t").history(1)[0]["userMetadata"] == "hello"
 
 
-def _write_many(root: str, writer: int) -> None:
-    lake = Lake(root)
+def _write_many(root: str, options: dict[str, str], writer: int) -> None:
+    lake = Lake(root, options)
     for number in range(6):
         day = date(2024, 1, 1 + (number % 2))
         put(lake, day, *[f"{writer}-{number}-{place}" for place in range(3)])
@@ -174,7 +194,7 @@ def _write_many(root: str, writer: int) -> None:
 
 def test_many_writers_never_mix_or_double_a_slice(lake):
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write_many, args=(lake.root, writer)) for writer in range(2)]
+    writers = [context.Process(target=_write_many, args=(lake.root, lake.options, writer)) for writer in range(2)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -216,7 +236,8 @@ except StorageError as error:
 
 
 @pytest.mark.parametrize("limit", [100, 30_000])
-def test_a_full_disk_is_a_storage_error_and_changes_nothing(lake, limit):
+def test_a_full_disk_is_a_storage_error_and_changes_nothing(local_lake, limit):
+    lake = local_lake
     put(lake, DAY, "a")
     done = subprocess.run(
         [sys.executable, "-c", _FULL, lake.root, str(limit)], capture_output=True, text=True, check=False
@@ -235,21 +256,24 @@ def test_a_lake_that_cannot_be_made_is_a_storage_error(tmp_path):
 
 def test_a_missing_or_damaged_file_is_a_storage_error(lake):
     put(lake, DAY, "a")
-    path = Path(lake.files("t")[0].path)
-    path.write_bytes(b"not parquet")
+    path = lake.files("t")[0].path
+    _write(path, lake, b"not parquet")
     with pytest.raises(StorageError, match="reading"):
         lake.read("t")
-    path.unlink()
+    filesystem, inner = filesystem_of(path, lake.options)
+    filesystem.delete_file(inner)
     with pytest.raises(StorageError, match="reading"):
         lake.read("t")
 
 
 def test_a_file_without_statistics_is_counted(lake):
     put(lake, DAY, "a", "b")
-    log = Path(lake.uri("t"), "_delta_log", f"{1:020}.json")
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log = f"{lake.uri('t')}/_delta_log/{1:020}.json"
+    filesystem, inner = filesystem_of(log, lake.options)
+    with filesystem.open_input_stream(inner) as stream:
+        lines = [json.loads(line) for line in stream.read().splitlines()]
     for line in lines:
         line.get("add", {}).pop("stats", None)
-    log.write_text("\n".join(json.dumps(line) for line in lines))
+    _write(log, lake, "\n".join(json.dumps(line) for line in lines).encode())
     assert [file.rows for file in lake.files("t")] == [2]
-    assert DeltaTable(lake.uri("t")).version() == 1
+    assert lake.open("t").version() == 1

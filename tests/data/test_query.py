@@ -12,9 +12,12 @@ from tallywright.errors import UsageError
 DAYS = [date(2024, 1, number) for number in (1, 2, 3)]
 
 
-@pytest.fixture
-def lake(tmp_path):
+@pytest.fixture(params=["local", "s3"])
+def lake(request, tmp_path):
     lake = Lake(str(tmp_path / "it's a lake"))
+    if request.param == "s3":
+        bucket = request.getfixturevalue("bucket")
+        lake = Lake(f"{bucket.address}/lake", bucket.options)
     for number, day in enumerate(DAYS):
         data = pa.table(
             {"score_date": pa.array([day] * 2, pa.date32()), "k": [f"k{number}", "k"], "x": [1.0 * number, None],

@@ -135,3 +135,34 @@ def test_the_schema_describes_every_section() -> None:
 
 def test_the_exported_schema_is_the_specs(repository: Path) -> None:
     assert json.loads((repository / "docs/model.schema.json").read_text()) == json_schema(), "run `make docs`"
+
+
+def test_storage_options_are_texts_and_stay_secret(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKE_SECRET", "do-not-show-me")
+    (project / "conf/local.yaml").write_text(
+        "storage: {lake: 's3://bucket/lake', options: {AWS_SECRET_ACCESS_KEY: '${oc.env:LAKE_SECRET}',"
+        " AWS_ALLOW_HTTP: true, max_retries: 2}}\n"
+    )
+    storage = load_project("flight_delays", root=project).environment.storage
+    revealed = {name: value.get_secret_value() for name, value in storage.options.items()}
+    assert revealed == {"AWS_SECRET_ACCESS_KEY": "do-not-show-me", "AWS_ALLOW_HTTP": "true", "max_retries": "2"}
+    assert storage.lake == "s3://bucket/lake"
+    for text in (repr(storage), str(storage), storage.model_dump_json(), repr(storage.model_dump())):
+        assert "do-not-show-me" not in text
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{options: {AWS_SECRET_ACCESS_KEY: [do-not-show-me]}}",
+        "{options: [do-not-show-me]}",
+        "{options: do-not-show-me}",
+        "{connection: a, options: {AWS_SECRET_ACCESS_KEY: do-not-show-me}}",
+        "{connection: a, options: {session_token: do-not-show-me}}",
+    ],
+)
+def test_an_error_about_storage_options_does_not_show_them(project: Path, broken: str) -> None:
+    (project / "conf/local.yaml").write_text(f"storage: {broken}\n")
+    with pytest.raises(SpecError, match="storage") as caught:
+        load_project("flight_delays", root=project)
+    assert "do-not-show-me" not in str(caught.value)

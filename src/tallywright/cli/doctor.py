@@ -91,11 +91,26 @@ def _storage(settings: Environment) -> Iterator[Check]:
     for name in ("lake", "work", "cache"):
         place = getattr(settings.storage, name)
         if "://" in place:
-            yield _check(f"storage {name}", f"{place} (object store, not tried)", Verdict.PASS, "")
+            yield _object_store(settings, name)
             continue
         problem = _problem_with(Path(place))
         remedy = f"set storage.{name} in conf/{settings.name}.yaml to a writable folder with free space"
         yield _check(f"storage {name}", problem or place, Verdict.FAIL if problem else Verdict.PASS, remedy)
+
+
+def _object_store(settings: Environment, name: str) -> Check:
+    from tallywright.data.lake import Lake
+    from tallywright.data.store_probe import probe_store
+
+    place = getattr(settings.storage, name)
+    if name != "lake":
+        found = f"{place} is an object store"
+        return _check(f"storage {name}", found, Verdict.FAIL, f"set storage.{name} to a folder of this machine")
+    try:
+        probe_store(Lake.of(settings))
+    except TallyError as error:
+        return _check(f"storage {name}", error.found, Verdict.FAIL, error.remedy)
+    return _check(f"storage {name}", f"{place}, commits by conditional put", Verdict.PASS, "")
 
 
 def _problem_with(place: Path) -> str:

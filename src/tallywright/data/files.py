@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.fs as pa_fs
-from deltalake.fs import DeltaStorageHandler
+from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.slices import Value, candidates, keep
 from tallywright.errors import TableContractError
 from tallywright.records import Record
@@ -108,9 +107,11 @@ class TableReader:
         return decoded if "://" in decoded or decoded.startswith("/") else f"{self._uri}/{decoded}"
 
     def _open(self, path: str) -> ParquetFile:
-        if "://" in self._uri:
-            return ParquetFile(self._remote.open_input_file(unquote(path)))
-        return ParquetFile(self._absolute(path), memory_map=False)
+        address = self._absolute(path)
+        if "://" not in address:
+            return ParquetFile(address, memory_map=False)
+        filesystem, inner = filesystem_of(address, self._options)
+        return ParquetFile(inner, filesystem=filesystem)
 
     def _rows(self, path: str) -> int:
         """The row count of a file that was written without statistics."""
@@ -118,19 +119,33 @@ class TableReader:
         with self._open(relative) as file:
             return int(file.metadata.num_rows)
 
-    @cached_property
-    def _remote(self) -> pa_fs.FileSystem:
-        return pa_fs.PyFileSystem(DeltaStorageHandler(self._uri, self._options or None))
-
 
 def list_tables(root: str, options: Mapping[str, str]) -> list[str]:
-    """The names of the folders below `root` that have a Delta log, sorted."""
+    """The names of the folders below `root` that have a Delta log, sorted.
+
+    Raises:
+        StorageError: The bucket of an object store is missing; a folder that is not there yet has no tables.
+    """
     if "://" not in root:
         folder = Path(root)
         return sorted(path.parent.name for path in folder.glob("*/_delta_log")) if folder.is_dir() else []
-    remote = pa_fs.PyFileSystem(DeltaStorageHandler(root, dict(options) or None))
-    entries = remote.get_file_info(pa_fs.FileSelector("", recursive=True, allow_not_found=True))
-    return sorted({entry.path.strip("/").split("/")[0] for entry in entries if "/_delta_log/" in f"/{entry.path}"})
+    filesystem, inner = filesystem_of(root, options)
+    entries = filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+    if not entries:
+        _require_bucket(filesystem, inner)
+    folders = [entry.path for entry in entries if entry.type == fs.FileType.Directory]
+    logs = filesystem.get_file_info([f"{folder}/_delta_log" for folder in folders])
+    return sorted(
+        folder.rpartition("/")[2]
+        for folder, log in zip(folders, logs, strict=True)
+        if log.type == fs.FileType.Directory
+    )
+
+
+def _require_bucket(filesystem: fs.FileSystem, inner: str) -> None:
+    bucket = inner.partition("/")[0]
+    if filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
+        raise FileNotFoundError(f"no bucket {bucket}")
 
 
 def _column(actions: pa.Table, name: str) -> list[Any]:

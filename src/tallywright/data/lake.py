@@ -20,6 +20,8 @@ from tallywright.data.files import DataFile, TableReader, list_tables
 from tallywright.data.fingerprint import digest
 from tallywright.data.slices import Value, predicate
 from tallywright.data.storage_errors import storage_errors
+from tallywright.data.store_errors import cause_of
+from tallywright.data.store_options import store_options
 from tallywright.data.tables import fitted, plain
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
 
@@ -61,7 +63,7 @@ class Lake:
 
     def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
         self.root = root.rstrip("/")
-        self.options: dict[str, str] = dict(options or {})
+        self.options = store_options(self.root, options or {})
 
     @classmethod
     def of(cls, environment: Environment) -> Lake:
@@ -225,7 +227,7 @@ class Lake:
                 f"{self.uri(change.table)}: another writer made version {version}", remedy="run the same command again"
             )
         return StorageError(
-            f"writing {self.uri(change.table)}: {error}",
+            f"writing {self.uri(change.table)}: {cause_of(error)}",
             expected="storage that can be written",
             remedy="check permissions and free space, then run the same command again",
         )
@@ -241,6 +243,8 @@ class Lake:
                     partition_by=list(change.partition_by) or None,
                     configuration=dict(TABLE_PROPERTIES),
                     storage_options=self.options or None,
+                    # Retried, a creation that lost a race would stand in the log again, with another table id.
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except (TableNotFoundError, DeltaError):
                 # Somebody else may have created it between the question and the answer.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import TYPE_CHECKING, Final
 
 import duckdb
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from tallywright.data.engine import connect as connect_engine
 from tallywright.data.engine import text_literal
+from tallywright.data.remote_dataset import remote_dataset
 from tallywright.data.slices import quoted
 from tallywright.data.storage_errors import storage_errors
 from tallywright.data.types import sql_name
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
+    from tallywright.data.files import DataFile
     from tallywright.data.lake import Lake
 
 _READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
@@ -40,9 +43,9 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     try:
         for table in lake.tables():
             handle = lake.open(table)
-            files = [file.path for file in lake.files(table, version=handle.version())]
+            files = lake.files(table, version=handle.version())
             with storage_errors(f"reading {lake.uri(table)}"):
-                connection.execute(f"CREATE VIEW {quoted(table)} AS {scan(connection, handle, files)}")
+                connection.execute(f"CREATE VIEW {quoted(table)} AS {scan(connection, lake, handle, files)}")
     except BaseException:
         connection.close()
         raise
@@ -86,16 +89,21 @@ def _require_reading(sql: str) -> None:
         )
 
 
-def scan(connection: duckdb.DuckDBPyConnection, table: DeltaTable, files: Sequence[str]) -> str:
+def scan(connection: duckdb.DuckDBPyConnection, lake: Lake, table: DeltaTable, files: Sequence[DataFile]) -> str:
     """A SELECT of the table's columns, in its order, from some of its files.
 
-    Columns that none of the files has yet are null, as the table's schema says.
+    Columns that none of the files has yet are null, as the table's schema says. Files on an object store are read by
+    Arrow (DuckDB's own reader would have to be downloaded), which is told what DuckDB wants of them.
     """
     schema = pa.schema(table.schema().to_arrow())
     if not files:
         nothing = ", ".join(_null(column) for column in schema)
         return f"SELECT {nothing} WHERE false"
-    source = _parquet(table, schema, files)
+    if "://" in lake.root:
+        name = f"files_{uuid.uuid4().hex}"
+        connection.register(name, remote_dataset(table, files, lake.options))
+        return f"SELECT * FROM {quoted(name)}"
+    source = _parquet(table, schema, [file.path for file in files])
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
     stored = {row[0] for row in described}
     columns = [quoted(column.name) if column.name in stored else _null(column) for column in schema]

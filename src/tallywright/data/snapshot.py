@@ -164,8 +164,8 @@ def _scan(
 ) -> str:
     first, last = snapshot.window(split)
     files = lake.files(pinned.table, version=pinned.version)
-    inside = [file.path for file in files if file.day is not None and first <= file.day <= last]
-    return scan(connection, lake.open(pinned.table, pinned.version), inside)
+    inside = [file for file in files if file.day is not None and first <= file.day <= last]
+    return scan(connection, lake, lake.open(pinned.table, pinned.version), inside)
 
 
 def _split_query(spec: ModelSpec, snapshot: Snapshot, split: Split, features: str, labels: str) -> str:

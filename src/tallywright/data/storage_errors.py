@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError, TableNotFoundError
 
+from tallywright.data.store_errors import cause_of, store_remedy
 from tallywright.errors import StorageError, TableContractError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def storage_errors(what: str) -> Iterator[None]:
     except TableNotFoundError as error:
         raise missing_table(what) from error
     except (DeltaProtocolError, SchemaMismatchError) as error:
-        raise TableContractError(f"{what}: {_first_line(error)}") from error
+        raise TableContractError(f"{what}: {cause_of(error)}") from error
     except DeltaError as error:
         raise _delta_error(what, error) from error
     except (OSError, pa.ArrowException) as error:
@@ -54,26 +55,25 @@ def missing_table(what: str) -> StorageError:
 
 def as_storage_error(what: str, error: Exception) -> StorageError:
     """The StorageError for a failure of the operating system, of Arrow or of an object store."""
+    return StorageError(
+        f"{what}: {cause_of(error)}", expected="storage that can be read and written", remedy=_remedy(error)
+    )
+
+
+def _remedy(error: Exception) -> str:
     text, code = str(error), getattr(error, "errno", None)
     if code in _FULL_CODES or _FULL.search(text):
-        remedy = "free space on that storage and run the same command again: nothing half-written is visible"
-    elif code in _DENIED_CODES or _DENIED.search(text):
-        remedy = "make that place writable (or readable) for this user, or point environment.storage elsewhere"
-    else:
-        remedy = "check the storage, then run the same command again"
-    return StorageError(f"{what}: {_first_line(error)}", expected="storage that can be read and written", remedy=remedy)
+        return "free space on that storage and run the same command again: nothing half-written is visible"
+    if code in _DENIED_CODES or _DENIED.search(text):
+        return "make that place writable (or readable) for this user, or point environment.storage elsewhere"
+    return store_remedy(error) or "check the storage, then run the same command again"
 
 
 def _delta_error(what: str, error: DeltaError) -> StorageError | TableContractError:
-    if _UNSUPPORTED.search(str(error)):
+    if _UNSUPPORTED.search(str(error)) and not store_remedy(error):
         return TableContractError(
-            f"{what}: {_first_line(error)}",
+            f"{what}: {cause_of(error)}",
             expected="a table without deletion vectors, column mapping, clustering, row tracking or v2 checkpoints",
             remedy="rewrite the table without that feature",
         )
     return as_storage_error(what, error)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:500]

@@ -37,12 +37,14 @@ class StepCommand:
         root: The project's root.
         model: Name of the model.
         step: Name of the step, snake_case.
+        connection: Airflow connection with the object store's credentials; empty when the environment has them.
     """
 
     interpreter: str
     root: Path
     model: str
     step: str
+    connection: str = ""
 
     def argv(self, day: date, run_id: str, result: Path, options: Mapping[str, str | bool]) -> list[str]:
         """The arguments for one run; an option with True is a flag, with False or an empty text it is left out."""
@@ -66,7 +68,7 @@ class GuardedProcess:
     """A command in a process group of its own that ends when `stop` is called or the caller dies."""
 
     argv: list[str]
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)  # may hold credentials
     cwd: Path
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
 

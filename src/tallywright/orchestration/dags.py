@@ -124,4 +124,5 @@ def _command(project: Project, step: Step) -> StepCommand:
         root=project.root,
         model=project.spec.name,
         step=step.name,
+        connection=project.environment.storage.connection,
     )

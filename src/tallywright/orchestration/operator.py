@@ -24,6 +24,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from tallywright.errors import UsageError
 from tallywright.orchestration import forms
 from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, worth_a_retry
+from tallywright.orchestration.connections import with_credentials, without_secrets
 from tallywright.orchestration.dates import RunFacts, run_date
 
 if TYPE_CHECKING:
@@ -87,10 +88,12 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
     def _run(self, argv: list[str]) -> tuple[int, list[str]]:
         self.log.info("running: %s", shlex.join(argv))
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        process = self._process = GuardedProcess(argv, self.command.environment(), self.command.root)
+        environment = with_credentials(self.command.environment(), self.command.connection)
+        process = self._process = GuardedProcess(argv, environment, self.command.root)
         _stop_when_orphaned(process)
         try:
-            for line in process.lines():
+            for printed in process.lines():
+                line = without_secrets(printed, environment)
                 tail.append(line)
                 self._log_line(line)
             return process.wait(), list(tail)

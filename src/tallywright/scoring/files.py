@@ -1,4 +1,4 @@
-"""Where a path lives: parts and fragments are read and written through Arrow's filesystems, local or object store.
+"""What is there of staged parts, and their removal, through Arrow's filesystems, local or object store.
 
 `options` are the storage options of the lake, by delta-rs' names; local paths need none.
 """
@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyarrow import fs
 
+from tallywright.data.filesystem import filesystem_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-
-def filesystem_of(path: str, options: Mapping[str, str]) -> tuple[fs.FileSystem, str]:
-    """The filesystem of an absolute path or `scheme://` address, and the path inside it."""
-    del options
-    if "://" not in path:
-        return fs.LocalFileSystem(), path
-    filesystem, inner = fs.FileSystem.from_uri(path)
-    return filesystem, inner
 
 
 def sizes_of(paths: Iterable[str], options: Mapping[str, str]) -> dict[str, int | None]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.errors import InputError, StorageError
 from tallywright.records import Record
-from tallywright.scoring.files import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.fingerprint import RowDigest
 from tallywright.errors import InputError, StorageError
 from tallywright.records import Record
-from tallywright.scoring.files import discard, filesystem_of
+from tallywright.scoring.files import discard
 from tallywright.scoring.statistics import delta_statistics
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _score_into(
     job: ScoreJob, scorer: Scorer, portion: Portion, advance: Callable[[int], None], *, name: str, target: str
 ) -> PartManifest:
     filesystem, inner = filesystem_of(target, job.options)
-    filesystem.create_dir(str(PurePosixPath(inner).parent), recursive=True)
+    if "://" not in target:  # an object store has no folders
+        filesystem.create_dir(str(PurePosixPath(inner).parent), recursive=True)
     counts = scorer.counts()
     with pq.ParquetWriter(
         inner,

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.fingerprint import RowDigest, digest_hashes, row_hashes
 from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
 from tallywright.scoring.cores import threads_for
-from tallywright.scoring.files import filesystem_of, sizes_of
+from tallywright.scoring.files import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from tallywright.spec.base import Section
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_CREDENTIALS: Final = frozenset({"access_key_id", "secret_access_key", "session_token", "token"})
 
 
 class Storage(Section):
@@ -22,7 +24,27 @@ class Storage(Section):
     cache: str = ".tally/cache"
     """Root of the digest-addressed package cache of this machine."""
     options: dict[str, SecretStr] = Field(default_factory=dict)
-    """Object store options; take secrets from the environment with `${oc.env:NAME}`."""
+    """Object store options by delta-rs' names; take secrets from the environment with `${oc.env:NAME}`."""
+    connection: str = ""
+    """Airflow connection (type aws) whose credentials each step gets; outside Airflow, AWS_* in the environment."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _as_texts(cls, options: Any) -> Any:
+        """YAML's `true` and numbers are texts to an object store."""
+        if not isinstance(options, dict):
+            return options
+        return {
+            name: str(value).lower() if isinstance(value, bool | int | float) else value
+            for name, value in options.items()
+        }
+
+    @model_validator(mode="after")
+    def _one_source_of_credentials(self) -> Self:
+        given = sorted(name for name in self.options if name.lower().removeprefix("aws_") in _CREDENTIALS)
+        if self.connection and given:
+            raise ValueError(f"connection and options.{given[0]} both give credentials; keep one of them")
+        return self
 
 
 class Tracking(Section):

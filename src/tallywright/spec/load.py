@@ -196,7 +196,8 @@ def _explain(cls: type[Section], detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{path}: missing; it has no default, please give it"
     message = detail["msg"].removeprefix("Value error, ")
-    if isinstance(found, dict) and len(str(found)) > 80:  # noqa: PLR2004 - a whole section says nothing
+    secret = detail["loc"][:1] == ("storage",) and ("options" in detail["loc"] or isinstance(found, dict))
+    if secret or (isinstance(found, dict) and len(str(found)) > 80):  # noqa: PLR2004 - a whole section says nothing
         return f"{path}: {message}"
     return f"{path}: found {found!r}; {message}"
 
