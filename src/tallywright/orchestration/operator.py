@@ -84,10 +84,15 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
             options |= _approved_by(context)
         return self.command.argv(day, context["dag_run"].run_id, result, options)
 
+    def _guarded(self, argv: list[str]) -> GuardedProcess:
+        """The process that will run the step."""
+        return GuardedProcess(argv, self.command.environment(), self.command.root)
+
     def _run(self, argv: list[str]) -> tuple[int, list[str]]:
-        self.log.info("running: %s", shlex.join(argv))
+        self._process = self._guarded(argv)
+        self.log.info("running: %s", shlex.join(self._process.argv))
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        process = self._process = GuardedProcess(argv, self.command.environment(), self.command.root)
+        process = self._process
         _stop_when_orphaned(process)
         try:
             for line in process.lines():
