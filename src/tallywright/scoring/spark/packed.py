@@ -40,7 +40,7 @@ class Counts(Record):
     profile_json: str = ""
     failure: Failure | None = None
 
-    def with_hashes(self, hashes: bytes) -> Counted:
+    def with_hashes(self, hashes: bytearray) -> Counted:
         """All counts of the piece."""
         return Counted(self.read, np.frombuffer(hashes, dtype=np.uint64), self.problems, self.profile_json)
 
