@@ -22,6 +22,10 @@ from tallywright.scoring.fragments import plan_portions
 from tallywright.scoring.profile_table import read_profile
 from tallywright.scoring.tally import score_day
 
+from .conftest import every_way
+
+QUICK_WAYS = [param for param in every_way() if param.values[0].quick]
+SLOW_WAYS = [param for param in every_way() if not param.values[0].quick]
 OUTPUTS = ["order_id", "prediction", "probability", "confidence"]
 FEATURES = make_features(3000)
 
@@ -125,14 +129,31 @@ def test_the_profile_is_that_of_the_whole_day(bench) -> None:
     assert row.profile.columns["x0"].nulls == int(pc.sum(pc.is_null(FEATURES["x0"], nan_is_null=True)).as_py())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
-@given(
-    cuts=st.lists(st.integers(0, 400), max_size=4),
-    row_groups=st.integers(1, 400),
-    batch_rows=st.sampled_from([256, 300, 4096]),
-    workers=st.integers(1, 4),
+LAYOUTS = st.fixed_dictionaries(
+    {
+        "cuts": st.lists(st.integers(0, 400), max_size=4),
+        "row_groups": st.integers(1, 400),
+        "batch_rows": st.sampled_from([256, 300, 4096]),
+        "workers": st.integers(1, 4),
+    }
 )
-def test_any_layout_gives_the_same_bits(bench, cuts, row_groups, batch_rows, workers) -> None:
+
+
+@pytest.mark.parametrize("way", QUICK_WAYS, indirect=True)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
+@given(layout=LAYOUTS)
+def test_any_layout_gives_the_same_bits(bench, layout) -> None:
+    check_layout(bench, **layout)
+
+
+@pytest.mark.parametrize("way", SLOW_WAYS, indirect=True)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=2)
+@given(layout=LAYOUTS)
+def test_any_layout_gives_the_same_bits_on_workers(bench, layout) -> None:
+    check_layout(bench, **layout)
+
+
+def check_layout(bench, cuts: list[int], row_groups: int, batch_rows: int, workers: int) -> None:
     features = FEATURES.slice(0, 400)
     edges = [0, *sorted(cuts), 400]
     pieces = [features.slice(low, high - low) for low, high in pairwise(edges)]

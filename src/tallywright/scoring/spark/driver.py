@@ -16,6 +16,7 @@ from tallywright.scoring.spark.shipping import Shipper
 from tallywright.scoring.spark.worker import Answer, Attempts, PortionTask, Reports
 from tallywright.scoring.verify import part_path
 from tallywright.spark_session import spark_session
+from tallywright.spark_session.machine import under_spark_submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,7 @@ class SparkEngine:
         self._session: SparkSession | None = None
         self._shipper: Shipper | None = None
         self._own = False
+        self._with_delta = False
 
     def score(self, job: ScoreJob, portions: Sequence[Portion], advance: Callable[[int], None]) -> list[PartManifest]:
         """Scores the portions, the large ones first; after the first failure the other tasks are cancelled."""
@@ -93,19 +95,28 @@ class SparkEngine:
                 rows.release()
 
     def session(self, *, delta: bool) -> SparkSession:
-        """The session of all days of this engine."""
-        from pyspark import SparkContext
+        """The session of all days of this engine.
 
+        Raises:
+            UsageError: Spark cannot be started here, or Delta is needed by a session that was started without it.
+            StorageError: Spark does not start.
+        """
         with self._lock:
             if self._session is None:
-                extra = dict(self._settings.conf)
-                if self._settings.master:
-                    extra["spark.master"] = self._settings.master
-                self._own = SparkContext._active_spark_context is None  # noqa: SLF001 - there is no public way to ask
-                self._session = spark_session("tallywright", extra, delta=delta)
+                self._own = not session_runs()
+                self._session = spark_session("tallywright", self._extra(), delta=delta)
                 context = self._session.sparkContext
                 self._shipper = Shipper(context, shared=context.master.startswith("local"))
+            elif delta and not self._with_delta:
+                spark_session("tallywright", delta=True)
+            self._with_delta = self._with_delta or delta
             return self._session
+
+    def _extra(self) -> dict[str, str]:
+        """What the environment adds; the master that spark-submit was given is not overruled."""
+        if not self._settings.master or under_spark_submit():
+            return dict(self._settings.conf)
+        return {"spark.master": self._settings.master, **self._settings.conf}
 
     def ship(self, job: ScoreJob) -> None:
         """Offers the job's packages to the executors."""
@@ -121,6 +132,13 @@ class SparkEngine:
             if self._session is not None and self._own:
                 self._session.stop()
             self._session = self._shipper = None
+
+
+def session_runs() -> bool:
+    """True when this process has a session already, which somebody else will end."""
+    from pyspark import SparkContext
+
+    return SparkContext._active_spark_context is not None  # noqa: SLF001 - there is no public way to ask
 
 
 class _Listener:
