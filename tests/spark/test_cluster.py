@@ -18,6 +18,7 @@ from tallywright.records import Manifest
 from tallywright.scoring.tally import score_day
 
 pytestmark = pytest.mark.spark
+NOT_ON_EXECUTORS = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "pandas", "sklearn", "torch")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,17 @@ def test_a_cluster_gives_the_bits_of_the_local_engine(cluster, repository: Path,
         pinned = put_day(lake, make_spec(), features)
         Path(lake.root, "input.json").write_text(pinned.to_json())
     first = score_day(make_request(lakes["local"], make_spec(), pinned, package))
-    told = drive(repository, address, str(package.folder), *(f"{lakes[io].root}:{io}" for io in ("direct", "engine")))
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in NOT_ON_EXECUTORS:
+        (blocked / f"{name}.py").write_text("raise ImportError('this executor has the slim install')")
+    told = drive(
+        repository,
+        address,
+        str(package.folder),
+        str(blocked),
+        *(f"{lakes[io].root}:{io}" for io in ("direct", "engine")),
+    )
     rows = read_scores(lakes["local"], make_spec())
     for io in ("direct", "engine"):
         assert told["outcomes"][io]["action"] == "committed"

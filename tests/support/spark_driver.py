@@ -1,6 +1,8 @@
 """A driver of its own, for what the session of the test process cannot do: scores one day in several lakes.
 
-    spark_driver.py MASTER PACKAGE LAKE:IO …
+    spark_driver.py MASTER PACKAGE BLOCKED LAKE:IO …
+
+The executors' Python finds the modules in the folder BLOCKED before all others.
 
 Prints one JSON object: the outcomes, and which heavy packages the executors' Python has loaded afterwards.
 """
@@ -20,7 +22,7 @@ from tallywright.scoring.engine import Engines
 from tallywright.scoring.tally import score_day
 from tallywright.spec.environment import EngineSettings, SparkSettings
 
-HEAVY = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "sklearn", "torch")
+HEAVY = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "pandas", "sklearn", "torch")
 
 
 def heavy_modules(_: int) -> list[str]:
@@ -30,12 +32,13 @@ def heavy_modules(_: int) -> list[str]:
     return sorted(set(HEAVY) & {name.split(".")[0] for name in sys.modules})
 
 
-def main(master: str, folder: str, lakes: list[str]) -> None:
+def main(master: str, folder: str, blocked: str, lakes: list[str]) -> None:
     package = load_package(Path(folder))
+    conf = {"spark.executor.memory": "512m", "spark.log.level": "ERROR", "spark.sql.shuffle.partitions": "2"}
     settings = EngineSettings(
         spark=SparkSettings(
             master=master,
-            conf={"spark.executor.memory": "512m", "spark.log.level": "ERROR", "spark.sql.shuffle.partitions": "2"},
+            conf=conf | {"spark.executorEnv.PYTHONPATH": blocked},
         )
     )
     told = {}
@@ -57,4 +60,4 @@ def main(master: str, folder: str, lakes: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
