@@ -14,6 +14,7 @@ DEMO := .venv-demo
 # Two workers, a file of tests to each in turn.
 PYTEST_ARGS ?= -n 2 --dist loadfile --durations 15
 ENGINE ?= local
+JARS := $(DEV)/share/tallywright/jars/.staged
 
 # `uv` draws no bars into a log
 export UV_NO_PROGRESS := $(if $(CI),true,false)
@@ -39,11 +40,11 @@ airflow-stop:  ## Stop the Airflow that the demo left running
 	@if [ -e $(DEMO)/.ready ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; else echo "nothing was running"; fi
 
 .PHONY: test
-test: lint java  ## Set up, lint, and all tests but the long repetitions
+test: lint java $(JARS)  ## Set up, lint, and all tests but the long repetitions
 	@$(DEV)/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-full
-test-full: lint java  ## Like test, with the long repetitions: 100 kills, more random examples
+test-full: lint java $(JARS)  ## Like test, with the long repetitions: 100 kills, more random examples
 	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -61,6 +62,10 @@ fmt: $(DEV)/.ready  ## Format the code and apply safe fixes
 .PHONY: bench
 bench: $(DEV)/.ready  ## Scoring speed and memory, beside peers in the same run
 	@$(DEV)/bin/python benchmarks/score_day.py
+
+.PHONY: bench-engines
+bench-engines: $(DEV)/.ready java $(JARS)  ## Engines side by side on 5,000,000 rows, and what people write by hand
+	@$(DEV)/bin/python benchmarks/engines.py
 
 .PHONY: docs
 docs: $(DEV)/.ready  ## Write the generated parts of docs/: JSON schema
@@ -96,6 +101,10 @@ $(DEV)/.ready: $(UV) pyproject.toml $(CONSTRAINTS)
 	@echo "setting up $(DEV) (all extras and the developers' tools; about 7 GB the first time)"
 	@test -x $(DEV)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(DEV)
 	@$(INSTALL) --python $(DEV)/bin/python -e '.[all,dev]'
+	@touch $@
+
+$(JARS): $(DEV)/.ready | java
+	@$(DEV)/bin/python -m tallywright.spark_session --stage >/dev/null
 	@touch $@
 
 $(DEMO)/.ready: $(UV) pyproject.toml $(CONSTRAINTS)

@@ -26,6 +26,9 @@ CASES = {
     "tallywright.cli.main": HEAVY | {"pyarrow", "deltalake", "duckdb", "onnxruntime", "numpy", "rich"},
     "tallywright.packaging.predictor": HEAVY | {"duckdb", "deltalake", "onnx", "sqlalchemy"},
     "tallywright.scoring.tally": HEAVY | {"sqlalchemy"},
+    "tallywright.scoring.spark.worker": HEAVY | {"duckdb", "sqlalchemy"},
+    "tallywright.scoring.spark.packed": HEAVY | {"duckdb", "sqlalchemy"},
+    "tallywright.scoring.spark.driver": HEAVY | {"sqlalchemy"},
     "tallywright.lifecycle.steps.score": HEAVY | {"sqlalchemy"},
 }
 

@@ -19,14 +19,46 @@ from tallywright.data.lake import Lake
 from tallywright.packaging.package import Package
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import InputVersion, Manifest
-from tallywright.scoring.engine import ENGINES
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.engine import DIRECT, ENGINES, OWN_IO
+from tallywright.scoring.tally import ScoreRequest, score_day
+
+NEEDS_MARK = {"pyspark": "spark", "apache_beam": "beam"}
 
 
-@pytest.fixture(params=sorted(ENGINES))
-def engine(request: pytest.FixtureRequest) -> str:
-    """One engine after the other; an engine that is registered is tested."""
-    return str(request.param)
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An engine, and who moves the rows."""
+
+    engine: str
+    io: str
+
+    @property
+    def quick(self) -> bool:
+        """False where every job costs a second or so."""
+        return not ENGINES[self.engine].capabilities.distributed
+
+
+def every_way() -> list[Any]:
+    """What is registered is tested: each engine with each `io` that it can do."""
+    ways = []
+    for name, entry in sorted(ENGINES.items()):
+        marks = [
+            getattr(pytest.mark, NEEDS_MARK[module]) for module in entry.capabilities.requires if module in NEEDS_MARK
+        ]
+        marks += [pytest.mark.filterwarnings("ignore")] * bool(marks)
+        for io in (DIRECT, OWN_IO) if entry.capabilities.own_io else (DIRECT,):
+            label = f"{name}-{io}" if entry.capabilities.own_io else name
+            ways.append(pytest.param(Way(name, io), id=label, marks=marks))
+    return ways
+
+
+@pytest.fixture(params=every_way())
+def way(request: pytest.FixtureRequest) -> Way:
+    """One way after the other."""
+    found: Way = request.param
+    if "pyspark" in ENGINES[found.engine].capabilities.requires:
+        request.getfixturevalue("spark")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +71,7 @@ class Bench:
     """Scores days with one engine, each in a lake of its own."""
 
     root: Path
-    engine: str
+    way: Way
     package: Package
     lakes: int = 0
 
@@ -49,10 +81,14 @@ class Bench:
         """The rows a reader sees, sorted by key, after scoring a day whose input is these files."""
         self.lakes += 1
         lake = Lake(str(self.root / f"lake-{self.lakes}"))
-        spec = make_spec(scoring=scoring)
         pinned = lay_out(lake, pieces, row_group_rows)
-        outcome = score_day(make_request(lake, spec, pinned, self.package, engine=self.engine))
-        return read_scores(lake, spec), outcome.manifest
+        outcome = score_day(self.request(lake, pinned, **scoring))
+        return read_scores(lake, make_spec()), outcome.manifest
+
+    def request(self, lake: Lake, pinned: InputVersion, **scoring: Any) -> ScoreRequest:
+        """A request for this way, with these values in its scoring section."""
+        spec = make_spec(scoring=scoring | {"io": self.way.io})
+        return make_request(lake, spec, pinned, self.package, engine=self.way.engine)
 
     def directly(self, features: pa.Table) -> pa.Table:
         """What the Predictor says to all rows in one batch."""
@@ -67,8 +103,8 @@ def _columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, engine: str, package: Package) -> Bench:
-    return Bench(tmp_path, engine, package)
+def bench(tmp_path: Path, way: Way, package: Package) -> Bench:
+    return Bench(tmp_path, way, package)
 
 
 def lay_out(lake: Lake, pieces: Sequence[pa.Table], row_group_rows: int) -> InputVersion:

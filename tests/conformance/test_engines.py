@@ -14,14 +14,18 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic import DAY, make_features, make_request, make_spec, put_day, read_scores
+from synthetic import DAY, make_features, make_spec, put_day, read_scores
 
 from tallywright.data.lake import Lake
-from tallywright.scoring.engine import AUTO, ENGINES, choose_engine, load_engine
+from tallywright.scoring.engine import AUTO, ENGINES, OWN_IO, choose_engine, load_engine
 from tallywright.scoring.fragments import plan_portions
 from tallywright.scoring.profile_table import read_profile
 from tallywright.scoring.tally import score_day
 
+from .conftest import every_way
+
+QUICK_WAYS = [param for param in every_way() if param.values[0].quick]
+SLOW_WAYS = [param for param in every_way() if not param.values[0].quick]
 OUTPUTS = ["order_id", "prediction", "probability", "confidence"]
 FEATURES = make_features(3000)
 
@@ -36,7 +40,7 @@ def same_bits(ours: pa.Table, theirs: pa.Table) -> None:
 def test_rows_are_what_the_predictor_says(bench) -> None:
     rows, manifest = bench.score([FEATURES])
     same_bits(rows, bench.directly(FEATURES))
-    assert manifest.engine == bench.engine
+    assert manifest.engine == bench.way.engine
     assert manifest.rows == 3000
 
 
@@ -61,7 +65,7 @@ def test_a_day_of_several_parts_holds_every_key_once(bench, workers, monkeypatch
     same_bits(rows, bench.directly(FEATURES))
     assert pc.count_distinct(rows["order_id"]).as_py() == 3000
     paths = DeltaTable(bench.root / "lake-1" / "shop__scores").file_uris()
-    assert len(paths) == 6
+    assert bench.way.io == OWN_IO or len(paths) == 6
 
 
 def test_one_row(bench) -> None:
@@ -98,7 +102,7 @@ def test_a_file_older_than_a_column_is_read_with_nulls(bench) -> None:
     put_day(lake, spec, young, day=date(2024, 2, 2))
     pinned = put_day(lake, spec, young)
     early = pinned.model_copy(update={"score_date": date(2024, 2, 1)})
-    score_day(make_request(lake, spec, early, bench.package, engine=bench.engine))
+    score_day(bench.request(lake, early))
     rows = read_scores(lake, spec, date(2024, 2, 1))
     same_bits(rows, expected.filter(pc.is_in(expected["order_id"], value_set=rows["order_id"].combine_chunks())))
 
@@ -106,7 +110,7 @@ def test_a_file_older_than_a_column_is_read_with_nulls(bench) -> None:
 def test_threads_that_score_one_day_make_one_tally(bench) -> None:
     lake, spec = Lake(str(bench.root / "lake")), make_spec()
     pinned = put_day(lake, spec, FEATURES)
-    request = make_request(lake, spec, pinned, bench.package, engine=bench.engine)
+    request = bench.request(lake, pinned)
     with ThreadPoolExecutor(3) as pool:
         outcomes = list(pool.map(score_day, [request] * 3))
     assert sorted(outcome.action for outcome in outcomes) == ["committed", "unchanged", "unchanged"]
@@ -116,7 +120,7 @@ def test_threads_that_score_one_day_make_one_tally(bench) -> None:
 def test_the_profile_is_that_of_the_whole_day(bench) -> None:
     lake, spec = Lake(str(bench.root / "lake")), make_spec()
     pinned = put_day(lake, spec, FEATURES)
-    outcome = score_day(make_request(lake, spec, pinned, bench.package, engine=bench.engine))
+    outcome = score_day(bench.request(lake, pinned))
     row = read_profile(lake, spec, outcome.manifest)
     assert row is not None
     scores = read_scores(lake, spec)["probability"].to_numpy()
@@ -125,14 +129,31 @@ def test_the_profile_is_that_of_the_whole_day(bench) -> None:
     assert row.profile.columns["x0"].nulls == int(pc.sum(pc.is_null(FEATURES["x0"], nan_is_null=True)).as_py())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
-@given(
-    cuts=st.lists(st.integers(0, 400), max_size=4),
-    row_groups=st.integers(1, 400),
-    batch_rows=st.sampled_from([256, 300, 4096]),
-    workers=st.integers(1, 4),
+LAYOUTS = st.fixed_dictionaries(
+    {
+        "cuts": st.lists(st.integers(0, 400), max_size=4),
+        "row_groups": st.integers(1, 400),
+        "batch_rows": st.sampled_from([256, 300, 4096]),
+        "workers": st.integers(1, 4),
+    }
 )
-def test_any_layout_gives_the_same_bits(bench, cuts, row_groups, batch_rows, workers) -> None:
+
+
+@pytest.mark.parametrize("way", QUICK_WAYS, indirect=True)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
+@given(layout=LAYOUTS)
+def test_any_layout_gives_the_same_bits(bench, layout) -> None:
+    check_layout(bench, **layout)
+
+
+@pytest.mark.parametrize("way", SLOW_WAYS, indirect=True)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=2)
+@given(layout=LAYOUTS)
+def test_any_layout_gives_the_same_bits_on_workers(bench, layout) -> None:
+    check_layout(bench, **layout)
+
+
+def check_layout(bench, cuts: list[int], row_groups: int, batch_rows: int, workers: int) -> None:
     features = FEATURES.slice(0, 400)
     edges = [0, *sorted(cuts), 400]
     pieces = [features.slice(low, high - low) for low, high in pairwise(edges)]
@@ -140,9 +161,10 @@ def test_any_layout_gives_the_same_bits(bench, cuts, row_groups, batch_rows, wor
     same_bits(rows, bench.directly(features))
 
 
-def test_the_engine_says_its_own_name(engine) -> None:
-    assert load_engine(engine).name == engine
-    assert ENGINES[engine].capabilities.available
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_engine_says_its_own_name(name) -> None:
+    assert ENGINES[name].capabilities.available
+    assert load_engine(name).name == name
 
 
 def test_auto_chooses_by_bytes_and_says_why() -> None:
@@ -157,5 +179,5 @@ def test_days_are_independent_of_one_another(bench) -> None:
     later = date(2024, 3, 2)
     for day in (DAY, later):
         pinned = put_day(lake, spec, FEATURES, day=day)
-        score_day(make_request(lake, spec, pinned, bench.package, engine=bench.engine))
+        score_day(bench.request(lake, pinned))
     same_bits(read_scores(lake, spec), read_scores(lake, spec, later))

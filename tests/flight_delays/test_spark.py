@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -16,7 +13,6 @@ from flights import Queries, Raw, exact_rows, run_queries
 from tallywright.data.sql import date_parameters, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pyspark.sql import SparkSession
@@ -24,29 +20,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore")]
 
 FIRST, LAST = date(2013, 3, 9), date(2013, 3, 10)
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    from pyspark.sql import SparkSession
-
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    work = tmp_path_factory.mktemp("spark")
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.shuffle.partitions", "4")
-        .config("spark.local.dir", str(work))
-        .config("spark.sql.warehouse.dir", str(work / "warehouse"))
-        .getOrCreate()
-    )
-    yield session
-    session.stop()
-    # py4j speaks once more when it is collected, after pytest has closed the stream of the log.
-    logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
 def _comparable(table: pa.Table, like: pa.Schema) -> list[tuple[object, ...]]:

@@ -101,7 +101,8 @@ def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:
             doc_md=step.help,
         )
     pool = {"pool": POOL} if step.heavy else {}
-    return TallyOperator(
+    operator, own = _operator(project, step)
+    return operator(
         task_id=step.name,
         dag=dag,
         command=_command(project, step),
@@ -115,7 +116,18 @@ def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:
         outlets=[table_asset(spec, step.produces)] if step.produces else [],
         doc_md=step.help,
         **pool,
+        **own,
     )
+
+
+def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[str, Any]]:
+    """The operator of a step, and its own arguments: an engine's cluster may want to be asked in its own way."""
+    spark = project.environment.engine.spark
+    if step.name == "score" and project.spec.scoring.engine == "spark" and spark.connection:
+        from tallywright.orchestration.spark_submit import SparkTallyOperator, submitted
+
+        return SparkTallyOperator, submitted(spark, project.spec.scoring.io)
+    return TallyOperator, {}
 
 
 def _command(project: Project, step: Step) -> StepCommand:

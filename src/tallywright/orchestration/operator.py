@@ -85,15 +85,20 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
             options |= _approved_by(context)
         return self.command.argv(day, context["dag_run"].run_id, result, options)
 
-    def _run(self, argv: list[str]) -> tuple[int, list[str]]:
-        self.log.info("running: %s", shlex.join(argv))
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    def _guarded(self, argv: list[str]) -> GuardedProcess:
+        """The process that will run the step."""
         environment = with_credentials(self.command.environment(), self.command.connection)
-        process = self._process = GuardedProcess(argv, environment, self.command.root)
+        return GuardedProcess(argv, environment, self.command.root)
+
+    def _run(self, argv: list[str]) -> tuple[int, list[str]]:
+        self._process = self._guarded(argv)
+        self.log.info("running: %s", shlex.join(self._process.argv))
+        tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        process = self._process
         _stop_when_orphaned(process)
         try:
             for printed in process.lines():
-                line = without_secrets(printed, environment)
+                line = without_secrets(printed, process.environment)
                 tail.append(line)
                 self._log_line(line)
             return process.wait(), list(tail)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
 from tallywright.errors import UsageError
 from tallywright.spec.environment import EngineSettings
@@ -19,11 +19,18 @@ from tallywright.spec.environment import EngineSettings
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import pyarrow as pa
+
+    from tallywright.records import Manifest
     from tallywright.scoring.fragments import Portion
     from tallywright.scoring.kernel import PartManifest
     from tallywright.scoring.score_job import ScoreJob
+    from tallywright.scoring.verify import Counted, Hashes
 
 AUTO: Final = "auto"
+DIRECT: Final = "direct"
+OWN_IO: Final = "engine"
+"""`scoring.io`: workers read and write files themselves, or the engine does with its own reader and table writer."""
 
 Advance = Callable[[int], None]
 """Told how many more rows were scored; may be called from any thread of the driver."""
@@ -41,6 +48,8 @@ class Capabilities:
     """Workers are other processes or machines: they must reach the lake by the same addresses."""
     requires: tuple[str, ...] = ()
     """Importable modules it cannot work without."""
+    own_io: bool = False
+    """It is a `CommittingEngine` too: `io: engine` is possible."""
 
     @property
     def available(self) -> bool:
@@ -66,6 +75,52 @@ class Engine(Protocol):
         """Ends what the engine started; it is not used again."""
 
 
+class LostRaceError(Exception):
+    """Another writer changed the day while the engine committed it; nothing of ours stands."""
+
+
+class StagedRows(Protocol):
+    """The rows of a day, scored and kept by an engine, before they are in the table."""
+
+    @property
+    def counted(self) -> Sequence[Counted]:
+        """What was counted of each piece; together the pieces are the day."""
+
+    def keys_with(self, hashes: Hashes) -> Iterator[pa.RecordBatch]:
+        """The key columns of the rows whose key has one of these hashes."""
+
+    def commit(self, manifest: Manifest, transaction: str) -> None:
+        """Replaces the manifest's date by these rows in one commit, with the manifest and the app transaction in it.
+
+        A commit that the table skips, because the transaction is recorded already, is silent: read back.
+
+        Raises:
+            LostRaceError: Another writer was there first; the rows are still staged.
+            EngineError: Anything else.
+        """
+
+
+@runtime_checkable
+class CommittingEngine(Protocol):
+    """An engine that can also read and write tables in its own way (`io: engine`)."""
+
+    @property
+    def prefers_own_io(self) -> bool:
+        """What `io: auto` means in this environment."""
+
+    def staged(self, job: ScoreJob, source: Source, advance: Advance) -> AbstractContextManager[StagedRows]:
+        """Scores the pinned day and keeps the rows until the block is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A pinned version of the input table."""
+
+    table: str
+    """Its address."""
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
     """One line of the registry: capabilities are known without importing the engine."""
@@ -76,6 +131,11 @@ class EngineEntry:
 
 ENGINES: Final[dict[str, EngineEntry]] = {
     "local": EngineEntry("tallywright.scoring.local", Capabilities(startup_seconds=0.1, bytes_per_second=100e6)),
+    "spark": EngineEntry(
+        "tallywright.scoring.spark",
+        # The rate is that of a small cluster of eight cores.
+        Capabilities(20, 400e6, distributed=True, requires=("pyspark",), own_io=True),
+    ),
 }
 
 
@@ -87,12 +147,13 @@ class EngineChoice:
     why: str
 
 
-def choose_engine(wanted: str, size: int) -> EngineChoice:
+def choose_engine(wanted: str, size: int, allowed: Sequence[str] = ("local",)) -> EngineChoice:
     """Resolves `auto` by the bytes to read; a named engine is taken at its word.
 
     Args:
         wanted: `auto` or the name of a registered engine.
         size: Bytes of the day's input files.
+        allowed: The engines that the environment lets `auto` choose among; the local one always is.
 
     Raises:
         UsageError: No such engine, or what it requires is not installed.
@@ -100,11 +161,32 @@ def choose_engine(wanted: str, size: int) -> EngineChoice:
     if wanted != AUTO:
         _require(wanted)
         return EngineChoice(wanted, "named in the spec or on the command line")
-    ready = {name: entry.capabilities for name, entry in ENGINES.items() if entry.capabilities.available}
+    ready = {
+        name: entry.capabilities
+        for name, entry in ENGINES.items()
+        if entry.capabilities.available and (name in allowed or not entry.capabilities.distributed)
+    }
     best = min(ready, key=lambda name: ready[name].seconds(size))
     others = ", ".join(f"{name} {ready[name].seconds(size):.1f} s" for name in ready if name != best)
     why = f"{size / 1e6:.1f} MB to read: {best} is expected to take {ready[best].seconds(size):.1f} s"
-    return EngineChoice(best, f"{why}, {others}" if others else f"{why}; no other engine is installed")
+    return EngineChoice(best, f"{why}, {others}" if others else f"{why}; the environment allows no other engine")
+
+
+def uses_own_io(engine: Engine, wanted: str) -> bool:
+    """Resolves `scoring.io`: whether the engine reads and writes in its own way.
+
+    Raises:
+        UsageError: That is asked for, and the engine has none.
+    """
+    if ENGINES[engine.name].capabilities.own_io and isinstance(engine, CommittingEngine):
+        return wanted == OWN_IO or (wanted == AUTO and engine.prefers_own_io)
+    if wanted == OWN_IO:
+        able = ", ".join(name for name, entry in ENGINES.items() if entry.capabilities.own_io)
+        raise UsageError(
+            f"the engine {engine.name!r} has no table writer of its own",
+            expected=f"`io: direct`, or one of the engines {able}",
+        )
+    return False
 
 
 def load_engine(name: str, settings: EngineSettings | None = None) -> Engine:

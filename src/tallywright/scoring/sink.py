@@ -10,13 +10,14 @@ import random
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
-from tallywright.errors import CommitConflictError, StorageError, TallyError
+from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
 from tallywright.observability import log, point
+from tallywright.scoring.engine import LostRaceError
 from tallywright.scoring.inputs import FORCED, reason_for
 from tallywright.scoring.scores_table import PARTITION, app_id, generation_in
 from tallywright.scoring.tallies import MANIFEST_KEY, Tally, logged_tallies, standing_tally
@@ -28,12 +29,20 @@ if TYPE_CHECKING:
 
     from tallywright.data.lake import Lake
     from tallywright.records import Manifest
+    from tallywright.scoring.engine import StagedRows
     from tallywright.scoring.kernel import PartManifest
     from tallywright.spec.model import ModelSpec
 
 ATTEMPTS: Final = 60
 """Other days' writers make us look again too: enough for a wide backfill."""
 _LONGEST_PAUSE: Final = 0.5
+
+
+class Writer(Protocol):
+    """Tries to commit a manifest and its rows on top of a table version, once."""
+
+    def __call__(self, table: DeltaTable, manifest: Manifest, transaction: str) -> int | None:
+        """The version of the commit; None when the log must tell (it may have been skipped)."""
 
 
 class UncertainCommitError(StorageError):
@@ -48,14 +57,14 @@ class Landing:
     ours: bool
 
 
-def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequence[PartManifest]) -> Landing:
-    """Replaces exactly the manifest's date with the verified parts, in one commit.
+def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer) -> Landing:
+    """Replaces exactly the manifest's date with the verified rows, in one commit.
 
     Args:
         lake: Where the table lives.
         spec: Whose scores.
         manifest: As decided before scoring: it follows generation `manifest.generation - 1`.
-        parts: Verified parts.
+        write: Makes the commit, of verified rows; may be called several times.
 
     Raises:
         CommitConflictError: Another writer scored a newer input, or the table never came to rest.
@@ -70,17 +79,23 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequenc
                 return landing
         point("before-commit")
         try:
-            _write(table, spec, manifest, parts)
-        except CommitFailedError as error:
+            version = write(table, manifest, app_id(spec, manifest.score_date))
+        except (CommitFailedError, LostRaceError) as error:
             if lake.open(spec.table("scores")).version() == table.version():
                 # Nobody else committed: what failed is the storage.
                 raise _failed(spec, manifest, error) from error
             log.debug("commit of %s lost a race, attempt %d", manifest.score_date, attempt + 1)
             time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * (attempt + 1))))
-        except (DeltaError, OSError) as error:
+            continue
+        except (DeltaError, OSError, EngineError) as error:
             return _after_failure(lake, spec, manifest, error)
-        else:
-            return Landing(Tally(manifest=manifest, version=table.version() + 1), ours=True)
+        if version is not None:
+            return Landing(Tally(manifest=manifest, version=version), ours=True)
+        # Delta's own writer skips a transaction that is recorded already, and says nothing: the log knows.
+        ours = _ours(lake.open(spec.table("scores")), manifest)
+        if ours is not None:
+            return Landing(ours, ours=True)
+        log.debug("commit of %s was skipped: generation %d stands", manifest.score_date, manifest.generation)
     raise CommitConflictError(
         f"{spec.table('scores')} changed under each of {ATTEMPTS} attempts to commit {manifest.score_date}",
         expected="a pause between other writers' commits",
@@ -88,7 +103,27 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, parts: Sequenc
     )
 
 
-def _write(table: DeltaTable, spec: ModelSpec, manifest: Manifest, parts: Sequence[PartManifest]) -> None:
+def parts_writer(parts: Sequence[PartManifest]) -> Writer:
+    """Commits staged parts as they are, by compare-and-swap."""
+
+    def write(table: DeltaTable, manifest: Manifest, transaction: str) -> int:
+        _write(table, manifest, transaction, parts)
+        return table.version() + 1
+
+    return write
+
+
+def rows_writer(rows: StagedRows) -> Writer:
+    """Lets the engine that keeps the rows commit them; its table writer detects conflicts itself."""
+
+    def write(table: DeltaTable, manifest: Manifest, transaction: str) -> None:
+        del table  # the writer looks for itself
+        rows.commit(manifest, transaction)
+
+    return write
+
+
+def _write(table: DeltaTable, manifest: Manifest, transaction: str, parts: Sequence[PartManifest]) -> None:
     day = manifest.score_date.isoformat()
     now = int(manifest.committed_at.timestamp() * 1000)
     adds: list[AddAction | RemoveAction] = [
@@ -111,7 +146,7 @@ def _write(table: DeltaTable, spec: ModelSpec, manifest: Manifest, parts: Sequen
         commit_properties=CommitProperties(
             custom_metadata={MANIFEST_KEY: manifest.to_json()},
             max_commit_retries=0,
-            app_transactions=[Transaction(app_id(spec, manifest.score_date), manifest.generation)],
+            app_transactions=[Transaction(transaction, manifest.generation)],
         ),
     )
 
@@ -153,7 +188,7 @@ def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Excep
     if ours is not None:
         log.warning("the commit of %s stands, though its answer was lost: %s", manifest.score_date, error)
         return Landing(ours, ours=True)
-    raise _failed(spec, manifest, error) from error
+    raise error if isinstance(error, EngineError) else _failed(spec, manifest, error) from error
 
 
 def _failed(spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageError:

@@ -5,7 +5,7 @@ A kill at any instant leaves the old tally or the new one; running it again fini
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -15,16 +15,24 @@ from tallywright.errors import CommitConflictError, InputError, PackageError, St
 from tallywright.observability import log, point
 from tallywright.profiles.profile import Profile
 from tallywright.records import InputVersion, Manifest, ModelRef, Record
-from tallywright.scoring.engine import EngineChoice, Engines, choose_engine
+from tallywright.scoring.engine import (
+    CommittingEngine,
+    Engine,
+    EngineChoice,
+    Engines,
+    Source,
+    choose_engine,
+    uses_own_io,
+)
 from tallywright.scoring.files import discard
 from tallywright.scoring.inputs import FIRST, FORCED, LOST, reason_for
 from tallywright.scoring.job import job_for, pinned_files, profile_again
 from tallywright.scoring.preflight import check_leak, check_volume
 from tallywright.scoring.profile_table import ProfileRow, profile_digest, read_profile, row_of, write_profile
 from tallywright.scoring.scores_table import generation_in
-from tallywright.scoring.sink import Landing, UncertainCommitError, commit_tally
+from tallywright.scoring.sink import Landing, UncertainCommitError, commit_tally, parts_writer, rows_writer
 from tallywright.scoring.tallies import Tally, record_tally, standing_tally
-from tallywright.scoring.verify import part_path, verify_parts
+from tallywright.scoring.verify import part_path, verify_parts, verify_rows
 
 if TYPE_CHECKING:
     from tallywright.data.lake import Lake
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.fragments import Portion
     from tallywright.scoring.kernel import PartManifest
     from tallywright.scoring.score_job import ScoreJob
+    from tallywright.scoring.verify import Counted
     from tallywright.spec.environment import EngineSettings
     from tallywright.spec.model import ModelSpec
 
@@ -124,19 +133,14 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     job = job_for(request.spec, request.lake, request.input, request.champion, request.package)
     point("staging")
     log.info("scoring %s with %s (%s)", request.input.score_date, choice.name, choice.why)
-    advance = _counter(progress, request.input.rows)
+    work = _Work(request, decision, job, portions, choice.name, leak, _counter(progress, request.input.rows))
     with Engines.borrowed(request.engines, request.engine_settings) as engines:
-        parts = engines.get(choice.name).score(job, portions, advance)
-    try:
-        point("staged")
-        keys = verify_parts(job, request.input, portions, parts)
-        point("verified")
-    except BaseException:
-        _discard(job, parts)
-        raise
-    profile = _sum_profiles(parts)
-    manifest = _manifest(request, decision, profile, key_digest=keys.hex, engine=choice.name, leak=leak)
-    landing = _land(request, job, manifest, parts)
+        engine = engines.get(choice.name)
+        if uses_own_io(engine, request.spec.scoring.io):
+            assert isinstance(engine, CommittingEngine)  # noqa: S101 - uses_own_io asked
+            landing, profile = _through_engine(work, engine)
+        else:
+            landing, profile = _through_parts(work, engine)
     point("committed")
     return _finish(
         request,
@@ -169,13 +173,59 @@ def profile_of(request: ScoreRequest, manifest: Manifest) -> Profile:
 
 def _plan(request: ScoreRequest) -> tuple[tuple[Portion, ...], EngineChoice]:
     portions, size = pinned_files(request.lake, request.input)
-    return portions, choose_engine(request.engine, size)
+    settings = request.engine_settings
+    return portions, choose_engine(request.engine, size, settings.auto if settings else ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A day that is decided on and planned."""
+
+    request: ScoreRequest
+    decision: TallyDecision
+    job: ScoreJob
+    portions: tuple[Portion, ...]
+    engine: str
+    leak: bool
+    advance: Callable[[int], None]
+
+    def manifest(self, profile: Profile, key_digest: str) -> Manifest:
+        """What the commit will say."""
+        return _manifest(
+            self.request, self.decision, profile, key_digest=key_digest, engine=self.engine, leak=self.leak
+        )
+
+
+def _through_parts(work: _Work, engine: Engine) -> tuple[Landing, Profile]:
+    """Workers stage parts, and this process commits them."""
+    parts = engine.score(work.job, work.portions, work.advance)
+    try:
+        point("staged")
+        keys = verify_parts(work.job, work.request.input, work.portions, parts)
+        point("verified")
+    except BaseException:
+        _discard(work.job, parts)
+        raise
+    profile = _sum_profiles(parts)
+    return _land(work.request, work.job, work.manifest(profile, keys.hex), parts), profile
+
+
+def _through_engine(work: _Work, engine: CommittingEngine) -> tuple[Landing, Profile]:
+    """The engine keeps the rows, and commits them with its own table writer once they are verified."""
+    pinned, lake = work.request.input, work.request.lake
+    with engine.staged(work.job, Source(lake.uri(pinned.table), pinned.version), work.advance) as rows:
+        point("staged")
+        keys = verify_rows(work.job, pinned, rows)
+        point("verified")
+        profile = _sum_profiles(rows.counted)
+        manifest = work.manifest(profile, keys.hex)
+        return commit_tally(lake, work.request.spec, manifest, rows_writer(rows)), profile
 
 
 def _land(request: ScoreRequest, job: ScoreJob, manifest: Manifest, parts: list[PartManifest]) -> Landing:
     """Commits; parts that certainly did not make it are deleted, doubtful ones are left for maintenance."""
     try:
-        landing = commit_tally(request.lake, request.spec, manifest, parts)
+        landing = commit_tally(request.lake, request.spec, manifest, parts_writer(parts))
     except UncertainCommitError:
         raise
     except (CommitConflictError, StorageError):
@@ -247,7 +297,7 @@ def _manifest(
     )
 
 
-def _sum_profiles(parts: list[PartManifest]) -> Profile:
+def _sum_profiles(parts: Sequence[PartManifest | Counted]) -> Profile:
     profiles = [Profile.from_json(part.profile_json) for part in parts]
     return sum(profiles[1:], start=profiles[0])
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,17 +24,50 @@ from tallywright.scoring.cores import threads_for
 from tallywright.scoring.files import sizes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tallywright.records import InputVersion
+    from tallywright.scoring.engine import StagedRows
     from tallywright.scoring.fragments import Portion
     from tallywright.scoring.kernel import PartManifest
     from tallywright.scoring.score_job import ScoreJob
 
+Hashes = npt.NDArray[np.uint64]
+
 _SHOWN: Final = 5
 _KEY_BATCH: Final = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted of a piece of a day that an engine keeps itself."""
+
+    read: RowDigest
+    """Of the keys as they were read."""
+    hashes: Hashes
+    """Of the keys as they will be written, one a row."""
+    problems: Mapping[str, int]
+    profile_json: str
+
+
+def verify_rows(job: ScoreJob, pinned: InputVersion, rows: StagedRows) -> RowDigest:
+    """Checks what must hold before an engine commits rows that it keeps itself, and returns the digest of the keys.
+
+    Raises:
+        GateRefusedError: The output gate found values that must not be served.
+        InputError: Rows lost or repeated, or a key that occurs twice.
+    """
+    found = sum(len(piece.hashes) for piece in rows.counted)
+    if found != pinned.rows:
+        raise InputError(
+            f"{pinned.score_date}: {found} rows of version {pinned.version} of {pinned.table} were scored",
+            expected=f"{pinned.rows} rows, as recorded by ingest",
+            remedy="ingest the day again",
+        )
+    _check_outputs(job, rows.counted)
+    read = sum((piece.read for piece in rows.counted), start=RowDigest())
+    hashed = [piece.hashes for piece in rows.counted]
+    return _check_hashes(job, read, hashed, rows.keys_with)
 
 
 def verify_parts(
@@ -72,7 +107,7 @@ def _check_cover(pinned: InputVersion, portions: Sequence[Portion], parts: Seque
         )
 
 
-def _check_outputs(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
+def _check_outputs(job: ScoreJob, parts: Sequence[PartManifest | Counted]) -> None:
     problems: Counter[str] = Counter()
     for part in parts:
         problems.update(part.problems)
@@ -145,6 +180,28 @@ def _check_keys(job: ScoreJob, parts: Sequence[PartManifest]) -> RowDigest:
     read = sum((part.keys for part in parts), start=RowDigest())
     with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(parts))) as pool:
         hashed = list(pool.map(lambda part: _hashes_of(job, part), parts))
+
+    def rows_with(suspects: Hashes) -> Iterator[pa.RecordBatch]:
+        for part in parts:
+            for batch in _key_batches(job, part):
+                yield having(batch, job.key, suspects)
+
+    return _check_hashes(job, read, hashed, rows_with)
+
+
+def having(batch: pa.RecordBatch, key: Sequence[str], hashes: Hashes) -> pa.RecordBatch:
+    """The key columns of the rows whose key has one of these hashes."""
+    chosen = np.flatnonzero(np.isin(row_hashes(batch, key), hashes))
+    return pc.take(batch.select(list(key)), pa.array(chosen))
+
+
+def _check_hashes(
+    job: ScoreJob,
+    read: RowDigest,
+    hashed: list[Hashes],
+    rows_with: Callable[[Hashes], Iterable[pa.RecordBatch]],
+) -> RowDigest:
+    with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(hashed))) as pool:
         written = sum(pool.map(digest_hashes, hashed), start=RowDigest())
         # Sorted runs, in threads; merging them is then a small thing.
         list(pool.map(np.ndarray.sort, hashed))
@@ -159,11 +216,11 @@ def _check_keys(job: ScoreJob, parts: Sequence[PartManifest]) -> RowDigest:
     ordered.sort(kind="stable")
     suspects = ordered[1:][ordered[1:] == ordered[:-1]]
     if suspects.size:
-        _refuse_duplicates(job, parts, suspects)
+        _refuse_duplicates(job, rows_with(suspects))
     return written
 
 
-def _hashes_of(job: ScoreJob, part: PartManifest) -> NDArray[np.uint64]:
+def _hashes_of(job: ScoreJob, part: PartManifest) -> Hashes:
     hashes = np.empty(part.rows, dtype=np.uint64)
     start = 0
     for batch in _key_batches(job, part):
@@ -172,14 +229,11 @@ def _hashes_of(job: ScoreJob, part: PartManifest) -> NDArray[np.uint64]:
     return hashes
 
 
-def _refuse_duplicates(job: ScoreJob, parts: Sequence[PartManifest], suspects: NDArray[np.uint64]) -> None:
+def _refuse_duplicates(job: ScoreJob, batches: Iterable[pa.RecordBatch]) -> None:
     """Equal hashes are suspects only: their keys are then compared exactly."""
     seen: Counter[tuple[object, ...]] = Counter()
-    for part in parts:
-        for batch in _key_batches(job, part):
-            chosen = np.flatnonzero(np.isin(row_hashes(batch, job.key), suspects))
-            rows = pc.take(batch, pa.array(chosen)).to_pylist() if chosen.size else []
-            seen.update(tuple(row[name] for name in job.key) for row in rows)
+    for batch in batches:
+        seen.update(tuple(row[name] for name in job.key) for row in batch.to_pylist())
     repeated = [key for key, times in seen.items() if times > 1]
     if repeated:
         raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -59,9 +59,11 @@ class SparkSettings(Section):
     """Where Spark runs; the spec itself only says `spark`."""
 
     connection: str = "spark_default"
-    """The Airflow connection that names the master; it must exist."""
+    """The Airflow connection that names the master; it must exist. Empty: the task starts a session itself."""
     master: str = ""
     """The master of a session that a command starts itself; empty: what spark-submit gave, else all cores here."""
+    io: Literal["direct", "engine"] = "direct"
+    """What `scoring.io: auto` means: `engine` where executors cannot reach the lake's files by themselves."""
     conf: dict[str, str] = Field(default_factory=dict)
     """More Spark properties."""
 
@@ -81,6 +83,8 @@ class EngineSettings(Section):
     """The Python with Tallywright for `tally run`; empty means the one that Airflow runs in."""
     pool_slots: int = Field(default=2, ge=1)
     """How many heavy tasks may run at once."""
+    auto: tuple[str, ...] = ("local",)
+    """The engines that `scoring.engine: auto` may choose among here."""
     spark: SparkSettings = SparkSettings()
     beam: BeamSettings = BeamSettings()
 

@@ -213,6 +213,9 @@ class Scoring(Section):
     """How a day is scored; everything but the fields about speed is part of a tally's identity."""
 
     engine: Literal["auto", "local", "spark", "beam"] = "local"
+    io: Literal["auto", "direct", "engine"] = "auto"
+    """Who reads and writes: the workers themselves (`direct`), or the engine's own reader and table writer (`engine`);
+    `auto` is what the environment prefers."""
     models: Annotated[str, Field(pattern=r"^(as-of|current|pinned:[1-9][0-9]*)$")] = "as-of"
     allow_leak: bool = False
     """Accept a model whose training data reach past the score date (the rows are then marked in the manifest)."""
@@ -224,7 +227,7 @@ class Scoring(Section):
 
     def identity(self) -> str:
         """The digest of what changes a score: equal digests, equal rows."""
-        return self.digest(without=frozenset({"engine", "models", "allow_leak", "batch_rows", "workers"}))
+        return self.digest(without=frozenset({"engine", "io", "models", "allow_leak", "batch_rows", "workers"}))
 
 
 class Monitoring(Section):

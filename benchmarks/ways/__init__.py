@@ -1,0 +1,16 @@
+"""Ways to score the same day, each ready to be repeated; a new way is one function and one line in `WAYS`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+WAYS: Final = {
+    "tallywright local": "plain:local",
+    "tallywright spark direct, local[2]": "spark:direct",
+    "tallywright spark direct, standalone": "spark:direct_on_cluster",
+    "tallywright spark engine, local[2]": "spark:engine",
+    "hand-written mapInArrow + Delta": "spark:map_in_arrow",
+    "mlflow.pyfunc.spark_udf + Delta": "spark:pyfunc_udf",
+    "hand-written Arrow + ONNX Runtime, one process": "plain:by_hand",
+}
+"""Name -> module and function: a function takes a `World`, and yields (as a context manager) what scores it once."""

@@ -1,0 +1,113 @@
+"""The score step of a model with `scoring.engine: spark`, submitted to the cluster that an Airflow connection names.
+
+It is a SparkSubmitOperator as far as the connection and its options go. The command it makes runs like every other
+step: in a guarded process group, with `tally`'s exit codes, so that a killed task leaves no driver behind.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+
+from tallywright.orchestration.operator import TallyOperator
+from tallywright.spark_session.jars import JARS_VARIABLE
+from tallywright.spark_session.session import MASTER_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallywright.orchestration.command import GuardedProcess
+    from tallywright.spec.environment import SparkSettings
+
+JOB: Final = Path("jobs", "score_spark.py")
+
+
+class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[misc]  # airflow ships no types here
+    """Runs one step under spark-submit in client mode; on a connection whose master is `local…`, without it.
+
+    Args:
+        settings: Where Spark runs: the connection, further properties.
+        own_io: The step needs Delta's jars.
+    """
+
+    # Nothing is templated, here neither: parameters become elements of an argument list.
+    template_fields: Sequence[str] = ()
+
+    def __init__(self, *, settings: SparkSettings, own_io: bool, **kwargs: Any) -> None:
+        super().__init__(conn_id=settings.connection, conf=dict(settings.conf), durable=False, **kwargs)
+        self.settings = settings
+        self.own_io = own_io
+
+    def _guarded(self, argv: list[str]) -> GuardedProcess:
+        master = self._master()
+        if master.startswith("local"):
+            process = super()._guarded(argv)
+            process.environment[MASTER_VARIABLE] = master
+            return process
+        job = self.command.root / JOB
+        if not job.is_file():
+            raise AirflowFailException(
+                f"{job} is missing\n  expected: the entry point for spark-submit\n"
+                "  to do:    copy it from a new project (`tally init`)"
+            )
+        # `interpreter -m tallywright` gives way to spark-submit and the job.
+        self.name, self.application_args = f"{self.command.model} {self.command.step}", argv[3:]
+        process = super()._guarded(self._submit_command(job))
+        python = self.command.interpreter
+        process.environment |= {"PYSPARK_PYTHON": process.environment.get("PYSPARK_PYTHON", python)}
+        process.environment |= {"PYSPARK_DRIVER_PYTHON": python}
+        process.environment["PATH"] = f"{Path(python).parent}:{process.environment.get('PATH', '')}"
+        return process
+
+    def _submit_command(self, job: Path) -> list[str]:
+        self.jars = ",".join(map(str, self._jars())) or None
+        hook = self._get_hook()
+        if hook._connection["deploy_mode"] == "cluster":  # noqa: SLF001 - the hook's only record of it
+            raise AirflowFailException(
+                f"the connection {self.settings.connection!r} asks for deploy mode cluster\n"
+                "  expected: client: the driver makes the commit and writes the task's result beside Airflow"
+            )
+        command: list[str] = hook._build_spark_submit_command(str(job))  # noqa: SLF001 - as the operator's own execute
+        return command
+
+    def _master(self) -> str:
+        """The connection's master; the provider itself would take `yarn` for a connection that is missing."""
+        name = self.settings.connection
+        try:
+            connection = BaseHook.get_connection(name)
+        except AirflowNotFoundException as error:
+            raise AirflowFailException(
+                f"there is no Airflow connection {name!r}\n"
+                "  expected: a connection of type spark whose host is the master (engine.spark.connection)\n"
+                f"  to do:    airflow connections add {name} --conn-type spark --conn-host spark://HOST:7077"
+            ) from error
+        if not connection.host:
+            raise AirflowFailException(
+                f"the Airflow connection {name!r} names no master\n  expected: its host to be one, such as spark://HOST"
+            )
+        return str(connection.host)
+
+    def _jars(self) -> list[Path]:
+        if not self.own_io:
+            return []
+        given = self.command.environment().get(JARS_VARIABLE)
+        python = Path(self.command.interpreter or sys.executable)
+        folder = Path(given) if given else python.parent.parent / "share" / "tallywright" / "jars"
+        jars = sorted(folder.glob("*.jar"))
+        if not jars:
+            raise AirflowFailException(
+                f"no jars in {folder}\n  expected: Delta's, for `io: engine`\n"
+                f"  to do:    {python} -m tallywright.spark_session --stage {folder}"
+            )
+        return jars
+
+
+def submitted(settings: SparkSettings, scoring_io: str) -> dict[str, Any]:
+    """The operator's own arguments."""
+    wanted = settings.io if scoring_io == "auto" else scoring_io
+    return {"settings": settings, "own_io": wanted == "engine"}

@@ -1,0 +1,193 @@
+"""The driver's side of the engine: one session for all the days of a command, and `io: direct`."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from tallywright.scoring.engine import OWN_IO
+from tallywright.scoring.files import discard
+from tallywright.scoring.spark.failures import engine_error
+from tallywright.scoring.spark.native import PackedRows, day_session
+from tallywright.scoring.spark.packed import PackTask
+from tallywright.scoring.spark.shipping import Shipper
+from tallywright.scoring.spark.worker import Answer, Attempts, PortionTask, Reports
+from tallywright.scoring.verify import part_path
+from tallywright.spark_session import spark_session
+from tallywright.spark_session.machine import under_spark_submit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    from tallywright.errors import TallyError
+    from tallywright.scoring.engine import Source
+    from tallywright.scoring.fragments import Portion
+    from tallywright.scoring.kernel import PartManifest
+    from tallywright.scoring.score_job import ScoreJob
+    from tallywright.spec.environment import SparkSettings
+
+NAME: Final = "spark"
+
+
+class SparkEngine:
+    """Tasks of Spark's executors; the session is started by the first day, or found, and then left alone."""
+
+    name = NAME
+
+    def __init__(self, settings: SparkSettings) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._session: SparkSession | None = None
+        self._shipper: Shipper | None = None
+        self._own = False
+        self._with_delta = False
+
+    def score(self, job: ScoreJob, portions: Sequence[Portion], advance: Callable[[int], None]) -> list[PartManifest]:
+        """Scores the portions, the large ones first; after the first failure the other tasks are cancelled."""
+        session = self.session(delta=False)
+        context = session.sparkContext
+        self.ship(job)
+        with cancellable(context, f"score {job.score_date}") as cancel:
+            listener = _Listener(advance, cancel)
+            task = PortionTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
+            texts = [portion.to_json() for portion in sorted(portions, key=lambda portion: -portion.rows)]
+            try:
+                done = context.parallelize(texts, len(texts)).mapPartitions(task).collect()
+            except BaseException as error:
+                discard((part_path(job, part) for part in listener.parts), job.options)
+                if isinstance(error, Exception):
+                    raise (listener.failure or engine_error(error)) from error
+                raise
+        answers = [Answer.from_json(text) for text in done]
+        parts = [answer.part for answer in answers if answer.part is not None]
+        failure = next((answer.failure for answer in answers if answer.failure is not None), None)
+        if failure is not None:
+            discard((part_path(job, part) for part in parts), job.options)
+            raise failure.error()
+        return parts
+
+    @property
+    def prefers_own_io(self) -> bool:
+        """What the environment says (`engine.spark.io`)."""
+        return self._settings.io == OWN_IO
+
+    @contextmanager
+    def staged(self, job: ScoreJob, source: Source, advance: Callable[[int], None]) -> Iterator[PackedRows]:
+        """Scores the pinned day as Spark reads it, and keeps the rows in Spark's cache."""
+        session = day_session(self.session(delta=True), job)
+        context = session.sparkContext
+        self.ship(job)
+        with cancellable(context, f"score {job.score_date}") as cancel:
+            listener = _Listener(advance, cancel)
+            task = PackTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
+            try:
+                rows = PackedRows.of(session, source, task)
+            except Exception as error:
+                raise (listener.failure or engine_error(error)) from error
+            try:
+                yield rows
+            finally:
+                rows.release()
+
+    def session(self, *, delta: bool) -> SparkSession:
+        """The session of all days of this engine.
+
+        Raises:
+            UsageError: Spark cannot be started here, or Delta is needed by a session that was started without it.
+            StorageError: Spark does not start.
+        """
+        with self._lock:
+            if self._session is None:
+                self._own = not session_runs()
+                self._session = spark_session("tallywright", self._extra(), delta=delta)
+                context = self._session.sparkContext
+                self._shipper = Shipper(context, shared=context.master.startswith("local"))
+            elif delta and not self._with_delta:
+                spark_session("tallywright", delta=True)
+            self._with_delta = self._with_delta or delta
+            return self._session
+
+    def _extra(self) -> dict[str, str]:
+        """What the environment adds; the master that spark-submit was given is not overruled."""
+        if not self._settings.master or under_spark_submit():
+            return dict(self._settings.conf)
+        return {"spark.master": self._settings.master, **self._settings.conf}
+
+    def ship(self, job: ScoreJob) -> None:
+        """Offers the job's packages to the executors."""
+        with self._lock:
+            if self._shipper is not None:
+                self._shipper.ship(job)
+
+    def close(self) -> None:
+        """Ends the session, if it was started here."""
+        with self._lock:
+            if self._shipper is not None:
+                self._shipper.close()
+            if self._session is not None and self._own:
+                self._session.stop()
+            self._session = self._shipper = None
+
+
+def session_runs() -> bool:
+    """True when this process has a session already, which somebody else will end."""
+    from pyspark import SparkContext
+
+    return SparkContext._active_spark_context is not None  # noqa: SLF001 - there is no public way to ask
+
+
+class _Listener:
+    """Follows the answers as they come, from Spark's accumulator thread; it never raises there."""
+
+    def __init__(self, advance: Callable[[int], None], cancel: Callable[[], None]) -> None:
+        self._advance = advance
+        self._cancel = cancel
+        self.parts: list[PartManifest] = []
+        self.failure: TallyError | None = None
+
+    def __call__(self, text: str) -> None:
+        try:
+            answer = Answer.from_json(text)
+            if answer.failure is not None:
+                self.failure = self.failure or answer.failure.error()
+                self._cancel()
+            if answer.part is not None:
+                self.parts.append(answer.part)
+            self._advance(answer.rows)
+        except Exception as error:  # noqa: BLE001 - Spark would stop listening
+            self.failure = self.failure or engine_error(error)
+            self._cancel()
+
+
+@contextmanager
+def cancellable(context: SparkContext, description: str) -> Iterator[Callable[[], None]]:
+    """The jobs of this thread get a tag by which they can be cancelled; they are when the block is left by an error."""
+    tag = f"tallywright-{uuid.uuid4().hex}"
+
+    def cancel() -> None:
+        context.cancelJobsWithTag(tag)
+
+    context.addJobTag(tag)
+    context.setInterruptOnCancel(True)
+    context.setJobDescription(description)
+    try:
+        yield cancel
+    except BaseException:
+        cancel()
+        raise
+    finally:
+        context.removeJobTag(tag)
+        context.setJobDescription(None)
+
+
+def attempts_of(context: SparkContext) -> Attempts:
+    """How often Spark tries a task: `spark.task.maxFailures`; a `local` master knows only its second number."""
+    if not context.master.startswith("local"):
+        return Attempts(int(context.getConf().get("spark.task.maxFailures", "4")))
+    _, _, failures = context.master.partition(",")
+    return Attempts(int(failures.rstrip("]")) if failures else 1)

@@ -1,0 +1,37 @@
+"""A failure of Spark in one line and with a remedy, instead of a page of Java."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tallywright.errors import EngineError, TallyError
+
+_LONGEST: Final = 400
+_PYTHON_ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit)\b.*", re.MULTILINE)
+
+
+def engine_error(error: Exception) -> TallyError:
+    """What to raise for something that came out of Spark; an expected error stays what it is."""
+    if isinstance(error, TallyError):
+        return error
+    text = without_java(str(error))
+    if "No module named 'tallywright" in str(error):
+        return EngineError(
+            "an executor's Python has no tallywright",
+            expected="the slim install on every executor",
+            remedy="install tallywright there, or name its Python with PYSPARK_PYTHON (spark.pyspark.python)",
+        )
+    return EngineError(
+        f"Spark gave up: {text or type(error).__name__}",
+        expected="executors that stay until the day is scored",
+        remedy="look into the executors' logs; the table is unchanged, run it again",
+    )
+
+
+def without_java(text: str) -> str:
+    """The first line, and the last line of a Python traceback if there is one; no stack of either language."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    python = [found for found in _PYTHON_ERROR.findall(text) if not found.startswith(("org.apache", "java."))]
+    return (f"{first} … {python[-1].strip()}" if python and python[-1].strip() not in first else first)[:_LONGEST]

@@ -1,0 +1,164 @@
+"""The score task of a model on Spark: which connection it takes, what it submits, and what it refuses before that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+CONTEXT = {
+    "params": {"date": "2013-06-27"},
+    "dag_run": SimpleNamespace(run_id="run-1", run_type="manual", partition_key=None, triggering_user_name="ada"),
+}
+WELL = """printf '{"rows": 3}' > "$result"; env | grep -E '^(SPARK_MASTER|PYSPARK)' | sort >> "$0.asked" """
+
+
+@pytest.fixture
+def spark_project(project_copy: Path) -> Path:
+    """The reference project with `scoring.engine: spark` and a connection."""
+    spec = project_copy / "models" / "flight_delays" / "model.yaml"
+    values = yaml.safe_load(spec.read_text())
+    values["scoring"] = values.get("scoring", {}) | {"engine": "spark"}
+    spec.write_text(yaml.safe_dump(values, allow_unicode=True))
+    overlay = project_copy / "conf" / "local.yaml"
+    overlay.write_text(overlay.read_text().replace('connection: ""', "connection: our_spark"))
+    (project_copy / "jobs").mkdir()
+    (project_copy / "jobs" / "score_spark.py").write_text("")
+    return project_copy
+
+
+@pytest.fixture
+def task(airflow: None, spark_project: Path, interpreter: Callable[[str], str], tmp_path: Path) -> Callable[..., Any]:
+    """Makes the score task; its interpreter, and the `spark-submit` beside it, are stand-ins."""
+    from tallywright.orchestration.projects import project_dags
+
+    def make(script: str = WELL) -> Any:
+        found = project_dags(spark_project)["flight_delays__score"].task_dict["score"]
+        python = Path(interpreter(script))
+        python.with_name("spark-submit").write_text(python.read_text())
+        python.with_name("spark-submit").chmod(0o755)
+        found.command = replace(found.command, interpreter=str(python))
+        return found
+
+    return make
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, host: str, **extra: str) -> None:
+    connection = {"conn_type": "spark", "host": host, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_OUR_SPARK", json.dumps(connection))
+
+
+def submitted(tmp_path: Path) -> str:
+    return (tmp_path / "spark-submit.asked").read_text()
+
+
+def test_it_is_a_spark_submit_operator(task: Callable[..., Any]) -> None:
+    from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+
+    made = task()
+    assert isinstance(made, SparkSubmitOperator)
+    assert (made.retries, made.pool, [asset.name for asset in made.outlets]) == (
+        2,
+        "tallywright",
+        ["flight_delays__scores"],
+    )
+
+
+def test_a_cluster_gets_the_job_with_the_arguments_of_the_command(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spark_project: Path
+) -> None:
+    connect(monkeypatch, "spark://127.0.0.1:7077")
+    made = task()
+    assert made.execute(CONTEXT) == {"rows": 3}
+    asked = submitted(tmp_path)
+    assert asked.startswith("--master spark://127.0.0.1:7077")
+    job = spark_project / "jobs" / "score_spark.py"
+    assert f"{job} run flight_delays score --date=2013-06-27 --run-id=run-1 --result=" in asked
+    assert f"PYSPARK_PYTHON={made.command.interpreter}" in asked
+    assert not (tmp_path / "interpreter.asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"), [({"queue": "nightly"}, "--master yarn --name"), ({}, "--master yarn --name")]
+)
+def test_yarn_is_a_matter_of_the_connection(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, extra: dict[str, str], expected: str
+) -> None:
+    connect(monkeypatch, "yarn", **extra)
+    task().execute(CONTEXT)
+    asked = submitted(tmp_path)
+    assert "--master yarn" in asked
+    assert ("--queue nightly" in asked) == bool(extra)
+
+
+def test_a_local_master_is_a_session_of_the_step_itself(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    connect(monkeypatch, "local[2]")
+    assert task().execute(CONTEXT) == {"rows": 3}
+    assert "SPARK_MASTER=local[2]" in (tmp_path / "interpreter.asked").read_text()
+    assert not (tmp_path / "spark-submit.asked").exists()
+
+
+def test_a_missing_connection_is_refused_before_anything_is_submitted(task: Callable[..., Any], tmp_path: Path) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="no Airflow connection 'our_spark'"):
+        task().execute(CONTEXT)
+    assert not (tmp_path / "spark-submit.asked").exists()
+    assert not (tmp_path / "interpreter.asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "extra", "found"),
+    [("", {}, "names no master"), ("spark://127.0.0.1:7077", {"deploy-mode": "cluster"}, "deploy mode cluster")],
+)
+def test_a_connection_that_cannot_work_is_refused(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, extra: Any, found: str
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    connect(monkeypatch, host, **extra)
+    with pytest.raises(AirflowFailException, match=found):
+        task().execute(CONTEXT)
+    assert not (tmp_path / "spark-submit.asked").exists()
+
+
+@pytest.mark.parametrize(("code", "final"), [(8, True), (10, False), (13, False), (137, False)])
+def test_exit_codes_of_the_driver_decide_about_retries(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, code: int, *, final: bool
+) -> None:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    connect(monkeypatch, "spark://127.0.0.1:7077")
+    with pytest.raises(AirflowException, match="the reason") as caught:
+        task(f"echo 'error: the reason' >&2; exit {code}").execute(CONTEXT)
+    assert isinstance(caught.value, AirflowFailException) == final
+
+
+def test_own_io_submits_the_jars(task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    connect(monkeypatch, "spark://127.0.0.1:7077")
+    made = task()
+    made.own_io = True
+    monkeypatch.setenv("TALLYWRIGHT_SPARK_JARS", str(tmp_path / "jars"))
+    with pytest.raises(AirflowFailException, match="no jars in"):
+        made.execute(CONTEXT)
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "jars" / "delta.jar").write_text("")
+    made.execute(CONTEXT)
+    assert f"--jars {tmp_path / 'jars' / 'delta.jar'}" in submitted(tmp_path)
+
+
+def test_without_a_connection_the_step_is_like_any_other(airflow: None, repository: Path) -> None:
+    from tallywright.orchestration.operator import TallyOperator
+    from tallywright.orchestration.projects import project_dags
+
+    assert type(project_dags(repository)["flight_delays__score"].task_dict["score"]) is TallyOperator

@@ -1,0 +1,86 @@
+"""On a standalone cluster of real processes: the same bits as `local`, whoever moves the rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from sparks import standalone_cluster
+from synthetic import make_features, make_package, make_request, make_spec, put_day, read_scores
+
+from tallywright.data.lake import Lake
+from tallywright.records import Manifest
+from tallywright.scoring.tally import score_day
+
+pytestmark = pytest.mark.spark
+NOT_ON_EXECUTORS = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "pandas", "sklearn", "torch")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory):
+    work = tmp_path_factory.mktemp("cluster")
+    with standalone_cluster(work) as address:
+        yield work, address
+
+
+def drive(repository: Path, *arguments: str) -> dict:
+    driver = repository / "tests" / "support" / "spark_driver.py"
+    done = subprocess.run(
+        [sys.executable, str(driver), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env=os.environ | {"PYTHONPATH": str(driver.parent)},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_cluster_gives_the_bits_of_the_local_engine(cluster, repository: Path, tmp_path: Path) -> None:
+    work, address = cluster
+    package = make_package(tmp_path / "package")
+    features = make_features(5000)
+    lakes = {name: Lake(str(tmp_path / name)) for name in ("local", "direct", "engine")}
+    for lake in lakes.values():
+        pinned = put_day(lake, make_spec(), features)
+        Path(lake.root, "input.json").write_text(pinned.to_json())
+    first = score_day(make_request(lakes["local"], make_spec(), pinned, package))
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in NOT_ON_EXECUTORS:
+        (blocked / f"{name}.py").write_text("raise ImportError('this executor has the slim install')")
+    told = drive(
+        repository,
+        address,
+        str(package.folder),
+        str(blocked),
+        *(f"{lakes[io].root}:{io}" for io in ("direct", "engine")),
+    )
+    rows = read_scores(lakes["local"], make_spec())
+    for io in ("direct", "engine"):
+        assert told["outcomes"][io]["action"] == "committed"
+        manifest = Manifest.from_json(told["outcomes"][io]["manifest"])
+        assert (manifest.key_digest, manifest.profile_digest) == (
+            first.manifest.key_digest,
+            first.manifest.profile_digest,
+        )
+        assert_same_bits(read_scores(lakes[io], make_spec()), rows)
+    assert told["heavy"] == []
+    # The package travelled: every executor that scored unpacked it for itself, once.
+    arrived = list(work.glob(f"worker-*/app-*/*/tallywright-packages/{package.digest}"))
+    assert arrived
+
+
+def assert_same_bits(ours: pa.Table, theirs: pa.Table) -> None:
+    assert ours.schema.names == theirs.schema.names
+    for name in ours.schema.names:
+        left, right = (table[name].combine_chunks() for table in (ours, theirs))
+        if pa.types.is_floating(left.type):
+            left, right = (array.view(pa.int32()) for array in (left, right))
+        assert left.equals(right), name

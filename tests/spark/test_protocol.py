@@ -1,0 +1,174 @@
+"""The contract of a tally holds whoever moves the rows: what is refused, what is skipped, what follows what."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from synthetic import DAY, make_features, make_package, make_request, make_spec, network, read_scores
+
+from tallywright.errors import CommitConflictError, GateRefusedError, InputError, PackageError
+from tallywright.packaging.package import PackageContents, write_package
+from tallywright.scoring import sink
+from tallywright.scoring.engine import Engines, Source
+from tallywright.scoring.job import job_for
+from tallywright.scoring.tallies import logged_tallies
+from tallywright.scoring.verify import verify_rows
+from tallywright.spec.environment import EngineSettings
+
+pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def scored(shop):
+    shop.score(shop.put())
+    before = (read_scores(shop.lake, make_spec()), shop.lake.open("shop__scores").version(), shop.files())
+    yield shop
+    assert read_scores(shop.lake, make_spec()).equals(before[0])
+    assert shop.lake.open("shop__scores").version() == before[1]
+    assert shop.files() == before[2]
+
+
+def test_duplicate_keys_are_refused(scored) -> None:
+    features = make_features(300, seed=4)
+    doubled = pa.concat_tables([features, features.slice(7, 1)])
+    with pytest.raises(InputError, match="1 keys occur more than once, such as öрд-4-0000007"):
+        scored.score(scored.put(doubled))
+
+
+def test_a_count_that_differs_from_the_ingest_record_is_refused(scored) -> None:
+    pinned = scored.put(seed=6).model_copy(update={"rows": 299})
+    with pytest.raises(InputError, match="300 rows"):
+        scored.score(pinned)
+
+
+def test_outputs_out_of_bounds_are_refused(scored, tmp_path) -> None:
+    good = scored.package
+    scored.package = write_package(
+        tmp_path / "broken",
+        PackageContents(
+            meta=good.meta,
+            preprocess=good.preprocess,
+            onnx=network(4, 2, broken=True),
+            weights={},
+            definition=good.definition,
+            reference=good.reference,
+            parity=good.parity(),
+        ),
+    )
+    with pytest.raises(GateRefusedError, match=r"probability is outside 0\.\.1"):
+        scored.score(scored.put(seed=3), version=2)
+
+
+def test_what_an_executor_refuses_arrives_as_itself(scored, tmp_path) -> None:
+    scored.package = make_package(tmp_path / "altered", seed=8)
+    (tmp_path / "altered" / "preprocess.json").write_text("{}")
+    with pytest.raises(PackageError, match="altered") as caught:
+        scored.score(scored.put(seed=3), version=2)
+    assert caught.value.remedy.startswith("take the package from the registry again")
+
+
+def test_engines_follow_one_another_in_one_table(shop) -> None:
+    pinned = shop.put()
+    first = shop.score(pinned, engine="local")
+    rows = read_scores(shop.lake, make_spec())
+    ways: list[dict[str, Any]] = [{"io": "engine"}, {"engine": "local"}, {"io": "direct"}, {"io": "engine"}]
+    for generation, way in enumerate(ways, start=2):
+        outcome = shop.score(pinned, force=True, **way)
+        assert outcome.manifest.generation == generation
+        assert outcome.manifest.key_digest == first.manifest.key_digest
+        assert outcome.manifest.profile_digest == first.manifest.profile_digest
+        assert read_scores(shop.lake, make_spec()).equals(rows)
+    logged = [tally.manifest.generation for tally in logged_tallies(shop.lake.open("shop__scores"), DAY)]
+    assert logged == [5, 4, 3, 2, 1]
+
+
+def test_the_same_inputs_again_are_a_no_op(shop) -> None:
+    pinned = shop.put()
+    first = shop.score(pinned)
+    again = shop.score(pinned)
+    assert (again.action, again.version) == ("unchanged", first.version)
+
+
+def test_spark_itself_reads_what_was_written(shop, spark) -> None:
+    shop.score(shop.put())
+    table = DeltaTable(shop.lake.uri("shop__scores"))
+    ours = read_scores(shop.lake, make_spec())
+    theirs = spark.read.format("delta").load(shop.lake.uri("shop__scores")).toArrow()
+    theirs = theirs.select(sorted(theirs.column_names)).sort_by("order_id").combine_chunks()
+    assert theirs.cast(ours.schema).equals(ours)
+    assert [action["score_date"] for action in table.partitions()] == [str(DAY)]
+
+
+def once(monkeypatch, act) -> None:
+    """Does something between the last look at the table and the commit, the first time."""
+    waiting = [act]
+
+    def point(name: str) -> None:
+        if name == "before-commit" and waiting:
+            waiting.pop()()
+
+    monkeypatch.setattr(sink, "point", point)
+
+
+def test_equal_inputs_between_look_and_commit_win(shop, monkeypatch) -> None:
+    pinned = shop.put(seed=2)
+    once(monkeypatch, lambda: shop.score(pinned, engine="local", run_id="quicker"))
+    outcome = shop.score(pinned, run_id="slower")
+    assert (outcome.action, outcome.manifest.run_id) == ("unchanged", "quicker")
+    assert read_scores(shop.lake, make_spec()).num_rows == 300
+
+
+def test_another_spec_between_look_and_commit_makes_the_next_generation(shop, monkeypatch) -> None:
+    pinned = shop.put(seed=2)
+    once(monkeypatch, lambda: shop.score(pinned, engine="local", scoring={"threshold": 0.25}))
+    outcome = shop.score(pinned)
+    assert (outcome.action, outcome.manifest.generation, outcome.manifest.reason) == ("committed", 2, "spec")
+    assert read_scores(shop.lake, make_spec()).num_rows == 300
+
+
+def test_a_newer_input_between_look_and_commit_is_a_conflict(shop, monkeypatch) -> None:
+    pinned = shop.put(seed=2)
+    once(monkeypatch, lambda: shop.score(shop.put(seed=3), engine="local"))
+    with pytest.raises(CommitConflictError, match="was meanwhile scored from version"):
+        shop.score(pinned)
+    assert len(shop.files()) == 1
+
+
+def test_other_days_and_optimize_between_look_and_commit_are_no_conflict(shop, monkeypatch) -> None:
+    other = shop.put(200, seed=1, day=DAY + timedelta(days=1))
+    shop.score(shop.put(seed=4))
+    pinned = shop.put(290, seed=2)
+
+    def act() -> None:
+        shop.score(other, engine="local")
+        shop.lake.open("shop__scores").optimize.compact()
+
+    once(monkeypatch, act)
+    assert shop.score(pinned).manifest.generation == 2
+    assert read_scores(shop.lake, make_spec()).num_rows == 290
+    assert read_scores(shop.lake, make_spec(), DAY + timedelta(days=1)).num_rows == 200
+
+
+@pytest.mark.parametrize("shop", ["engine"], indirect=True)
+def test_rows_that_executors_lost_after_the_check_are_the_same_rows_again(shop) -> None:
+    pinned = shop.put(2000)
+    with Engines(EngineSettings()) as engines:
+        spec = make_spec(scoring={"io": "engine"})
+        request = make_request(shop.lake, spec, pinned, shop.package, engine="spark", engines=engines)
+        job = job_for(spec, shop.lake, pinned, request.champion, shop.package)
+        told: list[int] = []
+        source = Source(shop.lake.uri(pinned.table), pinned.version)
+        with engines.get("spark").staged(job, source, told.append) as rows:
+            keys = verify_rows(job, pinned, rows)
+            rows.packed.unpersist(blocking=True)
+            manifest = shop.score(pinned, engine="local").manifest
+            later = manifest.model_copy(update={"generation": 2, "commit_id": "mine", "reason": "forced"})
+            before = read_scores(shop.lake, spec)
+            rows.commit(later, "tallywright/shop/2024-03-01")
+    assert (keys.hex, sum(told)) == (manifest.key_digest, 2000)
+    assert next(logged_tallies(shop.lake.open("shop__scores"), DAY)).manifest.commit_id == "mine"
+    assert read_scores(shop.lake, spec).equals(before)
