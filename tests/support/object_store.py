@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from pyarrow import fs
+
+from tallywright.orchestration import guard
 
 KEY, SECRET, REGION = "tests-key-id", "tests-Secret/with+signs=", "us-east-1"
 START_SECONDS = 60
@@ -89,8 +95,10 @@ class ObjectStore:
 
     def stop(self) -> None:
         """Outright: nobody needs the data, and a polite end takes a quarter of a minute."""
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._process.stdin.close()
         for kind, port in self._rpc_ports.items():
             Path(f"/tmp/seaweedfs-{kind}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108 - it makes these itself
 
@@ -112,12 +120,22 @@ class ObjectStore:
         }  # fmt: skip
         with (self.folder / "log").open("wb") as log:
             return subprocess.Popen(
-                [program(), "-logtostderr", "server", *(f"-{name}={value}" for name, value in options.items())],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    guard.__file__,
+                    program(),
+                    "-logtostderr",
+                    "server",
+                    *(f"-{name}={value}" for name, value in options.items()),
+                ],
                 cwd=self.folder,
                 env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # the guard ends the store when this process dies, however it dies
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
 
     def _healthy(self) -> bool:
