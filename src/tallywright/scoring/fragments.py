@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tallywright.data.filesystem import filesystem_of
+from tallywright.data.store_errors import cause_of
 from tallywright.errors import InputError, StorageError
 from tallywright.records import Record
 
@@ -90,7 +91,7 @@ def _row_group_sizes(path: str, options: Mapping[str, str]) -> list[int]:
         footer = pq.read_metadata(inner, filesystem=filesystem)
     except OSError as error:
         raise StorageError(
-            f"the input file {path} cannot be read: {error}",
+            f"the input file {path} cannot be read: {cause_of(error)}",
             expected="every file of the pinned input version",
             remedy="if the file was vacuumed, ingest the day again",
         ) from error

@@ -51,7 +51,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, ref: ModelRef, pa
         threshold=spec.scoring.threshold,
         batch_rows=spec.scoring.batch_rows,
         workers=spec.scoring.workers,
-        options=dict(lake.options),
+        options=lake.options,
     )
 
 

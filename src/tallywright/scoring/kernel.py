@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tallywright.data.filesystem import filesystem_of
 from tallywright.data.fingerprint import RowDigest
+from tallywright.data.store_errors import cause_of
 from tallywright.errors import InputError, StorageError
 from tallywright.records import Record
 from tallywright.scoring.files import discard
@@ -66,7 +67,7 @@ def score_portion(job: ScoreJob, scorer: Scorer, portion: Portion, advance: Call
     except OSError as error:
         discard([target], job.options)
         raise StorageError(
-            f"scoring {job.score_date} failed on storage: {error}",
+            f"scoring {job.score_date} failed on storage: {cause_of(error)}",
             expected=f"readable input and room to write below {job.table}",
             remedy="check permissions and free space; the table is unchanged, run it again",
         ) from error

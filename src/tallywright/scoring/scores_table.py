@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field, Schema
+from deltalake import CommitProperties, DeltaTable, Field, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tallywright.data.contract import TABLE_PROPERTIES
+from tallywright.data.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def open_scores(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> DeltaTable:
             continue
         except (DeltaError, OSError) as error:
             raise StorageError(
-                f"the table {name} cannot be opened or created: {error}",
+                f"the table {name} cannot be opened or created: {cause_of(error)}",
                 expected=f"a Delta table, or an empty place for one, at {lake.uri(name)}",
                 remedy="check permissions and free space, then run it again",
             ) from error
@@ -90,7 +91,9 @@ def _create(lake: Lake, name: str, wanted: pa.Schema) -> None:
         mode="ignore",
         partition_by=[PARTITION],
         configuration=dict(TABLE_PROPERTIES),
-        storage_options=dict(lake.options) or None,
+        storage_options=lake.options or None,
+        # Tried again by delta-rs, a creation that lost the race would stand in the log a second time.
+        commit_properties=CommitProperties(max_commit_retries=0),
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
+from tallywright.data.store_errors import cause_of
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
 from tallywright.observability import log, point
 from tallywright.scoring.engine import LostRaceError
@@ -181,7 +182,8 @@ def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Excep
         ours = _ours(lake.open(spec.table("scores")), manifest)
     except (DeltaError, OSError, TallyError) as unreadable:
         raise UncertainCommitError(
-            f"the commit of {manifest.score_date} to {spec.table('scores')} failed and its log cannot be read: {error}",
+            f"the commit of {manifest.score_date} to {spec.table('scores')} failed and its log cannot be read: "
+            f"{cause_of(error)}",
             expected="a table folder that can be written and read",
             remedy="repair the storage and run it again: it will find out what stands, and finish it",
         ) from unreadable
@@ -193,7 +195,7 @@ def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Excep
 
 def _failed(spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageError:
     return StorageError(
-        f"the commit of {manifest.score_date} to {spec.table('scores')} failed: {error}",
+        f"the commit of {manifest.score_date} to {spec.table('scores')} failed: {cause_of(error)}",
         expected="a writable table folder with free space",
         remedy="check permissions and free space; the table is unchanged, run it again",
     )
