@@ -11,9 +11,13 @@ UV := .uv/bin/uv
 CONSTRAINTS := requirements/constraints.txt
 DEV := .venv
 DEMO := .venv-demo
+COMMA := ,
 # Two workers, a file of tests to each in turn.
 PYTEST_ARGS ?= -n 2 --dist loadfile --durations 15
+# Which engine scores in the demo. Each has an environment and a lake of its own: the lakes can be compared.
 ENGINE ?= local
+DEMO_READY := $(DEMO)/.ready$(if $(filter-out local,$(ENGINE)),-$(ENGINE))
+DEMO_EXTRAS := airflow,train,gx,examples$(if $(filter-out local,$(ENGINE)),$(COMMA)$(ENGINE))
 JARS := $(DEV)/share/tallywright/jars/.staged
 
 # `uv` draws no bars into a log
@@ -28,16 +32,25 @@ help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(DEMO)/.ready  ## Set up, then the whole life of a model under real Airflow (ENGINE=local)
-	@$(DEMO)/bin/python scripts/demo.py --engine $(ENGINE) $(DEMO_ARGS)
+demo: $(DEMO_READY)  ## Set up, then the whole life of a model under real Airflow (ENGINE=local, spark or beam)
+	@$(DEMO)/bin/python scripts/demo.py $(DEMO_ARGS)
+
+# Another engine than `local`: the overlay of its name, and a home beside the local one.
+ifneq ($(ENGINE),local)
+demo airflow airflow-stop: export TALLYWRIGHT_ENV := $(ENGINE)
+demo airflow airflow-stop: export TALLYWRIGHT_HOME := .tally-$(ENGINE)
+endif
+ifeq ($(ENGINE),spark)
+demo: java
+endif
 
 .PHONY: airflow
-airflow: $(DEMO)/.ready  ## The demo's Airflow UI again, in the foreground (Ctrl-C stops it)
+airflow: $(DEMO_READY)  ## The demo's Airflow UI again, in the foreground (Ctrl-C stops it)
 	@$(DEMO)/bin/python scripts/airflow_local.py run
 
 .PHONY: airflow-stop
 airflow-stop:  ## Stop the Airflow that the demo left running
-	@if [ -e $(DEMO)/.ready ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; else echo "nothing was running"; fi
+	@if [ -e $(DEMO_READY) ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; else echo "nothing was running"; fi
 
 .PHONY: test
 test: lint java $(JARS)  ## Set up, lint, and all tests but the long repetitions
@@ -72,7 +85,7 @@ docs: $(DEV)/.ready  ## Write the generated parts of docs/: JSON schema
 	@$(DEV)/bin/tally schema > docs/model.schema.json
 
 .PHONY: screenshots
-screenshots: $(DEMO)/.ready  ## Pictures of the UI and the report for the README (needs Chromium)
+screenshots: $(DEMO_READY)  ## Pictures of the UI and the report for the README (needs Chromium)
 	@$(INSTALL) --python $(DEMO)/bin/python -e '.[docs]'
 	@$(DEMO)/bin/python scripts/screenshots.py
 
@@ -83,8 +96,9 @@ lock: $(UV)  ## Pin every dependency again, with hashes and without hosts
 
 .PHONY: clean
 clean:  ## Remove environments, caches and the local lake
-	@if [ -e $(DEMO)/.ready ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; fi
-	@rm -rf $(DEV) $(DEMO) .uv .tally .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@for home in .tally .tally-*; do if [ -d $$home/airflow ] && ls $(DEMO)/.ready* >/dev/null 2>&1; then \
+		TALLYWRIGHT_HOME=$$home $(DEMO)/bin/python scripts/airflow_local.py stop; fi; done
+	@rm -rf $(DEV) $(DEMO) .uv .tally .tally-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
 
 .PHONY: java
 java:
@@ -107,8 +121,8 @@ $(JARS): $(DEV)/.ready | java
 	@$(DEV)/bin/python -m tallywright.spark_session --stage >/dev/null
 	@touch $@
 
-$(DEMO)/.ready: $(UV) pyproject.toml $(CONSTRAINTS)
-	@echo "setting up $(DEMO) (Airflow, torch, MLflow, Great Expectations; no Java, no Spark, no Beam)"
+$(DEMO_READY): $(UV) pyproject.toml $(CONSTRAINTS)
+	@echo "setting up $(DEMO) ($(DEMO_EXTRAS))"
 	@test -x $(DEMO)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(DEMO)
-	@$(INSTALL) --python $(DEMO)/bin/python -e '.[airflow,train,gx,examples]'
+	@$(INSTALL) --python $(DEMO)/bin/python -e '.[$(DEMO_EXTRAS)]'
 	@touch $@

@@ -292,7 +292,6 @@ def farewell(airflow: EmbeddedAirflow, *, stop: bool) -> None:
 def main() -> None:
     """Runs the demo from start to end."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--engine", choices=("local",), default="local", help="the scoring engine")
     parser.add_argument("--stop", action="store_true", help="stop Airflow at the end (so does $CI)")
     parser.add_argument("--retrain", action="store_true", help="train although a champion stands")
     given = parser.parse_args()
@@ -301,6 +300,7 @@ def main() -> None:
     stop = given.stop or bool(os.environ.get("CI"))
     project = load_project(MODEL, root=root)
     airflow = local.embedded(root)
+    say(f"the scoring engine is {project.spec.scoring.engine}; everything is kept in {airflow.home.parent}")
     say("starting Airflow (API server, scheduler, DAG processor on loopback) beside the ingest")
     starting = StartingAirflow(airflow)
     try:
