@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -96,10 +97,34 @@ def test_a_version_from_before_a_compaction_stays_readable(lake):
 
 def test_within_the_retention_nothing_goes(lake):
     versions = [put(lake, DAY, f"a{number}") for number in range(3)]
+    maintain_table(lake, "t", CALM)
     before = lake.open("t").version()
     report = maintain_table(lake, "t", CALM)
     assert (report.deleted, lake.open("t").version()) == (0, before)
     assert [keys(lake, version) for version in versions] == [["a0"], ["a1"], ["a2"]]
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_an_old_file_that_was_removed_lately_stays_although_a_checkpoint_came(lake, forgotten):
+    """Removed ten days ago: longer than Delta remembers by itself, shorter than the retention."""
+    put(lake, DAY, "a")
+    removed = put(lake, DAY, "b") - 1
+    if not forgotten:
+        maintain_table(lake, "t", CALM)
+    age_removals(lake, timedelta(days=10))
+    lake.open("t").create_checkpoint()
+    assert maintain_table(lake, "t", CALM).deleted == (1 if forgotten else 0)
+    if not forgotten:
+        assert keys(lake, removed) == ["a"]
+
+
+def age_removals(lake: Lake, age: timedelta) -> None:
+    """Turns the clock forward: everything is a year old, and was removed so long ago."""
+    moment = int((NOW - age).timestamp() * 1000)
+    for path in (folder(lake) / "_delta_log").glob("*.json"):
+        path.write_text(re.sub(r'"deletionTimestamp":\d+', f'"deletionTimestamp":{moment}', path.read_text()))
+    for path in folder(lake).rglob("*.parquet"):
+        os.utime(path, ((NOW - timedelta(days=365)).timestamp(),) * 2)
 
 
 def test_orphans_go_when_they_are_old_and_young_ones_stay(lake):

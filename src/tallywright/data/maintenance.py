@@ -12,10 +12,11 @@ from urllib.parse import unquote
 from deltalake.exceptions import CommitFailedError
 
 from tallywright.data.compaction import compact, live_files
-from tallywright.data.contract import LOG_RETENTION, LONG_LOG
+from tallywright.data.contract import LOG_RETENTION, LONG_LOG, REMOVED_RETENTION
 from tallywright.data.lake import pause
 from tallywright.data.storage_errors import storage_errors
 from tallywright.data.table_folder import StoredFile, TableFolder
+from tallywright.errors import CommitConflictError
 from tallywright.observability import log
 from tallywright.records import Record
 
@@ -58,8 +59,8 @@ class TableRules:
 class TableReport(Record):
     """What maintenance did to a table (or would do).
 
-    `kept` maps what refers to old versions to these versions, as ranges. `lost` are versions referred to that no log can
-    build any more. `orphans` were deleted, `young_orphans` may yet be committed by a run that is going on.
+    `kept` maps what refers to old versions to these versions, as ranges. `lost` are versions referred to that cannot
+    be opened any more. `orphans` were deleted, `young_orphans` may yet be committed by a run that is going on.
     `lost_races` counts the dates that another writer changed while they were being compacted.
     """
 
@@ -84,10 +85,11 @@ def maintain_table(lake: Lake, table: str, rules: TableRules) -> TableReport:
 
     Raises:
         StorageError: Storage that fails; what was done stays done, the next run goes on.
+        CommitConflictError: Others kept writing for too long.
         TableContractError: The table breaks the contract.
     """
-    if rules.long_log and not rules.dry_run:
-        _keep_log(lake, table)
+    if not rules.dry_run:
+        _set_properties(lake, table, rules)
     compaction = compact(lake, table, min_files=rules.min_files, dry_run=rules.dry_run)
     folder = TableFolder(lake.uri(table), lake.options)
     with storage_errors(f"maintaining {lake.uri(table)}"):
@@ -131,18 +133,28 @@ def ranges(versions: Iterable[int]) -> str:
     return ", ".join([*shown, f"and {len(found) - _SHOWN_RANGES} more"] if len(found) > _SHOWN_RANGES else shown)
 
 
-def _keep_log(lake: Lake, table: str) -> None:
-    """Gives a table without a setting of its own the long log that new tables have."""
+def _set_properties(lake: Lake, table: str, rules: TableRules) -> None:
+    """Makes the table remember removed files for the retention, and keep its log where old versions are asked for.
+
+    A checkpoint forgets removed files after `delta.deletedFileRetentionDuration` (a week unless it is set), and then
+    VACUUM judges an old file that was removed a moment ago by its age alone.
+    """
     for attempt in range(_ATTEMPTS):
         handle = lake.open(table)
-        if LOG_RETENTION in handle.metadata().configuration:
+        found = handle.metadata().configuration
+        wanted = {REMOVED_RETENTION: f"interval {rules.retention.days} days"}
+        wanted |= LONG_LOG if rules.long_log and LOG_RETENTION not in found else {}
+        if found.items() >= wanted.items():
             return
         with storage_errors(f"changing {lake.uri(table)}"):
             try:
-                handle.alter.set_table_properties(dict(LONG_LOG))
+                handle.alter.set_table_properties(wanted)
             except CommitFailedError:
                 pause(attempt)
-    log.warning("%s: other writers were faster; its log is kept from the next maintenance on", table)
+    raise CommitConflictError(
+        f"{lake.uri(table)}: {_ATTEMPTS} attempts to set its properties lost against other writers",
+        remedy="run it again",
+    )
 
 
 def _orphans(
