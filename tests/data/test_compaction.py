@@ -91,11 +91,13 @@ def test_app_transactions_and_the_schema_stay(lake):
 
 def test_an_undated_table_is_one_set(lake):
     for number in range(5):
-        lake.replace("t", pa.table({"n": [number]}), slice={"n": number})
+        lake.replace("t", pa.table({"n": [number], "score_date": [DAY]}), slice={"n": number})
     assert compact(lake, "t", min_files=5) == Compaction(5, 1, 0)
-    assert lake.read("t", where={"n": 3})["n"].to_pylist() == [3]
-    lake.replace("t", pa.table({"n": [3], "m": ["x"]}), slice={"n": 3})
-    assert lake.read("t").sort_by("n").to_pylist()[2:4] == [{"n": 2, "m": None}, {"n": 3, "m": "x"}]
+    assert lake.read("t", where={"n": 3}).to_pylist() == [{"n": 3, "score_date": DAY}]
+    lake.replace("t", pa.table({"n": [3], "score_date": [OTHER], "m": ["x"]}), slice={"n": 3})
+    assert lake.read("t").sort_by("n").to_pylist()[2:4] == [
+        {"n": 2, "score_date": DAY, "m": None}, {"n": 3, "score_date": OTHER, "m": "x"}
+    ]  # fmt: skip
 
 
 def test_tables_of_other_partitions_are_left_alone(lake):

@@ -114,7 +114,8 @@ def _bins(files: Iterable[LiveFile]) -> Iterator[list[LiveFile]]:
 
 def _compact_set(lake: Lake, table: str, files: list[LiveFile]) -> Compaction:
     handle, folder = lake.open(table), TableFolder(lake.uri(table), lake.options)
-    schema = pa.schema([field for field in pa.schema(handle.schema().to_arrow()) if field.name != _DATE])
+    partitions = handle.metadata().partition_columns
+    schema = pa.schema([field for field in pa.schema(handle.schema().to_arrow()) if field.name not in partitions])
     parent = unquote(files[0].path).rpartition("/")[0]
     name = f"part-{uuid.uuid4()}.parquet"
     with storage_errors(f"compacting {lake.uri(table)}"):
