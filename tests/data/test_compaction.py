@@ -350,6 +350,14 @@ def test_a_file_that_cannot_be_read_leaves_nothing_behind(lake):
     assert (parquet(lake), lake.open("t").version()) == (before, version)
 
 
+def test_a_file_with_a_column_that_the_table_lacks_is_refused(lake):
+    scatter(lake, DAY, *"ab")
+    path = Path(lake.files("t")[0].path)
+    pq.write_table(pa.table({"k": ["a"], "secret": [1]}), path)
+    with pytest.raises(TableContractError, match="secret"):
+        compact(lake, "t", min_files=2)
+
+
 def test_columns_whose_values_cannot_be_compared_are_refused(lake):
     data = pa.table({"score_date": pa.array([DAY], pa.date32()), "s": pa.array([{"a": 1}])})
     for _ in range(2):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.statistics import delta_statistics
-from tallywright.errors import StorageError
+from tallywright.errors import StorageError, TableContractError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +43,7 @@ def rewrite(folder: TableFolder, sources: Sequence[str], target: str, schema: pa
 
     Raises:
         StorageError: What was written is not what was read.
+        TableContractError: A source has a column that the table has not, or one whose values cannot be compared.
     """
     try:
         read, finite = _copy(folder, sources, target, schema)
@@ -95,6 +96,12 @@ def _flush(writer: pq.ParquetWriter, waiting: list[pa.RecordBatch]) -> None:
 def _batches(folder: TableFolder, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with folder.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
         present = set(file.schema_arrow.names)
+        strangers = present.difference(schema.names)
+        if strangers:
+            raise TableContractError(
+                f"{path} has columns that its table has not: {', '.join(sorted(strangers))}",
+                expected="columns are added to a table, never taken away",
+            )
         columns = [name for name in schema.names if name in present]
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns, use_threads=False):
             arrays = [
