@@ -19,7 +19,7 @@ from tallywright.data.maintenance import TableRules, maintain_table
 from tallywright.scoring import job
 from tallywright.scoring.tallies import manifests, recorded_tallies
 
-from .maintenance_driver import work
+from .maintenance_driver import ROWS, work
 
 DRIVER = Path(__file__).parent / "maintenance_driver.py"
 DAYS = [DAY + timedelta(days=offset) for offset in range(3)]
@@ -82,20 +82,26 @@ def test_two_maintainers_beside_runs_disturb_nothing(start, tmp_path) -> None:
     os.utime(orphan, (LONG_AGO.timestamp(),) * 2)
     root = tmp_path / "busy"
 
+    reader = start("read", root, root / "stop", root / "seen.json").ready()
     maintainers = [start("maintain", root, root / f"done-{n}.json", script=DRIVER) for n in range(2)]
     workers = [start("work", root, "--day", day, "--rounds", ROUNDS, script=DRIVER) for day in DAYS]
     for driver in [driver.ready() for driver in (*maintainers, *workers)]:
         driver.go()
     ends = [driver.end() for driver in workers]
     (root / "stop").touch()
-    ends += [driver.end() for driver in maintainers]
-    assert [code for code, _, _ in ends] == [0] * 5, ends
+    ends += [driver.end() for driver in (*maintainers, reader)]
+    assert [code for code, _, _ in ends] == [0] * 6, ends
+    seen = {int(state.split()[0]) for state in json.loads((root / "seen.json").read_text())["seen"]}
+    assert seen <= {ROWS + number for number in range(ROUNDS)}
 
     done = [json.loads((root / f"done-{n}.json").read_text()) for n in range(2)]
     assert all(one["runs"] > 1 for one in done)
-    assert sum(one["compacted"] for one in done) > 10
-    assert sum(one["deleted"] for one in done) > 0
-    assert sum(one["orphans"] for one in done) == 1
+    compacted, deleted, orphans = (
+        sum(one.get(name, 0) for one in done) for name in ("compacted", "deleted", "orphans")
+    )
+    assert compacted > 10
+    assert deleted > 0
+    assert orphans == 1
     assert [content(busy, day) for day in DAYS] == [content(calm, day) for day in DAYS]
     assert [one.generation for one in manifests(busy, make_spec())] == [2 + ROUNDS] * len(DAYS)
     assert tallies(busy) == tallies(calm)
