@@ -234,6 +234,32 @@ def test_a_long_log_gets_a_checkpoint(lake):
     assert keys(lake) == ["18"]
 
 
+def test_a_real_object_store_is_maintained_too(bucket):
+    lake = Lake(f"{bucket.address}/lake", bucket.options)
+    put(lake, OTHER, "z")
+    for number in range(3):
+        data = pa.table({"score_date": pa.array([DAY], pa.date32()), "k": [f"a{number}"]})
+        lake.replace("t", data, slice={"k": f"a{number}"})
+    pinned = lake.open("t").version()
+    for number in range(2):
+        put(lake, OTHER, f"y{number}")
+    files = TableFolder(lake.uri("t"), lake.options)
+    with files.create(f"score_date={DAY}/part-killed.parquet") as stream:
+        stream.write(b"killed")
+    rules = replace(EAGER, keep={pinned: frozenset({"tally"})}, long_log=True)
+    dry = maintain_table(lake, "t", replace(CALM, dry_run=True))
+    assert (dry.compacted, dry.deleted, dry.orphans, dry.young_orphans) == (3, 0, 0, 1)
+    late = maintain_table(lake, "t", replace(rules, now=NOW + timedelta(days=8)))
+    assert (late.compacted, late.compacted_into, late.deleted, late.orphans) == (3, 1, 1, 1)
+    assert keys(lake) == ["a0", "a1", "a2", "y1"]
+    assert keys(lake, pinned) == ["a0", "a1", "a2", "z"]
+    named = {file.path for file in files.data_files()}
+    assert len(named) == 6  # one compacted and one of the other date now; three and one that are kept
+    assert files.delete([file for file in files.data_files() if "missing" in file.path]) == []
+    assert maintain_table(lake, "t", EAGER).deleted == 4
+    assert keys(lake) == ["a0", "a1", "a2", "y1"]
+
+
 def test_an_empty_table_is_maintained(lake):
     put(lake, DAY)
     report = maintain_table(lake, "t", EAGER)

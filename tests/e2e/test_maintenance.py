@@ -89,8 +89,8 @@ def test_a_life_goes_on_as_if_nobody_had_tidied_up(copy) -> None:
 def test_a_retention_shorter_than_a_run_is_refused_before_anything_is_done(copy) -> None:
     world = copy()
     short = ("--set", "registry.approval=person", "--set", "maintenance.orphan_days=1")
-    assert "at least 2 days" in world.tally("validate", *short, code=3).err
-    assert "at least 2 days" in world.tally("maintain", world.model, *short, code=3).err
+    assert "at least 4 days" in world.tally("validate", *short, code=3).err
+    assert "at least 4 days" in world.tally("maintain", world.model, *short, code=3).err
 
 
 def test_without_the_registry_nothing_is_deleted(copy) -> None:

@@ -45,7 +45,7 @@ def test_a_retention_that_a_run_could_outlive_is_refused(repository) -> None:
     short = ("registry.approval=person", "maintenance.orphan_days=1", "maintenance.retention_days=1")
     assert len(retention_problems(with_sections(repository, *short).spec)) == 2
     project = with_sections(repository, *short)
-    with pytest.raises(SpecError, match="at least 2 days"):
+    with pytest.raises(SpecError, match="at least 4 days"):
         maintain_model(project, Lake.of(project.environment), now=NOW)
 
 

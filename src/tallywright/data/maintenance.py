@@ -99,9 +99,10 @@ def maintain_table(lake: Lake, table: str, rules: TableRules) -> TableReport:
             orphans = folder.delete(orphans)
         oldest = folder.oldest_version()
     gone = {file.path for file in orphans}
+    # on an object store VACUUM also takes the empty objects that stand for folders
     handle = lake.open(table)
     keep = {version: why for version, why in rules.keep.items() if oldest <= version <= handle.version()}
-    deleted = [path for path in _vacuum(handle, rules, sorted(keep)) if path not in gone]
+    deleted = [path for path in _vacuum(handle, rules, sorted(keep)) if path in stored and path not in gone]
     live = live_files(handle)
     return TableReport(
         table=table,
@@ -111,7 +112,7 @@ def maintain_table(lake: Lake, table: str, rules: TableRules) -> TableReport:
         compacted_into=compaction.into,
         lost_races=compaction.lost,
         deleted=len(deleted),
-        deleted_bytes=sum(stored[path].size for path in deleted if path in stored),
+        deleted_bytes=sum(stored[path].size for path in deleted),
         kept=_kept(keep),
         lost=ranges(rules.keep.keys() - keep.keys()),
         orphans=len(orphans),

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
-from deltalake.fs import DeltaStorageHandler
+
+from tallywright.data.filesystem import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,9 +46,8 @@ class TableFolder:
     @cached_property
     def filesystem(self) -> pa_fs.FileSystem:
         """The folder as a filesystem of its own."""
-        if "://" not in self._uri:
-            return pa_fs.SubTreeFileSystem(self._uri, pa_fs.LocalFileSystem())
-        return pa_fs.PyFileSystem(_StoreHandler(self._uri, self._options or None))
+        filesystem, inner = filesystem_of(self._uri, self._options)
+        return pa_fs.SubTreeFileSystem(inner, filesystem)
 
     def data_files(self) -> list[StoredFile]:
         """All Parquet files outside folders and files that Delta hides (`_…`, `.…`), committed or not."""
@@ -75,8 +75,7 @@ class TableFolder:
         return max(_checkpoints(PurePosixPath(path).name for path in self._log()), default=-1)
 
     def create(self, path: str) -> pa.NativeFile:
-        """A new file to be written; the folder it lies in is made where there are folders."""
-        self.filesystem.create_dir(str(PurePosixPath(path).parent), recursive=True)
+        """A new file to be written, in a folder where there are files already."""
         return self.filesystem.open_output_stream(path)
 
     def discard(self, path: str) -> None:
@@ -109,38 +108,6 @@ class TableFolder:
         except FileNotFoundError:  # the log was cleaned up between the listing and this line
             return []
         return [unquote(action["path"]) for action in _file_actions(text)]
-
-
-class _StoreHandler(DeltaStorageHandler):
-    """delta-rs' view of an object store. Its streams take nothing but bytes, and Arrow's writers hand over buffers."""
-
-    def open_output_stream(self, path: str, metadata: dict[str, str] | None = None) -> pa.PythonFile:
-        """A stream that Parquet can be written to."""
-        return pa.PythonFile(_ByteStream(self._handler.open_output_stream(path, metadata)), mode="w")
-
-
-class _ByteStream:
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.closed = False
-        self._position = 0
-
-    def write(self, data: Any) -> int:
-        content = bytes(data)
-        self._stream.write(content)
-        self._position += len(content)
-        return len(content)
-
-    def tell(self) -> int:
-        return self._position
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._stream.close()
 
 
 def _file_actions(text: str) -> Iterator[dict[str, Any]]:
