@@ -15,7 +15,7 @@ from deltalake.transaction import AddAction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.data.contract import LOG_RETENTION
+from tallywright.data.contract import LOG_RETENTION, REMOVED_RETENTION
 from tallywright.data.lake import Lake
 from tallywright.data.maintenance import TableRules, maintain_table, ranges
 from tallywright.data.table_folder import TableFolder
@@ -201,6 +201,15 @@ def test_the_log_of_tables_with_pinned_versions_is_kept(lake):
     version = lake.open("t").version()
     maintain_table(lake, "t", replace(CALM, long_log=True))
     assert lake.open("t").version() == version
+
+
+def test_the_log_is_never_forgotten_before_what_it_removed(lake):
+    put(lake, DAY, "a")
+    maintain_table(lake, "t", CALM)
+    assert LOG_RETENTION not in lake.open("t").metadata().configuration
+    maintain_table(lake, "t", replace(CALM, retention=timedelta(days=60)))
+    found = lake.open("t").metadata().configuration
+    assert found[LOG_RETENTION] == found[REMOVED_RETENTION] == "interval 60 days"
 
 
 @pytest.mark.parametrize("long_log", [True, False])

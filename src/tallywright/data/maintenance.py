@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tallywright.data.lake import Lake
 
 _LONG_LOG_COMMITS: Final = 20
+_DEFAULT_LOG_DAYS: Final = 30
 _ATTEMPTS: Final = 10
 _SHOWN_RANGES: Final = 20
 
@@ -143,8 +144,7 @@ def _set_properties(lake: Lake, table: str, rules: TableRules) -> None:
     for attempt in range(_ATTEMPTS):
         handle = lake.open(table)
         found = handle.metadata().configuration
-        wanted = {REMOVED_RETENTION: f"interval {rules.retention.days} days"}
-        wanted |= LONG_LOG if rules.long_log and LOG_RETENTION not in found else {}
+        wanted = _properties(found, rules)
         if found.items() >= wanted.items():
             return
         with storage_errors(f"changing {lake.uri(table)}"):
@@ -156,6 +156,15 @@ def _set_properties(lake: Lake, table: str, rules: TableRules) -> None:
         f"{lake.uri(table)}: {_ATTEMPTS} attempts to set its properties lost against other writers",
         remedy="run it again",
     )
+
+
+def _properties(found: Mapping[str, str | None], rules: TableRules) -> dict[str, str]:
+    retention = f"interval {rules.retention.days} days"
+    wanted = {REMOVED_RETENTION: retention}
+    if rules.long_log:
+        return wanted if LOG_RETENTION in found else wanted | LONG_LOG
+    # Delta wants removed files to be forgotten before the log is: its default keeps the log for 30 days
+    return wanted | {LOG_RETENTION: retention} if rules.retention.days > _DEFAULT_LOG_DAYS else wanted
 
 
 def _orphans(
@@ -183,6 +192,10 @@ def _vacuum(handle: DeltaTable, rules: TableRules, keep: list[int]) -> list[str]
                 keep_versions=keep or None,
             )
         except CommitFailedError as error:
+            before = handle.version()
+            handle.update_incremental()
+            if handle.version() == before:
+                raise
             log.warning("%s: VACUUM lost to other writers, the next one goes on: %s", handle.table_uri, error)
             return []
     return [unquote(path) for path in found]
