@@ -52,6 +52,14 @@ class TableVersion(Record):
     version: int
 
 
+class Reference(Record):
+    """A table version that something still speaks of, and what: `input`, `tally` or `model`."""
+
+    table: str
+    version: int
+    by: str
+
+
 class InputVersion(Record):
     """One date of the input table as ingest left it.
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tallywright.errors import SpecError
+from tallywright.errors import SpecError, UsageError
 from tallywright.lifecycle.plan import Actor, Pipeline, plan
 from tallywright.orchestration.documents import backfill_bounds
 from tallywright.spec import load_project
@@ -52,12 +52,14 @@ def test_every_dag_says_whose_it_is_and_how_to_do_the_same_by_hand(dags: dict[st
 
 def test_historical_data_are_not_scheduled_today(dags: dict[str, Any]) -> None:
     zone = ZoneInfo("America/New_York")
-    for name in ("score", "watch"):
+    for name in ("score", "watch", "maintain"):
         dag = dags[f"{MODEL}__{name}"]
         assert dag.start_date == datetime(2013, 1, 1, tzinfo=zone)
         assert dag.end_date == datetime(2013, 12, 31, 23, 59, 59, tzinfo=zone)
     assert dags[f"{MODEL}__score"].timetable.expression == "0 4 * * *"
     assert dags[f"{MODEL}__watch"].timetable.expression == "0 6 * * *"
+    assert dags[f"{MODEL}__maintain"].timetable.expression == "0 2 * * 0"
+    assert dags[f"{MODEL}__maintain"].max_active_runs == 1
     assert dags[f"{MODEL}__train"].schedule is None
 
 
@@ -87,6 +89,20 @@ def test_a_form_refuses_what_is_not_a_date(bad: object, pipeline: Pipeline, dags
         params["date"] = bad
     params["date"] = "2013-06-27"
     params.validate()
+
+
+@pytest.mark.parametrize(("answer", "flags"), [(None, False), (False, False), (True, True)])
+def test_the_form_of_maintenance_asks_for_a_dry_run(answer: object, flags: object, dags: dict[str, Any]) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    from tallywright.orchestration.forms import options
+
+    assert options(Pipeline.MAINTAIN, "maintain", {"params": {"dry_run": answer}}) == {"dry-run": flags}
+    with pytest.raises(UsageError, match="dry_run"):
+        options(Pipeline.MAINTAIN, "maintain", {"params": {"dry_run": "yes; reboot"}})
+    params = dags[f"{MODEL}__maintain"].params
+    with pytest.raises(ParamValidationError):
+        params["dry_run"] = "yes; reboot"
 
 
 def test_every_field_of_a_form_is_typed_and_described(dags: dict[str, Any]) -> None:

@@ -16,9 +16,9 @@ DRIVER = Path(__file__).parent / "driver.py"
 class Driver:
     """One driver process; `go` lets it begin once it is ready."""
 
-    def __init__(self, arguments: tuple[object, ...], environment: dict[str, str]) -> None:
+    def __init__(self, arguments: tuple[object, ...], environment: dict[str, str], script: Path = DRIVER) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(DRIVER), *map(str, arguments)],
+            [sys.executable, str(script), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -49,8 +49,8 @@ def start() -> Iterator[Start]:
     """Starts drivers; what still runs at the end of the test is killed."""
     drivers: list[Driver] = []
 
-    def start_driver(*arguments: object, **environment: str) -> Driver:
-        drivers.append(Driver(arguments, environment))
+    def start_driver(*arguments: object, script: Path = DRIVER, **environment: str) -> Driver:
+        drivers.append(Driver(arguments, environment, script))
         return drivers[-1]
 
     yield start_driver

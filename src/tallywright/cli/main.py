@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "train": "run_commands:train",
     "score": "run_commands:score",
     "backfill": "run_commands:backfill",
+    "maintain": "maintain_command:maintain",
     "promote": "registry_commands:promote",
     "rollback": "registry_commands:rollback",
     "history": "registry_commands:history",

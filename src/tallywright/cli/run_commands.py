@@ -18,6 +18,7 @@ from tallywright.cli.options import (
     range_options,
     require_order,
 )
+from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
 from tallywright.lifecycle.run import run_pipeline, run_step
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--reason", default="", help="Why.")
 @click.option("--backfill", is_flag=True, help="Write the decision, trigger nothing.")
 @click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--dry-run", is_flag=True, help="Only for maintain: say what would be done, change nothing.")
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
 @json_option
 def run(
@@ -48,6 +50,8 @@ def run(
 ) -> None:
     """Run one STEP of a plan, exactly as an Airflow task does (`tally explain` lists the steps)."""
     pipeline, found = find_step(project.spec, step)
+    if given["dry_run"] and pipeline is not Pipeline.MAINTAIN:
+        raise UsageError(f"{found.name} has no dry run", expected="--dry-run with maintain, or `tally backfill`")
     context = context_for(project, day, run_id or new_run_id(pipeline), RunOptions(**given))
     result = run_step(context, found.name)
     if result_file is not None:

@@ -13,6 +13,7 @@ from tallywright.cli.console import show_rows, to_json
 from tallywright.cli.options import json_option, project_options, range_options
 from tallywright.errors import SpecError
 from tallywright.lifecycle.plan import Pipeline, plan
+from tallywright.lifecycle.retention import retention_problems
 from tallywright.spec import Project, load_project, model_names
 from tallywright.spec.schema import json_schema
 
@@ -37,7 +38,8 @@ def validate(
     for name in models or tuple(model_names(root)):
         try:
             project = load_project(name, root=root, environment=environment, overrides=overrides)
-            rows.append({"model": name, "valid": True, "problems": _missing_files(project)})
+            problems = [*_missing_files(project), *retention_problems(project.spec)]
+            rows.append({"model": name, "valid": True, "problems": problems})
         except SpecError as error:
             rows.append({"model": name, "valid": False, "problems": [str(error)]})
     for row in rows:

@@ -21,6 +21,14 @@ TABLE_PROPERTIES: Final[dict[str, str]] = {
 }
 """The properties that new tables are created with."""
 
+LOG_RETENTION: Final = "delta.logRetentionDuration"
+LONG_LOG: Final[dict[str, str]] = {LOG_RETENTION: "interval 36500 days"}
+"""For tables whose old versions are read again: Delta's default cleans the log after 30 days, and with it goes every
+way of opening them, whether their files are there or not."""
+
+REMOVED_RETENTION: Final = "delta.deletedFileRetentionDuration"
+"""For how long checkpoints remember removed files; maintenance sets it to the spec's retention."""
+
 _READER_VERSIONS: Final = frozenset({1, 3})
 _WRITER_VERSIONS: Final = frozenset({1, 2, 3, 7})
 _READER_FEATURES: Final[frozenset[str]] = frozenset({"vacuumProtocolCheck"})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tallywright.data.contract import LONG_LOG
 from tallywright.data.day_checks import KNOWN, check_features, check_labels
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.input_record import (
@@ -167,4 +168,4 @@ def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date) -> None
 
 def _change(table: str, rows: pa.Table, day: date, content: RowDigest, transaction: str = "") -> Change:
     message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
-    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction)
+    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction, LONG_LOG)

@@ -16,7 +16,7 @@ from tallywright.data.contract import require_partitioned_by
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.types import feature_schema
 from tallywright.errors import InputError
-from tallywright.records import InputVersion
+from tallywright.records import InputVersion, Reference
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -105,6 +105,18 @@ def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> 
                 rows=row["rows"],
             )
     return None
+
+
+def standing_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
+    """The input version of every ingested date: what scoring, or scoring again, would read."""
+    table = spec.table("features")
+    if not lake.exists(table):
+        return []
+    base = lake.open(table)
+    days = {file.day for file in lake.files(table, version=base.version()) if file.day is not None}
+    found = (base.transaction_version(transaction_id(table, day)) for day in days)
+    versions = {version for version in found if version is not None}
+    return [Reference(table=table, version=version, by="input") for version in sorted(versions)]
 
 
 def record_input(lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTable, *, quarantined: int) -> None:

@@ -48,6 +48,7 @@ class Change:
         partition_by: Used when the table has to be created.
         message: Commit metadata; values are texts.
         transaction: An app transaction whose version becomes the Delta version of this commit.
+        properties: Table properties, used when the table has to be created.
     """
 
     table: str
@@ -56,6 +57,7 @@ class Change:
     partition_by: Sequence[str] = ()
     message: Mapping[str, str] = field(default_factory=dict)
     transaction: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 class Lake:
@@ -241,7 +243,7 @@ class Lake:
                     DeltaSchema.from_arrow(pa.schema([column.with_nullable(nullable=True) for column in schema])),
                     mode="error",
                     partition_by=list(change.partition_by) or None,
-                    configuration=dict(TABLE_PROPERTIES),
+                    configuration={**TABLE_PROPERTIES, **change.properties},
                     storage_options=self.options or None,
                     # Retried, a creation that lost a race would stand in the log again, with another table id.
                     commit_properties=CommitProperties(max_commit_retries=0),

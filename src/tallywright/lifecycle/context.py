@@ -36,6 +36,7 @@ class RunOptions:
         reason: Why.
         backfill: True in a backfill: decisions are written, nothing is triggered.
         force: Score again although the inputs are equal.
+        dry_run: Say what maintenance would do, change nothing.
     """
 
     last: date | None = None
@@ -45,6 +46,7 @@ class RunOptions:
     reason: str = ""
     backfill: bool = False
     force: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Pipeline(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     WATCH = "watch"
+    MAINTAIN = "maintain"
 
 
 class Actor(StrEnum):
@@ -95,6 +96,11 @@ def find_step(spec: ModelSpec, name: str) -> tuple[Pipeline, Step]:
                 return pipeline, step
             known.append(step.name)
     raise UsageError(f"no step {name!r}", expected=f"one of {', '.join(dict.fromkeys(known))}")
+
+
+def longest_run(steps: tuple[Step, ...]) -> timedelta:
+    """No run outlives the sum of its steps' attempts: one that hangs in a queue is seen."""
+    return sum((step.timeout * (step.retries + 1) for step in steps), timedelta(hours=1))
 
 
 def _score(spec: ModelSpec) -> tuple[Step, ...]:
@@ -170,6 +176,11 @@ def _watch(_: ModelSpec) -> tuple[Step, ...]:
     return (Step("watch", "fails when the day that is due was not scored", retries=0),)
 
 
+def _maintain(_: ModelSpec) -> tuple[Step, ...]:
+    return (Step("maintain", "compact tables, delete what nothing refers to any more", retries=1, heavy=True,
+                 timeout=timedelta(hours=4), extra="train"),)  # fmt: skip
+
+
 _PIPELINES = {
     Pipeline.SCORE: _score,
     Pipeline.BACKFILL: _backfill,
@@ -177,4 +188,5 @@ _PIPELINES = {
     Pipeline.PROMOTE: _promote,
     Pipeline.ROLLBACK: _rollback,
     Pipeline.WATCH: _watch,
+    Pipeline.MAINTAIN: _maintain,
 }

@@ -35,6 +35,7 @@ _MODULES: Final = {
     "promote": "promotion",
     "rollback": "promotion",
     "watch": "monitor",
+    "maintain": "maintain",
 }
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 
-from tallywright.lifecycle.plan import Actor, Pipeline, Step, plan
+from tallywright.lifecycle.plan import Actor, Pipeline, Step, longest_run, plan
 from tallywright.orchestration import people
 from tallywright.orchestration.alerts import failure_alert
 from tallywright.orchestration.command import POOL, StepCommand
@@ -27,7 +27,7 @@ _LONGEST_RETRY_DELAY: Final = timedelta(minutes=10)
 
 
 def model_dags(project: Project) -> dict[str, DAG]:
-    """The DAGs of one model by id: `<model>__score`, `__train`, `__promote`, `__rollback`, `__watch`."""
+    """The DAGs of one model by id: `<model>__score`, `__train`, `__promote`, `__rollback`, `__watch`, `__maintain`."""
     dags = (_dag(project, pipeline) for pipeline in Pipeline)
     return {dag.dag_id: dag for dag in dags}
 
@@ -41,7 +41,7 @@ def table_asset(spec: ModelSpec, what: str) -> Asset:
 def _dag(project: Project, pipeline: Pipeline) -> DAG:
     spec = project.spec
     steps = plan(spec, pipeline)
-    timing = _timing(spec.schedule, pipeline)
+    timing = _timing(spec, pipeline)
     dag = DAG(
         dag_id=f"{spec.name}__{pipeline.value}",
         description=f"{spec.name} {SUMMARIES[pipeline]}",
@@ -51,7 +51,7 @@ def _dag(project: Project, pipeline: Pipeline) -> DAG:
         tags=sorted({"tallywright", spec.name, pipeline.value, *spec.tags}),
         catchup=False,
         default_args={"owner": spec.owner.name, "on_failure_callback": failure_alert(spec)},
-        dagrun_timeout=_longest_run(steps),
+        dagrun_timeout=longest_run(steps),
         render_template_as_native_obj=False,
         **timing,
     )
@@ -62,10 +62,13 @@ def _dag(project: Project, pipeline: Pipeline) -> DAG:
     return dag
 
 
-def _timing(schedule: Schedule, pipeline: Pipeline) -> dict[str, Any]:
+def _timing(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Any]:
     """When the DAG runs by itself. A cron string would make a trigger timetable, whose runs have no interval."""
+    schedule = spec.schedule
     if pipeline is Pipeline.SCORE:
         cron, active = schedule.cron, MAX_ACTIVE_RUNS
+    elif pipeline is Pipeline.MAINTAIN:
+        cron, active = spec.maintenance.cron, 1
     elif pipeline is Pipeline.WATCH:
         cron, active = f"{schedule.deadline.minute} {schedule.deadline.hour} * * *", MAX_ACTIVE_RUNS
     else:
@@ -80,11 +83,6 @@ def _timing(schedule: Schedule, pipeline: Pipeline) -> dict[str, Any]:
 
 def _local(day: date, at: time, schedule: Schedule) -> datetime:
     return datetime.combine(day, at, ZoneInfo(schedule.timezone))
-
-
-def _longest_run(steps: tuple[Step, ...]) -> timedelta:
-    """No run outlives the sum of its steps' attempts: a run that hangs in a queue is seen."""
-    return sum((step.timeout * (step.retries + 1) for step in steps), timedelta(hours=1))
 
 
 def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:

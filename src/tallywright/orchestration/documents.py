@@ -18,6 +18,7 @@ SUMMARIES = {
     Pipeline.PROMOTE: "makes a registered version the champion from a date on, if its gates passed",
     Pipeline.ROLLBACK: "makes the previous champion the champion again from a date on",
     Pipeline.WATCH: "fails, and alerts, when a day was not scored by its deadline, late or never",
+    Pipeline.MAINTAIN: "compacts small files, and deletes what no tally, no model and no run needs any more",
 }
 
 

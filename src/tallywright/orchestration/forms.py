@@ -49,6 +49,10 @@ def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
         fields["reason"] = Param(
             "", type="string", pattern=REASON_PATTERN, title="Reason", description="Why; it is kept for the audit."
         )
+    if pipeline is Pipeline.MAINTAIN:
+        fields["dry_run"] = Param(
+            False, type="boolean", title="Dry run", description="Say what would be done, and change nothing."
+        )
     return fields
 
 
@@ -71,6 +75,8 @@ def options(pipeline: Pipeline, step: str, context: Mapping[str, Any]) -> dict[s
     if pipeline in _DECIDED_BY_PERSON:
         found["by"] = _name(getattr(run, "triggering_user_name", None))
         found["reason"] = _reason(params.get("reason"))
+    if pipeline is Pipeline.MAINTAIN:
+        found["dry-run"] = _flag(params.get("dry_run"), "dry_run")
     if step == "decide":
         found["backfill"] = is_backfill(run)
     return found
@@ -88,6 +94,7 @@ _DATE_TITLES: Final = {
     Pipeline.PROMOTE: "Date of the decision",
     Pipeline.ROLLBACK: "Date of the decision",
     Pipeline.WATCH: "Score date that is due",
+    Pipeline.MAINTAIN: "Date of the run (any of the schedule; maintenance looks at the clock)",
 }
 
 
@@ -109,6 +116,12 @@ def _version(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return str(value)
     raise UsageError(f"params.version: found {value!r}", expected="the number of a registered version, such as 3")
+
+
+def _flag(value: object, name: str) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise UsageError(f"params.{name}: found {value!r}", expected="true or false")
 
 
 def _reason(value: object) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +31,17 @@ CHALLENGER: Final = "challenger"
 _DIGEST: Final = "tallywright.digest"
 _TRAINED_THROUGH: Final = "tallywright.trained_through"
 _GATES: Final = "tallywright.gates"
+_SNAPSHOT: Final = "tallywright.snapshot"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A version as the registry has it: its training snapshot (JSON; may be cut short), and since when it is there."""
+
+    version: int
+    digest: str
+    snapshot: str
+    created_at: datetime
 
 
 def register(project: Project, folder: Path, *, run_id: str, reports: Sequence[GateReport]) -> ModelRef:
@@ -82,6 +95,29 @@ def find(project: Project, version: int) -> ModelRef:
         version=version,
         digest=found.tags[_DIGEST],
         trained_through=found.tags.get(_TRAINED_THROUGH),
+    )
+
+
+def registered(project: Project) -> list[Registered]:
+    """All versions that Tallywright has registered, oldest first.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    with tracking_client(project.environment) as client:
+        found = _versions(client, project.spec.registered_name)
+    return sorted(
+        (
+            Registered(
+                version=int(item.version),
+                digest=item.tags[_DIGEST],
+                snapshot=item.tags.get(_SNAPSHOT, ""),
+                created_at=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
+            )
+            for item in found
+            if _DIGEST in item.tags
+        ),
+        key=lambda item: item.version,
     )
 
 
@@ -200,5 +236,5 @@ def _evidence(package: Package, reports: Sequence[GateReport]) -> dict[str, str]
         _GATES: ", ".join(f"{gate}: {verdict}" for gate, verdict in sorted(verdicts.items())) or "none",
         "tallywright.code_version": package.meta.code_version,
         "tallywright.owner": package.meta.owner,
-        "tallywright.snapshot": package.meta.snapshot_json[:4000],
+        _SNAPSHOT: package.meta.snapshot_json[:4000],
     }

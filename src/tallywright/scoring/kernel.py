@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from tallywright.data.filesystem import filesystem_of
 from tallywright.data.fingerprint import RowDigest
+from tallywright.data.statistics import delta_statistics
 from tallywright.data.store_errors import cause_of
 from tallywright.errors import InputError, StorageError
 from tallywright.records import Record
 from tallywright.scoring.files import discard
-from tallywright.scoring.statistics import delta_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,6 +24,15 @@ def _inside_the_project(path: str) -> str:
 
 RelativePath = Annotated[str, AfterValidator(_inside_the_project)]
 
+
+def _five_fields(cron: str) -> str:
+    if len(cron.split()) != 5:  # noqa: PLR2004
+        raise ValueError(f"a cron of five fields is needed, such as '0 4 * * *'; found {cron!r}")
+    return cron
+
+
+Cron = Annotated[str, AfterValidator(_five_fields)]
+
 PROVENANCE_COLUMNS = frozenset({"score_date", "model_name", "model_version", "role", "input_version"})
 OUTPUT_COLUMNS = frozenset({"prediction", "probability", "probabilities", "confidence"})
 
@@ -39,7 +48,7 @@ class Owner(Section):
 class Schedule(Section):
     """When the score DAG runs, and by when a day must be scored."""
 
-    cron: str = "0 4 * * *"
+    cron: Cron = "0 4 * * *"
     """Five-field cron in `timezone`; each run covers the interval before it."""
     timezone: str = "UTC"
     start_date: date
@@ -48,13 +57,6 @@ class Schedule(Section):
     """The last score date; historical data need one, so that nothing is scheduled today."""
     deadline: time = time(6, 0)
     """Local time on the day after the score date by which the day must be scored."""
-
-    @field_validator("cron")
-    @classmethod
-    def _five_fields(cls, value: str) -> str:
-        if len(value.split()) != 5:  # noqa: PLR2004
-            raise ValueError(f"a cron of five fields is needed, such as '0 4 * * *'; found {value!r}")
-        return value
 
     @field_validator("timezone")
     @classmethod
@@ -275,6 +277,32 @@ class Retraining(Section):
         return self
 
 
+class Maintenance(Section):
+    """How the model's tables are kept small and quick to read, and for how long what left them is kept."""
+
+    cron: Cron = "0 2 * * 0"
+    """When the maintain DAG runs, in `schedule.timezone`: at night once a week."""
+    min_files: int = Field(default=8, ge=2)
+    """A date (or a table without dates) that consists of at least so many small files is rewritten as one."""
+    retention_days: int = Field(default=30, ge=1)
+    """Files that are no longer part of a table are deleted so many days after they left it, and folders of finished
+    runs so many days after their last change. More than the longest run takes."""
+    reference_days: int = Field(default=400, ge=1)
+    """A version that a tally, a model or a promotion refers to can be read for at least so many days after that. The
+    input that scoring a date again would read, and the training data of the champion and of the one before it, stay."""
+    orphan_days: int = Field(default=7, ge=1)
+    """Files that no commit names (a run that was killed left them) are deleted when they are older than this. More than
+    the longest run takes, at most `retention_days`."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Maintenance:
+        if self.orphan_days > self.retention_days:
+            raise ValueError(f"orphan_days {self.orphan_days} is more than retention_days {self.retention_days}")
+        if self.reference_days < self.retention_days:
+            raise ValueError(f"reference_days {self.reference_days} is less than retention_days {self.retention_days}")
+        return self
+
+
 class Alerts(Section):
     """Who hears of a failure, a late day or a missed run."""
 
@@ -298,6 +326,7 @@ class ModelSpec(Section):
     scoring: Scoring = Scoring()
     monitoring: Monitoring = Monitoring()
     retraining: Retraining = Retraining()
+    maintenance: Maintenance = Maintenance()
     alerts: Alerts = Alerts()
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Column statistics of a part for its Delta add action, taken from the Parquet footer.
+"""Column statistics of a file for its Delta add action, taken from the Parquet footer.
 
 One bad statistic makes a Delta table unreadable for ever, so only what is certainly valid is written: types are looked
 up in the table's schema, non-finite numbers and doubtful types are left out (a missing statistic is always right).

@@ -1,0 +1,111 @@
+"""Maintenance of a model: what its tallies and models still need is asked first, then table after table is tidied."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from tallywright.data.input_record import standing_inputs
+from tallywright.data.maintenance import TableReport, TableRules, maintain_table
+from tallywright.errors import SpecError, TallyError
+from tallywright.lifecycle.leftovers import Leftovers, sweep
+from tallywright.lifecycle.retention import retention_problems
+from tallywright.observability import log
+from tallywright.records import Record
+from tallywright.registry.references import training_references
+from tallywright.scoring.references import tally_references
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec import ModelSpec, Project
+
+_PINNED_TABLES: Final = ("features", "labels")
+"""The tables whose old versions are read again: tallies pin the one, training snapshots both."""
+
+Keep = dict[str, dict[int, frozenset[str]]]
+
+
+class MaintenanceReport(Record):
+    """What maintenance of a model did, or would do."""
+
+    dry_run: bool
+    tables: tuple[TableReport, ...]
+    leftovers: Leftovers
+
+
+def maintain_model(project: Project, lake: Lake, *, now: datetime, dry_run: bool = False) -> MaintenanceReport:
+    """Maintains all tables of a model, and tidies up what its runs left on this machine.
+
+    A table that fails does not stop the others; its error is raised in the end.
+
+    Raises:
+        SpecError: A retention that a run could outlive.
+        TrackingError: The registry cannot say what the models were trained on, so nothing is deleted.
+        TallyError: The first table that failed.
+    """
+    spec = project.spec
+    problems = retention_problems(spec)
+    if problems:
+        raise SpecError("; ".join(problems), remedy="raise it in model.yaml, or shorten the longest step")
+    keep = kept_versions(project, lake, now)
+    reports: list[TableReport] = []
+    failures: list[TallyError] = []
+    for table in model_tables(spec, lake):
+        try:
+            reports.append(maintain_table(lake, table, _rules(spec, table, keep, now, dry_run=dry_run)))
+        except TallyError as error:
+            log.error("%s was not maintained: %s", table, error)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    section = spec.maintenance
+    leftovers = sweep(
+        project,
+        now,
+        retention=timedelta(days=section.retention_days),
+        orphan_age=timedelta(days=section.orphan_days),
+        dry_run=dry_run,
+    )
+    return MaintenanceReport(dry_run=dry_run, tables=tuple(reports), leftovers=leftovers)
+
+
+def kept_versions(project: Project, lake: Lake, now: datetime) -> Keep:
+    """Table to version to what it is kept for.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    since = now - timedelta(days=project.spec.maintenance.reference_days)
+    keep: Keep = {}
+    for reference in (
+        *standing_inputs(lake, project.spec),
+        *tally_references(lake, project.spec, since),
+        *training_references(project, lake, since),
+    ):
+        versions = keep.setdefault(reference.table, {})
+        versions[reference.version] = versions.get(reference.version, frozenset()) | {reference.by}
+    return keep
+
+
+def model_tables(spec: ModelSpec, lake: Lake) -> list[str]:
+    """The model's tables by name; `shop__tallies` is no table of a model `shop` that has a neighbour `shop__b`."""
+    prefix = spec.table("")
+    return [name for name in lake.tables() if name.startswith(prefix) and "__" not in name.removeprefix(prefix)]
+
+
+def _rules(
+    spec: ModelSpec, table: str, keep: Mapping[str, Mapping[int, frozenset[str]]], now: datetime, *, dry_run: bool
+) -> TableRules:
+    section = spec.maintenance
+    return TableRules(
+        now=now,
+        retention=timedelta(days=section.retention_days),
+        orphan_age=timedelta(days=section.orphan_days),
+        min_files=section.min_files,
+        keep=keep.get(table, {}),
+        long_log=table in {spec.table(what) for what in _PINNED_TABLES},
+        dry_run=dry_run,
+    )

@@ -1,0 +1,28 @@
+"""Which versions of the input the tallies refer to: what must stay readable to score a day again, bit for bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallywright.records import Reference
+from tallywright.scoring.tallies import logged_tallies, recorded_tallies
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tallywright.data.lake import Lake
+    from tallywright.spec.model import ModelSpec
+
+
+def tally_references(lake: Lake, spec: ModelSpec, since: datetime) -> list[Reference]:
+    """The input versions of all tallies committed since an instant, superseded generations included."""
+    if not lake.exists(spec.table("scores")):
+        return []
+    # the log has what a crash kept out of the table of tallies
+    tallies = [*recorded_tallies(lake, spec), *logged_tallies(lake.open(spec.table("scores")))]
+    pinned = {
+        (tally.manifest.input.table, tally.manifest.input.version)
+        for tally in tallies
+        if tally.manifest.committed_at >= since
+    }
+    return [Reference(table=table, version=version, by="tally") for table, version in sorted(pinned)]
