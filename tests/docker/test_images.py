@@ -76,7 +76,7 @@ def test_an_image_runs_as_nobody_in_particular(name: str, stages: dict[str, Stag
 def test_what_is_copied_exists_and_enters_the_build(repository: Path, folder: Path, stages: dict[str, Stage]) -> None:
     rules = (folder / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     allowed = [rule.removeprefix("!") for rule in rules if rule.startswith("!")]
-    assert [rule for rule in rules if not rule.startswith(("#", "!"))][0] == "*"
+    assert next(rule for rule in rules if not rule.startswith(("#", "!"))) == "*"
     used = set()
     for stage in stages.values():
         for copied in copies(stage):

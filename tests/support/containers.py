@@ -1,4 +1,4 @@
-"""Reading docker/: the compose file as Compose would read it, the Dockerfile stage by stage, the example of the .env."""
+"""Reading docker/: the compose file as Compose reads it, the Dockerfile stage by stage, the example of the .env."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def variables(text: str) -> set[str]:
 
 
 def interpolated(text: str, values: dict[str, str]) -> str:
-    """`${NAME}`, `${NAME:-default}`, `${NAME:?error}` and `$$` as Compose replaces them; an unknown name is an error."""
+    """`${NAME}`, `${NAME:-default}`, `${NAME:?error}` and `$$` as Compose replaces them; an unknown name raises."""
 
     def value(found: re.Match[str]) -> str:
         if not found["name"]:
