@@ -40,9 +40,7 @@ def installs(stage: Stage) -> list[list[str]]:
 
 def asked(words: list[str]) -> set[str]:
     """The packages and extras that an install names."""
-    plain = [
-        word for before, word in zip(["", *words], words, strict=False) if before not in ("-c", "-b", "-r", "--python")
-    ]
+    plain = [word for before, word in zip(["", *words], words, strict=False) if before not in ("-r", "--python")]
     matches = [found for word in plain if (found := PACKAGE.match(word))]
     return {found["name"] or "" for found in matches if found["name"]} | {
         extra for found in matches if found["extras"] for extra in found["extras"].split(",")
@@ -109,19 +107,19 @@ def test_every_package_is_pinned_by_its_hash(
     pinned = set(
         re.findall(r"^([a-z0-9-]+)==", (repository / "requirements/constraints.txt").read_text(), re.MULTILINE)
     )
-    found = [words for stage in stages.values() for words in installs(stage)]
+    for name in ("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"):  # the packages, and those that build them
+        assert f"{name}=/build/constraints.txt" in stages["build"].all("ENV")[0].split()
+    found = {name: words for name, stage in stages.items() for words in installs(stage)}
     assert len(found) >= len(IMAGES)
-    for words in found:
+    extras = project["optional-dependencies"]
+    for stage, words in found.items():
         if "--require-hashes" in words:
             continue
-        assert words[words.index("-c") + 1] == "constraints.txt"
-        if "." in words or any(word.startswith(".[") for word in words):
-            assert words[words.index("-b") + 1] == "constraints.txt"
-        extras = project["optional-dependencies"]
-        for name in asked(words):
-            needed = extras.get(name, [name])
-            direct = {re.match(r"[\w-]+", one)[0].lower() for one in needed}
-            assert direct <= pinned, f"run `make lock`: {sorted(direct - pinned)} not in requirements/constraints.txt"
+        assert "build" in [one.name for one in lineage(stages, stage)]
+        assert not set(words) & {"-c", "--constraint", "--no-verify-hashes"}
+        needed = [one for name in asked(words) for one in extras.get(name, [name])]
+        direct = {re.match(r"[\w-]+", one)[0].lower() for one in needed}
+        assert direct <= pinned, f"run `make lock`: {sorted(direct - pinned)} not in requirements/constraints.txt"
 
 
 def test_the_slim_images_stay_slim(stages: dict[str, Stage]) -> None:

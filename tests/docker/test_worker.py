@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -25,6 +26,18 @@ NOT_SLIM = {
 }
 
 
+def copy_context(stage: Stage, repository: Path, target: Path) -> None:
+    """The COPY instructions of a stage, into its working folder."""
+    for copied in copies(stage):
+        for source in copied.sources:
+            place = target / copied.target / (Path(source).name if copied.target.endswith("/") else "")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if (repository / source).is_dir():
+                shutil.copytree(repository / source, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(repository / source, place)
+
+
 @pytest.fixture(scope="module")
 def worker(repository: Path, stages: dict[str, Stage], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment made by the stages `build` and `build-worker`."""
@@ -32,25 +45,23 @@ def worker(repository: Path, stages: dict[str, Stage], tmp_path_factory: pytest.
     if not uv.exists():
         pytest.skip("no .uv/bin/uv (make brings it): the worker image's environment was not built")
     root = tmp_path_factory.mktemp("worker")
-    context = root / "build"
-    for copied in copies(stages["build"]):
-        for source in copied.sources:
-            into_folder = copied.target.endswith("/") or len(copied.sources) > 1
-            target = context / copied.target / (Path(source).name if into_folder else "")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if (repository / source).is_dir():
-                shutil.copytree(repository / source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(repository / source, target)
-    places = {"/opt/tallywright": str(root / "venv"), "/usr/local/bin/python3": str(Path(sys.executable).resolve())}
-    for line in stages["build-worker"].all("RUN"):
-        text = re.sub(r"--mount=\S+", "", line)
+    places = {"/opt/tallywright": str(root / "venv"), "/usr/local/bin/python3": sys.executable, "/build": str(root)}
+
+    def translated(text: str) -> str:
         for old, new in places.items():
             text = text.replace(old, new)
-        for command in text.split("&&"):
-            words = shlex.split(command)
-            assert words[0] == "uv"
-            done = subprocess.run([str(uv), *words[1:]], cwd=context, capture_output=True, text=True, check=False)
+        return text
+
+    copy_context(stages["build"], repository, root)
+    settings = dict(word.split("=", 1) for line in stages["build"].all("ENV") for word in line.split())
+    environment = os.environ | {name: translated(text) for name, text in settings.items() if name.startswith("UV_")}
+    for line in stages["build-worker"].all("RUN"):
+        for command in re.sub(r"--mount=\S+", "", line).split("&&"):
+            program, *words = shlex.split(translated(command))
+            assert program == "uv"
+            done = subprocess.run(
+                [str(uv), *words], cwd=root, env=environment, capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, done.stderr
     return root / "venv/bin/python"
 
