@@ -1,0 +1,212 @@
+"""Runs the services of a compose file without containers, each as the file says it: command, environment, health check.
+
+What a container would bring is brought by hand: programs on PATH, mounted folders, Postgres' own entry point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from containers import Stage, copies
+from places import Places, free_ports
+
+INITDB = "/docker-entrypoint-initdb.d/"
+
+
+def postgres_programs() -> str:
+    """The folder with Postgres' server programs, which Debian keeps off PATH; skips the test where there is none."""
+    debian = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    for folder in [*debian, *os.environ["PATH"].split(":")]:
+        if folder and Path(folder, "initdb").exists():
+            return folder
+    pytest.skip("Postgres is not installed (Debian: apt-get install postgresql): docker/'s services did not run")
+
+
+@dataclass
+class Native:
+    """The services that run, in a folder of their own.
+
+    Attributes:
+        services: The services of the compose file, all variables resolved.
+        stages: The stages of the Dockerfile, for the programs that images copy to /usr/local/bin.
+        root: The checkout.
+        places: What stands for the containers' hosts, ports and folders; all data and logs are below its folder.
+    """
+
+    services: Mapping[str, dict[str, Any]]
+    stages: Mapping[str, Stage]
+    root: Path
+    places: Places
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+
+    @property
+    def folder(self) -> Path:
+        return self.places.folder
+
+    def up(self, name: str) -> None:
+        """Starts a service and, before it, all that it depends on; waits for each as its dependents would."""
+        service = self.service(name)
+        for other in service.get("depends_on", {}):
+            if other not in self.running and other not in self.ended:
+                self.up(other)
+        self._mount(service)
+        if name == "postgres":
+            self._init_postgres()
+        if "healthcheck" not in service:
+            self.run(name, self.command(name))
+            self.ended.add(name)
+            return
+        self._start(name)
+        self.wait(name)
+        if name == "postgres":
+            self._fill_postgres(service)
+
+    def service(self, name: str) -> dict[str, Any]:
+        """What the file says of a service; `name#2` is a second one of the same."""
+        return self.services[name.partition("#")[0]]
+
+    def command(self, name: str) -> list[str]:
+        return [self.places.translate(name, word) for word in self.service(name)["command"]]
+
+    def environment(self, name: str) -> dict[str, str]:
+        """All that a process of the service sees: nothing of this process' own environment but where Java is."""
+        given = self.service(name).get("environment", {})
+        own = {key: self.places.translate(name, str(value)) for key, value in given.items()}
+        java = {key: value for key, value in os.environ.items() if key == "JAVA_HOME"}
+        base = {"PATH": self._path(), "HOME": str(self.folder), "LANG": "C.UTF-8", "TMPDIR": str(self.folder)}
+        return base | java | own | self.places.brought(name.partition("#")[0])
+
+    def run(self, name: str, command: list[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the service's surroundings to its end."""
+        done = subprocess.run(
+            [*self._user(name), *command],
+            env=self.environment(name),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=150,
+        )
+        assert done.returncode == 0 or not check, f"{name}: {command}: {done.stdout[-2000:]} {done.stderr[-4000:]}"
+        return done
+
+    def healthy(self, name: str) -> bool:
+        """What the service's health check says now."""
+        kind, *test = self.service(name)["healthcheck"]["test"]
+        words = [self.places.translate(name, word) for word in test]
+        return self.run(name, ["/bin/sh", "-c", *words] if kind == "CMD-SHELL" else words, check=False).returncode == 0
+
+    def wait(self, name: str, *, seconds: float = 120) -> None:
+        """Waits until the service is healthy; a service that ends, or takes too long, fails the test with its log."""
+        deadline = time.monotonic() + seconds
+        while not self.healthy(name):
+            assert self.running[name].poll() is None, f"{name} ended: {self.tail(name)}"
+            assert time.monotonic() < deadline, f"{name} is not healthy: {self.tail(name)}"
+            time.sleep(0.2)
+
+    def down(self, *, seconds: float = 6) -> None:
+        """Stops what was started, the last first, and nothing else; the store alone would take 16 s to say goodbye."""
+        started = list(reversed(self.running.items()))
+        for name, process in started:
+            number = signal.SIGINT if name == "postgres" else signal.SIGTERM  # what the images' STOPSIGNAL is
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+        deadline = time.monotonic() + seconds
+        for _, process in started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+    def tail(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-4000:]
+
+    def _start(self, name: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                [*self._user(name), *self.command(name)],
+                env=self.environment(name),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _mount(self, service: Mapping[str, Any]) -> None:
+        """Copies the mounted folders of the checkout to where they are mounted, and makes the volumes' folders."""
+        for volume in service.get("volumes", ()):
+            source, target, *_ = volume.split(":")
+            place = Path(self.places.translate("", target))
+            if place == Path(target) or target.startswith(INITDB):
+                continue
+            if source.startswith(".") and not place.exists():
+                shutil.copytree(self.root / "docker" / source, place, ignore=shutil.ignore_patterns("__pycache__"))
+            place.mkdir(parents=True, exist_ok=True)
+
+    def _path(self) -> str:
+        """Programs that images copy to /usr/local/bin, then this environment, Postgres, the system."""
+        folder = self.folder / "bin"
+        if not folder.exists():
+            folder.mkdir()
+            for copied in (copied for stage in self.stages.values() for copied in copies(stage)):
+                if copied.target.startswith("/usr/local/bin/"):
+                    (folder / Path(copied.target).name).symlink_to(self.root / copied.sources[0])
+        return ":".join([str(folder), str(Path(sys.executable).parent), postgres_programs(), "/usr/bin", "/bin"])
+
+    def _user(self, name: str) -> list[str]:
+        """Postgres refuses root; its image gives root up as well."""
+        if name != "postgres" or os.geteuid() != 0:
+            return []
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+
+    def _init_postgres(self) -> None:
+        """The first half of the image's entry point: an empty database folder, a superuser with a password."""
+        environment = self.environment("postgres")
+        place = self.folder / "postgres"
+        place.mkdir()
+        secret = place / "password"
+        secret.write_text(environment["POSTGRES_PASSWORD"])
+        if os.geteuid() == 0:
+            shutil.chown(place, "postgres", "postgres")
+        user = environment["POSTGRES_USER"]
+        options = environment["POSTGRES_INITDB_ARGS"].split()
+        self.run("postgres", ["initdb", "--no-sync", f"--username={user}", f"--pwfile={secret}", *options])
+        with (place / "data/postgresql.conf").open("a") as file:
+            file.write("unix_socket_directories = ''\nfsync = off\n")
+
+    def _fill_postgres(self, service: Mapping[str, Any]) -> None:
+        """The second half: the scripts that are mounted for it."""
+        password = f"PGPASSWORD={service['environment']['POSTGRES_PASSWORD']}"
+        for source, target, *_ in (volume.split(":") for volume in service["volumes"]):
+            if target.startswith(INITDB):
+                self.run("postgres", ["env", password, "sh", str((self.root / "docker" / source).resolve())])
+
+
+@contextlib.contextmanager
+def natively(compose: dict[str, Any], stages: Mapping[str, Stage], root: Path) -> Iterator[Native]:
+    """The services of a compose file on this machine; all that were started are gone afterwards."""
+    postgres_programs()
+    folder = Path(tempfile.mkdtemp(prefix="tally-native-"))
+    folder.chmod(0o755)  # Postgres runs as another user
+    native = Native(compose["services"], stages, root, Places(folder, free_ports()))
+    try:
+        yield native
+    finally:
+        native.down()
+        shutil.rmtree(folder, ignore_errors=True)
