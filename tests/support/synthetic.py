@@ -77,7 +77,12 @@ def make_features(rows: int, *, seed: int = 0, numeric: int = 4, categorical: in
     return pa.table(columns)
 
 
-def make_package(folder: Path, *, numeric: int = 4, categorical: int = 2, seed: int = 0) -> Package:
+CLASSES = ("no", "ja", "weiß nicht")
+
+
+def make_package(
+    folder: Path, *, numeric: int = 4, categorical: int = 2, seed: int = 0, task: str = "binary"
+) -> Package:
     """A package whose graph is a small network with embeddings; another seed is another model."""
     if (folder / "manifest.json").is_file():
         return load_package(folder)
@@ -87,6 +92,7 @@ def make_package(folder: Path, *, numeric: int = 4, categorical: int = 2, seed: 
     )
     sample = preprocess.transform(_batch(make_features(500, seed=99, numeric=numeric, categorical=categorical)))
     scores = np.linspace(0.01, 0.99, sample.rows, dtype=np.float32)
+    parity = np.repeat(scores[:, None], len(CLASSES), axis=1) if task == "multiclass" else scores
     definition = define(
         {name: sample.numeric[:, index] for index, name in enumerate(numbers)},
         dict.fromkeys(texts, COLORS),
@@ -97,8 +103,9 @@ def make_package(folder: Path, *, numeric: int = 4, categorical: int = 2, seed: 
     reference.update(sample.numeric, sample.categorical, scores)
     meta = PackageMeta(
         model="shop",
-        task="binary",
+        task=task,
         target="label",
+        classes=CLASSES if task == "multiclass" else (),
         key=("order_id",),
         trained_through=date(2024, 1, 31),
         created_at=datetime(2024, 2, 1, tzinfo=UTC),
@@ -108,22 +115,23 @@ def make_package(folder: Path, *, numeric: int = 4, categorical: int = 2, seed: 
         PackageContents(
             meta=meta,
             preprocess=preprocess,
-            onnx=network(numeric, categorical, seed=seed),
+            onnx=network(numeric, categorical, seed=seed, task=task),
             weights={"seed": np.array([seed], dtype=np.float32)},
             definition=definition,
             reference=reference.profile(),
-            parity=(sample, scores),
+            parity=(sample, parity),
         ),
     )
 
 
-def network(numeric: int, categorical: int, *, seed: int = 0, broken: bool = False) -> bytes:
+def network(numeric: int, categorical: int, *, seed: int = 0, broken: bool = False, task: str = "binary") -> bytes:
     """Embeddings and clipped numbers through one hidden layer; a broken one answers with 2 instead of a share."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     random = np.random.default_rng(seed)
     width = numeric + 3 * categorical
+    outputs = len(CLASSES) if task == "multiclass" else 1
 
     def constant(name: str, values: Any) -> onnx.TensorProto:
         return numpy_helper.from_array(np.asarray(values, dtype=np.float32), name)
@@ -134,8 +142,8 @@ def network(numeric: int, categorical: int, *, seed: int = 0, broken: bool = Fal
         constant("high", 10.0),
         constant("w1", random.normal(size=(width, HIDDEN)) / 3),
         constant("b1", random.normal(size=HIDDEN) / 3),
-        constant("w2", random.normal(size=(HIDDEN, 1)) / 2),
-        constant("b2", [3.0 if broken else 0.0]),
+        constant("w2", random.normal(size=(HIDDEN, outputs)) / 2),
+        constant("b2", [3.0 if broken else 0.0] * outputs),
         numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
     ]
     nodes = [
@@ -153,17 +161,27 @@ def network(numeric: int, categorical: int, *, seed: int = 0, broken: bool = Fal
         helper.make_node("Gemm", ["all", "w1", "b1"], ["hidden"]),
         helper.make_node("Relu", ["hidden"], ["active"]),
         helper.make_node("Gemm", ["active", "w2", "b2"], ["logit"]),
-        helper.make_node("Relu" if broken else "Sigmoid", ["logit"], ["share"]),
-        helper.make_node("Squeeze", ["share", "axis"], ["score"]),
+        *_head("regression" if broken else task),
     ]
     inputs = [helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["n", numeric])]
     if categorical:
         inputs.append(helper.make_tensor_value_info("categorical", TensorProto.INT64, ["n", categorical]))
-    output = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])
+    shape = ["n", outputs] if task == "multiclass" else ["n"]
+    output = helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "network", inputs, [output], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _head(task: str) -> list[Any]:
+    """The last nodes, from the logits to the scores."""
+    from onnx import helper
+
+    if task == "multiclass":
+        return [helper.make_node("Softmax", ["logit"], ["score"], axis=1)]
+    link = "Sigmoid" if task == "binary" else "Relu"
+    return [helper.make_node(link, ["logit"], ["share"]), helper.make_node("Squeeze", ["share", "axis"], ["score"])]
 
 
 def put_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = DAY) -> InputVersion:
