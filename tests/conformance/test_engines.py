@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from synthetic import DAY, make_features, make_spec, put_day, read_scores
 
@@ -147,7 +147,11 @@ def test_any_layout_gives_the_same_bits(bench, layout) -> None:
 
 
 @pytest.mark.parametrize("way", SLOW_WAYS, indirect=True)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=2)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=2,
+    phases=[Phase.explicit, Phase.generate],  # a failure is not made smaller: that takes minutes
+)
 @given(layout=LAYOUTS)
 def test_any_layout_gives_the_same_bits_on_workers(bench, layout) -> None:
     check_layout(bench, **layout)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +18,7 @@ from tallywright.packaging.package import PackageContents, write_package
 from tallywright.scoring import sink
 from tallywright.scoring.engine import Engines, Source
 from tallywright.scoring.job import job_for
+from tallywright.scoring.spark import native
 from tallywright.scoring.tallies import logged_tallies
 from tallywright.scoring.verify import verify_rows
 from tallywright.spec.environment import EngineSettings
@@ -172,3 +176,63 @@ def test_rows_that_executors_lost_after_the_check_are_the_same_rows_again(shop) 
     assert (keys.hex, sum(told)) == (manifest.key_digest, 2000)
     assert next(logged_tallies(shop.lake.open("shop__scores"), DAY)).manifest.commit_id == "mine"
     assert read_scores(shop.lake, spec).equals(before)
+
+
+@pytest.mark.parametrize("shop", ["engine"], indirect=True)
+def test_a_commit_while_spark_writes_is_a_race_that_equal_inputs_may_lose(shop, monkeypatch, tmp_path) -> None:
+    pinned = shop.put()
+    shop.score(pinned, engine="local")
+    writing, go_on = tmp_path / "writing", tmp_path / "go-on"
+    monkeypatch.setattr(native, "unpacked", held_up(writing, go_on))
+    with ThreadPoolExecutor(1) as pool:
+        slower = pool.submit(shop.score, pinned, version=2, run_id="slower")
+        wait_for(writing)
+        quicker = shop.score(pinned, engine="local", version=2, run_id="quicker")
+        go_on.touch()
+        outcome = slower.result(timeout=120)
+    assert (outcome.action, outcome.manifest.run_id, outcome.version) == ("unchanged", "quicker", quicker.version)
+    assert read_scores(shop.lake, make_spec()).num_rows == 300
+
+
+@pytest.mark.parametrize("shop", ["engine"], indirect=True)
+def test_a_day_is_compacted_while_spark_writes_it(shop, monkeypatch, tmp_path) -> None:
+    """Delta's writer gives up, and the same rows are committed on top of the new files."""
+    for seed in range(2):
+        shop.score(shop.put(seed=seed), scoring={"batch_rows": 256})
+    pinned = shop.put(290, seed=5)
+    writing, go_on = tmp_path / "writing", tmp_path / "go-on"
+    monkeypatch.setattr(native, "unpacked", held_up(writing, go_on))
+    with ThreadPoolExecutor(1) as pool:
+        slower = pool.submit(shop.score, pinned)
+        wait_for(writing)
+        rewritten = shop.lake.open("shop__scores").optimize.z_order(["order_id"])
+        go_on.touch()
+        outcome = slower.result(timeout=120)
+    assert rewritten["numFilesAdded"] == 1
+    assert (outcome.action, outcome.manifest.generation) == ("committed", 3)
+    assert read_scores(shop.lake, make_spec()).num_rows == 290
+
+
+def held_up(writing: Path, go_on: Path) -> Any:
+    """`unpacked`, but it waits in the executor until it may go on."""
+
+    def slow(packed: Any) -> Any:
+        import time
+        from pathlib import Path
+
+        from tallywright.scoring.spark.packed import unpacked
+
+        Path(writing).touch()
+        deadline = time.monotonic() + 60
+        while not Path(go_on).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield from unpacked(packed)
+
+    return slow
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

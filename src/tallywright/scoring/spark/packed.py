@@ -40,9 +40,9 @@ class Counts(Record):
     profile_json: str = ""
     failure: Failure | None = None
 
-    def with_hashes(self, hashes: bytearray) -> Counted:
-        """All counts of the piece."""
-        return Counted(self.read, np.frombuffer(hashes, dtype=np.uint64), self.problems, self.profile_json)
+    def with_hashes(self, hashes: bytes) -> Counted:
+        """All counts of the piece; the hashes are a copy, which verification may sort where they are."""
+        return Counted(self.read, np.frombuffer(hashes, dtype=np.uint64).copy(), self.problems, self.profile_json)
 
 
 @dataclass(frozen=True, slots=True)
