@@ -82,8 +82,7 @@ def exact_rows(table: pa.Table) -> list[tuple[Any, ...]]:
 def load_flights(repository: Path, work: Path) -> tuple[Project, Raw]:
     """The reference project and all of its raw data, staged below `work`."""
     project = load_project("flight_delays", root=repository, overrides=[f"environment.storage.work={work}"])
-    with connect() as connection:
-        staged = stage_sources(project, connection)
+    staged = stage_sources(project)
     return project, Raw(**{name: pq.ParquetFile(files[0]).read() for name, files in staged.items()})
 
 
@@ -98,6 +97,7 @@ def run_queries(queries: Queries, raw: Raw, first: date, last: date, *, lookback
     """Runs the queries as ingest does: contract, the good rows as `accepted`, features, labels."""
     parameters = date_parameters(first, last, lookback)
     with connect() as connection:
+        connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
         for name in ("flights", "weather", "airports"):
             connection.register(name, getattr(raw, name))
         connection.execute(f"CREATE TEMP TABLE contract AS {render(queries.contract, parameters, 'contract')}")

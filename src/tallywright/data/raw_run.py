@@ -1,37 +1,37 @@
 """One run of a model's three queries over its raw sources, for a whole range of score dates.
 
-The queries run once; then each day is fetched by itself, so memory follows the day and not the range.
+The queries run once, on the engine of the spec; then each day is fetched by itself.
 """
 
-# ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
+# ruff: noqa: S608 - relations cannot be parameters; names are quoted
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import pyarrow as pa
 
 from tallywright.data.day_checks import check_columns, label_schema, with_stored_target
-from tallywright.data.engine import connect, sql_errors, text_literal
+from tallywright.data.rejected import quarantine_rows
 from tallywright.data.slices import quoted
 from tallywright.data.sources import stage_sources
 from tallywright.data.sql import date_parameters, read_query
+from tallywright.data.sql_engine import sql_engine
 from tallywright.data.types import feature_schema
 from tallywright.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date
     from types import TracebackType
-
-    import duckdb
 
     from tallywright.spec import Project
 
 _CONTRACT: Final = "contract_rows"
 _FEATURES: Final = "feature_rows"
 _LABELS: Final = "label_rows"
-_REMEDY: Final = "correct the query, or the raw files it reads"
+_REASON: Final = "reject_reason"
+_CONTRACT_SCHEMA: Final = pa.schema([("score_date", pa.date32()), (_REASON, pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,103 +47,91 @@ class RawDay:
 
 
 class RawRun:
-    """The queries of a project over one range; a context manager that owns its database.
+    """The queries of a project over one range; a context manager that owns its SQL engine.
 
     Raises:
         SpecError: A query that is missing or not a plain query.
         InputError: A query that fails, or whose columns are not those of the spec.
+        UsageError: What the engine of the spec needs is not installed.
+        StorageError: Raw files, work folder or cluster that cannot be used.
     """
 
     def __init__(self, project: Project, first: date, last: date) -> None:
         self._project = project
         self._data = project.spec.data
         self._parameters = date_parameters(first, last, self._data.lookback_days)
-        self._connection: duckdb.DuckDBPyConnection = connect(Path(project.environment.storage.work) / "spill")
-        self._accepted: dict[date, int] = {}
+        self._columns: list[str] = []
 
     def __enter__(self) -> Self:
+        sources = stage_sources(self._project)
+        data = self._data
+        self._queries = {
+            file: read_query(self._project.folder / file, self._parameters)
+            for file in (data.contract, data.features, data.labels)
+        }
+        self._engine = sql_engine(self._project)
         try:
+            for name, files in sources.items():
+                self._engine.source(name, files)
             self._prepare()
         except BaseException:
-            self._connection.close()
+            self._engine.close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        self._engine.close()
 
     def day(self, day: date) -> RawDay:
         """The rows of one date, features and labels in key order."""
-        keys = ", ".join(quoted(name) for name in self._data.key)
-        features = ", ".join(quoted(name) for name in ["score_date", *self._data.columns])
-        labels = ", ".join(quoted(name) for name in self._label_schema.names)
-        rejected = (
-            f"SELECT score_date, reject_reason AS reason, CAST(to_json(raw) AS VARCHAR) AS raw_row "
-            f"FROM {_CONTRACT} raw WHERE {self._on(day)} AND reject_reason IS NOT NULL ORDER BY ALL"
-        )
+        key = self._data.key
+        rejected = self._engine.rows(_CONTRACT, day, self._columns, present=_REASON)
         return RawDay(
             day=day,
-            accepted=self._accepted.get(day, 0),
-            features=self._fetch(f"SELECT {features} FROM {_FEATURES} WHERE {self._on(day)} ORDER BY {keys}"),
-            labels=self._fetch(f"SELECT {labels} FROM {_LABELS} WHERE {self._on(day)} ORDER BY {keys}"),
+            accepted=self._contract_days.get(day, 0) - rejected.num_rows,
+            features=self._engine.rows(_FEATURES, day, ["score_date", *self._data.columns], order=key),
+            labels=self._engine.rows(_LABELS, day, self._label_schema.names, order=key),
             label_schema=self._label_schema,
-            rejected=self._fetch(rejected),
+            rejected=quarantine_rows(rejected),
         )
 
     def _prepare(self) -> None:
-        for name, files in stage_sources(self._project, self._connection).items():
-            listed = ", ".join(text_literal(str(file)) for file in files)
-            with sql_errors(f"data.sources.{name}", "replace the damaged file"):
-                self._connection.execute(
-                    f"CREATE VIEW {quoted(name)} AS SELECT * FROM read_parquet([{listed}], union_by_name = true)"
-                )
-        self._run(_CONTRACT, self._data.contract)
-        required = pa.schema([("score_date", pa.date32()), ("reject_reason", pa.string())])
-        check_columns(self._schema(_CONTRACT), required, self._data.contract, others=True)
-        self._require_dates(_CONTRACT, self._data.contract, "lookback_date")
-        self._connection.execute(
-            f"CREATE VIEW accepted AS SELECT * EXCLUDE (reject_reason) FROM {_CONTRACT} WHERE reject_reason IS NULL"
-        )
-        self._count()
-        self._run(_FEATURES, self._data.features)
-        check_columns(self._schema(_FEATURES), feature_schema(self._project.spec), self._data.features)
-        self._require_dates(_FEATURES, self._data.features, "from_date")
-        self._run(_LABELS, self._data.labels)
-        found = self._schema(_LABELS)
+        self._keep(_CONTRACT, self._data.contract, self._check_contract)
+        self._contract_days = self._days(_CONTRACT, self._data.contract, "lookback_date")
+        accepted = ", ".join(quoted(name) for name in self._columns if name != _REASON)
+        self._engine.view("accepted", f"SELECT {accepted} FROM {_CONTRACT} WHERE {_REASON} IS NULL")
+        self._keep(_FEATURES, self._data.features, self._check_features)
+        self._days(_FEATURES, self._data.features, "from_date")
+        self._keep(_LABELS, self._data.labels, self._check_labels)
+        self._days(_LABELS, self._data.labels, "from_date")
+
+    def _keep(self, relation: str, file: str, check: Callable[[pa.Schema], None]) -> None:
+        self._engine.keep(relation, self._queries[file], str(self._project.folder / file), check)
+
+    def _check_contract(self, found: pa.Schema) -> None:
+        check_columns(found, _CONTRACT_SCHEMA, self._data.contract, others=True)
+        self._columns = list(found.names)
+
+    def _check_features(self, found: pa.Schema) -> None:
+        check_columns(found, feature_schema(self._project.spec), self._data.features)
+
+    def _check_labels(self, found: pa.Schema) -> None:
         self._label_schema = label_schema(self._project.spec, found)
         check_columns(with_stored_target(self._project.spec, found), self._label_schema, self._data.labels)
-        self._require_dates(_LABELS, self._data.labels, "from_date")
 
-    def _run(self, relation: str, file: str) -> None:
-        query = read_query(self._project.folder / file, self._parameters)
-        with sql_errors(str(self._project.folder / file), _REMEDY):
-            self._connection.execute(f"CREATE TEMP TABLE {relation} AS {query}")
-
-    def _count(self) -> None:
-        query = "SELECT score_date, count(*) FROM accepted GROUP BY score_date"
-        self._accepted = {day: int(rows) for day, rows in self._connection.execute(query).fetchall()}
-
-    def _require_dates(self, relation: str, file: str, from_parameter: str) -> None:
+    def _days(self, relation: str, file: str, from_parameter: str) -> dict[date | None, int]:
+        """The number of rows by score date, all of them within the range."""
         low, high = self._parameters[from_parameter], self._parameters["to_date"]
-        outside = f"score_date IS NULL OR score_date NOT BETWEEN DATE '{low}' AND DATE '{high}'"
-        query = f"SELECT count(*), min(score_date) FROM {relation} WHERE {outside}"
-        rows, example = self._connection.execute(query).fetchall()[0]
-        if rows:
+        found = self._engine.days(relation)
+        outside = {day: rows for day, rows in found.items() if day is None or not low <= day <= high}
+        if outside:
+            example = min((day for day in outside if day is not None), default=None)
             raise InputError(
-                f"{file}: {rows} rows have score_date {'null' if example is None else f'{example} (and others)'}",
+                f"{file}: {sum(outside.values())} rows have score_date "
+                f"{'null' if example is None else f'{example} (and others)'}",
                 expected=f"score dates from {low} to {high}",
                 remedy=f"end the query with WHERE score_date BETWEEN :{from_parameter} AND :to_date",
             )
-
-    def _schema(self, relation: str) -> pa.Schema:
-        return self._fetch(f"SELECT * FROM {relation} LIMIT 0").schema
-
-    def _fetch(self, query: str) -> pa.Table:
-        with sql_errors("reading a day", _REMEDY):
-            return self._connection.sql(query).to_arrow_table()
-
-    @staticmethod
-    def _on(day: date) -> str:
-        return f"score_date = DATE '{day.isoformat()}'"
+        return found

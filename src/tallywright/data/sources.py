@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.engine import sql_errors, text_literal
+from tallywright.data.engine import connect, sql_errors, text_literal
 from tallywright.data.slices import quoted
 from tallywright.data.storage_errors import storage_errors
 from tallywright.data.types import arrow_type
@@ -32,18 +32,19 @@ _STAGING: Final = 1
 """Goes into the address of staged files; raised when the way of staging changes."""
 
 
-def stage_sources(project: Project, connection: duckdb.DuckDBPyConnection) -> dict[str, list[Path]]:
+def stage_sources(project: Project) -> dict[str, list[Path]]:
     """Parquet files for every source of the spec, staged below `<environment.storage.work>/raw` where needed.
 
     Raises:
         InputError: A file that is missing or cannot be read with the declared types.
         StorageError: The work folder cannot be written.
     """
-    work = Path(project.environment.storage.work) / "raw"
-    return {
-        name: stage(name, source, locate(name, source, project.folder), work, connection)
-        for name, source in project.spec.data.sources.items()
-    }
+    work = Path(project.environment.storage.work)
+    with connect(work / "spill") as connection:
+        return {
+            name: stage(name, source, locate(name, source, project.folder), work / "raw", connection)
+            for name, source in project.spec.data.sources.items()
+        }
 
 
 def locate(name: str, source: Source, folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import sys
@@ -54,10 +55,12 @@ def spark_session(app_name: str, extra: Mapping[str, str] = _NOTHING, *, delta: 
     """
     require_spark()
     from py4j.protocol import Py4JError
+    from pyspark import SparkContext
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    running = SparkSession.getActiveSession() is not None
+    running = SparkContext._active_spark_context is not None  # noqa: SLF001 - as getOrCreate itself finds out
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # would log each error before it is raised
     builder = SparkSession.builder.appName(app_name)
     for name, value in (extra if running else _settings(extra, delta=delta)).items():
         builder = builder.config(name, value)

@@ -95,6 +95,8 @@ class Source(Section):
 class Data(Section):
     """Raw sources, the SQL that makes features and labels of them, and the contract of the feature table."""
 
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    """What runs the three queries: `duckdb` in the ingest process, `spark` on a Spark master; the rows are the same."""
     sources: dict[Name, Source] = Field(min_length=1)
     key: tuple[Column, ...] = Field(min_length=1)
     """Columns unique within a score date."""

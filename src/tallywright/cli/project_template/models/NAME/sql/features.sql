@@ -20,7 +20,7 @@ SELECT
     a.ordered_at AS score_moment,
     a.region,
     a.carrier,
-    CAST(DAYOFWEEK(a.ordered_at) AS VARCHAR(1)) AS day_of_week,
+    LEFT(DAYNAME(a.ordered_at), 3) AS day_of_week,
     a.weight_kg,
     a.distance_km,
     CAST(k.late AS DOUBLE) / CAST(k.deliveries AS DOUBLE) AS region_late_rate_7d
