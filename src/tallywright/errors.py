@@ -110,3 +110,10 @@ class TrackingError(TallyError):
 
     exit_code = 12
     retryable = True
+
+
+class EngineError(TallyError):
+    """A scoring engine that failed as such: workers lost, without the right software, or ended by their cluster."""
+
+    exit_code = 13
+    retryable = True

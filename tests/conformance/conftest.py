@@ -23,7 +23,16 @@ from tallywright.scoring.engine import ENGINES
 from tallywright.scoring.tally import score_day
 
 
-@pytest.fixture(params=sorted(ENGINES))
+def engine_params() -> list[Any]:
+    """Every registered engine, with the mark of what it requires."""
+    marks = {"apache_beam": [pytest.mark.beam, pytest.mark.filterwarnings("ignore")]}
+    return [
+        pytest.param(name, marks=[mark for module in entry.capabilities.requires for mark in marks.get(module, [])])
+        for name, entry in sorted(ENGINES.items())
+    ]
+
+
+@pytest.fixture(params=engine_params())
 def engine(request: pytest.FixtureRequest) -> str:
     """One engine after the other; an engine that is registered is tested."""
     return str(request.param)
