@@ -14,6 +14,7 @@ DEMO := .venv-demo
 # Two workers, a file of tests to each in turn.
 PYTEST_ARGS ?= -n 2 --dist loadfile --durations 15
 ENGINE ?= local
+PRISM := $(DEV)/share/tallywright/prism
 
 # `uv` draws no bars into a log
 export UV_NO_PROGRESS := $(if $(CI),true,false)
@@ -39,11 +40,11 @@ airflow-stop:  ## Stop the Airflow that the demo left running
 	@if [ -e $(DEMO)/.ready ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; else echo "nothing was running"; fi
 
 .PHONY: test
-test: lint java  ## Set up, lint, and all tests but the long repetitions
+test: lint java prism  ## Set up, lint, and all tests but the long repetitions
 	@$(DEV)/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-full
-test-full: lint java  ## Like test, with the long repetitions: 100 kills, more random examples
+test-full: lint java prism  ## Like test, with the long repetitions: 100 kills, more random examples
 	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -80,6 +81,15 @@ lock: $(UV)  ## Pin every dependency again, with hashes and without hosts
 clean:  ## Remove environments, caches and the local lake
 	@if [ -e $(DEMO)/.ready ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; fi
 	@rm -rf $(DEV) $(DEMO) .uv .tally .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+
+# Without Go, or if it cannot be built, its tests are skipped, and the last lines of the tests say so.
+.PHONY: prism
+prism: $(DEV)/.ready  ## Build Prism, Beam's runner for one machine, where Go is installed
+	@if [ -x $(PRISM) ] || ! command -v go > /dev/null; then exit 0; fi; \
+	version=$$($(DEV)/bin/python -c 'from importlib.metadata import version; print(version("apache-beam"))'); \
+	echo "building Prism $$version (two minutes, once)"; mkdir -p $(dir $(PRISM)); \
+	GOBIN=$(abspath $(dir $(PRISM))) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$$version \
+		> $(PRISM).log 2>&1 || { echo "Prism could not be built:"; tail -5 $(PRISM).log; }
 
 .PHONY: java
 java:
