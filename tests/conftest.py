@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from object_store import Bucket, ObjectStore
 from sparks import small_session
 
+from tallywright.errors import UsageError
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -20,6 +22,18 @@ settings.register_profile("full", max_examples=500, deadline=None, suppress_heal
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+NOT_RUN_HERE = "not run here: "
+"""Begins the reason of a test that is skipped because the machine lacks something; the last lines repeat them."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says in the last lines what this machine could not run."""
+    reasons = {str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])}
+    missing = {reason[reason.index(NOT_RUN_HERE) :].rstrip("')") for reason in reasons if NOT_RUN_HERE in reason}
+    for line in sorted(missing):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +70,14 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 def bucket(object_store: ObjectStore) -> Bucket:
     """An empty bucket for one test."""
     return object_store.bucket()
+
+
+@pytest.fixture(scope="session")
+def prism() -> Path:
+    """The program, which `make test` builds where Go is installed."""
+    from tallywright.scoring.beam.prism import prism_binary
+
+    try:
+        return prism_binary()
+    except UsageError:
+        pytest.skip("not run here: Prism (`make test` builds it where Go is installed)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from beam_world import on
 from deltalake.transaction import AddAction
 from synthetic import DAY, make_package, make_request, make_spec, put_day, read_scores
 
@@ -19,8 +20,9 @@ from tallywright.data.lake import Lake
 from tallywright.packaging.package import Package
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import InputVersion, Manifest
-from tallywright.scoring.engine import DIRECT, ENGINES, OWN_IO
+from tallywright.scoring.engine import DIRECT, ENGINES, OWN_IO, Engines
 from tallywright.scoring.tally import ScoreRequest, score_day
+from tallywright.spec.environment import EngineSettings
 
 NEEDS_MARK = {"pyspark": "spark", "apache_beam": "beam"}
 
@@ -31,6 +33,7 @@ class Way:
 
     engine: str
     io: str
+    runner: str = ""
 
     @property
     def quick(self) -> bool:
@@ -49,6 +52,8 @@ def every_way() -> list[Any]:
         for io in (DIRECT, OWN_IO) if entry.capabilities.own_io else (DIRECT,):
             label = f"{name}-{io}" if entry.capabilities.own_io else name
             ways.append(pytest.param(Way(name, io), id=label, marks=marks))
+        if name == "beam":
+            ways.append(pytest.param(Way(name, DIRECT, "PrismRunner"), id="beam-prism", marks=marks))
     return ways
 
 
@@ -56,9 +61,37 @@ def every_way() -> list[Any]:
 def way(request: pytest.FixtureRequest) -> Way:
     """One way after the other."""
     found: Way = request.param
-    if "pyspark" in ENGINES[found.engine].capabilities.requires:
-        request.getfixturevalue("spark")
     return found
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[dict[Way, Engines]]:
+    """The engines of each way, started at its first day and shared by the days after it."""
+    engines: dict[Way, Engines] = {}
+    yield engines
+    for one in engines.values():
+        one.__exit__(None, None, None)
+
+
+@pytest.fixture
+def engines_of(started: dict[Way, Engines], request: pytest.FixtureRequest) -> Callable[[Way], Engines]:
+    """The running engines of a way."""
+
+    def find(way: Way) -> Engines:
+        if way not in started:
+            started[way] = Engines(_settings(way, request))
+        return started[way]
+
+    return find
+
+
+def _settings(way: Way, request: pytest.FixtureRequest) -> EngineSettings:
+    if way.engine == "spark":
+        request.getfixturevalue("spark")
+    if way.runner == "PrismRunner":
+        location = f"--prism_location={request.getfixturevalue('prism')}"
+        return on(way.runner, location, "--sdk_worker_parallelism=2")
+    return EngineSettings()
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +106,7 @@ class Bench:
     root: Path
     way: Way
     package: Package
+    engines_of: Callable[[Way], Engines]
     lakes: int = 0
 
     def score(
@@ -88,7 +122,8 @@ class Bench:
     def request(self, lake: Lake, pinned: InputVersion, **scoring: Any) -> ScoreRequest:
         """A request for this way, with these values in its scoring section."""
         spec = make_spec(scoring=scoring | {"io": self.way.io})
-        return make_request(lake, spec, pinned, self.package, engine=self.way.engine)
+        engines = self.engines_of(self.way)
+        return make_request(lake, spec, pinned, self.package, engine=self.way.engine, engines=engines)
 
     def directly(self, features: pa.Table) -> pa.Table:
         """What the Predictor says to all rows in one batch."""
@@ -103,8 +138,8 @@ def _columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, way: Way, package: Package) -> Bench:
-    return Bench(tmp_path, way, package)
+def bench(tmp_path: Path, way: Way, package: Package, engines_of: Callable[[Way], Engines]) -> Bench:
+    return Bench(tmp_path, way, package, engines_of)
 
 
 def lay_out(lake: Lake, pieces: Sequence[pa.Table], row_group_rows: int) -> InputVersion:

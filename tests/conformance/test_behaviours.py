@@ -138,10 +138,8 @@ def test_each_day_is_scored_by_the_model_it_was_given(bench) -> None:
 
 
 @pytest.mark.parametrize("first", OTHERS)
-def test_a_table_of_one_way_is_scored_again_by_another(bench, first: str, request: pytest.FixtureRequest) -> None:
+def test_a_table_of_one_way_is_scored_again_by_another(bench, first: str) -> None:
     """Generations follow one another whoever wrote the last one; the rows and the profile stay what they are."""
-    if WAYS[first].engine == "spark":
-        request.getfixturevalue("spark")
     lake, spec = Lake(str(bench.root / "lake")), make_spec()
     pinned = put_day(lake, spec, FEATURES)
     one = score_day(replace(bench, way=WAYS[first]).request(lake, pinned)).manifest
