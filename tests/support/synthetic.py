@@ -104,6 +104,7 @@ def make_package(
         key=("order_id",),
         trained_through=through or date(2024, 1, 31),
         created_at=datetime(2024, 2, 1, tzinfo=UTC),
+        snapshot_json='{"features": 1, "labels": 1, "train_from": "2024-01-01", "holdout_to": "2024-01-31"}',
     )
     return write_package(
         folder,

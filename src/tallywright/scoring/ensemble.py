@@ -21,6 +21,7 @@ from tallywright.scoring.scores_table import arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from tallywright.packaging.package import Package
     from tallywright.scoring.tally import ScoreRequest
@@ -79,6 +80,19 @@ def not_at_hand(ref: ModelRef, why: str = "") -> PackageError:
     )
 
 
+def admitted(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> tuple[ModelRef, ...]:
+    """The models that may score the day, as far as that can be said without their packages; the champion always is."""
+    champion, *others = models
+    return champion, *(ref for ref in others if not _barred(spec, champion, ref, day))
+
+
+def _barred(spec: ModelSpec, champion: ModelRef, ref: ModelRef, day: date) -> str:
+    """Why a model must not score beside this champion, in words; empty when it may."""
+    if ref.digest == champion.digest:
+        return "it is the champion's own model"
+    return leak_of(ref) if leaks(ref, day) and not spec.scoring.allow_leak else ""
+
+
 def assemble(request: ScoreRequest) -> Ensemble:
     """Looks at every model of the request before a row is read.
 
@@ -134,12 +148,9 @@ class _Audition:
 
     def unfit(self, ref: ModelRef, standard: pa.Schema | None) -> str:
         """Asks everything: the champion's own version? a leak? loadable? the columns? the champion's outputs?"""
-        champion = self._request.champion
-        if ref.digest == champion.digest:
-            return "it is the champion's own model"
-        if leaks(ref, self._request.input.score_date) and not self._request.spec.scoring.allow_leak:
-            return leak_of(ref)
-        trouble = self.unloadable(ref) or self._misfit(ref)
+        asked = self._request
+        barred = _barred(asked.spec, asked.champion, ref, asked.input.score_date)
+        trouble = barred or self.unloadable(ref) or self._misfit(ref)
         if not trouble and standard is not None and not self.output_schema(ref).equals(standard):
             return f"its outputs are {', '.join(self.output_schema(ref).names)} of other types than the champion's"
         return trouble
