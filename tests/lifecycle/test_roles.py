@@ -17,18 +17,19 @@ from tallywright.cli.report import render
 from tallywright.data.ingest import input_version
 from tallywright.data.input_record import transaction_id
 from tallywright.data.lake import Change, Lake
-from tallywright.errors import SpecError
+from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.backfill import preview
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.overview import scored_days
+from tallywright.lifecycle.packages import packages_of
 from tallywright.lifecycle.steps import monitor, score
 from tallywright.lifecycle.trace import trace
 from tallywright.packaging.cache import PackageCache
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.registered import record_version
-from tallywright.scoring.tallies import latest_manifest
+from tallywright.registry.resolve import resolve
 from tallywright.spec import load_project
 
 NOW = datetime(2024, 3, 2, tzinfo=UTC)
@@ -110,6 +111,12 @@ def life(tmp_path, packages):
     return made
 
 
+def without_cover(project):
+    fallback = project.spec.scoring.fallback.model_copy(update={"covers": ("output",)})
+    scoring = project.spec.scoring.model_copy(update={"fallback": fallback})
+    return replace(project, spec=project.spec.model_copy(update={"scoring": scoring}))
+
+
 def keys(life, role):
     rows = read_scores(life.lake, life.spec)
     return rows.filter(pc.equal(rows["role"], role))["order_id"].to_pylist()
@@ -166,9 +173,13 @@ def test_a_version_that_nobody_registered_refuses_the_day_before_it_is_scored(li
     assert preview(project, DAY, DAY)[0].action == "refuse"
 
 
+@pytest.mark.slow
 def test_a_day_that_the_fallback_answers_for_is_said_everywhere_and_not_compared(life) -> None:
     digest = PromotionLog(life.lake, life.spec).entries()[0].package_digest
     shutil.rmtree(life.cache.root / digest)
+    # Not in the cache, and the registry has never heard of it: that must be covered.
+    with pytest.raises(TrackingError):
+        packages_of(without_cover(life.project), resolve(life.lake, life.spec, DAY))
     context, told = life.run()
     assert told["rows_by_role"] == {"fallback": 600}
     assert {text.split(":")[0] for text in told["left_out"]} == {"champion 1", "canary 2"}
@@ -181,16 +192,3 @@ def test_a_day_that_the_fallback_answers_for_is_said_everywhere_and_not_compared
     assert "champion 1 left out" in render(life.project, life.lake)
     decision = monitor.decide(context)
     assert not decision["retrain"]
-
-
-def test_without_that_cover_the_day_fails_as_ever(life, packages) -> None:
-    from tallywright.errors import PackageError, TrackingError
-
-    digest = PromotionLog(life.lake, life.spec).entries()[0].package_digest
-    shutil.rmtree(life.cache.root / digest)
-    fallback = life.spec.scoring.fallback.model_copy(update={"covers": ("output",)})
-    scoring = life.spec.scoring.model_copy(update={"fallback": fallback})
-    life.project = replace(life.project, spec=life.spec.model_copy(update={"scoring": scoring}))
-    with pytest.raises((PackageError, TrackingError)):
-        life.run()
-    assert latest_manifest(life.lake, life.spec, DAY) is None
