@@ -74,7 +74,10 @@ class InputVersion(Record):
 
 
 class ModelRef(Record):
-    """One immutable model version, in the role it has for a score date."""
+    """One immutable model version, in the role it has for a score date.
+
+    Version 0 is no model but the constant that the spec declares as fallback; registered versions start at 1.
+    """
 
     name: str
     version: int
@@ -82,6 +85,11 @@ class ModelRef(Record):
     role: Role = Role.CHAMPION
     effective_from: date | None = None
     trained_through: date | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """True for the declared constant, which has no package."""
+        return self.version == 0
 
 
 class Verdict(StrEnum):
@@ -159,6 +167,19 @@ class Promotion(Record):
     decision_json: str = ""
 
 
+class RoleTally(Record):
+    """What one model did on a day, or why it did nothing."""
+
+    role: Role
+    version: int
+    rows: int = 0
+    """In the scores table; for a shadow, in the table of shadows."""
+    profile_digest: str = ""
+    """Of its row in `<model>__profile`; empty when it scored nothing."""
+    note: str = ""
+    """Why it was not heard: its package is missing, a limit is broken, it has seen the day."""
+
+
 class Manifest(Record):
     """All that is known about one tally, kept in its commit and in `<model>__tallies`."""
 
@@ -180,6 +201,20 @@ class Manifest(Record):
     """True when a model had seen data of the score date, and the spec accepted that."""
     commit_id: str = ""
     """Drawn for each commit, so that a writer whose answer was lost finds his own commit again."""
+    roles: tuple[RoleTally, ...] = ()
+    """What each model did; empty in tallies of the time when only champions scored."""
+
+    @property
+    def lead(self) -> ModelRef:
+        """The model that answers for the day: the champion, or the fallback on a day without one."""
+        return self.models[0]
+
+    @property
+    def rows_by_role(self) -> dict[str, int]:
+        """How many rows of the scores table each role has; roles without rows are left out."""
+        if not self.roles:
+            return {self.lead.role.value: self.rows}
+        return {one.role.value: one.rows for one in self.roles if one.rows and one.role is not Role.SHADOW}
 
     @property
     def inputs_digest(self) -> str:

@@ -1,9 +1,9 @@
 """A real process that scores (or reads) the synthetic world, for tests that kill it.
 
-`driver.py score <root> [--day D] [--workers N] [--file-limit BYTES [--limit-at POINT]]` says `ready`, waits for a line
-on stdin, scores, prints the outcome as JSON and exits like `tally` would. `driver.py read <root> <stop> <out>`
-reads the scores of the day over and over until the file `stop` is there, and writes the contents that it saw, in order,
-to `out`.
+`driver.py score <root> [--day D] [--workers N] [--roles] [--file-limit BYTES [--limit-at POINT]]` says `ready`, waits
+for a line on stdin, scores (with a model in every role), prints the outcome as JSON and exits like `tally` would.
+`driver.py read <root> <stop> <out>` reads the scores of the day over and over until the file `stop` is there, and
+writes the contents that it saw, in order, to `out`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from deltalake import DeltaTable
-from synthetic import DAY, content_of, make_package, make_request, make_spec
+from synthetic import DAY, ROLES, content_of, make_cast, make_package, make_request, make_spec
 
 from tallywright.data.lake import Lake
 from tallywright.errors import TallyError
@@ -41,12 +41,14 @@ def say(line: str) -> None:
 
 
 def score(root: Path, options: argparse.Namespace) -> None:
-    spec = make_spec(scoring={"workers": options.workers, "batch_rows": 256})
+    roles = ROLES if options.roles else {}
+    spec = make_spec(scoring={"workers": options.workers, "batch_rows": 256} | roles)
     package = make_package(root / "package")
+    cast = make_cast(root / "cast", spec) if options.roles else {}
     say("ready")
     sys.stdin.readline()
     pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
-    request = make_request(Lake(str(root / "lake")), spec, pinned, package, run_id=f"pid-{os.getpid()}")
+    request = make_request(Lake(str(root / "lake")), spec, pinned, package, run_id=f"pid-{os.getpid()}", **cast)
     if options.limit_at:
         sink.point = lambda name: limit(options.file_limit) if name == options.limit_at else point(name)
     elif options.file_limit:
@@ -79,6 +81,7 @@ def main() -> None:
     scoring.add_argument("--workers", type=int, default=2)
     scoring.add_argument("--file-limit", type=int, default=0)
     scoring.add_argument("--limit-at", default="")
+    scoring.add_argument("--roles", action="store_true")
     reading = commands.add_parser("read")
     for name in ("root", "stop", "out"):
         reading.add_argument(name, type=Path)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from synthetic import make_features
 
 from tallywright.errors import InputError, StorageError, TableContractError
+from tallywright.scoring.ensemble import assemble
 from tallywright.scoring.fragments import fragments_of, plan_portions
 from tallywright.scoring.job import job_for, pinned_files
 from tallywright.scoring.local import engine
@@ -91,7 +92,7 @@ def staged(shop):
     pinned = shop.put(make_features(200))
     portions, _ = pinned_files(shop.lake, pinned)
     request = shop.request(pinned)
-    job = job_for(shop.spec, shop.lake, pinned, request.champion, request.package)
+    job = job_for(shop.spec, shop.lake, pinned, assemble(request))
     return job, pinned, portions, engine(EngineSettings()).score(job, portions, lambda _: None)
 
 

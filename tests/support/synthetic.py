@@ -22,7 +22,7 @@ from tallywright.packaging.package import Package, PackageContents, load_package
 from tallywright.packaging.preprocess import Category, Preprocess
 from tallywright.profiles.accumulate import Accumulator
 from tallywright.profiles.definition import define
-from tallywright.records import InputVersion, ModelRef
+from tallywright.records import InputVersion, ModelRef, Role, digest_of
 from tallywright.scoring.tally import ScoreRequest
 from tallywright.spec.model import ModelSpec
 
@@ -80,10 +80,17 @@ def make_features(rows: int, *, seed: int = 0, numeric: int = 4, categorical: in
 CLASSES = ("no", "ja", "weiß nicht")
 
 
-def make_package(
-    folder: Path, *, numeric: int = 4, categorical: int = 2, seed: int = 0, task: str = "binary"
+def make_package(  # noqa: PLR0913 - a world has many knobs
+    folder: Path,
+    *,
+    numeric: int = 4,
+    categorical: int = 2,
+    seed: int = 0,
+    fault: str = "",
+    through: date | None = None,
+    task: str = "binary",
 ) -> Package:
-    """A package whose graph is a small network with embeddings; another seed is another model."""
+    """A package whose graph is a small network with embeddings; another seed is another model; `fault` as `network`."""
     if (folder / "manifest.json").is_file():
         return load_package(folder)
     numbers, texts = columns_of(numeric, categorical)
@@ -107,15 +114,16 @@ def make_package(
         target="label",
         classes=CLASSES if task == "multiclass" else (),
         key=("order_id",),
-        trained_through=date(2024, 1, 31),
+        trained_through=through or date(2024, 1, 31),
         created_at=datetime(2024, 2, 1, tzinfo=UTC),
+        snapshot_json='{"features": 1, "labels": 1, "train_from": "2024-01-01", "holdout_to": "2024-01-31"}',
     )
     return write_package(
         folder,
         PackageContents(
             meta=meta,
             preprocess=preprocess,
-            onnx=network(numeric, categorical, seed=seed, task=task),
+            onnx=network(numeric, categorical, seed=seed, fault=fault, task=task),
             weights={"seed": np.array([seed], dtype=np.float32)},
             definition=definition,
             reference=reference.profile(),
@@ -124,8 +132,13 @@ def make_package(
     )
 
 
-def network(numeric: int, categorical: int, *, seed: int = 0, broken: bool = False, task: str = "binary") -> bytes:
-    """Embeddings and clipped numbers through one hidden layer; a broken one answers with 2 instead of a share."""
+def network(
+    numeric: int, categorical: int, *, seed: int = 0, broken: bool = False, fault: str = "", task: str = "binary"
+) -> bytes:
+    """Embeddings and clipped numbers through one hidden layer; a broken one answers with 2 instead of a share.
+
+    With a fault, rows whose `c0` was not seen in training get 2 more (`output`), or make the graph fail (`prediction`).
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -161,8 +174,23 @@ def network(numeric: int, categorical: int, *, seed: int = 0, broken: bool = Fal
         helper.make_node("Gemm", ["all", "w1", "b1"], ["hidden"]),
         helper.make_node("Relu", ["hidden"], ["active"]),
         helper.make_node("Gemm", ["active", "w2", "b2"], ["logit"]),
-        *_head("regression" if broken else task),
+        *_head("regression" if broken else task, "sound" if fault else "score"),
     ]
+    if fault:
+        # Only row 0 of `more` exists: place 9 is out of bounds, and the graph fails.
+        more, place = ([0.0], 9) if fault == "prediction" else ([0.0, 2.0], 1)
+        weights += [
+            constant("more", more),
+            numpy_helper.from_array(np.array(1, dtype=np.int64), "unseen"),
+            numpy_helper.from_array(np.array(place, dtype=np.int64), "place"),
+            numpy_helper.from_array(np.array(0, dtype=np.int64), "first"),
+        ]
+        nodes += [
+            helper.make_node("Equal", ["code0", "unseen"], ["is_unseen"]),
+            helper.make_node("Where", ["is_unseen", "place", "first"], ["where"]),
+            helper.make_node("Gather", ["more", "where"], ["added"]),
+            helper.make_node("Add", ["sound", "added"], ["score"]),
+        ]
     inputs = [helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["n", numeric])]
     if categorical:
         inputs.append(helper.make_tensor_value_info("categorical", TensorProto.INT64, ["n", categorical]))
@@ -174,14 +202,14 @@ def network(numeric: int, categorical: int, *, seed: int = 0, broken: bool = Fal
     return bytes(model.SerializeToString())
 
 
-def _head(task: str) -> list[Any]:
-    """The last nodes, from the logits to the scores."""
+def _head(task: str, name: str) -> list[Any]:
+    """The last nodes, from the logits to the scores, which get this name."""
     from onnx import helper
 
     if task == "multiclass":
-        return [helper.make_node("Softmax", ["logit"], ["score"], axis=1)]
+        return [helper.make_node("Softmax", ["logit"], [name], axis=1)]
     link = "Sigmoid" if task == "binary" else "Relu"
-    return [helper.make_node(link, ["logit"], ["share"]), helper.make_node("Squeeze", ["share", "axis"], ["score"])]
+    return [helper.make_node(link, ["logit"], ["share"]), helper.make_node("Squeeze", ["share", "axis"], [name])]
 
 
 def put_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = DAY) -> InputVersion:
@@ -224,9 +252,35 @@ def make_request(
     return ScoreRequest(**(values | changes))
 
 
-def read_scores(lake: Lake, spec: ModelSpec, day: date = DAY) -> pa.Table:
+ROLES: dict[str, Any] = {
+    "canary": {"model": 2, "share": 0.3, "limits": {"max_mean_difference": 1.0}},
+    "fallback": {"model": "previous", "covers": ["prediction"], "max_share": 1.0},
+}
+"""The scoring section of `make_cast`."""
+
+
+def make_cast(folder: Path, spec: ModelSpec) -> dict[str, Any]:
+    """Models in every role for `make_request`: the champion fails on rows whose `c0` was not seen in training."""
+    champion = make_package(folder / "champion", seed=7, fault="prediction")
+    others = [make_package(folder / str(seed), seed=seed) for seed in range(1, 4)]
+    roles = (Role.CHAMPION, Role.CANARY, Role.FALLBACK, Role.SHADOW)
+    packages = (champion, *others)
+    return {
+        "models": tuple(model_ref(spec, *one) for one in zip(roles, packages, (9, 2, 1, 3), strict=True)),
+        "packages": {package.digest: package for package in packages},
+    }
+
+
+def model_ref(spec: ModelSpec, role: Role, package: Package | None, version: int) -> ModelRef:
+    """A version in a role; without a package, the declared constant."""
+    digest = package.digest if package else digest_of(version)
+    through = package.meta.trained_through if package else None
+    return ModelRef(name=spec.name, version=version, digest=digest, role=role, trained_through=through)
+
+
+def read_scores(lake: Lake, spec: ModelSpec, day: date = DAY, *, what: str = "scores") -> pa.Table:
     """The day's rows as a reader sees them, sorted by key."""
-    rows = lake.read(spec.table("scores"), where={"score_date": day})
+    rows = lake.read(spec.table(what), where={"score_date": day})
     return rows.select(sorted(rows.column_names)).sort_by("order_id").combine_chunks()
 
 

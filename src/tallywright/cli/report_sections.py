@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_DAYS: Final = 92
 """The page shows at most this many days, the latest ones: more do not fit a screen. `tally query` has them all."""
 
-PROFILE_COLUMNS: Final = ("score_date", "generation", "mean_score")
+PROFILE_COLUMNS: Final = ("score_date", "generation", "role", "mean_score")
 REALISED_METRICS: Final = ("log_loss", "calibration_error", "coverage")
 
 Row = dict[str, Any]
@@ -80,9 +80,10 @@ def score_plots(sources: Sources) -> list[Plot]:
     """Rows a day; mean score and share of positive predictions."""
     days, spec = sources.days, sources.spec
     rows = {tally.score_date: float(tally.rows) for tally in sources.tallies}
-    means = {
-        row["score_date"]: row["mean_score"] for row in _newest(sources.rows("profile", PROFILE_COLUMNS), "generation")
-    }
+    # Of the model that answers for the day: a canary, a fallback and shadows have rows of their own.
+    leads = {tally.score_date: tally.lead.role for tally in sources.tallies}
+    profiles = [row for row in sources.rows("profile", PROFILE_COLUMNS) if row["role"] == leads.get(row["score_date"])]
+    means = {row["score_date"]: row["mean_score"] for row in _newest(profiles, "generation")}
     lines = [Series("mean score", "one", [means.get(day) for day in days])]
     if spec.training.task == "binary":
         positive = _positive_shares(sources)

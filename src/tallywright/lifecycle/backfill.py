@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.data.ingest import ingest, input_version
 from tallywright.data.lake import Lake
-from tallywright.errors import InputError, LeakError, NoChampionError, TallyError
+from tallywright.errors import InputError, LeakError, NoChampionError, SpecError, TallyError
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.observability import log
 from tallywright.registry.resolve import resolve
 from tallywright.scoring.engine import Engines
+from tallywright.scoring.ensemble import admitted
 from tallywright.scoring.preflight import check_leak
 from tallywright.scoring.tally import ScoreRequest, decide
 
@@ -64,8 +65,9 @@ def _preview_day(project: Project, lake: Lake, day: date) -> DayPreview:
     try:
         models = resolve(lake, spec, day)
         check_leak(spec, models, day)
-    except (NoChampionError, LeakError) as error:
+    except (NoChampionError, LeakError, SpecError) as error:
         return DayPreview(day, "–", None, "refuse", error.found)
+    models = admitted(spec, models, day)
     named = ", ".join(_named(model) for model in models)
     try:
         source = input_version(lake, spec, day)
@@ -77,7 +79,8 @@ def _preview_day(project: Project, lake: Lake, day: date) -> DayPreview:
 
 
 def _named(model: ModelRef) -> str:
-    return f"{model.name} version {model.version} ({model.role.value})"
+    version = "a constant" if model.is_constant else f"version {model.version}"
+    return f"{model.name} {version} ({model.role.value})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.lake import Lake
+from tallywright.records import Role
 from tallywright.scoring.tallies import manifests
 
 if TYPE_CHECKING:
     from datetime import date
 
+    from tallywright.records import Manifest
     from tallywright.spec import Project
 
 
@@ -27,6 +29,8 @@ class ScoredDay:
     drifted_columns: tuple[str, ...]
     realised_auc: float | None
     decision: str | None
+    roles: str
+    """Rows by role, where somebody else than the champion scored some, and who was left out."""
 
     def as_dict(self) -> dict[str, Any]:
         """The day as a row."""
@@ -41,8 +45,9 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
         for manifest in manifests(lake, spec)
         if (first is None or manifest.score_date >= first) and (last is None or manifest.score_date <= last)
     ]
-    means = _by_day(lake, spec.table("profile"), "mean_score", {})
-    aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None})
+    leads = {manifest.score_date: manifest.lead.role.value for manifest in found}
+    means = _by_day(lake, spec.table("profile"), "mean_score", {}, leads)
+    aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None}, leads)
     states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
     return [
@@ -50,23 +55,38 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             score_date=manifest.score_date,
             rows=manifest.rows,
             mean_score=means.get(manifest.score_date),
-            model_version=manifest.models[0].version,
+            model_version=manifest.lead.version,
             generation=manifest.generation,
             reason=manifest.reason,
             drifted_columns=drifted.get(manifest.score_date, ()),
             realised_auc=aucs.get(manifest.score_date),
             decision=states.get(manifest.score_date),
+            roles=_roles(manifest),
         )
         for manifest in sorted(found, key=lambda manifest: manifest.score_date)
     ]
 
 
-def _by_day(lake: Lake, table: str, column: str, where: dict[str, Any]) -> dict[date, Any]:
-    """The latest value of a column for each score date; later rows of a date win."""
+def _roles(manifest: Manifest) -> str:
+    rows = manifest.rows_by_role
+    said = [f"{role} {count}" for role, count in rows.items()] if set(rows) != {Role.CHAMPION.value} else []
+    said += [f"{one.role.value} {one.version} left out" for one in manifest.roles if one.note]
+    return ", ".join(said)
+
+
+def _by_day(
+    lake: Lake, table: str, column: str, where: dict[str, Any], roles: dict[date, str] | None = None
+) -> dict[date, Any]:
+    """The latest value of a column for each score date; later rows of a date win.
+
+    With `roles`, only rows of the role that answers for their date.
+    """
     if not lake.exists(table):
         return {}
     rows = lake.read(table).to_pylist()
     kept = [row for row in rows if all(row.get(name) == value for name, value in where.items())]
+    if roles is not None:
+        kept = [row for row in kept if row["role"] == roles.get(row["score_date"])]
     kept.sort(key=lambda row: (row.get("generation") or 0, row.get("label_age_days") or 0))
     return {row["score_date"]: row[column] for row in kept}
 

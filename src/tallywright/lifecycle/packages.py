@@ -5,14 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallywright.errors import PackageError, TrackingError
 from tallywright.observability import log
 from tallywright.packaging.cache import PackageCache
 from tallywright.packaging.package import load_package
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tallywright.packaging.package import Package
     from tallywright.records import ModelRef
     from tallywright.spec import Project
+
+
+def packages_of(project: Project, models: Sequence[ModelRef]) -> tuple[dict[str, Package], dict[str, str]]:
+    """The packages by digest, and why others are not at hand; the champion's must be, unless the fallback covers that.
+
+    Args:
+        project: Whose models.
+        models: The champion first.
+
+    Raises:
+        PackageError: The champion's package is not the version with its digest.
+        TrackingError: The champion's is not in the cache, and MLflow cannot be reached.
+    """
+    fallback = project.spec.scoring.fallback
+    covered = fallback is not None and "package" in fallback.covers
+    found: dict[str, Package] = {}
+    missing: dict[str, str] = {}
+    for ref in models:
+        if ref.is_constant:
+            continue
+        try:
+            found[ref.digest] = package_of(project, ref)
+        except (PackageError, TrackingError) as error:
+            if ref is models[0] and not covered:
+                raise
+            missing[ref.digest] = error.found
+    return found, missing
 
 
 def package_of(project: Project, ref: ModelRef) -> Package:

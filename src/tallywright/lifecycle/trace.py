@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec import ModelSpec, Project
 
+_CONSTANT: Final = "the constant that scoring.fallback declared; there is no model behind it"
+
 
 def trace(project: Project, key: str, day: date) -> dict[str, Any]:
     """Everything behind the score of one key on one date.
@@ -40,18 +42,27 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
     if manifest is None:
         raise InputError(f"{spec.name} has no tally of {day}", remedy=f"tally days {spec.name} lists the scored days")
     row = score_of(lake, spec, key, day)
-    ref = next((model for model in manifest.models if model.version == row["model_version"]), manifest.models[0])
+    ref = _ref(manifest, row)
+    found = {"score": row, "tally": _tally(manifest), "input": manifest.input.model_dump(mode="json")}
+    if ref.is_constant:
+        constant = {"name": ref.name, "version": ref.version, "role": ref.role.value, "note": _CONSTANT}
+        return found | {"model": constant, "day gate": _day_gate(lake, spec, manifest)}
     package = package_of(project, ref)
-    return {
-        "score": row,
-        "tally": _tally(manifest),
-        "input": manifest.input.model_dump(mode="json"),
+    return found | {
         "model": _model(ref, package),
         "training": _training(package),
         "gates": _gates(lake, spec, package.digest),
         "day gate": _day_gate(lake, spec, manifest),
         "promotion": _promotion(lake, spec, ref, manifest.committed_at),
     }
+
+
+def _ref(manifest: Manifest, row: dict[str, Any]) -> ModelRef:
+    """The model of the row, by role and version: one version may have two roles."""
+    return next(
+        (ref for ref in manifest.models if (ref.role.value, ref.version) == (row["role"], row["model_version"])),
+        manifest.lead,
+    )
 
 
 def score_of(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, Any]:
@@ -89,7 +100,9 @@ def _key_value(spec: ModelSpec, column: str, text: str) -> Value:
 
 def _tally(manifest: Manifest) -> dict[str, Any]:
     names = ("generation", "reason", "rows", "engine", "run_id", "code_version", "committed_at", "key_digest")
-    return {name: getattr(manifest, name) for name in names}
+    found: dict[str, Any] = {name: getattr(manifest, name) for name in names}
+    left_out = [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note]
+    return found | {"rows by role": manifest.rows_by_role, "left out": left_out}
 
 
 def _model(ref: ModelRef, package: Package) -> dict[str, Any]:

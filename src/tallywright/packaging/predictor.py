@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tallywright.packaging.preprocess import ModelInput
+    from tallywright.profiles.definition import ProfileDefinition
 
 MICRO_BATCH: Final = 2048
 """Rows of every single run of the graph; a shorter rest is padded, so that all runs have one shape and one way to
@@ -62,9 +63,13 @@ class Predictor:
 
         Raises:
             InputError: A column is missing or mistyped.
+            PackageError: The graph raises an error.
         """
         inputs = self.package.preprocess.transform(batch)
-        raw = self.score(inputs)
+        return self.finish(inputs, self.score(inputs))
+
+    def finish(self, inputs: ModelInput, raw: NDArray[np.float32]) -> Prediction:
+        """The prediction from the graph's scores of these inputs."""
         outputs = outputs_of(self.package.postprocess, raw, self.threshold)
         return Prediction(outputs, inputs, raw if raw.ndim == 1 else raw.max(axis=1, initial=0))
 
@@ -72,17 +77,42 @@ class Predictor:
         """Scores a batch, outputs only."""
         return self.predict(batch).outputs
 
-    def score(self, inputs: ModelInput) -> NDArray[np.float32]:
-        """The graph's `score` of prepared inputs: float32 [rows], or [rows, classes]."""
+    @property
+    def definition(self) -> ProfileDefinition:
+        """How the rows that it scores are counted."""
+        return self.package.definition
+
+    def no_scores(self, rows: int) -> NDArray[np.float32]:
+        """Scores of rows that have none: NaN, in the shape of `score`."""
         classes = len(self.package.postprocess.classes) if self.package.postprocess.task == "multiclass" else 0
-        scores = np.empty((inputs.rows, classes) if classes else inputs.rows, dtype=np.float32)
+        return np.full((rows, classes) if classes else rows, np.nan, dtype=np.float32)
+
+    def score(self, inputs: ModelInput) -> NDArray[np.float32]:
+        """The graph's `score` of prepared inputs: float32 [rows], or [rows, classes].
+
+        Raises:
+            PackageError: The graph raises an error.
+        """
+        scores = self.no_scores(inputs.rows)
         for start in range(0, inputs.rows, MICRO_BATCH):
             rows = min(MICRO_BATCH, inputs.rows - start)
             for name, matrix in self._feed.items():
                 matrix[:rows] = getattr(inputs, name)[start : start + rows]
                 matrix[rows:] = 0
-            (result,) = self._session.run(["score"], self._feed)
+            result = self._run()
             scores[start : start + rows] = result[:rows]
+        return scores
+
+    def _run(self) -> NDArray[np.float32]:
+        try:
+            (result,) = self._session.run(["score"], self._feed)
+        except Exception as error:
+            raise PackageError(
+                f"the graph of package {self.package.folder.name} fails on some rows: {error}",
+                expected="a score for every row that the preprocessing lets through",
+                remedy="look at these rows; `scoring.fallback` can cover failures of `prediction`",
+            ) from error
+        scores: NDArray[np.float32] = result
         return scores
 
     def clone(self) -> Predictor:
@@ -96,7 +126,8 @@ def _session(package: Package) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
+    # Errors are raised; its own log would repeat each of them on stderr.
+    options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(package.read(ONNX), options, providers=["CPUExecutionProvider"])
     except PackageError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tallywright.errors import NoChampionError
 from tallywright.records import ModelRef, Promotion, Role
 from tallywright.registry import timeline
+from tallywright.registry.assistants import assistants
 from tallywright.registry.promotion_log import PromotionLog
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 
 def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
-    """The models that score `day`, by `scoring.models` of the spec: as-of, current, or one pinned version.
+    """The models of `day`, the champion first: as-of, current or one pinned version; then the spec's other roles.
 
     Raises:
         NoChampionError: Nobody was in production on that date, or the pinned version never was.
+        SpecError: The spec names a version that was never registered, or that may not be served.
     """
     entries = PromotionLog(lake, spec).entries()
     choice = spec.scoring.models
@@ -33,7 +35,7 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
         line = timeline.champion_on(entries, day)
     if line is None:
         raise _nobody(entries, spec, day)
-    return (as_ref(line, spec),)
+    return (as_ref(line, spec), *assistants(lake, spec, entries, day))
 
 
 def as_ref(line: Promotion, spec: ModelSpec, role: Role = Role.CHAMPION) -> ModelRef:

@@ -99,6 +99,14 @@ class StagedRows(Protocol):
             EngineError: Anything else.
         """
 
+    def commit_shadows(self, manifest: Manifest, transaction: str, labels: Sequence[str]) -> None:
+        """The same for the rows of these shadows (`shadow:3`), in the table of shadows.
+
+        Raises:
+            LostRaceError: As `commit`.
+            EngineError: As `commit`.
+        """
+
 
 @runtime_checkable
 class CommittingEngine(Protocol):

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from tallywright.errors import InputError
+from tallywright.errors import InputError, TallyError
+from tallywright.observability import log
+from tallywright.records import Role
+from tallywright.scoring.casting import canary_rule
 from tallywright.scoring.fragments import Portion, plan_portions
 from tallywright.scoring.kernel import read_fragment
-from tallywright.scoring.score_job import JobModel, ScoreJob
+from tallywright.scoring.role_counts import DaySums
+from tallywright.scoring.score_job import JobConstant, JobModel, ScoreJob
 from tallywright.scoring.scorer import Scorer
 from tallywright.scoring.scores_table import PARTITION, arrow_schema, open_scores, part_schema, scores_schema
 
@@ -19,8 +23,8 @@ if TYPE_CHECKING:
 
     from tallywright.data.lake import Lake
     from tallywright.packaging.package import Package
-    from tallywright.profiles.profile import Profile
     from tallywright.records import InputVersion, ModelRef
+    from tallywright.scoring.ensemble import Ensemble
     from tallywright.spec.model import ModelSpec
 
 
@@ -30,28 +34,38 @@ def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[Portion, ...],
     return plan_portions([file.path for file in files], options=lake.options), sum(file.size for file in files)
 
 
-def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, ref: ModelRef, package: Package) -> ScoreJob:
-    """Everything a worker must know; creates the scores table or adds columns to it where needed.
+def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, ensemble: Ensemble) -> ScoreJob:
+    """Everything a worker must know; creates the tables or adds columns to them where needed.
 
     Raises:
         InputError: The input table lacks a column that the model or the key needs.
         TableContractError: The scores table cannot take what this run writes.
     """
-    columns = tuple(dict.fromkeys((*spec.data.key, *package.preprocess.columns)))
-    input_schema = _input_schema(lake.open(pinned.table), pinned.table, columns)
+    columns = tuple(dict.fromkeys((*spec.data.key, *ensemble.input_columns)))
+    input_schema = columns_of(lake.open(pinned.table), pinned.table, columns)
     keys = [input_schema.field(name) for name in spec.data.key]
-    table = open_scores(lake, spec, scores_schema(keys, package.output_schema))
+    wanted = scores_schema(keys, ensemble.output_schema)
+    table = open_scores(lake, spec, wanted)
+    canary = ensemble.of_role(Role.CANARY)
+    share = spec.scoring.canary.share if spec.scoring.canary else 0.0
     return ScoreJob(
         table=lake.uri(spec.table("scores")),
         score_date=pinned.score_date,
         key=spec.data.key,
         input_schema=input_schema,
         part_schema=part_schema(table),
-        models=(_job_model(ref, package, pinned),),
+        models=tuple(
+            _job_model(ref, ensemble.packages[ref.digest], pinned) for ref in ensemble.models if not ref.is_constant
+        ),
         threshold=spec.scoring.threshold,
         batch_rows=spec.scoring.batch_rows,
         workers=spec.scoring.workers,
         options=lake.options,
+        canary=canary_rule(canary.name, canary.version, share) if canary is not None else None,
+        covers=ensemble.row_failures(spec),
+        constant=_job_constant(spec, ensemble, pinned),
+        shadow_table=lake.uri(spec.table("shadow")),
+        shadow_schema=_shadow_schema(lake, spec, wanted) if ensemble.of_role(Role.SHADOW) else None,
     )
 
 
@@ -60,27 +74,55 @@ def _job_model(ref: ModelRef, package: Package, pinned: InputVersion) -> JobMode
         role=ref.role,
         package=str(package.folder),
         package_digest=package.digest,
-        constants={
-            "model_name": ref.name,
-            "model_version": ref.version,
-            "role": ref.role.value,
-            "input_version": pinned.version,
-        },
+        constants=_provenance(ref, pinned),
     )
 
 
-def profile_again(job: ScoreJob, portions: tuple[Portion, ...]) -> Profile:
-    """Counts a day's profile from its input, writing nothing: exact integers, so the very same profile."""
+def _job_constant(spec: ModelSpec, ensemble: Ensemble, pinned: InputVersion) -> JobConstant | None:
+    ref = ensemble.of_role(Role.FALLBACK)
+    fallback = spec.scoring.fallback
+    if ref is None or not ref.is_constant or fallback is None or fallback.constant is None:
+        return None
+    return JobConstant(score=fallback.constant, task=spec.training.task, constants=_provenance(ref, pinned))
+
+
+def _provenance(ref: ModelRef, pinned: InputVersion) -> dict[str, str | int]:
+    return {
+        "model_name": ref.name,
+        "model_version": ref.version,
+        "role": ref.role.value,
+        "input_version": pinned.version,
+    }
+
+
+def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema | None:
+    """The schema of the parts of shadows; None where their table cannot be used, which costs them alone."""
+    try:
+        return part_schema(open_scores(lake, spec, wanted, what="shadow"))
+    except TallyError as error:
+        log.warning("no shadow scores: %s", error)
+        return None
+
+
+def profile_again(job: ScoreJob, portions: tuple[Portion, ...]) -> DaySums:
+    """Counts a day from its input, writing nothing: exact integers, so the very same profiles."""
     scorer = Scorer.load(job)
     counts = scorer.counts()
     for portion in portions:
         for fragment in portion.fragments:
             for batch in read_fragment(job, fragment):
-                scorer.score(batch, counts)
-    return counts.profile.profile()
+                scorer.score_roles(batch, counts)
+    sums = DaySums(counts.profile.profile())
+    sums.add(counts.roles())
+    return sums
 
 
-def _input_schema(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Schema:
+def columns_of(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Schema:
+    """The schema of these columns of an input table, as it declares them.
+
+    Raises:
+        InputError: It lacks one of them.
+    """
     schema = arrow_schema(table)
     missing = [column for column in columns if column not in schema.names or column == PARTITION]
     if missing:

@@ -1,4 +1,4 @@
-"""The kernel: one portion of the input becomes one staged part and a small manifest about it.
+"""The kernel: one portion of the input becomes one staged part a table (a model, for shadows) and a small manifest.
 
 Every engine runs exactly this, on whatever worker it likes: rows go from Parquet through Arrow and the Predictor to
 Parquet and never cross a process boundary. Memory is bounded by a batch and a row group of the output.
@@ -6,12 +6,14 @@ Parquet and never cross a process boundary. Memory is bounded by a batch and a r
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from tallywright.data.filesystem import filesystem_of
 from tallywright.data.fingerprint import RowDigest
@@ -20,6 +22,9 @@ from tallywright.data.store_errors import cause_of
 from tallywright.errors import InputError, StorageError
 from tallywright.records import Record
 from tallywright.scoring.files import discard
+from tallywright.scoring.role_counts import RoleCounts
+from tallywright.scoring.score_job import SCORES
+from tallywright.scoring.scores_table import PROVENANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +42,7 @@ class PartManifest(Record):
 
     portion: int
     path: str
-    """Relative to the scores table."""
+    """Relative to its table, which is the scores table (for a shadow's part, the table of shadows)."""
     size: int
     rows: int
     statistics: str
@@ -45,10 +50,13 @@ class PartManifest(Record):
     keys: RowDigest
     problems: dict[str, int]
     profile_json: str
+    roles: RoleCounts = RoleCounts()
+    shadows: dict[str, PartManifest] = Field(default_factory=dict)
+    """The parts of the shadows that scored all of the portion, by label."""
 
 
 def score_portion(job: ScoreJob, scorer: Scorer, portion: Portion, advance: Callable[[int], None]) -> PartManifest:
-    """Scores one portion into a new, uniquely named part that no Delta reader sees until it is committed.
+    """Scores one portion into new, uniquely named parts that no Delta reader sees until they are committed.
 
     Args:
         job: What the whole day has in common.
@@ -60,26 +68,25 @@ def score_portion(job: ScoreJob, scorer: Scorer, portion: Portion, advance: Call
         StorageError: The input cannot be read or the part cannot be written; nothing is left behind.
         InputError: The data themselves cannot be used.
     """
-    name = f"{job.partition}/part-{portion.index:05d}-{uuid.uuid4()}.parquet"
-    target = str(PurePosixPath(job.table) / name) if "://" not in job.table else f"{job.table}/{name}"
+    staging = _Staging(job, portion)
     try:
-        return _score_into(job, scorer, portion, advance, name=name, target=target)
+        return _score_into(scorer, portion, advance, staging)
     except OSError as error:
-        discard([target], job.options)
+        staging.abandon()
         raise StorageError(
             f"scoring {job.score_date} failed on storage: {cause_of(error)}",
             expected=f"readable input and room to write below {job.table}",
             remedy="check permissions and free space; the table is unchanged, run it again",
         ) from error
     except pa.ArrowException as error:
-        discard([target], job.options)
+        staging.abandon()
         raise InputError(
             f"scoring {job.score_date} failed on its data: {error}",
             expected=f"whole Parquet files whose columns fit {job.part_schema.names}",
             remedy="ingest the day again",
         ) from error
     except BaseException:
-        discard([target], job.options)
+        staging.abandon()
         raise
 
 
@@ -102,62 +109,129 @@ def read_fragment(job: ScoreJob, fragment: Fragment) -> Iterator[pa.RecordBatch]
             yield batch if complete else _with_missing(batch, job.input_schema)
 
 
-def _score_into(
-    job: ScoreJob, scorer: Scorer, portion: Portion, advance: Callable[[int], None], *, name: str, target: str
-) -> PartManifest:
-    filesystem, inner = filesystem_of(target, job.options)
-    if "://" not in target:  # an object store has no folders
-        filesystem.create_dir(str(PurePosixPath(inner).parent), recursive=True)
+def _score_into(scorer: Scorer, portion: Portion, advance: Callable[[int], None], staging: _Staging) -> PartManifest:
     counts = scorer.counts()
-    with pq.ParquetWriter(
-        inner,
-        job.part_schema,
-        filesystem=filesystem,
-        use_dictionary=[*job.champion.constants, "prediction"],
-        store_schema=False,
-    ) as writer:
-        waiting = _Waiting(writer)
-        for fragment in portion.fragments:
-            for batch in read_fragment(job, fragment):
-                waiting.add(scorer.score(batch, counts))
-                advance(batch.num_rows)
-        waiting.flush()
-    size = filesystem.get_file_info(inner).size
-    footer = pq.read_metadata(inner, filesystem=filesystem)
-    return _manifest(portion, scorer, counts, name, size, footer)
+    for fragment in portion.fragments:
+        for batch in read_fragment(staging.job, fragment):
+            for label, rows in scorer.score_roles(batch, counts).items():
+                staging.add(label, rows)
+            advance(batch.num_rows)
+    for label in counts.failures:
+        staging.drop(label)
+    return _manifest(portion, scorer, counts, staging)
 
 
-def _manifest(
-    portion: Portion, scorer: Scorer, counts: Counts, name: str, size: int, footer: pq.FileMetaData
-) -> PartManifest:
-    return PartManifest(
-        portion=portion.index,
-        path=name,
-        size=size,
-        rows=footer.num_rows,
-        statistics=delta_statistics(footer, scorer.job.part_schema, finite=scorer.outputs),
-        keys=counts.keys,
-        problems=dict(counts.problems),
-        profile_json=counts.profile.profile().to_json(),
-    )
+def _manifest(portion: Portion, scorer: Scorer, counts: Counts, staging: _Staging) -> PartManifest:
+    roles = counts.roles()
+    shadows = {
+        label: staging.finish(label, portion, counts, scorer).model_copy(
+            update={
+                "problems": roles.shadow_problems.get(label, {}),
+                "profile_json": roles.profiles[label],
+            }
+        )
+        for label in staging.shadows
+    }
+    return staging.finish(SCORES, portion, counts, scorer).model_copy(update={"roles": roles, "shadows": shadows})
 
 
-class _Waiting:
-    """Scored batches that wait until they fill a row group."""
+class _Staging:
+    """The parts of one portion: of the scores table, and one for each shadow."""
 
-    def __init__(self, writer: pq.ParquetWriter) -> None:
-        self._writer = writer
+    def __init__(self, job: ScoreJob, portion: Portion) -> None:
+        self.job = job
+        self._name = f"{job.partition}/part-{portion.index:05d}-{uuid.uuid4()}.parquet"
+        self._files: dict[str, _PartFile] = {}
+
+    @property
+    def shadows(self) -> list[str]:
+        return [label for label in self._files if label != SCORES]
+
+    def add(self, label: str, rows: pa.RecordBatch) -> None:
+        if label not in self._files:
+            self._files[label] = self._new(label)
+            self._files[label].open()
+        self._files[label].add(rows)
+
+    def drop(self, label: str) -> None:
+        if label in self._files:
+            file = self._files.pop(label)
+            file.cancel()
+            discard([file.target], self.job.options)
+
+    def finish(self, label: str, portion: Portion, counts: Counts, scorer: Scorer) -> PartManifest:
+        file = self._files[label]
+        file.close()
+        size, footer = file.size_and_footer()
+        return PartManifest(
+            portion=portion.index,
+            path=file.path,
+            size=size,
+            rows=footer.num_rows,
+            statistics=delta_statistics(footer, file.schema, finite=scorer.outputs),
+            keys=counts.keys,
+            problems=dict(counts.problems),
+            profile_json=counts.profile.profile().to_json(),
+        )
+
+    def abandon(self) -> None:
+        for label in list(self._files):
+            self.drop(label)
+
+    def _new(self, label: str) -> _PartFile:
+        if label == SCORES:
+            return _PartFile(self.job, self._name)
+        # One file a shadow: one that fails is taken away without the others.
+        name = self._name.replace("part-", f"part-{label.replace(':', '-')}-", 1)
+        return _PartFile(self.job.for_shadows(), name)
+
+
+class _PartFile:
+    """One staged file; scored batches wait until they fill a row group."""
+
+    def __init__(self, job: ScoreJob, path: str) -> None:
+        self.path = path
+        self.schema = job.part_schema
+        self.target = str(PurePosixPath(job.table) / path) if "://" not in job.table else f"{job.table}/{path}"
+        self._filesystem, self._inner = filesystem_of(self.target, job.options)
+        self._writer: pq.ParquetWriter | None = None
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
+
+    def open(self) -> None:
+        if "://" not in self.target:  # an object store has no folders
+            self._filesystem.create_dir(str(PurePosixPath(self._inner).parent), recursive=True)
+        self._writer = pq.ParquetWriter(
+            self._inner,
+            self.schema,
+            filesystem=self._filesystem,
+            use_dictionary=[*PROVENANCE.names, "prediction"],
+            store_schema=False,
+        )
 
     def add(self, batch: pa.RecordBatch) -> None:
         self._batches.append(batch)
         self._rows += batch.num_rows
         if self._rows >= ROW_GROUP_ROWS:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        if self._batches:
+    def close(self) -> None:
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def cancel(self) -> None:
+        """Lets go of the file, which is then deleted: what cannot be written any more does not matter."""
+        with contextlib.suppress(OSError, pa.ArrowException):
+            if self._writer is not None:
+                self._writer.close()
+
+    def size_and_footer(self) -> tuple[int, pq.FileMetaData]:
+        size = self._filesystem.get_file_info(self._inner).size
+        return size, pq.read_metadata(self._inner, filesystem=self._filesystem)
+
+    def _flush(self) -> None:
+        if self._batches and self._writer is not None:
             self._writer.write_table(pa.Table.from_batches(self._batches), row_group_size=ROW_GROUP_ROWS * 2)
             self._batches = []
             self._rows = 0

@@ -13,7 +13,7 @@ from tallywright.scoring.cores import threads_for
 from tallywright.scoring.files import discard
 from tallywright.scoring.kernel import PartManifest, score_portion
 from tallywright.scoring.scorer import Scorer
-from tallywright.scoring.verify import part_path
+from tallywright.scoring.verify import staged_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,5 +77,6 @@ def _results(job: ScoreJob, futures: Sequence[Future[PartManifest]]) -> list[Par
     errors = [error for future in futures if (error := future.exception()) is not None]
     if not errors:
         return [future.result() for future in futures]
-    discard((part_path(job, future.result()) for future in futures if future.exception() is None), job.options)
+    done = [future.result() for future in futures if future.exception() is None]
+    discard(staged_paths(job, done), job.options)
     raise next((error for error in errors if not isinstance(error, _StoppedError)), errors[0])

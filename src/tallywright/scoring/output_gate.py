@@ -31,6 +31,30 @@ def problems_in(outputs: pa.RecordBatch) -> Counter[str]:
     return problems
 
 
+def broken_rows(outputs: pa.RecordBatch) -> NDArray[np.bool_]:
+    """True for each row with a value that `problems_in` would count."""
+    broken = np.zeros(outputs.num_rows, dtype=np.bool_)
+    for name, column in zip(outputs.schema.names, outputs.columns, strict=True):
+        broken |= ~valid_mask(column)
+        if pa.types.is_list(column.type):
+            rows = values_of(pc.list_parent_indices(column))
+            broken[rows[_wrong(name, pc.list_flatten(column))]] = True
+        else:
+            broken |= _wrong(name, column)
+    return broken
+
+
+def _wrong(name: str, values: pa.Array) -> NDArray[np.bool_]:
+    wrong = ~valid_mask(values)
+    if pa.types.is_floating(values.type):
+        numbers = values_of(values)
+        sound = np.isfinite(numbers)
+        if name in SHARES:
+            sound &= (numbers >= 0) & (numbers <= 1)
+        wrong |= ~sound
+    return wrong
+
+
 def _count_numbers(problems: Counter[str], name: str, numbers: NDArray[Any]) -> None:
     finite = np.isfinite(numbers)
     wrong = {f"{name} is not finite": ~finite}

@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tallywright.errors import InputError, LeakError
+from tallywright.records import Role
 
 if TYPE_CHECKING:
     from tallywright.data.lake import Lake
@@ -41,22 +42,35 @@ def check_volume(lake: Lake, spec: ModelSpec, pinned: InputVersion) -> None:
         )
 
 
+def leaks(ref: ModelRef, day: date) -> bool:
+    """True for a model whose training data reach the date, or that does not say how far they reach."""
+    return not ref.is_constant and (ref.trained_through is None or ref.trained_through >= day)
+
+
 def check_leak(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> bool:
-    """Refuses models whose training data reach the score date; returns whether one was let through by the spec.
+    """Refuses a champion that has seen the day; returns whether any model has, and was let through by the spec.
+
+    Models in other roles are not refused here: they are left out of the day (`ensemble.assemble`).
 
     Raises:
         LeakError: `trained_through` is not before the day, or unknown, and `scoring.allow_leak` is off.
     """
-    leaking = [ref for ref in models if ref.trained_through is None or ref.trained_through >= day]
-    if not leaking or spec.scoring.allow_leak:
-        return bool(leaking)
-    ref = leaking[0]
+    if spec.scoring.allow_leak:
+        return any(leaks(ref, day) for ref in models)
+    for ref in models:
+        if ref.role is Role.CHAMPION and leaks(ref, day):
+            raise LeakError(
+                f"{leak_of(ref)} and would score {day}",
+                expected="a model trained only on days before the score date",
+                remedy="use `scoring.models: as-of`, or --set scoring.allow_leak=true to score and mark it",
+            )
+    return False
+
+
+def leak_of(ref: ModelRef) -> str:
+    """What a leaking model has seen, in words."""
     through = f"on data through {ref.trained_through}" if ref.trained_through else "on data of unknown dates"
-    raise LeakError(
-        f"version {ref.version} of {ref.name} was trained {through} and would score {day}",
-        expected="a model trained only on days before the score date",
-        remedy="use `scoring.models: as-of`, or --set scoring.allow_leak=true to score and mark it",
-    )
+    return f"version {ref.version} of {ref.name} was trained {through}"
 
 
 def _earlier_rows(lake: Lake, spec: ModelSpec, day: date) -> list[int]:

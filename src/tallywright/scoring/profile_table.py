@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from tallywright.profiles.profile import Profile
-from tallywright.records import Manifest, Record, digest_of
+from tallywright.records import Manifest, Record, Role, digest_of
 from tallywright.scoring.one_row import one_row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tallywright.data.lake import Lake
     from tallywright.spec.model import ModelSpec
 
@@ -52,14 +54,13 @@ def profile_digest(profile: Profile) -> str:
     return digest_of(profile.to_json())
 
 
-def row_of(manifest: Manifest, profile: Profile) -> ProfileRow:
-    """The row of a tally's champion."""
-    ref = manifest.models[0]
+def row_of(manifest: Manifest, role: Role, version: int, profile: Profile) -> ProfileRow:
+    """The row of one model of a tally."""
     return ProfileRow(
         score_date=manifest.score_date,
         generation=manifest.generation,
-        model_version=ref.version,
-        role=ref.role.value,
+        model_version=version,
+        role=role.value,
         definition_digest=profile.definition_digest,
         rows=profile.rows,
         mean_score=profile.score.mean or 0.0,
@@ -68,19 +69,27 @@ def row_of(manifest: Manifest, profile: Profile) -> ProfileRow:
 
 
 def read_profile(lake: Lake, spec: ModelSpec, manifest: Manifest) -> ProfileRow | None:
-    """The row of a tally, or None where it was not written yet (or is not the one the commit speaks of)."""
+    """The row of the model that answers for a tally, or None where it was not written yet (or is another's)."""
+    return read_profiles(lake, spec, manifest).get(manifest.profile_digest)
+
+
+def read_profiles(lake: Lake, spec: ModelSpec, manifest: Manifest) -> dict[str, ProfileRow]:
+    """The rows of a tally by the digest of their profile; rows that the commit does not speak of are left out."""
     name = spec.table("profile")
     if not lake.exists(name):
-        return None
+        return {}
     found = lake.read(name, where={"score_date": manifest.score_date, "generation": manifest.generation})
     rows = [ProfileRow.model_validate(row) for row in found.select(_SCHEMA.names).to_pylist()]
-    return next((row for row in rows if digest_of(row.profile_json) == manifest.profile_digest), None)
+    wanted = {manifest.profile_digest, *(one.profile_digest for one in manifest.roles)}
+    by_digest = {digest_of(row.profile_json): row for row in rows}
+    return {digest: row for digest, row in by_digest.items() if digest in wanted}
 
 
-def write_profile(lake: Lake, spec: ModelSpec, row: ProfileRow) -> None:
-    """Writes (or replaces) the row."""
+def write_profiles(lake: Lake, spec: ModelSpec, rows: Sequence[ProfileRow]) -> None:
+    """Writes (or replaces) all rows of a tally, in one commit."""
+    first = rows[0]
     lake.replace(
         spec.table("profile"),
-        one_row(row.model_dump(), _SCHEMA),
-        slice={"score_date": row.score_date, "generation": row.generation},
+        pa.concat_tables([one_row(row.model_dump(), _SCHEMA) for row in rows]),
+        slice={"score_date": first.score_date, "generation": first.generation},
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from tallywright.records import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -11,7 +13,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from tallywright.records import Role
+    from tallywright.packaging.schema import Task
+
+SCORES: Final = "scores"
+"""Under this name stand the rows of the scores table where a batch gives rows for several tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,34 @@ class JobModel:
     package_digest: str
     constants: Mapping[str, str | int]
     """The provenance columns, equal in every row that this model scores."""
+
+    @property
+    def label(self) -> str:
+        """Role and version, such as `shadow:3`."""
+        return label_of(self.role, int(self.constants["model_version"]))
+
+
+@dataclass(frozen=True, slots=True)
+class JobConstant:
+    """The declared constant, which stands in for a model as version 0."""
+
+    score: float
+    task: Task
+    constants: Mapping[str, str | int]
+
+    @property
+    def label(self) -> str:
+        """Role and version: `fallback:0`."""
+        return label_of(Role.FALLBACK, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryRule:
+    """Which keys are the canary's: those whose salted hash lies below a bound."""
+
+    salt: int
+    below: int
+    """Of 2**64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +72,68 @@ class ScoreJob:
     part_schema: pa.Schema
     """The scores table's schema without its partition column."""
     models: tuple[JobModel, ...]
-    """The champion first."""
+    """The one that answers for the day first (unless a constant does), then canary, fallback and shadows."""
     threshold: float
     batch_rows: int
     workers: int = 0
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Storage options of the lake; they may hold secrets."""
+    canary: CanaryRule | None = None
+    covers: frozenset[str] = frozenset()
+    """The failures of single rows in which the fallback stands in: `output`, `prediction`."""
+    constant: JobConstant | None = None
+    """The fallback, where it is no model."""
+    shadow_table: str = ""
+    shadow_schema: pa.Schema | None = None
+    """As `part_schema`, of the table of shadows; None when there are none."""
 
     @property
     def champion(self) -> JobModel:
-        """The model whose scores the table holds."""
+        """The model that answers for the day; only a day that a constant answers for has none."""
         return self.models[0]
+
+    @property
+    def lead(self) -> JobModel | JobConstant:
+        """Whoever answers for the day: every row that is nobody else's."""
+        if self.models and self.models[0].role is not Role.SHADOW:
+            return self.models[0]
+        if self.constant is None:
+            raise ValueError("a job without a model that answers for the day")
+        return self.constant
+
+    @property
+    def fallback(self) -> JobModel | JobConstant | None:
+        """Who stands in for the lead where it fails on a row; None when nobody does."""
+        if not self.covers:
+            return None
+        return self.constant or self.of_role(Role.FALLBACK)
+
+    @property
+    def shadows(self) -> tuple[JobModel, ...]:
+        """The models whose rows go into the table of shadows."""
+        return tuple(model for model in self.models if model.role is Role.SHADOW) if self.shadow_schema else ()
 
     @property
     def partition(self) -> str:
         """The folder of the day inside the table."""
         return f"score_date={self.score_date.isoformat()}"
+
+    def of_role(self, role: Role) -> JobModel | None:
+        """The first model in that role."""
+        return next((model for model in self.models if model.role is role), None)
+
+    def without_canary(self) -> ScoreJob:
+        """The same day, all rows the champion's."""
+        models = tuple(model for model in self.models if model.role is not Role.CANARY)
+        return replace(self, models=models, canary=None)
+
+    def for_shadows(self) -> ScoreJob:
+        """The same day as the table of shadows sees it."""
+        if self.shadow_schema is None:
+            raise ValueError("a job without shadows")
+        return replace(self, table=self.shadow_table, part_schema=self.shadow_schema)
+
+
+def label_of(role: Role, version: int) -> str:
+    """Role and version, such as `shadow:3`."""
+    return f"{role.value}:{version}"

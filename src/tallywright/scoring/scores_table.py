@@ -51,19 +51,20 @@ def part_schema(table: DeltaTable) -> pa.Schema:
     return pa.schema([field for field in arrow_schema(table) if field.name != PARTITION])
 
 
-def open_scores(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> DeltaTable:
-    """Opens the scores table, creating it or adding new columns where needed.
+def open_scores(lake: Lake, spec: ModelSpec, wanted: pa.Schema, *, what: str = "scores") -> DeltaTable:
+    """Opens the scores table (or that of shadows), creating it or adding new columns where needed.
 
     Args:
         lake: Where it lives.
         spec: Whose scores.
         wanted: The columns that this run writes (`scores_schema`).
+        what: `scores` or `shadow`.
 
     Raises:
         TableContractError: The table has unsupported features or a column of another type.
         StorageError: It cannot be created or opened.
     """
-    name = spec.table("scores")
+    name = spec.table(what)
     for _ in range(_ATTEMPTS):
         try:
             if not lake.exists(name):

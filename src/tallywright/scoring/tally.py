@@ -5,42 +5,41 @@ A kill at any instant leaves the old tally or the new one; running it again fini
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
-from tallywright.errors import CommitConflictError, InputError, PackageError, StorageError
+from tallywright.errors import CommitConflictError, InputError, StorageError
 from tallywright.observability import log, point
-from tallywright.profiles.profile import Profile
-from tallywright.records import InputVersion, Manifest, ModelRef, Record
-from tallywright.scoring.engine import (
-    CommittingEngine,
-    Engine,
-    EngineChoice,
-    Engines,
-    Source,
-    choose_engine,
-    uses_own_io,
-)
-from tallywright.scoring.files import discard
+from tallywright.records import InputVersion, Manifest, ModelRef, Record, Role, RoleTally
+from tallywright.scoring.day_profiles import count_again, ensure_rows
+from tallywright.scoring.engine import Engine, EngineChoice, Engines, choose_engine
+from tallywright.scoring.ensemble import assemble, not_at_hand
 from tallywright.scoring.inputs import FIRST, FORCED, LOST, reason_for
-from tallywright.scoring.job import job_for, pinned_files, profile_again
+from tallywright.scoring.job import job_for, pinned_files
+from tallywright.scoring.limits import broken_limits, check_fallback
 from tallywright.scoring.preflight import check_leak, check_volume
-from tallywright.scoring.profile_table import ProfileRow, profile_digest, read_profile, row_of, write_profile
+from tallywright.scoring.profile_table import ProfileRow, profile_digest, read_profile
+from tallywright.scoring.score_job import SCORES, label_of
 from tallywright.scoring.scores_table import generation_in
-from tallywright.scoring.sink import Landing, UncertainCommitError, commit_tally, parts_writer, rows_writer
+from tallywright.scoring.shadow import settle_shadows
+from tallywright.scoring.sink import Landing, UncertainCommitError, commit_tally
+from tallywright.scoring.staged import staged
 from tallywright.scoring.tallies import Tally, record_tally, standing_tally
-from tallywright.scoring.verify import part_path, verify_parts, verify_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tallywright.data.lake import Lake
     from tallywright.packaging.package import Package
+    from tallywright.profiles.profile import Profile
+    from tallywright.scoring.ensemble import Ensemble
     from tallywright.scoring.fragments import Portion
-    from tallywright.scoring.kernel import PartManifest
+    from tallywright.scoring.role_counts import DaySums
     from tallywright.scoring.score_job import ScoreJob
-    from tallywright.scoring.verify import Counted
+    from tallywright.scoring.staged import Staged
     from tallywright.spec.environment import EngineSettings
     from tallywright.spec.model import ModelSpec
 
@@ -50,7 +49,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """One day to be scored: the pinned input, the models by role, their packages by digest."""
+    """One day to be scored: the pinned input, the models by role (the champion first), their packages by digest."""
 
     spec: ModelSpec
     lake: Lake
@@ -64,6 +63,8 @@ class ScoreRequest:
     """Engines that were started before and go on afterwards; without them the day starts and ends its own."""
     engine_settings: EngineSettings | None = None
     force: bool = False
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Digest of a package that is not among `packages`, and why."""
 
     @property
     def champion(self) -> ModelRef:
@@ -75,11 +76,7 @@ class ScoreRequest:
         """The champion's package."""
         package = self.packages.get(self.champion.digest)
         if package is None:
-            raise PackageError(
-                f"the package of version {self.champion.version} of {self.champion.name} is not at hand",
-                expected=f"digest {self.champion.digest}",
-                remedy="fetch it into the cache first",
-            )
+            raise not_at_hand(self.champion, self.missing.get(self.champion.digest, ""))
         return package
 
 
@@ -124,29 +121,26 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     Raises:
         TallyError: Anything that refuses or fails; the scores table is then as it was.
     """
+    ensemble = assemble(request)
+    request = replace(request, models=ensemble.models)
     decision = decide(request)
     if decision.standing is not None and decision.action == "no-op":
-        return _finish(request, decision.standing, action="unchanged", profile=None)
+        return _finish(request, decision.standing, action="unchanged", sums=None)
     check_volume(request.lake, request.spec, request.input)
     leak = check_leak(request.spec, request.models, request.input.score_date)
     portions, choice = _plan(request)
-    job = job_for(request.spec, request.lake, request.input, request.champion, request.package)
+    job = job_for(request.spec, request.lake, request.input, ensemble)
     point("staging")
     log.info("scoring %s with %s (%s)", request.input.score_date, choice.name, choice.why)
-    work = _Work(request, decision, job, portions, choice.name, leak, _counter(progress, request.input.rows))
+    work = _Work(request, ensemble, decision, portions, choice.name, leak, progress)
     with Engines.borrowed(request.engines, request.engine_settings) as engines:
-        engine = engines.get(choice.name)
-        if uses_own_io(engine, request.spec.scoring.io):
-            assert isinstance(engine, CommittingEngine)  # noqa: S101 - uses_own_io asked
-            landing, profile = _through_engine(work, engine)
-        else:
-            landing, profile = _through_parts(work, engine)
+        landing, sums = _score(work, engines.get(choice.name), job)
     point("committed")
     return _finish(
         request,
         landing.tally,
         action="committed" if landing.ours else "unchanged",
-        profile=profile,
+        sums=sums,
     )
 
 
@@ -162,13 +156,13 @@ def ensure_profile(request: ScoreRequest) -> ProfileRow:
         raise InputError(
             f"{request.spec.name} has no tally for {request.input.score_date}", remedy="score the day first"
         )
-    return _ensure_row(request, tally.manifest, None)
+    return ensure_rows(request, tally.manifest, None)
 
 
 def profile_of(request: ScoreRequest, manifest: Manifest) -> Profile:
     """The profile of a tally: its row where there is one, else counted again from the pinned input."""
     row = read_profile(request.lake, request.spec, manifest)
-    return row.profile if row else _rebuild(request, manifest)
+    return row.profile if row else count_again(request, manifest).profile
 
 
 def _plan(request: ScoreRequest) -> tuple[tuple[Portion, ...], EngineChoice]:
@@ -182,124 +176,125 @@ class _Work:
     """A day that is decided on and planned."""
 
     request: ScoreRequest
+    ensemble: Ensemble
     decision: TallyDecision
-    job: ScoreJob
     portions: tuple[Portion, ...]
     engine: str
     leak: bool
-    advance: Callable[[int], None]
+    progress: Progress | None
+
+    @property
+    def advance(self) -> Callable[[int], None]:
+        """Counts one pass over the day."""
+        return _counter(self.progress, self.request.input.rows)
 
     def manifest(self, profile: Profile, key_digest: str) -> Manifest:
-        """What the commit will say."""
-        return _manifest(
-            self.request, self.decision, profile, key_digest=key_digest, engine=self.engine, leak=self.leak
+        """What the commit will say, all but the roles."""
+        return Manifest(
+            model=self.request.spec.name,
+            score_date=self.request.input.score_date,
+            generation=self.decision.generation,
+            reason=self.decision.reason,
+            input=self.request.input,
+            models=self.request.models,
+            scoring_digest=self.request.spec.scoring.identity(),
+            rows=self.request.input.rows,
+            key_digest=key_digest,
+            engine=self.engine,
+            run_id=self.request.run_id,
+            code_version=self.request.code_version,
+            committed_at=datetime.now(UTC),
+            profile_digest=profile_digest(profile),
+            leak_allowed=self.leak,
         )
 
 
-def _through_parts(work: _Work, engine: Engine) -> tuple[Landing, Profile]:
-    """Workers stage parts, and this process commits them."""
-    parts = engine.score(work.job, work.portions, work.advance)
+def _score(work: _Work, engine: Engine, job: ScoreJob) -> tuple[Landing, DaySums]:
+    """Scores, verifies and commits; a canary that breaks its limits costs a second pass without it."""
+    request = work.request
+    with staged(engine, request, job, work.portions, work.advance) as first:
+        trouble = _canary_trouble(request, first)
+        if not trouble:
+            return _commit(work, first, "")
+        first.discard()
+    log.warning("%s: the champion takes all rows, the canary broke its limits: %s", job.score_date, trouble)
+    with staged(engine, request, job.without_canary(), work.portions, work.advance) as second:
+        return _commit(work, second, trouble)
+
+
+def _canary_trouble(request: ScoreRequest, day: Staged) -> str:
+    """Which limits the canary broke, over the whole day; empty when it kept them or there is none."""
+    if day.job.canary is None or request.spec.scoring.canary is None:
+        return ""
+    try:
+        day.check_cover()
+    except BaseException:
+        day.discard()
+        raise
+    return broken_limits(request.spec.scoring.canary.limits, day.sums.canary)
+
+
+def _commit(work: _Work, day: Staged, canary_note: str) -> tuple[Landing, DaySums]:
+    """Verifies the day; commits its shadows, then its scores."""
+    request, sums = work.request, day.sums
     try:
         point("staged")
-        keys = verify_parts(work.job, work.request.input, work.portions, parts)
+        if day.job.covers and request.spec.scoring.fallback is not None:
+            check_fallback(request.spec.scoring.fallback, sums.served, day.job.score_date)
+        keys = day.verify()
         point("verified")
     except BaseException:
-        _discard(work.job, parts)
+        day.discard()
         raise
-    profile = _sum_profiles(parts)
-    return _land(work.request, work.job, work.manifest(profile, keys.hex), parts), profile
+    manifest = work.manifest(sums.profile, keys.hex)
+    shadows = settle_shadows(request.lake, request.spec, day, manifest)
+    point("shadowed")
+    roles = (*_served(request, sums, canary_note), *shadows, *work.ensemble.absent)
+    return _land(request, day, manifest.model_copy(update={"roles": roles})), sums
 
 
-def _through_engine(work: _Work, engine: CommittingEngine) -> tuple[Landing, Profile]:
-    """The engine keeps the rows, and commits them with its own table writer once they are verified."""
-    pinned, lake = work.request.input, work.request.lake
-    with engine.staged(work.job, Source(lake.uri(pinned.table), pinned.version), work.advance) as rows:
-        point("staged")
-        keys = verify_rows(work.job, pinned, rows)
-        point("verified")
-        profile = _sum_profiles(rows.counted)
-        manifest = work.manifest(profile, keys.hex)
-        return commit_tally(lake, work.request.spec, manifest, rows_writer(rows)), profile
+def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[RoleTally]:
+    """What each model did in the scores table."""
+    lead = label_of(request.champion.role, request.champion.version)
+    served = sums.served or {lead: request.input.rows}
+    for ref in request.models:
+        label = label_of(ref.role, ref.version)
+        if ref.role is Role.SHADOW:
+            continue
+        profile = sums.profile if label == lead else sums.profiles.get(label)
+        yield RoleTally(
+            role=ref.role,
+            version=ref.version,
+            rows=served.get(label, 0),
+            profile_digest=profile_digest(profile) if profile is not None and profile.rows else "",
+            note=canary_note if ref.role is Role.CANARY else "",
+        )
 
 
-def _land(request: ScoreRequest, job: ScoreJob, manifest: Manifest, parts: list[PartManifest]) -> Landing:
+def _land(request: ScoreRequest, day: Staged, manifest: Manifest) -> Landing:
     """Commits; parts that certainly did not make it are deleted, doubtful ones are left for maintenance."""
     try:
-        landing = commit_tally(request.lake, request.spec, manifest, parts_writer(parts))
+        landing = commit_tally(request.lake, request.spec, manifest, day.writer())
     except UncertainCommitError:
         raise
     except (CommitConflictError, StorageError):
-        _discard(job, parts)
+        day.discard(SCORES)
         raise
     if not landing.ours:
-        _discard(job, parts)
+        day.discard(SCORES)
     return landing
 
 
-def _discard(job: ScoreJob, parts: list[PartManifest]) -> None:
-    discard((part_path(job, part) for part in parts), job.options)
-
-
 def _finish(
-    request: ScoreRequest, tally: Tally, *, action: Literal["committed", "unchanged"], profile: Profile | None
+    request: ScoreRequest, tally: Tally, *, action: Literal["committed", "unchanged"], sums: DaySums | None
 ) -> ScoreOutcome:
     """What follows the commit, each step only where it is missing."""
     if record_tally(request.lake, request.spec, tally):
         log.debug("recorded generation %d of %s", tally.manifest.generation, tally.manifest.score_date)
     point("tallied")
-    _ensure_row(request, tally.manifest, profile)
+    ensure_rows(request, tally.manifest, sums)
     point("profiled")
     return ScoreOutcome(action=action, version=tally.version, manifest=tally.manifest)
-
-
-def _ensure_row(request: ScoreRequest, manifest: Manifest, profile: Profile | None) -> ProfileRow:
-    row = read_profile(request.lake, request.spec, manifest)
-    if row is None:
-        if profile is None or profile_digest(profile) != manifest.profile_digest:
-            profile = _rebuild(request, manifest)
-        row = row_of(manifest, profile)
-        write_profile(request.lake, request.spec, row)
-    return row
-
-
-def _rebuild(request: ScoreRequest, manifest: Manifest) -> Profile:
-    package = request.packages.get(manifest.models[0].digest)
-    if package is None:
-        raise PackageError(
-            f"the profile of {manifest.score_date} cannot be counted again without its model's package",
-            expected=f"digest {manifest.models[0].digest}, version {manifest.models[0].version}",
-            remedy="fetch it into the cache first",
-        )
-    job = job_for(request.spec, request.lake, manifest.input, manifest.models[0], package)
-    portions, _ = pinned_files(request.lake, manifest.input)
-    return profile_again(job, portions)
-
-
-def _manifest(
-    request: ScoreRequest, decision: TallyDecision, profile: Profile, *, key_digest: str, engine: str, leak: bool
-) -> Manifest:
-    return Manifest(
-        model=request.spec.name,
-        score_date=request.input.score_date,
-        generation=decision.generation,
-        reason=decision.reason,
-        input=request.input,
-        models=request.models,
-        scoring_digest=request.spec.scoring.identity(),
-        rows=request.input.rows,
-        key_digest=key_digest,
-        engine=engine,
-        run_id=request.run_id,
-        code_version=request.code_version,
-        committed_at=datetime.now(UTC),
-        profile_digest=profile_digest(profile),
-        leak_allowed=leak,
-    )
-
-
-def _sum_profiles(parts: Sequence[PartManifest | Counted]) -> Profile:
-    profiles = [Profile.from_json(part.profile_json) for part in parts]
-    return sum(profiles[1:], start=profiles[0])
 
 
 def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:

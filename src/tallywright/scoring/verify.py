@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from tallywright.data.fingerprint import RowDigest, digest_hashes, row_hashes
 from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
 from tallywright.scoring.cores import threads_for
 from tallywright.scoring.files import sizes_of
+from tallywright.scoring.role_counts import RoleCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ class Counted:
     """Of the keys as they will be written, one a row."""
     problems: Mapping[str, int]
     profile_json: str
+    roles: RoleCounts = field(default_factory=RoleCounts)
 
 
 def verify_rows(job: ScoreJob, pinned: InputVersion, rows: StagedRows) -> RowDigest:
@@ -57,6 +59,19 @@ def verify_rows(job: ScoreJob, pinned: InputVersion, rows: StagedRows) -> RowDig
         GateRefusedError: The output gate found values that must not be served.
         InputError: Rows lost or repeated, or a key that occurs twice.
     """
+    check_rows(pinned, rows)
+    check_outputs(job, _problems(rows.counted))
+    read = sum((piece.read for piece in rows.counted), start=RowDigest())
+    hashed = [piece.hashes for piece in rows.counted]
+    return _check_hashes(job, read, hashed, rows.keys_with)
+
+
+def check_rows(pinned: InputVersion, rows: StagedRows) -> None:
+    """Checks that an engine scored as many rows as were ingested.
+
+    Raises:
+        InputError: Rows lost or repeated.
+    """
     found = sum(len(piece.hashes) for piece in rows.counted)
     if found != pinned.rows:
         raise InputError(
@@ -64,10 +79,6 @@ def verify_rows(job: ScoreJob, pinned: InputVersion, rows: StagedRows) -> RowDig
             expected=f"{pinned.rows} rows, as recorded by ingest",
             remedy="ingest the day again",
         )
-    _check_outputs(job, rows.counted)
-    read = sum((piece.read for piece in rows.counted), start=RowDigest())
-    hashed = [piece.hashes for piece in rows.counted]
-    return _check_hashes(job, read, hashed, rows.keys_with)
 
 
 def verify_parts(
@@ -81,13 +92,18 @@ def verify_parts(
         StorageError: A part is missing or has another size than its worker reported.
         TableContractError: A part does not have exactly the table's schema, or invalid statistics.
     """
-    _check_cover(pinned, portions, parts)
-    _check_outputs(job, parts)
+    check_cover(pinned, portions, parts)
+    check_outputs(job, _problems(parts))
     _check_files(job, parts)
     return _check_keys(job, parts)
 
 
-def _check_cover(pinned: InputVersion, portions: Sequence[Portion], parts: Sequence[PartManifest]) -> None:
+def check_cover(pinned: InputVersion, portions: Sequence[Portion], parts: Sequence[PartManifest]) -> None:
+    """Checks that every portion has its part, and all parts together the rows of the day.
+
+    Raises:
+        InputError: Rows lost or repeated.
+    """
     wanted = {portion.index: portion.rows for portion in portions}
     made = Counter({part.portion: 0 for part in parts})
     for part in parts:
@@ -107,10 +123,19 @@ def _check_cover(pinned: InputVersion, portions: Sequence[Portion], parts: Seque
         )
 
 
-def _check_outputs(job: ScoreJob, parts: Sequence[PartManifest | Counted]) -> None:
+def _problems(pieces: Sequence[PartManifest | Counted]) -> Counter[str]:
     problems: Counter[str] = Counter()
-    for part in parts:
-        problems.update(part.problems)
+    for piece in pieces:
+        problems.update(piece.problems)
+    return problems
+
+
+def check_outputs(job: ScoreJob, problems: Mapping[str, int]) -> None:
+    """Refuses a day with values that must not be served.
+
+    Raises:
+        GateRefusedError: There are any; says which, and how often.
+    """
     if problems:
         listed = ", ".join(f"{what} in {count} rows" for what, count in sorted(problems.items()))
         raise GateRefusedError(
@@ -249,6 +274,13 @@ def _key_batches(job: ScoreJob, part: PartManifest) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(inner, filesystem=filesystem, pre_buffer=False) as file:
         for batch in file.iter_batches(batch_size=_KEY_BATCH, columns=list(job.key), use_threads=False):
             yield batch.select(list(job.key))
+
+
+def staged_paths(job: ScoreJob, parts: Iterable[PartManifest]) -> Iterator[str]:
+    """The absolute addresses of all that was staged: the parts, and those of the shadows."""
+    for part in parts:
+        yield part_path(job, part)
+        yield from (part_path(job.for_shadows(), shadow) for shadow in part.shadows.values())
 
 
 def part_path(job: ScoreJob, part: PartManifest) -> str:

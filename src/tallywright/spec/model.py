@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from tallywright.records import digest_of
 from tallywright.spec.base import Section
+from tallywright.spec.roles import Canary, Fallback, Version
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
@@ -228,10 +230,31 @@ class Scoring(Section):
     batch_rows: int = Field(default=65_536, ge=256)
     workers: int = Field(default=0, ge=0)
     """Threads; 0 means one a core."""
+    shadow: tuple[Version, ...] = ()
+    """Versions that score every row in the same pass into a table of their own, which is never served."""
+    canary: Canary | None = None
+    fallback: Fallback | None = None
+
+    @field_validator("shadow")
+    @classmethod
+    def _once_each(cls, value: tuple[Version, ...]) -> tuple[Version, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"each version once; found {list(value)}")
+        return value
 
     def identity(self) -> str:
-        """The digest of what changes a score: equal digests, equal rows."""
-        return self.digest(without=frozenset({"engine", "io", "models", "allow_leak", "batch_rows", "workers"}))
+        """The digest of what changes a score: equal digests, equal rows.
+
+        Which models score is no part of it: they are a part of a tally's identity of their own, by role and digest.
+        A section that is not given leaves no trace, so tallies keep their identity when such sections are invented.
+        """
+        speed = {"engine", "io", "models", "allow_leak", "batch_rows", "workers", "shadow"}
+        content = self.as_json(without=frozenset(speed | {"canary", "fallback"}))
+        if self.canary is not None:
+            content["canary"] = self.canary.as_json(without=frozenset({"model"}))
+        if self.fallback is not None:
+            content["fallback"] = self.fallback.as_json(without=frozenset({"model", "constant"}))
+        return digest_of(content)
 
 
 class Monitoring(Section):
@@ -313,6 +336,15 @@ class Alerts(Section):
     """Name of the environment variable that holds a webhook's address; the address itself stays out of the spec."""
 
 
+def _constant_problems(task: str, constant: float) -> list[str]:
+    """A constant must be an answer that the output gate would let through."""
+    if task == "multiclass":
+        return ["scoring.fallback.constant cannot stand for several classes; use `model: previous`"]
+    if task == "binary" and not 0 <= constant <= 1:
+        return [f"scoring.fallback.constant is {constant}, but a probability lies between 0 and 1"]
+    return []
+
+
 class ModelSpec(Section):
     """One model, whole."""
 
@@ -349,6 +381,8 @@ class ModelSpec(Section):
             for name in names
             if name not in columns
         ]
+        if self.scoring.fallback is not None and self.scoring.fallback.constant is not None:
+            problems += _constant_problems(self.training.task, self.scoring.fallback.constant)
         reserved = sorted(columns & (PROVENANCE_COLUMNS | OUTPUT_COLUMNS))
         if reserved:
             problems.append(f"data.columns uses reserved names {reserved}")

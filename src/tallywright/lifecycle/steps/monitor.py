@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tallywright.errors import InputError
 from tallywright.lifecycle.packages import package_of
 from tallywright.lifecycle.steps.score import score_request
+from tallywright.observability import log
 from tallywright.records import Manifest, Role
 from tallywright.scoring.tallies import latest_manifest, manifests
 
@@ -24,12 +25,18 @@ def profile(context: RunContext) -> dict[str, Any]:
 
 
 def drift(context: RunContext) -> dict[str, Any]:
-    """Compares the day's profile with the training reference of the model that scored it."""
+    """Compares the day's profile with the training reference of the champion that scored it.
+
+    A day that a fallback answered for is not compared: its figures would tell of another model than the policy follows.
+    """
     from tallywright.monitoring.drift import compare_day, write_drift
     from tallywright.scoring.tally import ensure_profile
 
     manifest = require_tally(context)
-    champion = next(model for model in manifest.models if model.role is Role.CHAMPION)
+    champion = manifest.lead
+    if champion.role is not Role.CHAMPION:
+        log.warning("%s is not compared: the %s answered for it", context.day, champion.role.value)
+        return {"signals": 0, "violated": [], "note": f"the {champion.role.value} answered for the day"}
     row = ensure_profile(score_request(context))
     package = package_of(context.project, champion)
     signals = compare_day(context.spec, package, manifest, row.profile)

@@ -11,6 +11,7 @@ from tallywright.observability import log
 from tallywright.records import Decision, GateReport, ModelRef, Promotion
 from tallywright.registry import transitions
 from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.registered import record_version
 from tallywright.registry.versions import find, project_aliases
 from tallywright.registry.versions import register as register_package
 
@@ -25,6 +26,7 @@ def register(context: RunContext) -> dict[str, Any]:
     package = candidate(context)
     evidence = _reports_of(context, package.digest)
     ref = register_package(context.project, package.folder, run_id=training_run(context), reports=evidence)
+    record_version(context.lake, context.spec, ref, evidence, recorded_at=context.now)
     _ref_file(context).write_text(ref.to_json(), encoding="utf-8")
     return ref.model_dump(mode="json", exclude={"role", "effective_from"})
 

@@ -9,7 +9,7 @@ from tallywright.data.ingest import ingest as ingest_days
 from tallywright.data.ingest import input_version
 from tallywright.errors import GateRefusedError
 from tallywright.gates.record import record_report, require_day_passed
-from tallywright.lifecycle.packages import package_of
+from tallywright.lifecycle.packages import packages_of
 from tallywright.observability import log
 from tallywright.records import GateReport, ModelRef, Verdict
 from tallywright.registry.resolve import resolve as resolve_models
@@ -81,6 +81,8 @@ def score(context: RunContext) -> dict[str, Any]:
         "reason": manifest.reason,
         "rows": manifest.rows,
         "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
+        "rows_by_role": manifest.rows_by_role,
+        "left_out": [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note],
     }
 
 
@@ -105,12 +107,14 @@ def score_request(context: RunContext) -> ScoreRequest:
     check_volume(lake, spec, source)
     models = _resolved(context)
     check_leak(spec, models, context.day)
+    packages, missing = packages_of(context.project, models)
     return ScoreRequest(
         spec=spec,
         lake=lake,
         input=source,
         models=models,
-        packages={model.digest: package_of(context.project, model) for model in models},
+        packages=packages,
+        missing=missing,
         run_id=context.run_id,
         code_version=context.code_version,
         engine=spec.scoring.engine,

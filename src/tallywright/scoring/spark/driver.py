@@ -14,7 +14,7 @@ from tallywright.scoring.spark.native import PackedRows, day_session
 from tallywright.scoring.spark.packed import PackTask
 from tallywright.scoring.spark.shipping import Shipper
 from tallywright.scoring.spark.worker import Answer, Attempts, PortionTask, Reports
-from tallywright.scoring.verify import part_path
+from tallywright.scoring.verify import staged_paths
 from tallywright.spark_session import spark_session
 from tallywright.spark_session.machine import under_spark_submit
 
@@ -59,7 +59,7 @@ class SparkEngine:
             try:
                 done = context.parallelize(texts, len(texts)).mapPartitions(task).collect()
             except BaseException as error:
-                discard((part_path(job, part) for part in listener.parts), job.options)
+                discard(staged_paths(job, listener.parts), job.options)
                 if isinstance(error, Exception):
                     raise (listener.failure or engine_error(error)) from error
                 raise
@@ -67,7 +67,7 @@ class SparkEngine:
         parts = [answer.part for answer in answers if answer.part is not None]
         failure = next((answer.failure for answer in answers if answer.failure is not None), None)
         if failure is not None:
-            discard((part_path(job, part) for part in parts), job.options)
+            discard(staged_paths(job, parts), job.options)
             raise failure.error()
         return parts
 

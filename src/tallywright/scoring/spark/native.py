@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallywright.scoring.engine import LostRaceError
+from tallywright.scoring.score_job import SCORES
 from tallywright.scoring.scores_table import PARTITION
 from tallywright.scoring.spark.failures import engine_error, without_java
 from tallywright.scoring.spark.packed import SCHEMA, Counts, KeysTask, unpacked
 from tallywright.scoring.tallies import MANIFEST_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
@@ -79,19 +80,26 @@ class PackedRows:
     def keys_with(self, hashes: Hashes) -> Iterator[pa.RecordBatch]:
         """The key columns of the rows whose key has one of these hashes."""
         schema = self.session.read.format("delta").load(spark_address(self.job.table)).select(*self.job.key).schema
-        found = self._rows().mapInArrow(KeysTask(self.job.key, hashes), schema)
+        found = self._rows(SCORES).mapInArrow(KeysTask(self.job.key, hashes), schema)
         yield from found.toArrow().to_batches()
 
     def commit(self, manifest: Manifest, transaction: str) -> None:
         """Commits by Delta's own writer, which looks for conflicts itself."""
+        self._commit(self.job.table, [SCORES], manifest, transaction)
+
+    def commit_shadows(self, manifest: Manifest, transaction: str, labels: Sequence[str]) -> None:
+        """The same for the table of shadows."""
+        self._commit(self.job.shadow_table, labels, manifest, transaction)
+
+    def _commit(self, address: str, labels: Sequence[str], manifest: Manifest, transaction: str) -> None:
         # Importing this is what makes Delta's conflicts recognisable.
         from delta.exceptions import DeltaConcurrentModificationException as Conflict
         from delta.exceptions.captured import DeltaConcurrentModificationException  # noqa: F401
         from pyspark.sql.functions import lit
 
-        table = spark_address(self.job.table)
+        table = spark_address(address)
         columns = self.session.read.format("delta").load(table).drop(PARTITION).schema
-        rows = self._rows().mapInArrow(unpacked, columns).withColumn(PARTITION, lit(manifest.score_date))
+        rows = self._rows(*labels).mapInArrow(unpacked, columns).withColumn(PARTITION, lit(manifest.score_date))
         options: dict[str, Any] = {
             "replaceWhere": f"{PARTITION} = DATE '{manifest.score_date}'",
             "txnAppId": transaction,
@@ -109,5 +117,7 @@ class PackedRows:
         """Gives the memory back."""
         self.packed.unpersist()
 
-    def _rows(self) -> DataFrame:
-        return self.packed.where("rows IS NOT NULL").select("rows")
+    def _rows(self, *labels: str) -> DataFrame:
+        from pyspark.sql.functions import col
+
+        return self.packed.where(col("label").isin(*labels)).select("rows")

@@ -19,6 +19,8 @@ from tallywright.data.fingerprint import RowDigest, row_hashes
 from tallywright.errors import TallyError
 from tallywright.packaging.buffers import string_array
 from tallywright.records import Record
+from tallywright.scoring.role_counts import RoleCounts
+from tallywright.scoring.score_job import SCORES
 from tallywright.scoring.spark.worker import Answer, Attempts, Failure, scorer_for
 from tallywright.scoring.verify import Counted, Hashes, having
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
     from tallywright.scoring.score_job import ScoreJob
 
-SCHEMA: Final = "rows binary, counts string, hashes binary"
-_NAMES: Final = ["rows", "counts", "hashes"]
+SCHEMA: Final = "rows binary, label string, counts string, hashes binary"
+_NAMES: Final = ["rows", "label", "counts", "hashes"]
 
 
 class Counts(Record):
@@ -38,11 +40,13 @@ class Counts(Record):
     read: RowDigest = RowDigest()
     problems: dict[str, int] = Field(default_factory=dict)
     profile_json: str = ""
+    roles: RoleCounts = RoleCounts()
     failure: Failure | None = None
 
     def with_hashes(self, hashes: bytes) -> Counted:
         """All counts of the piece; the hashes are a copy, which verification may sort where they are."""
-        return Counted(self.read, np.frombuffer(hashes, dtype=np.uint64).copy(), self.problems, self.profile_json)
+        found = np.frombuffer(hashes, dtype=np.uint64).copy()
+        return Counted(self.read, found, self.problems, self.profile_json, self.roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +75,16 @@ class PackTask:
         hashes: list[Hashes] = []
         for batch in batches:
             if batch.num_rows:
-                rows = scorer.score(_fitted(batch, self.job.input_schema), counts)
-                hashes.append(row_hashes(rows, self.job.key))
-                yield _row(rows=_packed_rows(rows))
+                tables = scorer.score_roles(_fitted(batch, self.job.input_schema), counts)
+                hashes.append(row_hashes(tables[SCORES], self.job.key))
+                for label, rows in tables.items():
+                    yield _row(rows=_packed_rows(rows), label=label)
         told = Counts(
             rows=counts.keys.rows,
             read=counts.keys,
             problems=dict(counts.problems),
             profile_json=counts.profile.profile().to_json(),
+            roles=counts.roles(),
         )
         self._report(Answer(rows=told.rows))
         yield _row(counts=told.to_json(), hashes=np.concatenate(hashes) if hashes else np.empty(0, dtype=np.uint64))
@@ -128,13 +134,20 @@ def _packed_rows(rows: pa.RecordBatch) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _row(*, rows: pa.Buffer | None = None, counts: str | None = None, hashes: Hashes | None = None) -> pa.RecordBatch:
+def _row(
+    *, rows: pa.Buffer | None = None, label: str | None = None, counts: str | None = None, hashes: Hashes | None = None
+) -> pa.RecordBatch:
     columns = [
         _binary(rows),
-        pa.nulls(1, pa.string()) if counts is None else string_array([counts]).cast(pa.string()),
+        _text(label),
+        _text(counts),
         _binary(None if hashes is None else pa.py_buffer(hashes)),
     ]
     return pa.record_batch(columns, names=_NAMES)
+
+
+def _text(value: str | None) -> pa.Array:
+    return pa.nulls(1, pa.string()) if value is None else string_array([value]).cast(pa.string())
 
 
 def _binary(value: pa.Buffer | None) -> pa.Array:

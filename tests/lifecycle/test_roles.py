@@ -1,0 +1,194 @@
+"""The score pipeline with models in roles: from the registry's tables to what `days`, `trace` and the report say."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import yaml
+from synthetic import DAY, make_features, make_package, make_spec, read_scores
+
+from tallywright.cli.report import render
+from tallywright.data.ingest import input_version
+from tallywright.data.input_record import transaction_id
+from tallywright.data.lake import Change, Lake
+from tallywright.errors import SpecError, TrackingError
+from tallywright.gates.record import day_subject, record_report
+from tallywright.lifecycle.backfill import preview
+from tallywright.lifecycle.context import RunContext
+from tallywright.lifecycle.overview import scored_days
+from tallywright.lifecycle.packages import packages_of
+from tallywright.lifecycle.steps import monitor, score
+from tallywright.lifecycle.trace import trace
+from tallywright.packaging.cache import PackageCache
+from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
+from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.registered import record_version
+from tallywright.registry.resolve import resolve
+from tallywright.spec import load_project
+
+NOW = datetime(2024, 3, 2, tzinfo=UTC)
+ROLES = {
+    "canary": {"model": "challenger", "share": 0.3, "limits": {"max_mean_difference": 1.0}},
+    "shadow": ["challenger"],
+    "fallback": {"model": "constant", "constant": 0.25, "covers": ["package", "output"], "max_share": 1.0},
+}
+
+
+class Life:
+    """A project whose champion is version 1, and whose challenger is version 2."""
+
+    def __init__(self, root: Path, **scoring) -> None:
+        (root / "models/shop").mkdir(parents=True, exist_ok=True)
+        (root / "conf").mkdir(exist_ok=True)
+        values = make_spec(scoring=scoring).model_dump(mode="json", exclude_none=True)
+        (root / "models/shop/model.yaml").write_text(yaml.safe_dump(values, allow_unicode=True))
+        (root / "conf/local.yaml").write_text("{}\n")
+        self.project = load_project("shop", root=root, environment="local")
+        self.lake = Lake.of(self.project.environment)
+        self.cache = PackageCache(Path(self.project.environment.storage.cache))
+
+    @property
+    def spec(self):
+        return self.project.spec
+
+    def register(self, version: int, package, *, champion: bool = False) -> None:
+        package = self.cache.put(package.folder)
+        ref = ModelRef(
+            name="shop", version=version, digest=package.digest, trained_through=package.meta.trained_through
+        )
+        check = (Check(name="all", verdict=Verdict.PASS),)
+        reports = [GateReport(gate=gate, model="shop", subject=ref.digest, checks=check)
+                   for gate in ("quality", "operations")]  # fmt: skip
+        record_version(self.lake, self.spec, ref, reports, recorded_at=NOW)
+        if champion:
+            line = Promotion(
+                model="shop", sequence=0, action="promote", model_version=version, package_digest=ref.digest,
+                trained_through=date(2024, 1, 31), effective_from=DAY, recorded_at=NOW, approver="policy",
+                reason="first",
+            )  # fmt: skip
+            PromotionLog(self.lake, self.spec).append(lambda _: line)
+
+    def put(self, rows: int = 600) -> None:
+        table = self.spec.table("features")
+        features = make_features(rows).append_column("score_date", pa.array([DAY] * rows, pa.date32()))
+        change = Change(table, features, {"score_date": DAY}, ("score_date",), {}, transaction_id(table, DAY))
+        self.lake.commit(change, self.lake.handle(change))
+        pinned = input_version(self.lake, self.spec, DAY)
+        report = GateReport(
+            gate="day", model="shop", subject=day_subject(pinned), checks=(Check(name="rows", verdict=Verdict.PASS),)
+        )
+        record_report(self.lake, self.spec, report, run_id="gate", recorded_at=NOW)
+
+    def run(self, run_id: str = "one"):
+        context = RunContext(self.project, DAY, run_id)
+        score.resolve(context)
+        return context, score.score(context)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packages")
+    return {
+        1: make_package(folder / "1", seed=1),
+        2: make_package(folder / "2", seed=2),
+        "output": make_package(folder / "output", seed=7, fault="output"),
+    }
+
+
+@pytest.fixture
+def life(tmp_path, packages):
+    """Version 1 fails on some rows, 2 is the challenger."""
+    made = Life(tmp_path, **ROLES)
+    made.register(1, packages["output"], champion=True)
+    made.register(2, packages[2])
+    made.put()
+    return made
+
+
+def without_cover(project):
+    fallback = project.spec.scoring.fallback.model_copy(update={"covers": ("output",)})
+    scoring = project.spec.scoring.model_copy(update={"fallback": fallback})
+    return replace(project, spec=project.spec.model_copy(update={"scoring": scoring}))
+
+
+def keys(life, role):
+    rows = read_scores(life.lake, life.spec)
+    return rows.filter(pc.equal(rows["role"], role))["order_id"].to_pylist()
+
+
+def test_a_day_with_every_role_is_scored_and_told(life) -> None:
+    context, told = life.run()
+    assert set(told["rows_by_role"]) == {"champion", "canary", "fallback"}
+    assert told["left_out"] == []
+    assert told["models"] == ["champion: version 1", "canary: version 2", "fallback: version 0", "shadow: version 2"]
+    assert monitor.drift(context)["signals"] > 0
+    (day,) = scored_days(life.project)
+    assert day.model_version == 1
+    assert day.roles == ", ".join(f"{role} {rows}" for role, rows in told["rows_by_role"].items())
+    page = render(life.project, life.lake)
+    assert "rows: champion" in page
+    assert "shadow 2" in page
+
+
+def test_trace_names_the_model_of_the_very_row(life) -> None:
+    life.run()
+    found = {role: trace(life.project, keys(life, role)[0], DAY) for role in ("champion", "canary")}
+    assert {role: (one["model"]["version"], one["model"]["role"]) for role, one in found.items()} == {
+        "champion": (1, "champion"), "canary": (2, "canary")
+    }  # fmt: skip
+    constant = trace(life.project, keys(life, "fallback")[0], DAY)
+    assert (constant["model"]["version"], constant["score"]["probability"]) == (0, 0.25)
+    assert "constant" in constant["model"]["note"]
+
+
+def test_explain_names_who_would_score(life) -> None:
+    (row,) = preview(life.project, DAY, DAY)
+    assert row.model == (
+        "shop version 1 (champion), shop version 2 (canary), shop a constant (fallback), shop version 2 (shadow)"
+    )
+    assert (row.action, row.why) == ("score", "first")
+    life.run()
+    assert preview(life.project, DAY, DAY)[0].action == "no-op"
+
+
+def test_explain_leaves_out_who_has_seen_the_day(life, tmp_path) -> None:
+    life.register(3, make_package(tmp_path / "late", seed=5, through=DAY))
+    assert preview(life.project, DAY, DAY)[0].model == "shop version 1 (champion), shop a constant (fallback)"
+    _, told = life.run()
+    assert set(told["rows_by_role"]) == {"champion", "fallback"}
+    assert [text.split(":")[0] for text in told["left_out"]] == ["canary 3", "shadow 3"]
+
+
+def test_a_version_that_nobody_registered_refuses_the_day_before_it_is_scored(life) -> None:
+    spec = life.spec.model_copy(update={"scoring": life.spec.scoring.model_copy(update={"shadow": (9,)})})
+    project = replace(life.project, spec=spec)
+    with pytest.raises(SpecError, match="version 9 of shop"):
+        score.resolve(RunContext(project, DAY, "nine"))
+    assert preview(project, DAY, DAY)[0].action == "refuse"
+
+
+@pytest.mark.slow
+def test_a_day_that_the_fallback_answers_for_is_said_everywhere_and_not_compared(life) -> None:
+    digest = PromotionLog(life.lake, life.spec).entries()[0].package_digest
+    shutil.rmtree(life.cache.root / digest)
+    # Not in the cache, and the registry has never heard of it: that must be covered.
+    with pytest.raises(TrackingError):
+        packages_of(without_cover(life.project), resolve(life.lake, life.spec, DAY))
+    context, told = life.run()
+    assert told["rows_by_role"] == {"fallback": 600}
+    assert {text.split(":")[0] for text in told["left_out"]} == {"champion 1", "canary 2"}
+    assert monitor.profile(context)["rows"] == 600
+    assert monitor.drift(context)["note"] == "the fallback answered for the day"
+    assert not life.lake.exists("shop__drift")
+    (day,) = scored_days(life.project)
+    assert (day.model_version, day.mean_score) == (0, 0.25)
+    assert "champion 1 left out" in day.roles
+    assert "champion 1 left out" in render(life.project, life.lake)
+    decision = monitor.decide(context)
+    assert not decision["retrain"]
