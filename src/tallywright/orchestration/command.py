@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tallywright import guard
 from tallywright.errors import TallyError
-from tallywright.orchestration import guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

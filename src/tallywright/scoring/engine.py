@@ -136,6 +136,11 @@ ENGINES: Final[dict[str, EngineEntry]] = {
         # The rate is that of a small cluster of eight cores.
         Capabilities(20, 400e6, distributed=True, requires=("pyspark",), own_io=True),
     ),
+    # On one machine it does the same work in the same time; what it adds is other people's clusters.
+    "beam": EngineEntry(
+        "tallywright.scoring.beam",
+        Capabilities(startup_seconds=3.5, bytes_per_second=100e6, distributed=True, requires=("apache_beam",)),
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -72,8 +72,9 @@ class BeamSettings(Section):
     """Which runner carries Beam pipelines, and its options."""
 
     runner: str = "FnApiRunner"
-    options: tuple[str, ...] = ()
-    """Options of the runner as on a command line, `--name=value` each."""
+    """`FnApiRunner`, `PrismRunner`, or another of Beam's runners by its name."""
+    options: tuple[Annotated[str, Field(pattern=r"^--[A-Za-z][A-Za-z0-9_-]*(=.*)?$")], ...] = ()
+    """Options of the runner as on a command line, `--name=value` each; they are passed on untouched."""
 
 
 class EngineSettings(Section):

@@ -1,0 +1,89 @@
+"""What runs on Beam's workers: portions are scored by the kernel, and their outcomes are left for the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator  # noqa: TC003 - Beam reads the annotations
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+import apache_beam as beam
+
+from tallywright.errors import TallyError
+from tallywright.scoring.beam.outcomes import Failure, Mailbox, Outcome
+from tallywright.scoring.fragments import Portion
+from tallywright.scoring.kernel import score_portion
+from tallywright.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from tallywright.scoring.score_job import ScoreJob
+
+CARRIED: Final = "tallywright-outcome:"
+"""Before an outcome that could not be written, in the text of the exception that fails the pipeline."""
+
+_KEPT_SCORERS: Final = 4
+_lock = Lock()
+_scorers: dict[tuple[object, ...], Scorer] = {}
+
+
+def scorer_for(job: ScoreJob) -> Scorer:
+    """A scorer for one thread; the models are loaded and verified once a process, and kept from day to day."""
+    key = (job.threshold, *((model.package, model.package_digest) for model in job.models))
+    with _lock:
+        if key not in _scorers:
+            if len(_scorers) >= _KEPT_SCORERS:
+                _scorers.clear()
+            _scorers[key] = Scorer.load(job)
+        return _scorers[key].for_job(job).clone()
+
+
+class ScorePortions(beam.DoFn):  # type: ignore[misc]  # beam ships no types that mypy follows here
+    """Portions (JSON) to the names of their outcomes, under one key, so that grouping them is the barrier.
+
+    A TallyError is an outcome too: a runner's retries would only repeat it, and it would lose its class on the way.
+    Whatever else is raised is the runner's business.
+
+    Args:
+        job: What the whole day has in common.
+        mailbox: Where outcomes go.
+    """
+
+    def __init__(self, job: ScoreJob, mailbox: Mailbox) -> None:
+        super().__init__()
+        self._job = job
+        self._mailbox = mailbox
+        self._scorer: Scorer | None = None
+
+    def process(self, element: str) -> Iterator[tuple[str, str]]:
+        """Scores one portion."""
+        portion = Portion.from_json(element)
+        try:
+            self._scorer = self._scorer or scorer_for(self._job)
+            part = score_portion(self._job, self._scorer, portion, _silent)
+            outcome = Outcome(portion=portion.index, part=part)
+        except TallyError as error:
+            outcome = Outcome(portion=portion.index, failure=Failure.of(error))
+        yield "", _left(self._mailbox, outcome)
+
+
+class Gather(beam.DoFn):  # type: ignore[misc]  # as above
+    """Behind the barrier: says which outcomes the runner holds to be its result."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        super().__init__()
+        self._mailbox = mailbox
+
+    def process(self, element: tuple[str, Iterable[str]]) -> None:
+        """Takes all names at once; nothing follows."""
+        self._mailbox.gather(element[1])
+
+
+def _left(mailbox: Mailbox, outcome: Outcome) -> str:
+    try:
+        return mailbox.put(outcome)
+    except TallyError as error:
+        carried = outcome if outcome.failure else Outcome(portion=outcome.portion, failure=Failure.of(error))
+        raise RuntimeError(f"{CARRIED}{carried.to_json()}") from error
+
+
+def _silent(rows: int) -> None:
+    del rows
