@@ -19,6 +19,7 @@ ENGINE ?= local
 DEMO_READY := $(DEMO)/.ready$(if $(filter-out local,$(ENGINE)),-$(ENGINE))
 DEMO_EXTRAS := airflow,train,gx,examples$(if $(filter-out local,$(ENGINE)),$(COMMA)$(ENGINE))
 JARS := $(DEV)/share/tallywright/jars/.staged
+PRISM := $(DEV)/share/tallywright/prism
 
 # `uv` draws no bars into a log
 export UV_NO_PROGRESS := $(if $(CI),true,false)
@@ -53,11 +54,11 @@ airflow-stop:  ## Stop the Airflow that the demo left running
 	@if [ -e $(DEMO_READY) ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; else echo "nothing was running"; fi
 
 .PHONY: test
-test: lint java $(JARS)  ## Set up, lint, and all tests but the long repetitions
+test: lint java prism $(JARS)  ## Set up, lint, and all tests but the long repetitions
 	@$(DEV)/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-full
-test-full: lint java $(JARS)  ## Like test, with the long repetitions: 100 kills, more random examples
+test-full: lint java prism $(JARS)  ## Like test, with the long repetitions: 100 kills, more random examples
 	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -99,6 +100,15 @@ clean:  ## Remove environments, caches and the local lake
 	@for home in .tally .tally-*; do if [ -d $$home/airflow ] && ls $(DEMO)/.ready* >/dev/null 2>&1; then \
 		TALLYWRIGHT_HOME=$$home $(DEMO)/bin/python scripts/airflow_local.py stop; fi; done
 	@rm -rf $(DEV) $(DEMO) .uv .tally .tally-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+
+# Without Go, or if it cannot be built, its tests are skipped, and the last lines of the tests say so.
+.PHONY: prism
+prism: $(DEV)/.ready  ## Build Prism, Beam's runner for one machine, where Go is installed
+	@if [ -x $(PRISM) ] || ! command -v go > /dev/null; then exit 0; fi; \
+	version=$$($(DEV)/bin/python -c 'from importlib.metadata import version; print(version("apache-beam"))'); \
+	echo "building Prism $$version (two minutes, once)"; mkdir -p $(dir $(PRISM)); \
+	GOBIN=$(abspath $(dir $(PRISM))) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$$version \
+		> $(PRISM).log 2>&1 || { echo "Prism could not be built:"; tail -5 $(PRISM).log; }
 
 .PHONY: java
 java:

@@ -22,6 +22,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+NOT_RUN_HERE = "not run here: "
+"""Begins the reason of a test that is skipped because the machine lacks something; the last lines repeat them."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says in the last lines what this machine could not run."""
+    reasons = {str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])}
+    missing = {reason[reason.index(NOT_RUN_HERE) :].rstrip("')") for reason in reasons if NOT_RUN_HERE in reason}
+    for line in sorted(missing):
+        terminalreporter.write_line(line, yellow=True)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout, which is also the reference project's root."""

@@ -6,6 +6,7 @@ attempt leaves one small file in a folder of the run below the scores table, hid
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import uuid
@@ -46,6 +47,19 @@ class Failure(Record):
         kind = getattr(errors, self.kind, EngineError)
         known = isinstance(kind, type) and issubclass(kind, TallyError)
         return (kind if known else EngineError)(self.found, expected=self.expected, remedy=self.remedy)
+
+
+def packed(failure: Failure) -> str:
+    """A failure as one word, which no layer of quoting on its way changes."""
+    return base64.urlsafe_b64encode(failure.to_json().encode()).decode()
+
+
+def unpacked(word: str) -> Failure | None:
+    """What `packed` made; None for anything else, such as a word that was cut off."""
+    try:
+        return Failure.from_json(base64.urlsafe_b64decode(word).decode())
+    except ValueError:
+        return None
 
 
 class Outcome(Record):

@@ -36,7 +36,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type
         self._lock = Lock()
         self._given: dict[str, subprocess.Popen[str]] = {}
         self._asked = 0
-        self.processes = [_start() for _ in range(size)]
+        self.processes = [_start(number) for number in range(size)]
         self._server = grpc.server(shared_unbounded_instance())
         beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(self, self._server)
         self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
@@ -87,9 +87,9 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type
             process.wait()
 
 
-def _start() -> subprocess.Popen[str]:
+def _start(number: int) -> subprocess.Popen[str]:
     # A session of its own: Ctrl-C is for the driver, which then closes the pipe.
-    command = [sys.executable, "-m", harness.__name__]
+    command = [sys.executable, "-m", harness.__name__, str(number)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tallywright.errors import EngineError, UsageError
 from tallywright.observability import log
-from tallywright.scoring.beam.outcomes import Outcome
+from tallywright.scoring.beam.outcomes import unpacked
 from tallywright.scoring.cores import threads_for
 
 if TYPE_CHECKING:
@@ -144,22 +144,14 @@ def failures_named(runner: str) -> Iterator[None]:
     except Exception as error:
         text = str(error)
         log.debug("%s failed: %s", runner, text)
-        carried = re.search(rf"{CARRIED}(\{{.*\}})", text)
-        if carried is not None and (failure := _failure_in(carried[1])) is not None:
-            raise failure from error
+        carried = re.search(rf"{CARRIED}([A-Za-z0-9_=-]+)", text)
+        if carried is not None and (failure := unpacked(carried[1])) is not None:
+            raise failure.error() from error
         raise EngineError(
             f"{runner} failed: {_last_words(text)}",
             expected="a pipeline that ends well",
             remedy="the table is unchanged, run it again; `tally -v` shows all that Beam said",
         ) from error
-
-
-def _failure_in(text: str) -> Exception | None:
-    try:
-        failure = Outcome.from_json(text.replace("\\'", "'")).failure
-    except ValueError:
-        return None
-    return failure.error() if failure else None
 
 
 def _last_words(text: str) -> str:

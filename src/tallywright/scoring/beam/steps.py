@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Final
 import apache_beam as beam
 
 from tallywright.errors import TallyError
-from tallywright.scoring.beam.outcomes import Failure, Mailbox, Outcome
+from tallywright.scoring.beam.outcomes import Failure, Mailbox, Outcome, packed
+from tallywright.scoring.files import discard
 from tallywright.scoring.fragments import Portion
 from tallywright.scoring.kernel import score_portion
 from tallywright.scoring.scorer import Scorer
+from tallywright.scoring.verify import part_path
 
 if TYPE_CHECKING:
     from tallywright.scoring.score_job import ScoreJob
 
-CARRIED: Final = "tallywright-outcome:"
-"""Before an outcome that could not be written, in the text of the exception that fails the pipeline."""
+CARRIED: Final = "tallywright-failure:"
+"""Before a packed failure, in the text of the exception that fails the pipeline."""
 
 _KEPT_SCORERS: Final = 4
 _lock = Lock()
@@ -62,7 +64,17 @@ class ScorePortions(beam.DoFn):  # type: ignore[misc]  # beam ships no types tha
             outcome = Outcome(portion=portion.index, part=part)
         except TallyError as error:
             outcome = Outcome(portion=portion.index, failure=Failure.of(error))
-        yield "", _left(self._mailbox, outcome)
+        yield "", self._left(outcome)
+
+    def _left(self, outcome: Outcome) -> str:
+        """Leaves the outcome; one that cannot be written travels in the exception, and its part does not stay."""
+        try:
+            return self._mailbox.put(outcome)
+        except TallyError as error:
+            if outcome.part is not None:
+                discard([part_path(self._job, outcome.part)], self._job.options)
+            failure = outcome.failure or Failure.of(error)
+            raise RuntimeError(f"{CARRIED}{packed(failure)}") from error
 
 
 class Gather(beam.DoFn):  # type: ignore[misc]  # as above
@@ -75,14 +87,6 @@ class Gather(beam.DoFn):  # type: ignore[misc]  # as above
     def process(self, element: tuple[str, Iterable[str]]) -> None:
         """Takes all names at once; nothing follows."""
         self._mailbox.gather(element[1])
-
-
-def _left(mailbox: Mailbox, outcome: Outcome) -> str:
-    try:
-        return mailbox.put(outcome)
-    except TallyError as error:
-        carried = outcome if outcome.failure else Outcome(portion=outcome.portion, failure=Failure.of(error))
-        raise RuntimeError(f"{CARRIED}{carried.to_json()}") from error
 
 
 def _silent(rows: int) -> None:

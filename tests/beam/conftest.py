@@ -1,0 +1,52 @@
+"""The Beam engine on the runner that runs in this process, and on Prism."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from beam_world import BeamDay, make_day, on
+from synthetic import make_package
+
+from tallywright.errors import UsageError
+from tallywright.packaging.package import Package
+from tallywright.scoring.engine import Engines
+
+
+@pytest.fixture(scope="session")
+def prism() -> Path:
+    """The program, which `make test` builds where Go is installed."""
+    from tallywright.scoring.beam.prism import prism_binary
+
+    try:
+        return prism_binary()
+    except UsageError:
+        pytest.skip("not run here: Prism (`make test` builds it where Go is installed)")
+
+
+@pytest.fixture(scope="module")
+def prism_engines(prism: Path) -> Iterator[Engines]:
+    """One Prism with two worker processes for all tests of a file."""
+    with Engines(on("PrismRunner", f"--prism_location={prism}", "--sdk_worker_parallelism=2")) as engines:
+        yield engines
+
+
+@pytest.fixture(params=["FnApiRunner", "PrismRunner"])
+def engines(request: pytest.FixtureRequest) -> Iterator[Engines]:
+    """One runner after the other."""
+    if request.param == "PrismRunner":
+        yield request.getfixturevalue("prism_engines")
+        return
+    with Engines(on("FnApiRunner")) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return make_package(tmp_path_factory.mktemp("package") / "one")
+
+
+@pytest.fixture
+def day(tmp_path: Path, package: Package) -> BeamDay:
+    return make_day(tmp_path, package)

@@ -1,0 +1,70 @@
+"""A synthetic day for the Beam engine by itself, and the settings that name a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from synthetic import make_features, make_request, make_spec, put_day
+
+from tallywright.data.lake import Lake
+from tallywright.packaging.package import Package
+from tallywright.records import InputVersion
+from tallywright.scoring.beam.driver import BeamEngine
+from tallywright.scoring.engine import Engines
+from tallywright.scoring.fragments import Portion, plan_portions
+from tallywright.scoring.job import job_for
+from tallywright.scoring.score_job import ScoreJob
+from tallywright.scoring.tally import ScoreRequest
+from tallywright.spec.environment import BeamSettings, EngineSettings
+
+
+def on(runner: str, *options: str) -> EngineSettings:
+    """The settings of an environment with this runner."""
+    return EngineSettings(beam=BeamSettings(runner=runner, options=options))
+
+
+@dataclass
+class BeamDay:
+    """One day in a lake of its own."""
+
+    lake: Lake
+    package: Package
+    pinned: InputVersion
+
+    def request(self, **changes: object) -> ScoreRequest:
+        spec = make_spec(scoring={"batch_rows": 256, "workers": 2})
+        return make_request(self.lake, spec, self.pinned, self.package, **({"engine": "beam"} | changes))
+
+    def job(self) -> ScoreJob:
+        request = self.request()
+        return job_for(request.spec, self.lake, self.pinned, request.champion, self.package)
+
+    def portions(self) -> tuple[Portion, ...]:
+        files = self.lake.files(self.pinned.table, day=self.pinned.score_date)
+        return plan_portions([file.path for file in files])
+
+    @property
+    def left(self) -> list[str]:
+        """Every file below the scores table that is not the table's log."""
+        root = Path(self.lake.uri("shop__scores"))
+        files = [file.relative_to(root) for file in root.rglob("*") if file.is_file()]
+        return sorted(str(file) for file in files if file.parts[0] != "_delta_log")
+
+
+def make_day(root: Path, package: Package, features: pa.Table | None = None) -> BeamDay:
+    lake = Lake(str(root / "lake"))
+    return BeamDay(lake, package, put_day(lake, make_spec(), make_features(3000) if features is None else features))
+
+
+def beam_engine(engines: Engines) -> BeamEngine:
+    engine = engines.get("beam")
+    assert isinstance(engine, BeamEngine)
+    return engine
+
+
+def times(portions: Sequence[Portion], count: int) -> list[Portion]:
+    """The first portion so many times over, each with a number of its own."""
+    return [portions[0].model_copy(update={"index": index}) for index in range(count)]
