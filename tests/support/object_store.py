@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from tallywright.orchestration import guard
+from tallywright import guard
 
 KEY, SECRET, REGION = "tests-key-id", "tests-Secret/with+signs=", "us-east-1"
 START_SECONDS = 60
