@@ -11,6 +11,9 @@ WAYS: Final = {
     "tallywright spark engine, local[2]": "spark:engine",
     "hand-written mapInArrow + Delta": "spark:map_in_arrow",
     "mlflow.pyfunc.spark_udf + Delta": "spark:pyfunc_udf",
+    "tallywright beam, FnApiRunner": "beam:fn_api",
+    "tallywright beam, Prism": "beam:prism",
+    "hand-written Beam job, Arrow batches": "beam:by_hand",
     "hand-written Arrow + ONNX Runtime, one process": "plain:by_hand",
 }
 """Name -> module and function: a function takes a `World`, and yields (as a context manager) what scores it once."""

@@ -42,10 +42,9 @@ def _scored(
     if index:
         # Environments that differ are not merged, and a megabyte is asked for by nobody else.
         score = score.with_resource_hints(min_ram=f"{index}MB")
-    elements = [portion.to_json() for portion in portions]
-    return (
-        pipeline
-        | f"portions {index}" >> beam.Create(elements, reshuffle=False)
-        | f"share out {index}" >> beam.Reshuffle()
-        | f"score {index}" >> score
+    elements = pipeline | f"portions {index}" >> beam.Create(
+        [portion.to_json() for portion in portions], reshuffle=False
     )
+    if len(portions) > 1:
+        elements = elements | f"share out {index}" >> beam.Reshuffle()
+    return elements | f"score {index}" >> score
