@@ -59,6 +59,7 @@ def run(arguments: list[str]) -> str:
 def measure(way: str, root: Path, repeat: int) -> dict[str, Any]:
     """The best of the repetitions, and the cold start before them."""
     cold, *warm = json.loads(run(["--child", way, "--root", str(root), "--repeat", str(repeat)]).splitlines()[-1])
+    print(f"{way}: first {cold} s, then {', '.join(map(str, warm))} s", file=sys.stderr, flush=True)
     return {"way": way, "cold_seconds": cold, "warm_seconds": min(warm), "all": warm}
 
 
