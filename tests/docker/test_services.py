@@ -193,5 +193,6 @@ def test_the_doctor_finds_every_service(stack: Native) -> None:
     done = stack.run("airflow-scheduler", ["tally", "doctor", "--env", "compose", "--json"])
     found = {row["check"]: row for row in json.loads(done.stdout)}
     assert found["tracking"]["verdict"] == found["tables"]["verdict"] == "pass"
+    assert found["storage lake"]["found"] == "s3://tallywright/lake, commits by conditional put"
     assert found["tracking"]["found"] == f"http://127.0.0.1:{stack.places.ports['mlflow']}"
     assert found["connection spark_default"]["verdict"] == "pass"
