@@ -131,8 +131,13 @@ def test_spark_runs_a_job_on_two_workers_who_reach_the_lake(stack: Native) -> No
     stack.up("spark-worker", "spark-worker#2", "store-buckets")
     master = f"http://127.0.0.1:{stack.places.ports['spark_ui']}/json/"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    workers = json.load(opener.open(master, timeout=20))["workers"]
-    assert [worker["state"] for worker in workers] == ["ALIVE"] * stack.service("spark-worker")["deploy"]["replicas"]
+    wanted = stack.service("spark-worker")["deploy"]["replicas"]
+
+    def registered() -> bool:
+        with opener.open(master, timeout=20) as found:
+            return [worker["state"] for worker in json.load(found)["workers"]] == ["ALIVE"] * wanted
+
+    eventually(registered, 30)
     job = stack.folder / "job.py"
     job.write_text(JOB)
     code = f"""
