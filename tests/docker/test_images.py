@@ -9,7 +9,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +162,51 @@ def test_entry_points_exist(stages: dict[str, Stage], project: dict[str, Any]) -
     assert "tally" in project["scripts"]
     boot = json.loads(stages["beam"].all("ENTRYPOINT")[0])[0]
     assert any(boot.startswith(copied.target) and copied.stage == "beam-sdk" for copied in copies(stages["beam"]))
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Answers 200 with JSON below /well and 503 elsewhere."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/well" else 503)
+            self.end_headers()
+            self.wfile.write(b'{"part": {"status": "healthy"}}')
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{made.server_port}"
+        made.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected", "code"),
+    [
+        ("/well", [], 0),
+        ("/ill", [], 1),
+        ("/well", ["part.status=healthy"], 0),
+        ("/well", ["part.status=ill"], 1),
+        ("/well", ["other.status=healthy"], 1),
+        ("/well", ["part.status.more=healthy"], 1),
+    ],
+)
+def test_the_health_check_tells_well_from_ill(
+    path: str, expected: list[str], code: int, server: str, folder: Path
+) -> None:
+    words = [sys.executable, str(folder / "healthy.py"), server + path, *expected]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, bool(done.stderr)) == (code, bool(code))
+
+
+def test_the_health_check_of_nobody_fails(folder: Path) -> None:
+    words = [sys.executable, str(folder / "healthy.py"), "http://127.0.0.1:9/"]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 1
 
 
 def test_scripts_parse_and_can_be_executed(folder: Path) -> None:

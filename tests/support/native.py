@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,29 +51,17 @@ class Native:
     root: Path
     places: Places
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    ended: set[str] = field(default_factory=set)
+    _ready: dict[str, Future[None]] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16))
 
     @property
     def folder(self) -> Path:
         return self.places.folder
 
-    def up(self, name: str) -> None:
-        """Starts a service and, before it, all that it depends on; waits for each as its dependents would."""
-        service = self.service(name)
-        for other in service.get("depends_on", {}):
-            if other not in self.running and other not in self.ended:
-                self.up(other)
-        self._mount(service)
-        if name == "postgres":
-            self._init_postgres()
-        if "healthcheck" not in service:
-            self.run(name, self.command(name))
-            self.ended.add(name)
-            return
-        self._start(name)
-        self.wait(name)
-        if name == "postgres":
-            self._fill_postgres(service)
+    def up(self, *names: str) -> None:
+        """Starts services that do not run yet, each after all that it depends on, and waits as its dependents would."""
+        for ready in [self._bring(name) for name in names]:
+            ready.result()
 
     def service(self, name: str) -> dict[str, Any]:
         """What the file says of a service; `name#2` is a second one of the same."""
@@ -86,7 +75,8 @@ class Native:
         given = self.service(name).get("environment", {})
         own = {key: self.places.translate(name, str(value)) for key, value in given.items()}
         java = {key: value for key, value in os.environ.items() if key == "JAVA_HOME"}
-        base = {"PATH": self._path(), "HOME": str(self.folder), "LANG": "C.UTF-8", "TMPDIR": str(self.folder)}
+        path = f"{self.folder}/bin:{Path(sys.executable).parent}:{postgres_programs()}:/usr/bin:/bin"
+        base = {"PATH": path, "HOME": str(self.folder), "LANG": "C.UTF-8", "TMPDIR": str(self.folder)}
         return base | java | own | self.places.brought(name.partition("#")[0])
 
     def run(self, name: str, command: list[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -118,8 +108,9 @@ class Native:
             assert time.monotonic() < deadline, f"{name} is not healthy: {self.tail(name)}"
             time.sleep(0.2)
 
-    def down(self, *, seconds: float = 6) -> None:
+    def down(self, *, seconds: float = 3) -> None:
         """Stops what was started, the last first, and nothing else; the store alone would take 16 s to say goodbye."""
+        self._pool.shutdown(cancel_futures=True)
         started = list(reversed(self.running.items()))
         for name, process in started:
             number = signal.SIGINT if name == "postgres" else signal.SIGTERM  # what the images' STOPSIGNAL is
@@ -136,6 +127,27 @@ class Native:
     def tail(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-4000:]
 
+    def _bring(self, name: str) -> Future[None]:
+        """What a service's readiness is waited for by; services that do not wait for one another start at once."""
+        if name not in self._ready:
+            needs = [self._bring(other) for other in self.service(name).get("depends_on", {})]
+            self._ready[name] = self._pool.submit(self._bring_up, name, needs)
+        return self._ready[name]
+
+    def _bring_up(self, name: str, needs: list[Future[None]]) -> None:
+        for ready in needs:
+            ready.result()
+        service = self.service(name)
+        if name == "postgres":
+            self._init_postgres()
+        if "healthcheck" not in service:
+            self.run(name, self.command(name))
+            return
+        self._start(name)
+        self.wait(name)
+        if name == "postgres":
+            self._fill_postgres(service)
+
     def _start(self, name: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
@@ -148,9 +160,9 @@ class Native:
                 start_new_session=True,
             )
 
-    def _mount(self, service: Mapping[str, Any]) -> None:
+    def mount(self) -> None:
         """Copies the mounted folders of the checkout to where they are mounted, and makes the volumes' folders."""
-        for volume in service.get("volumes", ()):
+        for volume in (volume for service in self.services.values() for volume in service.get("volumes", ())):
             source, target, *_ = volume.split(":")
             place = Path(self.places.translate("", target))
             if place == Path(target) or target.startswith(INITDB):
@@ -159,15 +171,13 @@ class Native:
                 shutil.copytree(self.root / "docker" / source, place, ignore=shutil.ignore_patterns("__pycache__"))
             place.mkdir(parents=True, exist_ok=True)
 
-    def _path(self) -> str:
-        """Programs that images copy to /usr/local/bin, then this environment, Postgres, the system."""
+    def install(self) -> None:
+        """Brings the programs that images copy to /usr/local/bin."""
         folder = self.folder / "bin"
-        if not folder.exists():
-            folder.mkdir()
-            for copied in (copied for stage in self.stages.values() for copied in copies(stage)):
-                if copied.target.startswith("/usr/local/bin/"):
-                    (folder / Path(copied.target).name).symlink_to(self.root / copied.sources[0])
-        return ":".join([str(folder), str(Path(sys.executable).parent), postgres_programs(), "/usr/bin", "/bin"])
+        folder.mkdir()
+        for copied in (copied for stage in self.stages.values() for copied in copies(stage)):
+            if copied.target.startswith("/usr/local/bin/"):
+                (folder / Path(copied.target).name).symlink_to(self.root / copied.sources[0])
 
     def _user(self, name: str) -> list[str]:
         """Postgres refuses root; its image gives root up as well."""
@@ -205,6 +215,8 @@ def natively(compose: dict[str, Any], stages: Mapping[str, Stage], root: Path) -
     folder = Path(tempfile.mkdtemp(prefix="tally-native-"))
     folder.chmod(0o755)  # Postgres runs as another user
     native = Native(compose["services"], stages, root, Places(folder, free_ports()))
+    native.install()
+    native.mount()
     try:
         yield native
     finally:
