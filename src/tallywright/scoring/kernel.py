@@ -18,6 +18,7 @@ from tallywright.data.fingerprint import RowDigest
 from tallywright.data.statistics import delta_statistics
 from tallywright.data.store_errors import cause_of
 from tallywright.errors import InputError, StorageError
+from tallywright.observability import point
 from tallywright.records import Record
 from tallywright.scoring.files import discard
 
@@ -120,10 +121,12 @@ def _score_into(
         for fragment in portion.fragments:
             for batch in read_fragment(job, fragment):
                 waiting.add(scorer.score(batch, counts))
+                point("scoring")
                 advance(batch.num_rows)
         waiting.flush()
     size = filesystem.get_file_info(inner).size
     footer = pq.read_metadata(inner, filesystem=filesystem)
+    point("scored")
     return _manifest(portion, scorer, counts, name, size, footer)
 
 

@@ -225,7 +225,7 @@ def _through_engine(work: _Work, engine: CommittingEngine) -> tuple[Landing, Pro
 def _land(request: ScoreRequest, job: ScoreJob, manifest: Manifest, parts: list[PartManifest]) -> Landing:
     """Commits; parts that certainly did not make it are deleted, doubtful ones are left for maintenance."""
     try:
-        landing = commit_tally(request.lake, request.spec, manifest, parts_writer(parts))
+        landing = commit_tally(request.lake, request.spec, manifest, parts_writer(job, parts))
     except UncertainCommitError:
         raise
     except (CommitConflictError, StorageError):

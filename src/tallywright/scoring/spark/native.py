@@ -67,7 +67,7 @@ class PackedRows:
         packed = read_day(session, task.job, source).mapInArrow(task, SCHEMA).persist(StorageLevel.MEMORY_AND_DISK)
         try:
             told = packed.where("counts IS NOT NULL").select("counts", "hashes").collect()
-            counts = [(Counts.from_json(row["counts"]), row["hashes"] or bytearray()) for row in told]
+            counts = [(Counts.from_json(row["counts"]), row["hashes"] or b"") for row in told]
             failure = next((one.failure for one, _ in counts if one.failure is not None), None)
             if failure is not None:
                 raise failure.error()

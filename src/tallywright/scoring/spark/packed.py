@@ -17,6 +17,7 @@ from pydantic import Field
 from tallywright import __version__
 from tallywright.data.fingerprint import RowDigest, row_hashes
 from tallywright.errors import TallyError
+from tallywright.observability import point
 from tallywright.packaging.buffers import string_array
 from tallywright.records import Record
 from tallywright.scoring.spark.worker import Answer, Attempts, Failure, scorer_for
@@ -40,9 +41,9 @@ class Counts(Record):
     profile_json: str = ""
     failure: Failure | None = None
 
-    def with_hashes(self, hashes: bytearray) -> Counted:
-        """All counts of the piece."""
-        return Counted(self.read, np.frombuffer(hashes, dtype=np.uint64), self.problems, self.profile_json)
+    def with_hashes(self, hashes: bytes) -> Counted:
+        """All counts of the piece; the hashes are a copy, which verification may sort where they are."""
+        return Counted(self.read, np.frombuffer(hashes, dtype=np.uint64).copy(), self.problems, self.profile_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class PackTask:
             if batch.num_rows:
                 rows = scorer.score(_fitted(batch, self.job.input_schema), counts)
                 hashes.append(row_hashes(rows, self.job.key))
+                point("scoring")
                 yield _row(rows=_packed_rows(rows))
         told = Counts(
             rows=counts.keys.rows,
@@ -80,6 +82,7 @@ class PackTask:
             problems=dict(counts.problems),
             profile_json=counts.profile.profile().to_json(),
         )
+        point("scored")
         self._report(Answer(rows=told.rows))
         yield _row(counts=told.to_json(), hashes=np.concatenate(hashes) if hashes else np.empty(0, dtype=np.uint64))
 
