@@ -191,7 +191,7 @@ def test_a_full_disk_under_the_workers_changes_nothing(
     old, _ = before_and_after(twins)
     files = twins.files()
     workers = psutil.Process().children(recursive=True)
-    with full_disk(workers, 20_000), pytest.raises(TallyError) as caught:
+    with full_disk(workers, 4_000), pytest.raises(TallyError) as caught:
         twins.score(twins.killed, engine=way.engine, io=way.io)
     assert isinstance(caught.value, StorageError if way.stages_parts else EngineError)
     assert caught.value.retryable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.scoring.engine import LostRaceError
 from tallywright.scoring.scores_table import PARTITION
-from tallywright.scoring.spark.failures import engine_error, without_java
+from tallywright.scoring.spark.failures import engine_error, tidying_up, without_java
 from tallywright.scoring.spark.packed import SCHEMA, Counts, KeysTask, unpacked
 from tallywright.scoring.tallies import MANIFEST_KEY
 
@@ -72,7 +72,8 @@ class PackedRows:
             if failure is not None:
                 raise failure.error()
         except BaseException:
-            packed.unpersist()
+            with tidying_up():
+                packed.unpersist()
             raise
         return cls(session, task.job, packed, tuple(one.with_hashes(hashes) for one, hashes in counts))
 
@@ -107,7 +108,8 @@ class PackedRows:
 
     def release(self) -> None:
         """Gives the memory back."""
-        self.packed.unpersist()
+        with tidying_up():
+            self.packed.unpersist()
 
     def _rows(self) -> DataFrame:
         return self.packed.where("rows IS NOT NULL").select("rows")
