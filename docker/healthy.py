@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`healthy URL [KEY.KEY=VALUE]`: exit 0 if the address answers and its JSON says so, else 1; for images without curl."""
+"""`healthy URL [KEY.KEY=VALUE]`: exit 0 if the address answers and its JSON says so, else 1; there is no curl."""
 
 from __future__ import annotations
 

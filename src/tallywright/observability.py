@@ -1,7 +1,9 @@
 """How a run tells what it is doing: log lines on stderr and named points of the commit protocol.
 
-A point is a place where a crash is interesting. `TALLYWRIGHT_KILL_AT=<point>` makes the process kill itself there
-with SIGKILL, which is how the fault tests (and an operator who rehearses a recovery) stop a real run at an exact place.
+A point is a place where a crash is interesting. `TALLYWRIGHT_KILL_AT=<point>` makes the process that passes it kill
+itself there with SIGKILL, which is how the fault tests (and an operator who rehearses a recovery) stop a real run at an
+exact place. `TALLYWRIGHT_KILL_ONCE=<file>` lets only the first process do so that can create the file, in which it
+leaves its id; `TALLYWRIGHT_KILL_WITH=SIGSTOP` holds it there instead, so that another process can be killed meanwhile.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ import os
 import re
 import signal
 import sys
+from pathlib import Path
 from typing import Final
 
 KILL_AT: Final = "TALLYWRIGHT_KILL_AT"
+KILL_ONCE: Final = "TALLYWRIGHT_KILL_ONCE"
+KILL_WITH: Final = "TALLYWRIGHT_KILL_WITH"
 
 log = logging.getLogger("tallywright")
 
@@ -21,8 +26,20 @@ log = logging.getLogger("tallywright")
 def point(name: str) -> None:
     """Passes a named point of a protocol; dies here if the environment asks for it."""
     log.debug("point %s", name)
-    if os.environ.get(KILL_AT) == name:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get(KILL_AT) == name and _first(os.environ.get(KILL_ONCE)):
+        os.kill(os.getpid(), signal.Signals[os.environ.get(KILL_WITH, "SIGKILL")])
+
+
+def _first(marker: str | None) -> bool:
+    """True without a marker, and for the one process that creates it."""
+    if marker is None:
+        return True
+    try:
+        with Path(marker).open("x", encoding="utf-8") as file:
+            file.write(f"{os.getpid()}\n")
+    except FileExistsError:
+        return False
+    return True
 
 
 def without_credentials(text: str) -> str:

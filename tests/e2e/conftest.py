@@ -93,11 +93,11 @@ def _bring_to_life(world: World) -> None:
 
 
 @pytest.fixture
-def copy(alive: World, tmp_path: Path) -> Callable[[], World]:
-    """Makes a copy of the living project that a test may harm."""
+def copy(alive: World, tmp_path: Path) -> Callable[..., World]:
+    """Makes copies of the living project that a test may harm."""
 
-    def make() -> World:
-        root = tmp_path / "copy"
+    def make(name: str = "copy") -> World:
+        root = tmp_path / name
         shutil.copytree(alive.root, root, symlinks=True)
         with closing(sqlite3.connect(root / ".tally/mlflow.db")) as store:
             # MLflow keeps absolute addresses; the copy has artifacts of its own.

@@ -1,29 +1,81 @@
-"""Processes that score, so that tests can kill them."""
+"""Processes that score, so that tests can kill them, and the ways of scoring that must survive it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+from twins import Twins
+
+from tallywright.scoring.fragments import plan_portions
 
 DRIVER = Path(__file__).parent / "driver.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An engine, and who moves the rows."""
+
+    engine: str
+    io: str = "auto"
+    mark: str = ""
+    """The mark of tests that start it; a test asks for the fixture of this name before it scores in its own process."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What its driver process is told."""
+        return ("--engine", self.engine, "--io", self.io, "--part-rows", "1000")
+
+    @property
+    def stages_parts(self) -> bool:
+        """The driver commits parts that workers left in the table's folder."""
+        return self.io != "engine"
+
+    @property
+    def own_workers(self) -> bool:
+        """Workers are other processes than the driver; Beam's runner on one machine has threads."""
+        return self.engine == "spark"
+
+    def __str__(self) -> str:
+        return self.engine if self.io == "auto" else f"{self.engine}-{self.io}"
+
+
+WAYS = (
+    Way("local"),
+    Way("spark", "direct", "spark"),
+    Way("spark", "engine", "spark"),
+    Way("beam", "auto", "beam"),
+)
+
+
+def cell(way: Way, *others: object) -> Any:
+    """Parameters of a test: a way, and more."""
+    marks = [getattr(pytest.mark, way.mark), pytest.mark.filterwarnings("ignore")] if way.mark else []
+    return pytest.param(way, *others, id="-".join(map(str, (way, *others))), marks=marks)
 
 
 class Driver:
     """One driver process; `go` lets it begin once it is ready."""
 
     def __init__(self, arguments: tuple[object, ...], environment: dict[str, str], script: Path = DRIVER) -> None:
+        strict = {} if {"spark", "beam"} & set(arguments) else {"PYTHONWARNINGS": "error"}
         self.process = subprocess.Popen(
             [sys.executable, str(script), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "error"} | environment,
+            env={"PATH": "/usr/bin:/bin"} | strict | environment,
         )
 
     def ready(self) -> Driver:
@@ -39,6 +91,11 @@ class Driver:
     def end(self) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=120)
         return self.process.returncode, out, err
+
+    def family(self) -> list[psutil.Process]:
+        """The process and all that it started, directly or not."""
+        own = psutil.Process(self.process.pid)
+        return [own, *own.children(recursive=True)]
 
 
 Start = Callable[..., Driver]
@@ -59,3 +116,76 @@ def start() -> Iterator[Start]:
             driver.process.kill()
         with contextlib.suppress(BrokenPipeError, ValueError):
             driver.process.communicate()
+
+
+@pytest.fixture
+def beam() -> None:
+    """Beam's runner lives and ends with the day; there is nothing to start."""
+
+
+@pytest.fixture
+def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Twins:
+    """Two worlds whose input files have several row groups, so that there is something to distribute."""
+    monkeypatch.setattr("tallywright.data.lake._ROW_GROUP", 500)
+    monkeypatch.setattr("tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=1000))
+    return Twins.born(tmp_path)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The file that lets one process alone die, or be held, at a point."""
+
+    path: Path
+
+    def environment(self, point: str, *, hold: bool = False) -> dict[str, str]:
+        """What a process must find in its environment."""
+        asked = {"TALLYWRIGHT_KILL_AT": point, "TALLYWRIGHT_KILL_ONCE": str(self.path)}
+        return asked | ({"TALLYWRIGHT_KILL_WITH": "SIGSTOP"} if hold else {})
+
+    def process(self, seconds: float = 90) -> psutil.Process:
+        """Waits until a process has come to the point; gives that process."""
+        until(lambda: self.path.exists() and self.path.read_text().endswith("\n"), "a process at the point", seconds)
+        return psutil.Process(int(self.path.read_text()))
+
+
+@dataclass
+class Watch:
+    """A reader that looks at the killed world's day all the while."""
+
+    driver: Driver
+    folder: Path
+
+    @property
+    def marker(self) -> Marker:
+        """For the process that is to die meanwhile."""
+        return Marker(self.folder / "reached")
+
+    def saw(self, *contents: str) -> None:
+        """Ends the reader; it saw nothing but these contents of the day, in this order."""
+        (self.folder / "stop").touch()
+        code, _, error = self.driver.end()
+        assert code == 0, error
+        told = json.loads((self.folder / "seen.json").read_text())
+        places = [contents.index(content) for content in told["seen"]]
+        assert places == sorted(places)
+        assert told["reads"] > 1
+
+
+@pytest.fixture
+def watch(start: Start, twins: Twins, tmp_path: Path) -> Watch:
+    """Started now; ready once the test has waited for it."""
+    return Watch(start("read", twins.killed, tmp_path / "stop", tmp_path / "seen.json"), tmp_path)
+
+
+def until(true: Callable[[], object], what: str, seconds: float = 30) -> None:
+    """Waits for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def gone(processes: list[psutil.Process], seconds: float = 20) -> None:
+    """Waits until none of these processes runs any more."""
+    _, left = psutil.wait_procs(processes, timeout=seconds)
+    assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []

@@ -1,9 +1,8 @@
 """A real process that scores (or reads) the synthetic world, for tests that kill it.
 
-`driver.py score <root> [--day D] [--workers N] [--roles] [--file-limit BYTES [--limit-at POINT]]` says `ready`, waits
-for a line on stdin, scores (with a model in every role), prints the outcome as JSON and exits like `tally` would.
-`driver.py read <root> <stop> <out>` reads the scores of the day over and over until the file `stop` is there, and
-writes the contents that it saw, in order, to `out`.
+`driver.py score <root> …` starts what its engine needs, says `ready`, waits for a line on stdin, scores, prints the
+outcome as JSON and exits like `tally` would. `driver.py read <root> <stop> <out>` reads the scores of the day over and
+over until the file `stop` is there, and writes the contents that it saw, in order, to `out`.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import resource
 import sys
 import time
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
@@ -26,8 +26,21 @@ from tallywright.data.lake import Lake
 from tallywright.errors import TallyError
 from tallywright.observability import point
 from tallywright.records import InputVersion
-from tallywright.scoring import sink
+from tallywright.scoring import job, sink
+from tallywright.scoring.engine import OWN_IO, Engines
+from tallywright.scoring.fragments import PORTION_ROWS, plan_portions
 from tallywright.scoring.tally import score_day
+from tallywright.spec.environment import EngineSettings, SparkSettings
+
+SMALL_SPARK = {
+    "spark.driver.memory": "1g",
+    "spark.executor.memory": "512m",
+    "spark.log.level": "ERROR",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.sql.files.maxPartitionBytes": "40000",  # several tasks although the day is small
+    "spark.sql.files.openCostInBytes": "0",
+}
 
 
 def limit(size: int) -> None:
@@ -40,21 +53,33 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def settings_of(options: argparse.Namespace) -> EngineSettings:
+    """The environment of the engine; workers on other machines hear of the point at which to die as well."""
+    asked = {name: value for name, value in os.environ.items() if name.startswith("TALLYWRIGHT_KILL_")}
+    conf = SMALL_SPARK | {f"spark.executorEnv.{name}": value for name, value in asked.items()}
+    return EngineSettings(spark=SparkSettings(master=options.master, conf=conf))
+
+
 def score(root: Path, options: argparse.Namespace) -> None:
     roles = ROLES if options.roles else {}
-    spec = make_spec(scoring={"workers": options.workers, "batch_rows": 256} | roles)
-    package = make_package(root / "package")
+    spec = make_spec(scoring={"workers": options.workers, "batch_rows": 256, "io": options.io} | roles)
     cast = make_cast(root / "cast", spec) if options.roles else {}
-    say("ready")
-    sys.stdin.readline()
-    pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
-    request = make_request(Lake(str(root / "lake")), spec, pinned, package, run_id=f"pid-{os.getpid()}", **cast)
-    if options.limit_at:
-        sink.point = lambda name: limit(options.file_limit) if name == options.limit_at else point(name)
-    elif options.file_limit:
-        limit(options.file_limit)
-    outcome = score_day(request)
-    say(outcome.to_json())
+    package = make_package(root / "package")
+    job.plan_portions = partial(plan_portions, target_rows=options.part_rows)
+    with Engines(settings_of(options)) as engines:
+        if options.engine == "spark":
+            engines.get("spark").session(delta=options.io == OWN_IO)
+        say("ready")
+        sys.stdin.readline()
+        pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
+        lake, run = Lake(str(root / "lake")), f"pid-{os.getpid()}"
+        request = make_request(lake, spec, pinned, package, run_id=run, engine=options.engine, engines=engines, **cast)
+        if options.limit_at:
+            sink.point = lambda name: limit(options.file_limit) if name == options.limit_at else point(name)
+        elif options.file_limit:
+            limit(options.file_limit)
+        outcome = score_day(request)
+        say(outcome.to_json())
 
 
 def read(root: Path, stop: Path, out: Path) -> None:
@@ -79,6 +104,10 @@ def main() -> None:
     scoring.add_argument("root", type=Path)
     scoring.add_argument("--day", type=date.fromisoformat, default=DAY)
     scoring.add_argument("--workers", type=int, default=2)
+    scoring.add_argument("--part-rows", type=int, default=PORTION_ROWS)
+    scoring.add_argument("--engine", default="local")
+    scoring.add_argument("--io", default="auto")
+    scoring.add_argument("--master", default="local[2]")
     scoring.add_argument("--file-limit", type=int, default=0)
     scoring.add_argument("--limit-at", default="")
     scoring.add_argument("--roles", action="store_true")

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,26 +40,67 @@ def small_session(work: Path, master: str = "local[2]", **extra: str) -> Iterato
         logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
+_ALIVE = "New state: ALIVE"
+
+
+@dataclass
+class Cluster:
+    """A master and workers as processes of their own on loopback."""
+
+    work: Path
+    port: int
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """The master's."""
+        return f"spark://127.0.0.1:{self.port}"
+
+    def start_master(self) -> None:
+        """The first one, or one in the place of one that died; the workers come back to it by themselves."""
+        log = self.work / "master.log"
+        before = log.read_text(errors="replace").count(_ALIVE) if log.exists() else 0
+        self._start("master", "master.Master", "--port", str(self.port))
+        self.wait_for("master", _ALIVE, before + 1)
+
+    def start_worker(self, number: int, memory: str) -> None:
+        place = ("--work-dir", str(self.work / f"worker-{number}"), "--cores", "1", "--memory", memory)
+        self._start(f"worker-{number}", "worker.Worker", *place, "--port", "0", self.address)
+
+    def wait_for(self, name: str, text: str, times: int = 1, seconds: float = 90) -> None:
+        """Waits until a process has logged a text so often."""
+        _wait_for(self.work / f"{name}.log", text, list(self.processes.values()), times, seconds)
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(timeout=30)
+
+    def _start(self, name: str, kind: str, *arguments: str) -> None:
+        self.processes[name] = _daemon(self.work / f"{name}.log", kind, *arguments)
+
+
+@contextmanager
+def running_cluster(work: Path, *, workers: int = 2, memory: str = "1g") -> Iterator[Cluster]:
+    """A cluster that is stopped at the end."""
+    cluster = Cluster(work, free_port())
+    try:
+        cluster.start_master()
+        for number in range(workers):
+            cluster.start_worker(number, memory)
+        for number in range(workers):
+            cluster.wait_for(f"worker-{number}", "Successfully registered with master")
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 @contextmanager
 def standalone_cluster(work: Path, *, workers: int = 2, memory: str = "1g") -> Iterator[str]:
-    """A master and workers as processes of their own on loopback; gives the master's address, and stops them all."""
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        port = free_port()
-        processes.append(_daemon(work / "master.log", "master.Master", "--port", str(port)))
-        _wait_for(work / "master.log", "New state: ALIVE", processes)
-        address = f"spark://127.0.0.1:{port}"
-        for number in range(workers):
-            place = ("--work-dir", str(work / f"worker-{number}"), "--cores", "1", "--memory", memory)
-            processes.append(_daemon(work / f"worker-{number}.log", "worker.Worker", *place, "--port", "0", address))
-        for number in range(workers):
-            _wait_for(work / f"worker-{number}.log", "Successfully registered with master", processes)
-        yield address
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(timeout=30)
+    """The address of a running cluster's master."""
+    with running_cluster(work, workers=workers, memory=memory) as cluster:
+        yield cluster.address
 
 
 def free_port() -> int:
@@ -77,7 +119,7 @@ def _daemon(log: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "256m",
     }
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         return subprocess.Popen(
             [*command, "--webui-port", "0", *arguments],
             env=environment,
@@ -87,9 +129,9 @@ def _daemon(log: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait_for(log: Path, text: str, processes: list[subprocess.Popen[bytes]], seconds: float = 60) -> None:
+def _wait_for(log: Path, text: str, processes: list[subprocess.Popen[bytes]], times: int, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while text not in log.read_text(errors="replace"):
+    while log.read_text(errors="replace").count(text) < times:
         dead = [process.args for process in processes if process.poll() is not None]
         if dead or time.monotonic() > deadline:
             raise AssertionError(f"no {text!r} in {log}:\n{log.read_text(errors='replace')[-2000:]}")

@@ -134,15 +134,18 @@ class EmbeddedAirflow:
         }
 
     def start(self) -> None:
-        """Makes the database if there is none and starts the three processes; does nothing when all run already."""
-        if self.running() and not self.missing():
-            return
-        self.stop()
-        self._choose_port()
-        self._write_private("passwords.json", json.dumps({USER: self.password}))
-        self._migrate()
-        started = [self._spawn(name, arguments) for name, arguments in COMMANDS.items()]
-        self._write_private("processes.json", json.dumps([asdict(process) for process in started]))
+        """Starts what does not run of the three processes; what runs, and the tasks it supervises, are left alone.
+
+        Makes the database if there is none. Without its API server the whole is started anew, maybe on another port.
+        """
+        if "api-server" in self.missing():
+            self.stop()
+            self._choose_port()
+            self._write_private("passwords.json", json.dumps({USER: self.password}))
+            self._migrate()
+        processes = self.running()
+        processes += [self._spawn(name, COMMANDS[name]) for name in self.missing()]
+        self._write_private("processes.json", json.dumps([asdict(process) for process in processes]))
 
     def running(self) -> list[Started]:
         """The processes that were started and still run."""

@@ -20,6 +20,7 @@ from tallywright.data.fingerprint import RowDigest
 from tallywright.data.statistics import delta_statistics
 from tallywright.data.store_errors import cause_of
 from tallywright.errors import InputError, StorageError
+from tallywright.observability import point
 from tallywright.records import Record
 from tallywright.scoring.files import discard
 from tallywright.scoring.role_counts import RoleCounts
@@ -115,10 +116,13 @@ def _score_into(scorer: Scorer, portion: Portion, advance: Callable[[int], None]
         for batch in read_fragment(staging.job, fragment):
             for label, rows in scorer.score_roles(batch, counts).items():
                 staging.add(label, rows)
+            point("scoring")
             advance(batch.num_rows)
     for label in counts.failures:
         staging.drop(label)
-    return _manifest(portion, scorer, counts, staging)
+    manifest = _manifest(portion, scorer, counts, staging)
+    point("scored")
+    return manifest
 
 
 def _manifest(portion: Portion, scorer: Scorer, counts: Counts, staging: _Staging) -> PartManifest:

@@ -22,6 +22,7 @@ from tallywright.scoring.engine import LostRaceError
 from tallywright.scoring.inputs import FORCED, reason_for
 from tallywright.scoring.scores_table import PARTITION, app_id, generation_in
 from tallywright.scoring.tallies import MANIFEST_KEY, Tally, logged_tallies, standing_tally
+from tallywright.scoring.verify import check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tallywright.records import Manifest
     from tallywright.scoring.engine import StagedRows
     from tallywright.scoring.kernel import PartManifest
+    from tallywright.scoring.score_job import ScoreJob
     from tallywright.spec.model import ModelSpec
 
 ATTEMPTS: Final = 60
@@ -104,10 +106,12 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer)
     )
 
 
-def parts_writer(parts: Sequence[PartManifest]) -> Writer:
-    """Commits staged parts as they are, by compare-and-swap."""
+def parts_writer(job: ScoreJob, parts: Sequence[PartManifest]) -> Writer:
+    """Commits staged parts as they are, by compare-and-swap, if they are still there."""
 
     def write(table: DeltaTable, manifest: Manifest, transaction: str) -> int:
+        # Delta would commit what is not there; verification and waiting for other writers can have taken a while.
+        check_sizes(job, parts)
         _write(table, manifest, transaction, parts)
         return table.version() + 1
 

@@ -92,11 +92,11 @@ class StagedParts:
 
     def writer(self) -> Writer:
         """Names the parts in a commit."""
-        return parts_writer(self.parts)
+        return parts_writer(self.job, self.parts)
 
     def shadow_writer(self, labels: Sequence[str]) -> Writer:
         """Names the parts of these shadows in a commit."""
-        return parts_writer(self._shadows(labels))
+        return parts_writer(self.job.for_shadows(), self._shadows(labels))
 
     def discard(self, *labels: str) -> None:
         """Deletes parts."""

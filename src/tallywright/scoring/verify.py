@@ -94,7 +94,9 @@ def verify_parts(
     """
     check_cover(pinned, portions, parts)
     check_outputs(job, _problems(parts))
-    _check_files(job, parts)
+    check_sizes(job, parts)
+    for part in parts:
+        _check_footer(job, part, part_path(job, part))
     return _check_keys(job, parts)
 
 
@@ -145,7 +147,12 @@ def check_outputs(job: ScoreJob, problems: Mapping[str, int]) -> None:
         )
 
 
-def _check_files(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
+def check_sizes(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
+    """Checks that every staged part is there.
+
+    Raises:
+        StorageError: A part is missing or has another size than its worker reported.
+    """
     paths = {part_path(job, part): part for part in parts}
     for path, size in sizes_of(paths, job.options).items():
         part = paths[path]
@@ -155,7 +162,6 @@ def _check_files(job: ScoreJob, parts: Sequence[PartManifest]) -> None:
                 expected=f"{part.size} bytes, as its worker reported",
                 remedy="run it again",
             )
-        _check_footer(job, part, path)
 
 
 def _check_footer(job: ScoreJob, part: PartManifest, path: str) -> None:

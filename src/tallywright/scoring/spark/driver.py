@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.scoring.engine import OWN_IO
 from tallywright.scoring.files import discard
-from tallywright.scoring.spark.failures import engine_error
+from tallywright.scoring.spark.failures import engine_error, tidying_up
 from tallywright.scoring.spark.native import PackedRows, day_session
 from tallywright.scoring.spark.packed import PackTask
 from tallywright.scoring.spark.shipping import Shipper
@@ -130,7 +130,8 @@ class SparkEngine:
             if self._shipper is not None:
                 self._shipper.close()
             if self._session is not None and self._own:
-                self._session.stop()
+                with tidying_up():
+                    self._session.stop()
             self._session = self._shipper = None
 
 
@@ -170,7 +171,8 @@ def cancellable(context: SparkContext, description: str) -> Iterator[Callable[[]
     tag = f"tallywright-{uuid.uuid4().hex}"
 
     def cancel() -> None:
-        context.cancelJobsWithTag(tag)
+        with tidying_up():
+            context.cancelJobsWithTag(tag)
 
     context.addJobTag(tag)
     context.setInterruptOnCancel(True)
@@ -181,8 +183,9 @@ def cancellable(context: SparkContext, description: str) -> Iterator[Callable[[]
         cancel()
         raise
     finally:
-        context.removeJobTag(tag)
-        context.setJobDescription(None)
+        with tidying_up():
+            context.removeJobTag(tag)
+            context.setJobDescription(None)
 
 
 def attempts_of(context: SparkContext) -> Attempts:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import EngineError, TallyError
+from tallywright.observability import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LONGEST: Final = 400
 _PYTHON_ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit)\b.*", re.MULTILINE)
@@ -15,6 +20,13 @@ def engine_error(error: Exception) -> TallyError:
     """What to raise for something that came out of Spark; an expected error stays what it is."""
     if isinstance(error, TallyError):
         return error
+    if jvm_is_gone(error):
+        return EngineError(
+            "the JVM of Spark's driver died",
+            expected="a JVM that lives until the day is scored",
+            remedy="look for the kernel's out-of-memory killer; lower spark.driver.memory or give the machine more, "
+            "and run it again",
+        )
     text = without_java(str(error))
     if "No module named 'tallywright" in str(error):
         return EngineError(
@@ -27,6 +39,24 @@ def engine_error(error: Exception) -> TallyError:
         expected="executors that stay until the day is scored",
         remedy="look into the executors' logs; the table is unchanged, run it again",
     )
+
+
+def jvm_is_gone(error: Exception) -> bool:
+    """True for what py4j raises when nobody answers at the other end."""
+    from py4j.protocol import Py4JNetworkError
+
+    return isinstance(error, Py4JNetworkError | ConnectionError)
+
+
+@contextmanager
+def tidying_up() -> Iterator[None]:
+    """What only tidies up has nothing to do once the JVM is gone: what ended it is the error to show."""
+    try:
+        yield
+    except Exception as error:
+        if not jvm_is_gone(error):
+            raise
+        log.debug("the JVM is gone: %s", error)
 
 
 def without_java(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tallywright.scoring.engine import LostRaceError
 from tallywright.scoring.score_job import SCORES
 from tallywright.scoring.scores_table import PARTITION
-from tallywright.scoring.spark.failures import engine_error, without_java
+from tallywright.scoring.spark.failures import engine_error, tidying_up, without_java
 from tallywright.scoring.spark.packed import SCHEMA, Counts, KeysTask, unpacked
 from tallywright.scoring.tallies import MANIFEST_KEY
 
@@ -73,7 +73,8 @@ class PackedRows:
             if failure is not None:
                 raise failure.error()
         except BaseException:
-            packed.unpersist()
+            with tidying_up():
+                packed.unpersist()
             raise
         return cls(session, task.job, packed, tuple(one.with_hashes(hashes) for one, hashes in counts))
 
@@ -115,7 +116,8 @@ class PackedRows:
 
     def release(self) -> None:
         """Gives the memory back."""
-        self.packed.unpersist()
+        with tidying_up():
+            self.packed.unpersist()
 
     def _rows(self, *labels: str) -> DataFrame:
         from pyspark.sql.functions import col

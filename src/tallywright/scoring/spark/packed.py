@@ -17,6 +17,7 @@ from pydantic import Field
 from tallywright import __version__
 from tallywright.data.fingerprint import RowDigest, row_hashes
 from tallywright.errors import TallyError
+from tallywright.observability import point
 from tallywright.packaging.buffers import string_array
 from tallywright.records import Record
 from tallywright.scoring.role_counts import RoleCounts
@@ -77,6 +78,7 @@ class PackTask:
             if batch.num_rows:
                 tables = scorer.score_roles(_fitted(batch, self.job.input_schema), counts)
                 hashes.append(row_hashes(tables[SCORES], self.job.key))
+                point("scoring")
                 for label, rows in tables.items():
                     yield _row(rows=_packed_rows(rows), label=label)
         told = Counts(
@@ -86,6 +88,7 @@ class PackTask:
             profile_json=counts.profile.profile().to_json(),
             roles=counts.roles(),
         )
+        point("scored")
         self._report(Answer(rows=told.rows))
         yield _row(counts=told.to_json(), hashes=np.concatenate(hashes) if hashes else np.empty(0, dtype=np.uint64))
 
