@@ -24,6 +24,8 @@ CASES = {
     "tallywright.spec": HEAVY | {"pyarrow", "deltalake", "duckdb", "onnxruntime", "numpy"},
     "tallywright.lifecycle.plan": HEAVY | {"pyarrow", "deltalake", "duckdb", "onnxruntime", "numpy"},
     "tallywright.cli.main": HEAVY | {"pyarrow", "deltalake", "duckdb", "onnxruntime", "numpy", "rich"},
+    "tallywright.spark_session": HEAVY | {"py4j", "pyarrow", "deltalake", "duckdb", "numpy"},
+    "tallywright.data.ingest": HEAVY | {"py4j", "onnxruntime", "sqlalchemy"},
     "tallywright.packaging.predictor": HEAVY | {"duckdb", "deltalake", "onnx", "sqlalchemy"},
     "tallywright.scoring.tally": HEAVY | {"sqlalchemy"},
     "tallywright.scoring.spark.worker": HEAVY | {"duckdb", "sqlalchemy"},

@@ -77,6 +77,33 @@ def test_a_cluster_gives_the_bits_of_the_local_engine(cluster, repository: Path,
     assert arrived
 
 
+def test_a_cluster_ingests_what_duckdb_does(cluster, tmp_path: Path) -> None:
+    _, address = cluster
+    project = tmp_path / "project"
+    told = {}
+    for engine in ("duckdb", "spark"):
+        arguments = ["--set", f"data.engine={engine}", "--set", f"environment.storage.lake={tmp_path / engine}"]
+        if engine == "duckdb":
+            tally(["init", str(project)])
+        days = ["late_orders", "--from", "2025-01-20", "--to", "2025-01-21", "--root", str(project), "--json"]
+        told[engine] = json.loads(tally(["ingest", *days, *arguments], SPARK_MASTER=address).stdout)
+    assert [day["rows"] > 50 for day in told["spark"]] == [True, True]
+    assert told["spark"] == told["duckdb"]
+
+
+def tally(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tallywright", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env=os.environ | environment,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done
+
+
 def assert_same_bits(ours: pa.Table, theirs: pa.Table) -> None:
     assert ours.schema.names == theirs.schema.names
     for name in ours.schema.names:

@@ -3,20 +3,38 @@
 -- Written in the subset that DuckDB and Spark SQL (session time zone UTC) share; times are minutes since 1970 UTC.
 -- The flights arrive as text and are read here, so that an unreadable number is a rejected row and not a failed day.
 -- A reason looks at the schedule only: what happened to a flight later may not decide whether it is scored.
-WITH readable AS (
+WITH texts AS (
+    -- Only digits are a number: '7.0', '1e3' or '0x7' would be one to the one system and none to the other.
     SELECT
         f.carrier, f.flight, f.origin, f.dest,
-        TRY_CAST(f.year || '-' || LPAD(f.month, 2, '0') || '-' || LPAD(f.day, 2, '0') AS DATE) AS local_date,
-        TRY_CAST(f.time_hour AS TIMESTAMP) AS utc_hour,
-        TRY_CAST(f.sched_dep_time AS INTEGER) AS sched_dep_time,
-        TRY_CAST(f.sched_arr_time AS INTEGER) AS sched_arr_time,
-        TRY_CAST(f.distance AS INTEGER) AS distance,
-        TRY_CAST(f.dep_time AS INTEGER) AS dep_time,
-        TRY_CAST(f.dep_delay AS INTEGER) AS dep_delay,
-        TRY_CAST(f.arr_time AS INTEGER) AS arr_time,
-        TRY_CAST(f.arr_delay AS INTEGER) AS arr_delay,
-        TRY_CAST(f.air_time AS INTEGER) AS air_time
+        f.year || '-' || LPAD(f.month, 2, '0') || '-' || LPAD(f.day, 2, '0') AS local_date,
+        REPLACE(RTRIM(f.time_hour, 'Z'), 'T', ' ') AS utc_hour,
+        CASE WHEN TRANSLATE(f.sched_dep_time, '0123456789', '') = '' THEN f.sched_dep_time END AS sched_dep_time,
+        CASE WHEN TRANSLATE(f.sched_arr_time, '0123456789', '') = '' THEN f.sched_arr_time END AS sched_arr_time,
+        CASE WHEN TRANSLATE(f.distance, '0123456789', '') = '' THEN f.distance END AS distance,
+        CASE WHEN TRANSLATE(f.dep_time, '0123456789', '') = '' THEN f.dep_time END AS dep_time,
+        CASE WHEN TRANSLATE(f.dep_delay, '-0123456789', '') = '' THEN f.dep_delay END AS dep_delay,
+        CASE WHEN TRANSLATE(f.arr_time, '0123456789', '') = '' THEN f.arr_time END AS arr_time,
+        CASE WHEN TRANSLATE(f.arr_delay, '-0123456789', '') = '' THEN f.arr_delay END AS arr_delay,
+        CASE WHEN TRANSLATE(f.air_time, '0123456789', '') = '' THEN f.air_time END AS air_time
     FROM flights f
+),
+readable AS (
+    SELECT
+        carrier, flight, origin, dest,
+        TRY_CAST(CASE WHEN TRANSLATE(local_date, '0123456789', '') = '--' AND LENGTH(local_date) = 10
+                      THEN local_date END AS DATE) AS local_date,
+        TRY_CAST(CASE WHEN TRANSLATE(utc_hour, '0123456789', '') = '-- ::' AND LENGTH(utc_hour) = 19
+                      THEN utc_hour END AS TIMESTAMP) AS utc_hour,
+        TRY_CAST(sched_dep_time AS INTEGER) AS sched_dep_time,
+        TRY_CAST(sched_arr_time AS INTEGER) AS sched_arr_time,
+        TRY_CAST(distance AS INTEGER) AS distance,
+        TRY_CAST(dep_time AS INTEGER) AS dep_time,
+        TRY_CAST(dep_delay AS INTEGER) AS dep_delay,
+        TRY_CAST(arr_time AS INTEGER) AS arr_time,
+        TRY_CAST(arr_delay AS INTEGER) AS arr_delay,
+        TRY_CAST(air_time AS INTEGER) AS air_time
+    FROM texts
 ),
 dated AS (
     -- The score date is the local date of the scheduled departure; an impossible one is filed under its UTC date.
@@ -28,7 +46,7 @@ numbered AS (
         -- days since 1970-01-01, right from 1970 to 2099; neither system's own function is known to the other
         365 * (YEAR(score_date) - 1970) + CAST(FLOOR((YEAR(score_date) - 1969) / 4) AS INTEGER)
             + DAYOFYEAR(score_date) - 1 AS local_day,
-        (365 * (YEAR(utc_hour) - 1970) + CAST(FLOOR((YEAR(utc_hour) - 1969) / 4) AS INTEGER)
+        (365 * (YEAR(utc_hour) - 1970) + CAST(FLOOR((YEAR(utc_hour) - 1969) / 4) AS BIGINT)
             + DAYOFYEAR(utc_hour) - 1) * 1440 + HOUR(utc_hour) * 60 AS utc_hour_minute,
         CAST((sched_dep_time - sched_dep_time % 100) / 100 AS INTEGER) AS departure_hour,
         -- minutes since local midnight of the four clock readings (HHMM; 2400 occurs)
@@ -67,7 +85,7 @@ judged AS (
         timed.*,
         CASE
             WHEN carrier IS NULL THEN 'carrier missing'
-            WHEN TRY_CAST(flight AS INTEGER) IS NULL THEN 'flight number missing or not a number'
+            WHEN flight IS NULL OR flight = '' OR TRANSLATE(flight, '0123456789', '') <> '' THEN 'flight number missing or not a number'
             WHEN origin IS NULL OR origin NOT IN ('EWR', 'JFK', 'LGA') THEN 'origin is not a New York airport'
             WHEN dest IS NULL THEN 'destination missing'
             WHEN local_date IS NULL THEN 'impossible date'

@@ -70,7 +70,7 @@ class SparkEngine:
         """Runs the query into Parquet files."""
         with _spark_errors(where, _REMEDY):
             frame = _typed(self._spark.sql(query))
-            schema = pa.schema([(field.name, field.type) for field in frame.limit(0).toArrow().schema])
+            schema = _arrow_schema(frame)
         check(schema)
         folder = self._scratch / relation
         with _spark_errors(where, _REMEDY):
@@ -124,6 +124,13 @@ def _typed(frame: DataFrame) -> DataFrame:
     return frame.select(
         [column.cast("int").alias(field.name) if _is_void(field) else column for column, field in columns]
     )
+
+
+def _arrow_schema(frame: DataFrame) -> pa.Schema:
+    """The columns as `toArrow` gives them, without running anything; whether they may be null is left open."""
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return pa.schema([(field.name, field.type) for field in to_arrow_schema(frame.schema, timezone="UTC")])
 
 
 def _is_void(field: StructField) -> bool:
@@ -183,12 +190,13 @@ def _spark_errors(where: str, remedy: str, *, damage: bool = False) -> Iterator[
         damage: Whether a file that Spark cannot read is the input's fault.
     """
     from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
+    from pyspark.errors import AnalysisException, PySparkException, PySparkTypeError
 
     try:
         yield
     except PySparkException as error:
-        if (error.getSqlState() or "").startswith(_QUERY_FAULTS):
+        blamed = isinstance(error, AnalysisException | PySparkTypeError)
+        if blamed or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
             raise _input_error(where, error.getMessage(), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error
     except Py4JError as error:

@@ -1,0 +1,143 @@
+"""The Spark session: how it is set up, that its JVM never outlives its process, and how its jars are staged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tallywright.errors import StorageError, UsageError
+from tallywright.spark_session import delta_jars, stage_jars
+from tallywright.spark_session.jars import IVY_SETTINGS_VARIABLE, JARS_VARIABLE
+from tallywright.spark_session.session import _settings
+
+SPARK = metadata.version("pyspark").rpartition(".")[0]
+DELTA = metadata.version("delta-spark")
+NAMES = [f"delta-spark_{SPARK}_2.13-{DELTA}.jar", f"delta-storage-{DELTA}.jar"]
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository on disk, with jars that say who they are, and the Ivy settings that name it."""
+    for name in NAMES:
+        module = name.removesuffix(f"-{DELTA}.jar")
+        folder = tmp_path / "mirror" / "io" / "delta" / module / DELTA
+        folder.mkdir(parents=True)
+        (folder / name).write_text(f"the jar of {module}")
+    settings = tmp_path / "ivysettings.xml"
+    settings.write_text(
+        '<ivysettings><settings defaultResolver="mirror"/><resolvers><filesystem name="mirror" m2compatible="true">'
+        f'<artifact pattern="{tmp_path}/mirror/[organisation]/[module]/[revision]/[artifact]-[revision].[ext]"/>'
+        "</filesystem></resolvers></ivysettings>"
+    )
+    monkeypatch.setenv(IVY_SETTINGS_VARIABLE, str(settings))
+    return tmp_path / "mirror"
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("mirror")
+def test_jars_are_staged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "jars"
+    monkeypatch.setenv(JARS_VARIABLE, str(folder))
+    with pytest.raises(UsageError, match=NAMES[0]) as missing:
+        delta_jars()
+    assert "--stage" in missing.value.remedy
+    done = subprocess.run(
+        [sys.executable, "-m", "tallywright.spark_session", "--stage"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(folder / name) for name in NAMES] == list(map(str, delta_jars()))
+    assert (folder / NAMES[1]).read_text() == "the jar of delta-storage"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(NAMES)
+    monkeypatch.setenv("PATH", "")  # no Java any more, and none is needed for a folder that is complete
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert delta_jars() == [folder / name for name in NAMES]
+
+
+@pytest.mark.spark
+def test_a_jar_that_nobody_has(mirror: Path, tmp_path: Path) -> None:
+    next(mirror.rglob("delta-storage*.jar")).unlink()
+    with pytest.raises(StorageError, match="delta-storage"):
+        stage_jars(tmp_path / "jars")
+    assert not list((tmp_path / "jars").iterdir())
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="staging jars"):
+        stage_jars(tmp_path / "file" / "jars")
+
+
+@pytest.mark.parametrize(
+    ("extra", "variable", "master", "loopback"),
+    [
+        ({}, "", "local[*]", True),
+        ({}, "spark://127.0.0.1:7077", "spark://127.0.0.1:7077", True),
+        ({}, "spark://far:7077", "spark://far:7077", False),
+        ({"spark.master": "yarn"}, "spark://far:7077", "yarn", False),
+        ({"spark.driver.host": "10.0.0.1"}, "local[2]", "local[2]", True),
+    ],
+)
+def test_which_master_and_where_it_binds(
+    monkeypatch: pytest.MonkeyPatch, extra: dict[str, str], variable: str, master: str, *, loopback: bool
+) -> None:
+    monkeypatch.setenv("SPARK_MASTER", variable)
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    settings = _settings(extra, delta=False)
+    assert settings["spark.master"] == master
+    assert settings.get("spark.driver.bindAddress") == ("127.0.0.1" if loopback else None)
+    assert settings.items() >= extra.items()
+
+
+_SCRIPT = """
+import json, sys, time
+from tallywright.spark_session import spark_session
+session = spark_session("here", {"spark.master": "local[1]"})
+answer = session.sql("SELECT CAST(timestamp '2024-06-01 12:00:00' AS STRING) AS t, current_timezone() AS z").first()
+assert spark_session("again", {"spark.sql.shuffle.partitions": "5"}) is session
+print(json.dumps({"jvm": session.sparkContext._gateway.proc.pid, "zone": answer.z, "time": answer.t,
+                  "ui": session.sparkContext.uiWebUrl, "partitions": session.conf.get("spark.sql.shuffle.partitions")}))
+sys.stdout.flush()
+time.sleep(0 if sys.argv[1] == "end" else 60)
+"""
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("how", ["end", "kill"])
+def test_the_jvm_ends_with_its_process(tmp_path: Path, how: str) -> None:
+    before = set(tmp_path.iterdir())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, how],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = json.loads(process.stdout.readline())
+    if how == "kill":
+        assert _runs(said["jvm"])
+        process.send_signal(signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (0 if how == "end" else -signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while _runs(said["jvm"]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _runs(said["jvm"])
+    assert (said["zone"], said["time"], said["ui"], said["partitions"]) == ("UTC", "2024-06-01 12:00:00", None, "5")
+    assert set(tmp_path.iterdir()) == before, "Spark leaves nothing where the command was called"
+    noise = [line for line in errors.splitlines() if "incubator" not in line]
+    assert not noise
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
