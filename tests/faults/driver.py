@@ -4,6 +4,8 @@
 for a line on stdin, scores (with a model in every role), prints the outcome as JSON and exits like `tally` would.
 `driver.py read <root> <stop> <out>` reads the scores of the day over and over until the file `stop` is there, and
 writes the contents that it saw, in order, to `out`.
+
+The lake is `<root>/lake`, or the address in `$LAKE`, whose options are then AWS_* in the environment.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ from tallywright.scoring import sink
 from tallywright.scoring.tally import score_day
 
 
+def lake_of(root: Path) -> Lake:
+    return Lake(os.environ.get("LAKE") or str(root / "lake"))
+
+
 def limit(size: int) -> None:
     """From now on no file may grow beyond this: what a full disk looks like from inside."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -48,7 +54,7 @@ def score(root: Path, options: argparse.Namespace) -> None:
     say("ready")
     sys.stdin.readline()
     pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
-    request = make_request(Lake(str(root / "lake")), spec, pinned, package, run_id=f"pid-{os.getpid()}", **cast)
+    request = make_request(lake_of(root), spec, pinned, package, run_id=f"pid-{os.getpid()}", **cast)
     if options.limit_at:
         sink.point = lambda name: limit(options.file_limit) if name == options.limit_at else point(name)
     elif options.file_limit:
@@ -58,7 +64,7 @@ def score(root: Path, options: argparse.Namespace) -> None:
 
 
 def read(root: Path, stop: Path, out: Path) -> None:
-    address = str(root / "lake" / "shop__scores")
+    address = lake_of(root).uri("shop__scores")
     seen: list[str] = []
     reads = 0
     say("ready")

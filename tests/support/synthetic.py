@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.fingerprint import digest
 from tallywright.data.lake import Lake
 from tallywright.packaging.meta import PackageMeta
@@ -284,14 +286,20 @@ def read_scores(lake: Lake, spec: ModelSpec, day: date = DAY, *, what: str = "sc
     return rows.select(sorted(rows.column_names)).sort_by("order_id").combine_chunks()
 
 
-def content_of(table: DeltaTable, day: date) -> str:
+def content_of(table: DeltaTable, day: date, options: Mapping[str, str] = MappingProxyType({})) -> str:
     """Rows and digest of a day as a plain Delta reader finds it."""
     partition = f"score_date={day.isoformat()}/"
     paths = [path for path in table.file_uris() if partition in path]
     if not paths:
         return "nothing"
-    rows = pa.concat_tables([pq.ParquetFile(path).read() for path in paths])
+    rows = pa.concat_tables([_read(path, options) for path in paths])
     return f"{rows.num_rows} rows {digest(rows, sorted(rows.column_names)).hex}"
+
+
+def _read(path: str, options: Mapping[str, str]) -> pa.Table:
+    filesystem, inner = filesystem_of(path, options)
+    with pq.ParquetFile(inner, filesystem=filesystem) as file:
+        return file.read()
 
 
 def _batch(table: pa.Table) -> pa.RecordBatch:
