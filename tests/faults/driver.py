@@ -3,6 +3,8 @@
 `driver.py score <root> …` starts what its engine needs, says `ready`, waits for a line on stdin, scores, prints the
 outcome as JSON and exits like `tally` would. `driver.py read <root> <stop> <out>` reads the scores of the day over and
 over until the file `stop` is there, and writes the contents that it saw, in order, to `out`.
+
+The lake is `<root>/lake`, or the address in `$LAKE`, whose options are then AWS_* in the environment.
 """
 
 from __future__ import annotations
@@ -43,6 +45,10 @@ SMALL_SPARK = {
 }
 
 
+def lake_of(root: Path) -> Lake:
+    return Lake(os.environ.get("LAKE") or str(root / "lake"))
+
+
 def limit(size: int) -> None:
     """From now on no file may grow beyond this: what a full disk looks like from inside."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -72,7 +78,7 @@ def score(root: Path, options: argparse.Namespace) -> None:
         say("ready")
         sys.stdin.readline()
         pinned = InputVersion.from_json((root / f"input-{options.day}.json").read_text())
-        lake, run = Lake(str(root / "lake")), f"pid-{os.getpid()}"
+        lake, run = lake_of(root), f"pid-{os.getpid()}"
         request = make_request(lake, spec, pinned, package, run_id=run, engine=options.engine, engines=engines, **cast)
         if options.limit_at:
             sink.point = lambda name: limit(options.file_limit) if name == options.limit_at else point(name)
@@ -83,7 +89,7 @@ def score(root: Path, options: argparse.Namespace) -> None:
 
 
 def read(root: Path, stop: Path, out: Path) -> None:
-    address = str(root / "lake" / "shop__scores")
+    address = lake_of(root).uri("shop__scores")
     seen: list[str] = []
     reads = 0
     say("ready")

@@ -16,7 +16,7 @@ from synthetic import DAY
 from twins import Twins
 
 from tallywright.errors import EngineError, StorageError, TallyError
-from tallywright.scoring import sink, tally
+from tallywright.scoring import sink, staged, tally
 from tallywright.scoring.tallies import logged_tallies
 
 from .conftest import WAYS, Start, Watch, Way, cell, gone
@@ -162,7 +162,7 @@ def test_a_commit_whose_answer_was_lost_stands_once(
         return commit
 
     with monkeypatch.context() as patched:
-        patched.setattr(tally, write.__name__, loses_answers)
+        patched.setattr(staged, write.__name__, loses_answers)
         outcome = twins.score(twins.killed, engine=way.engine, io=way.io)
     assert (outcome.action, outcome.manifest.generation) == ("committed", 2)
     again(twins, way)
@@ -182,7 +182,7 @@ def full_disk(processes: list[psutil.Process], size: int) -> Iterator[None]:
                 process.rlimit(psutil.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize("way", [cell(way) for way in WAYS if way.mark])
+@pytest.mark.parametrize("way", [cell(way) for way in WAYS if way.own_workers])
 def test_a_full_disk_under_the_workers_changes_nothing(
     way: Way, twins: Twins, again: Callable[..., None], request: Any
 ) -> None:

@@ -1,7 +1,8 @@
-"""A lake, a spec and a package for one test."""
+"""A lake, a spec and a package for one test, on a disk and on an object store."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from object_store import Bucket
+from pyarrow import fs
 from synthetic import DAY, make_features, make_package, make_request, make_spec, put_day
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.lake import Lake
 from tallywright.packaging.package import Package
 from tallywright.records import InputVersion
@@ -20,15 +24,16 @@ from tallywright.spec.model import ModelSpec
 
 @dataclass
 class Shop:
-    """The synthetic project in a folder of its own."""
+    """The synthetic project with a lake of its own."""
 
-    root: Path
+    address: str
     package: Package
     spec: ModelSpec = field(default_factory=make_spec)
+    options: dict[str, str] = field(default_factory=dict)
 
     @property
     def lake(self) -> Lake:
-        return Lake(str(self.root / "lake"))
+        return Lake(self.address, self.options)
 
     def put(self, features: pa.Table | int = 300, *, day: date = DAY, seed: int = 0) -> InputVersion:
         table = make_features(features, seed=seed) if isinstance(features, int) else features
@@ -43,8 +48,17 @@ class Shop:
     def version(self, table: str = "scores") -> int:
         return self.lake.open(self.spec.table(table)).version()
 
-    def files(self) -> set[Path]:
-        return set((self.root / "lake" / "shop__scores").rglob("*.parquet"))
+    def files(self, table: str = "scores", suffix: str = ".parquet") -> set[str]:
+        """The files of a table that are there, whether or not its log names them."""
+        filesystem, inner = filesystem_of(self.lake.uri(self.spec.table(table)), self.options)
+        found = filesystem.get_file_info(fs.FileSelector(inner, recursive=True, allow_not_found=True))
+        return {entry.path for entry in found if entry.type == fs.FileType.File and entry.path.endswith(suffix)}
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Deletes files behind everybody's back."""
+        filesystem, _ = filesystem_of(self.address, self.options)
+        for path in paths:
+            filesystem.delete_file(path)
 
 
 @pytest.fixture(scope="session")
@@ -53,5 +67,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, package: Package) -> Shop:
-    return Shop(tmp_path, package)
+def shop(request: pytest.FixtureRequest, tmp_path: Path, package: Package) -> Shop:
+    """On a disk, unless the test is parametrized with "store"."""
+    if getattr(request, "param", "disk") == "disk":
+        return Shop(str(tmp_path / "lake"), package)
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return Shop(f"{bucket.address}/lake", package, options=bucket.options)

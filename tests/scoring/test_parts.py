@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import make_features
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.errors import InputError, StorageError, TableContractError
 from tallywright.scoring.ensemble import assemble
 from tallywright.scoring.fragments import fragments_of, plan_portions
@@ -86,6 +85,9 @@ def test_one_row_holds_what_it_was_given() -> None:
     assert one_row(values, schema).to_pylist() == [values]
 
 
+on_disk_and_store = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
+
+
 @pytest.fixture
 def staged(shop):
     """A scored, uncommitted day: job, input, portions, parts."""
@@ -96,19 +98,21 @@ def staged(shop):
     return job, pinned, portions, engine(EngineSettings()).score(job, portions, lambda _: None)
 
 
+@on_disk_and_store
 def test_good_parts_pass(staged) -> None:
     job, pinned, portions, parts = staged
     assert verify_parts(job, pinned, portions, parts).rows == 200
 
 
+@on_disk_and_store
 def test_a_part_of_another_size_is_refused(staged) -> None:
     job, pinned, portions, parts = staged
-    with Path(part_path(job, parts[0])).open("ab") as file:
-        file.write(b"more")
+    parts = [parts[0].model_copy(update={"size": parts[0].size + 4})]
     with pytest.raises(StorageError, match="bytes"):
         verify_parts(job, pinned, portions, parts)
 
 
+@on_disk_and_store
 def test_a_part_that_is_gone_is_refused(staged) -> None:
     job, pinned, portions, parts = staged
     moved = [parts[0].model_copy(update={"path": "score_date=2024-03-01/part-gone.parquet"})]
@@ -125,11 +129,13 @@ def test_missing_and_repeated_parts_are_refused(staged) -> None:
 
 def _rewritten(job, part, change):
     """The part with its table changed, and a manifest that agrees with the new file's size."""
-    path = part_path(job, part)
-    pq.write_table(change(pq.read_table(path, partitioning=None)), path, store_schema=False)
-    return part.model_copy(update={"size": Path(path).stat().st_size})
+    filesystem, path = filesystem_of(part_path(job, part), job.options)
+    rows = pq.ParquetFile(path, filesystem=filesystem).read()
+    pq.write_table(change(rows), path, filesystem=filesystem, store_schema=False)
+    return part.model_copy(update={"size": filesystem.get_file_info(path).size})
 
 
+@on_disk_and_store
 def test_a_part_of_another_schema_is_refused(staged) -> None:
     job, pinned, portions, parts = staged
     wide = _rewritten(job, parts[0], lambda t: t.set_column(2, "probability", t["probability"].cast(pa.float64())))
@@ -137,6 +143,7 @@ def test_a_part_of_another_schema_is_refused(staged) -> None:
         verify_parts(job, pinned, portions, [wide])
 
 
+@on_disk_and_store
 def test_a_part_with_other_keys_is_refused(staged) -> None:
     job, pinned, portions, parts = staged
 

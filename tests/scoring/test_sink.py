@@ -14,6 +14,8 @@ from tallywright.scoring import sink
 from tallywright.scoring.fragments import plan_portions
 from tallywright.scoring.tallies import logged_tallies
 
+pytestmark = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
+
 
 @pytest.fixture
 def small_parts(monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -25,7 +26,10 @@ from tallywright.scoring.profile_table import read_profile
 from tallywright.scoring.tallies import latest_manifest, manifests, recorded_tallies
 from tallywright.scoring.tally import decide, ensure_profile, profile_of, score_day
 
+on_disk_and_store = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
 
+
+@on_disk_and_store
 def test_a_first_score_commits_every_row_once_with_its_provenance(shop) -> None:
     features = make_features(300)
     outcome = shop.score(shop.put(features))
@@ -40,6 +44,7 @@ def test_a_first_score_commits_every_row_once_with_its_provenance(shop) -> None:
     assert constants == {"model_name": {"shop"}, "model_version": {1}, "role": {"champion"}, "input_version": {1}}
 
 
+@on_disk_and_store
 def test_the_same_inputs_again_are_a_successful_no_op(shop) -> None:
     pinned = shop.put()
     first = shop.score(pinned)
@@ -50,6 +55,7 @@ def test_the_same_inputs_again_are_a_successful_no_op(shop) -> None:
     assert len(shop.files()) == 1
 
 
+@on_disk_and_store
 def test_other_days_and_optimize_do_not_cause_a_new_commit(shop) -> None:
     pinned = shop.put()
     shop.score(pinned)
@@ -92,6 +98,7 @@ def test_workers_and_batches_are_no_part_of_the_inputs(shop) -> None:
     assert shop.score(pinned, spec=make_spec(scoring={"workers": 3, "batch_rows": 256})).action == "unchanged"
 
 
+@on_disk_and_store
 def test_force_repeats_equal_inputs_to_equal_rows(shop) -> None:
     pinned = shop.put()
     shop.score(pinned)
@@ -116,6 +123,7 @@ def test_a_decision_says_what_would_happen_and_changes_nothing(shop) -> None:
     assert decide(shop.request(pinned, force=True)).reason == "forced"
 
 
+@on_disk_and_store
 def test_days_do_not_touch_one_another(shop) -> None:
     days = [DAY + timedelta(days=offset) for offset in range(4)]
     pinned = [shop.put(seed=offset, day=day) for offset, day in enumerate(days)]
@@ -127,6 +135,7 @@ def test_days_do_not_touch_one_another(shop) -> None:
     assert keys == [f"öрд-{seed}-0000000" for seed in range(4)]
 
 
+@on_disk_and_store
 def test_racing_threads_make_one_tally(shop) -> None:
     pinned = shop.put()
     with ThreadPoolExecutor(4) as pool:
@@ -143,6 +152,7 @@ def test_progress_ends_with_all_rows(shop) -> None:
     assert seen[-1] == (300, 300)
 
 
+@on_disk_and_store
 def test_a_lost_row_of_tallies_and_profile_is_written_again(shop) -> None:
     pinned = shop.put()
     outcome = shop.score(pinned)
@@ -164,10 +174,10 @@ def _clean_log(shop) -> None:
     """As log cleanup does after a month: another day's commit is the newest, all before it is in the checkpoint."""
     shop.score(shop.put(day=DAY + timedelta(days=1), seed=9))
     shop.lake.open("shop__scores").create_checkpoint()
-    for file in sorted((shop.root / "lake/shop__scores/_delta_log").glob("*.json"))[:-1]:
-        file.unlink()
+    shop.remove(sorted(shop.files(suffix=".json"))[:-1])
 
 
+@on_disk_and_store
 def test_manifests_survive_without_the_log(shop) -> None:
     outcome = shop.score(shop.put())
     _clean_log(shop)
@@ -175,6 +185,7 @@ def test_manifests_survive_without_the_log(shop) -> None:
     assert shop.score(outcome.manifest.input).action == "unchanged"
 
 
+@on_disk_and_store
 def test_a_lost_manifest_means_scoring_again(shop) -> None:
     pinned = shop.put()
     shop.score(pinned)
@@ -184,6 +195,7 @@ def test_a_lost_manifest_means_scoring_again(shop) -> None:
     assert (outcome.manifest.generation, outcome.manifest.reason) == (2, "lost_manifest")
 
 
+@on_disk_and_store
 def test_losing_to_a_newer_input_is_a_conflict_that_a_retry_solves(shop, monkeypatch) -> None:
     old = shop.put()
     new = shop.put(seed=1)
@@ -206,6 +218,7 @@ def test_losing_to_another_spec_makes_the_next_generation_of_the_same_parts(shop
     assert (outcome.action, outcome.manifest.generation, outcome.manifest.reason) == ("committed", 2, "spec")
 
 
+@on_disk_and_store
 def test_an_output_column_that_is_new_is_added_and_old_rows_stay(shop) -> None:
     shop.score(shop.put())
     shop.lake.open("shop__scores").alter.add_columns(_field("calibrated"))
@@ -248,6 +261,7 @@ def test_far_fewer_rows_than_usual_are_refused(scored) -> None:
         scored.score(pinned)
 
 
+@on_disk_and_store
 def test_duplicate_keys_are_refused(scored) -> None:
     features = make_features(300, seed=4)
     doubled = pa.concat_tables([features, features.slice(7, 1)])
@@ -283,6 +297,7 @@ def test_a_mistyped_column_is_refused_by_name(scored) -> None:
         scored.score(pinned)
 
 
+@on_disk_and_store
 def test_outputs_out_of_bounds_are_refused(scored, tmp_path) -> None:
     good = scored.package
     scored.package = write_package(
@@ -325,10 +340,10 @@ def test_an_unknown_engine_is_refused(scored) -> None:
         scored.score(scored.put(seed=3), engine="turbo")
 
 
+@on_disk_and_store
 def test_vacuumed_input_is_refused(scored) -> None:
     pinned = scored.put(seed=3)
-    for file in (scored.root / "lake" / "shop__features").rglob("*.parquet"):
-        file.unlink()
+    scored.remove(scored.files("features"))
     with pytest.raises(StorageError, match="cannot be read"):
         scored.score(pinned)
 
@@ -340,6 +355,7 @@ def test_an_altered_package_is_refused(scored, tmp_path) -> None:
         scored.score(scored.put(seed=3), version=2)
 
 
+@on_disk_and_store
 def test_a_table_with_unsupported_features_is_refused(shop) -> None:
     shop.score(shop.put())
     before = shop.version()
@@ -350,9 +366,10 @@ def test_a_table_with_unsupported_features_is_refused(shop) -> None:
         shop.score(shop.put(seed=3))
     from deltalake import DeltaTable
 
-    assert DeltaTable(shop.lake.uri("shop__scores")).version() == before + 1
+    assert DeltaTable(shop.lake.uri("shop__scores"), storage_options=shop.lake.options).version() == before + 1
 
 
+@on_disk_and_store
 def test_a_column_of_another_type_is_refused(shop) -> None:
     features = make_features(4)
     wrong = features.select(["order_id"]).append_column("score_date", pa.array([DAY] * 4))
@@ -364,13 +381,13 @@ def test_a_column_of_another_type_is_refused(shop) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused(shop) -> None:
     pinned = shop.put()
-    (shop.root / "lake" / "shop__scores").write_text("a file where the table should be")
+    Path(shop.address, "shop__scores").write_text("a file where the table should be")
     with pytest.raises(StorageError):
         shop.score(pinned)
 
 
 def test_parts_that_cannot_be_written_are_a_storage_error_and_nothing_is_left(scored) -> None:
     other = DAY + timedelta(days=1)
-    (scored.root / "lake" / "shop__scores" / f"score_date={other}").write_text("a file where the day should be")
+    Path(scored.address, "shop__scores", f"score_date={other}").write_text("a file where the day should be")
     with pytest.raises(StorageError, match="failed on storage"):
         scored.score(scored.put(day=other, seed=3))

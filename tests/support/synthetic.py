@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.fingerprint import digest
 from tallywright.data.lake import Lake
 from tallywright.packaging.meta import PackageMeta
@@ -284,7 +286,7 @@ def read_scores(lake: Lake, spec: ModelSpec, day: date = DAY, *, what: str = "sc
     return rows.select(sorted(rows.column_names)).sort_by("order_id").combine_chunks()
 
 
-def content_of(table: DeltaTable, day: date) -> str:
+def content_of(table: DeltaTable, day: date, options: Mapping[str, str] = MappingProxyType({})) -> str:
     """Rows and digest of a day as a plain Delta reader finds it."""
     partition = f"score_date={day.isoformat()}/"
     paths = [path for path in table.file_uris() if partition in path]
@@ -292,8 +294,14 @@ def content_of(table: DeltaTable, day: date) -> str:
         return "nothing"
     # Delta's own writer repeats the partition column inside its files.
     columns = sorted(field.name for field in table.schema().fields if field.name != "score_date")
-    rows = pa.concat_tables([pq.ParquetFile(path).read(columns) for path in paths])
+    rows = pa.concat_tables([_read(path, columns, options) for path in paths])
     return f"{rows.num_rows} rows {digest(rows, columns).hex}"
+
+
+def _read(path: str, columns: list[str], options: Mapping[str, str]) -> pa.Table:
+    filesystem, inner = filesystem_of(path, options)
+    with pq.ParquetFile(inner, filesystem=filesystem) as file:
+        return file.read(columns)
 
 
 def _batch(table: pa.Table) -> pa.RecordBatch:
