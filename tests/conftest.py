@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from matrix import matrix
 from object_store import Bucket, ObjectStore
 from sparks import small_session
 
@@ -29,7 +30,10 @@ NOT_RUN_HERE = "not run here: "
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says in the last lines what this machine could not run."""
+    """Shows what each engine was seen to do, and says in the last lines what this machine could not run."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    for line in matrix(reports):
+        terminalreporter.write_line(line)
     reasons = {str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])}
     missing = {reason[reason.index(NOT_RUN_HERE) :].rstrip("')") for reason in reasons if NOT_RUN_HERE in reason}
     for line in sorted(missing):
