@@ -26,14 +26,16 @@ from tallywright.spec.model import ModelSpec
 class Shop:
     """The synthetic project with a lake of its own."""
 
-    address: str
+    root: Path
     package: Package
     spec: ModelSpec = field(default_factory=make_spec)
+    address: str = ""
+    """Of the lake, where it is not in the folder."""
     options: dict[str, str] = field(default_factory=dict)
 
     @property
     def lake(self) -> Lake:
-        return Lake(self.address, self.options)
+        return Lake(self.address or str(self.root / "lake"), self.options)
 
     def put(self, features: pa.Table | int = 300, *, day: date = DAY, seed: int = 0) -> InputVersion:
         table = make_features(features, seed=seed) if isinstance(features, int) else features
@@ -56,7 +58,7 @@ class Shop:
 
     def remove(self, paths: Iterable[str]) -> None:
         """Deletes files behind everybody's back."""
-        filesystem, _ = filesystem_of(self.address, self.options)
+        filesystem, _ = filesystem_of(self.lake.root, self.options)
         for path in paths:
             filesystem.delete_file(path)
 
@@ -70,6 +72,6 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 def shop(request: pytest.FixtureRequest, tmp_path: Path, package: Package) -> Shop:
     """On a disk, unless the test is parametrized with "store"."""
     if getattr(request, "param", "disk") == "disk":
-        return Shop(str(tmp_path / "lake"), package)
+        return Shop(tmp_path, package)
     bucket: Bucket = request.getfixturevalue("bucket")
-    return Shop(f"{bucket.address}/lake", package, options=bucket.options)
+    return Shop(tmp_path, package, address=f"{bucket.address}/lake", options=bucket.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tallywright.scoring.fragments import plan_portions
 from tallywright.scoring.profile_table import read_profile
 from tallywright.scoring.tallies import logged_tallies, manifests, recorded_tallies
 
+RACES = 100 if int(os.environ.get("TALLYWRIGHT_KILLS", "0")) >= 100 else 30
 COMMIT = r"^PUT /[^?]*/shop__scores/_delta_log/0{19}1\.json"
 """The first tally: version 0 is the empty table."""
 
@@ -53,10 +55,10 @@ def test_a_day_on_a_store_has_the_bits_of_the_day_on_a_disk(shop, stored, monkey
 
 
 @pytest.mark.slow
-def test_two_writers_that_race_for_one_date_a_hundred_times_make_one_tally_each_time(stored, monkeypatch) -> None:
+def test_two_writers_that_race_for_one_date_make_one_tally_each_time(stored, monkeypatch) -> None:
     """Both have scored and verified before either commits; the loser finds equal inputs, and takes its part away.
 
-    Ten lakes take ten generations each, because each look at a log costs as many requests as it has entries.
+    Each lake takes ten generations, because each look at a log costs as many requests as it has entries.
     """
     meet, own = threading.Barrier(2), threading.local()
 
@@ -72,7 +74,7 @@ def test_two_writers_that_race_for_one_date_a_hundred_times_make_one_tally_each_
     monkeypatch.setattr(sink, "point", point)
     keys = make_features(50)["order_id"].to_pylist()
     with ThreadPoolExecutor(2) as pool:
-        for lake in range(10):
+        for lake in range(RACES // 10):
             shop = replace(stored, address=f"{stored.address}-{lake}")
             pinned = shop.put(50)
             for generation in range(1, 11):

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import DAY, make_features, make_package, make_spec, model_ref, read_scores
@@ -30,6 +29,7 @@ OUTPUTS = ["order_id", "prediction", "probability", "confidence"]
 LENIENT = {"max_mean_difference": 1.0}
 PREVIOUS = {"model": "previous", "max_share": 1.0}
 CONSTANT = {"model": "constant", "constant": 0.25, "max_share": 1.0}
+on_disk_and_store = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +111,7 @@ def unseen(features):
 # --- Canary -----------------------------------------------------------------------------------------------------
 
 
+@on_disk_and_store
 def test_a_canary_scores_its_share_of_the_keys_and_the_champion_the_rest(shop, cast, packages) -> None:
     features = make_features(3000)
     outcome = cast(shop.put(features), canary=2, scoring=with_canary())
@@ -155,6 +156,7 @@ def test_another_version_is_tried_on_other_keys() -> None:
     assert abs((one & other).mean() - 0.25) < 0.02
 
 
+@on_disk_and_store
 def test_a_canary_far_from_the_champion_leaves_all_rows_to_it(shop, cast, packages, caplog) -> None:
     features = make_features(1000)
     scoring = with_canary(max_mean_difference=0.001)
@@ -168,9 +170,7 @@ def test_a_canary_far_from_the_champion_leaves_all_rows_to_it(shop, cast, packag
     assert "the champion takes all rows" in caplog.text
     # The first pass left nothing behind, and deciding it again gives the same.
     assert len(shop.files()) == 1
-    assert len(DeltaTable(shop.lake.uri("shop__shadow")).file_uris()) == len(
-        list((shop.root / "lake/shop__shadow").rglob("*.parquet"))
-    )
+    assert len(shop.lake.files("shop__shadow")) == len(shop.files("shadow"))
     assert cast(outcome.manifest.input, canary=2, shadows=[3], scoring=scoring).action == "unchanged"
 
 
@@ -258,6 +258,7 @@ def test_a_restated_day_replaces_every_role_in_one_commit(shop, cast) -> None:
     assert outcome.manifest.reason == "restated_input"
 
 
+@on_disk_and_store
 @pytest.mark.parametrize("fault", ["output", "prediction"])
 def test_a_shadow_that_fails_costs_neither_the_day_nor_the_other_shadow(shop, cast, packages, fault, caplog) -> None:
     features = make_features(700)
@@ -267,10 +268,8 @@ def test_a_shadow_that_fails_costs_neither_the_day_nor_the_other_shadow(shop, ca
     assert set(shadow["model_version"].to_pylist()) == {3}
     assert list(notes(outcome.manifest)) == [("shadow", versions(fault))]
     assert "the day goes on without it" in caplog.text
-    kept = set((shop.root / "lake/shop__shadow").rglob("*.parquet"))
-    assert {path.name for path in kept} == {
-        uri.rsplit("/", 1)[1] for uri in DeltaTable(shop.lake.uri("shop__shadow")).file_uris()
-    }
+    named = shop.lake.files("shop__shadow")
+    assert {path.rsplit("/", 1)[1] for path in shop.files("shadow")} == {file.path.rsplit("/", 1)[1] for file in named}
     assert cast(outcome.manifest.input, shadows=[fault, 3]).action == "unchanged"
 
 
@@ -387,6 +386,7 @@ def test_a_failure_that_the_spec_does_not_name_fails_the_day(shop, cast, failure
         cast(pinned, champion=failure)
 
 
+@on_disk_and_store
 def test_too_many_rows_that_fall_back_fail_the_day(shop, cast) -> None:
     pinned = shop.put(1000)
     with pytest.raises(GateRefusedError, match=r"stand in for \d+ of 1000 rows"):

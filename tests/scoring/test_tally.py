@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -381,13 +380,13 @@ def test_a_column_of_another_type_is_refused(shop) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused(shop) -> None:
     pinned = shop.put()
-    Path(shop.address, "shop__scores").write_text("a file where the table should be")
+    (shop.root / "lake" / "shop__scores").write_text("a file where the table should be")
     with pytest.raises(StorageError):
         shop.score(pinned)
 
 
 def test_parts_that_cannot_be_written_are_a_storage_error_and_nothing_is_left(scored) -> None:
     other = DAY + timedelta(days=1)
-    Path(scored.address, "shop__scores", f"score_date={other}").write_text("a file where the day should be")
+    (scored.root / "lake" / "shop__scores" / f"score_date={other}").write_text("a file where the day should be")
     with pytest.raises(StorageError, match="failed on storage"):
         scored.score(scored.put(day=other, seed=3))
