@@ -29,15 +29,16 @@ NOT_RUN_HERE = "not run here: "
 """Begins the reason of a test that is skipped because the machine lacks something; the last lines repeat them."""
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """Shows what each engine was seen to do, and says in the last lines what this machine could not run."""
+    yield
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
     for line in matrix(reports):
         terminalreporter.write_line(line)
-    reasons = {str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])}
-    missing = {reason[reason.index(NOT_RUN_HERE) :].rstrip("')") for reason in reasons if NOT_RUN_HERE in reason}
-    for line in sorted(missing):
-        terminalreporter.write_line(line, yellow=True)
+    reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])}
+    for reason in sorted(reason for reason in reasons if NOT_RUN_HERE in reason):
+        terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True)
 
 
 @pytest.fixture(scope="session")
@@ -84,4 +85,4 @@ def prism() -> Path:
     try:
         return prism_binary()
     except UsageError:
-        pytest.skip("not run here: Prism (`make test` builds it where Go is installed)")
+        pytest.skip("not run here: Prism (no Go; `make test` builds it where Go is installed)")

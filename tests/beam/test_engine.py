@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from beam_world import beam_engine, on, times
-from synthetic import read_scores
+from synthetic import ROLES, make_cast, make_request, make_spec, read_scores
 
 from tallywright.errors import EngineError, InputError, PackageError, StorageError, UsageError
 from tallywright.scoring.engine import Engines
@@ -53,6 +53,18 @@ def test_a_bundle_that_ran_twice_counts_once(day) -> None:
     assert day.left == sorted(part.path for part in parts)
 
 
+def test_shadows_of_a_bundle_that_ran_twice_count_once(day, tmp_path) -> None:
+    spec = make_spec(scoring=ROLES)
+    cast = make_cast(tmp_path, spec)
+    with Engines(on("FnApiRunner", "--direct_runner_bundle_repeat=1")) as engines:
+        champion = cast["packages"][cast["models"][0].digest]
+        score_day(make_request(day.lake, spec, day.pinned, champion, engine="beam", engines=engines, **cast))
+    for what in ("scores", "shadow"):
+        table = day.lake.open(spec.table(what))
+        staged = {file.name for file in Path(day.lake.uri(spec.table(what))).rglob("*.parquet")}
+        assert staged == {Path(file).name for file in table.file_uris()}
+
+
 def test_a_file_that_is_gone_is_a_storage_error(engines, day) -> None:
     job, portions = day.job(), times(day.portions(), 4)
     gone = portions[2].fragments[0].model_copy(update={"path": "/nowhere/part.parquet"})
@@ -73,7 +85,7 @@ def test_a_file_that_is_broken_is_an_input_error(engines, day) -> None:
 
 def test_a_package_that_workers_cannot_see_is_a_package_error(engines, day, tmp_path) -> None:
     job = day.job()
-    elsewhere = replace(job, models=(replace(job.champion, package=str(tmp_path / "elsewhere")),))
+    elsewhere = replace(job, models=(replace(job.models[0], package=str(tmp_path / "elsewhere")),))
     with pytest.raises(PackageError):
         beam_engine(engines).score(elsewhere, day.portions(), silent)
 

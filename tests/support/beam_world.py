@@ -14,6 +14,7 @@ from tallywright.packaging.package import Package
 from tallywright.records import InputVersion
 from tallywright.scoring.beam.driver import BeamEngine
 from tallywright.scoring.engine import Engines
+from tallywright.scoring.ensemble import assemble
 from tallywright.scoring.fragments import Portion, plan_portions
 from tallywright.scoring.job import job_for
 from tallywright.scoring.score_job import ScoreJob
@@ -40,7 +41,7 @@ class BeamDay:
 
     def job(self) -> ScoreJob:
         request = self.request()
-        return job_for(request.spec, self.lake, self.pinned, request.champion, self.package)
+        return job_for(request.spec, self.lake, self.pinned, assemble(request))
 
     def portions(self) -> tuple[Portion, ...]:
         files = self.lake.files(self.pinned.table, day=self.pinned.score_date)
