@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -15,6 +16,7 @@ from synthetic import ROLES, make_cast, make_features, make_request, make_spec, 
 
 from tallywright.data.lake import Lake
 from tallywright.records import Role
+from tallywright.scoring.engine import Engines
 from tallywright.scoring.fragments import plan_portions
 from tallywright.scoring.profile_table import read_profiles
 from tallywright.scoring.tally import score_day
@@ -37,6 +39,7 @@ class Stage:
     root: Path
     packages: Path
     monkeypatch: pytest.MonkeyPatch
+    engines_of: Callable[[Way], Engines]
     lakes: int = 0
 
     def score(self, way, pieces, *, row_group_rows=1 << 20, target_rows=1 << 20, scoring=None):
@@ -50,15 +53,16 @@ class Stage:
         cast = make_cast(self.packages, spec)
         champion = cast["packages"][cast["models"][0].digest]
         pinned = lay_out(lake, pieces, row_group_rows)
-        manifest = score_day(make_request(lake, spec, pinned, champion, engine=way.engine, **cast)).manifest
+        ran = {"engine": way.engine, "engines": self.engines_of(way)}
+        manifest = score_day(make_request(lake, spec, pinned, champion, **ran, **cast)).manifest
         tables = [read_scores(lake, spec, what=what) for what in ("scores", "shadow")]
         profiles = {(row.role, row.model_version): row.profile for row in read_profiles(lake, spec, manifest).values()}
         return tables, manifest, profiles
 
 
 @pytest.fixture
-def stage(tmp_path, packages, monkeypatch):
-    return Stage(tmp_path, packages, monkeypatch)
+def stage(tmp_path, packages, monkeypatch, engines_of):
+    return Stage(tmp_path, packages, monkeypatch, engines_of)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tallywright.observability import log
 from tallywright.scoring.beam.outcomes import Mailbox, Outcome
 from tallywright.scoring.beam.runners import backend_for
 from tallywright.scoring.files import discard
-from tallywright.scoring.verify import part_path
+from tallywright.scoring.verify import staged_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -104,4 +104,4 @@ def _outcomes_or_none(mailbox: Mailbox) -> list[Outcome]:
 
 
 def _discard(job: ScoreJob, outcomes: Iterable[Outcome]) -> None:
-    discard((part_path(job, outcome.part) for outcome in outcomes if outcome.part is not None), job.options)
+    discard(staged_paths(job, [outcome.part for outcome in outcomes if outcome.part is not None]), job.options)

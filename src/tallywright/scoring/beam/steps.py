@@ -14,7 +14,7 @@ from tallywright.scoring.files import discard
 from tallywright.scoring.fragments import Portion
 from tallywright.scoring.kernel import score_portion
 from tallywright.scoring.scorer import Scorer
-from tallywright.scoring.verify import part_path
+from tallywright.scoring.verify import staged_paths
 
 if TYPE_CHECKING:
     from tallywright.scoring.score_job import ScoreJob
@@ -72,7 +72,7 @@ class ScorePortions(beam.DoFn):  # type: ignore[misc]  # beam ships no types tha
             return self._mailbox.put(outcome)
         except TallyError as error:
             if outcome.part is not None:
-                discard([part_path(self._job, outcome.part)], self._job.options)
+                discard(staged_paths(self._job, [outcome.part]), self._job.options)
             failure = outcome.failure or Failure.of(error)
             raise RuntimeError(f"{CARRIED}{packed(failure)}") from error
 
