@@ -53,8 +53,8 @@ class Stage:
         cast = make_cast(self.packages, spec)
         champion = cast["packages"][cast["models"][0].digest]
         pinned = lay_out(lake, pieces, row_group_rows)
-        cast["engines"] = self.engines_of(way)
-        manifest = score_day(make_request(lake, spec, pinned, champion, engine=way.engine, **cast)).manifest
+        ran = {"engine": way.engine, "engines": self.engines_of(way)}
+        manifest = score_day(make_request(lake, spec, pinned, champion, **ran, **cast)).manifest
         tables = [read_scores(lake, spec, what=what) for what in ("scores", "shadow")]
         profiles = {(row.role, row.model_version): row.profile for row in read_profiles(lake, spec, manifest).values()}
         return tables, manifest, profiles

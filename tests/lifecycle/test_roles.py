@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -25,11 +26,13 @@ from tallywright.lifecycle.overview import scored_days
 from tallywright.lifecycle.packages import packages_of
 from tallywright.lifecycle.steps import monitor, score
 from tallywright.lifecycle.trace import trace
+from tallywright.monitoring.performance import realised
 from tallywright.packaging.cache import PackageCache
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.registered import record_version
 from tallywright.registry.resolve import resolve
+from tallywright.scoring.tallies import latest_manifest
 from tallywright.spec import load_project
 
 NOW = datetime(2024, 3, 2, tzinfo=UTC)
@@ -145,6 +148,30 @@ def test_trace_names_the_model_of_the_very_row(life) -> None:
     constant = trace(life.project, keys(life, "fallback")[0], DAY)
     assert (constant["model"]["version"], constant["score"]["probability"]) == (0, 0.25)
     assert "constant" in constant["model"]["note"]
+
+
+def test_performance_is_realised_for_each_model_and_bounds_hold_for_the_champion(life) -> None:
+    life.run()
+    scores = read_scores(life.lake, life.spec)
+    labels = pa.table(
+        {
+            "order_id": scores["order_id"],
+            "score_date": scores["score_date"],
+            "label": pa.array(np.random.default_rng(3).integers(0, 2, scores.num_rows)),
+            "label_time": pa.array([NOW] * scores.num_rows, pa.timestamp("us", "UTC")),
+            "label_status": ["known"] * scores.num_rows,
+        }
+    )
+    life.lake.replace("shop__labels", labels, slice={"score_date": DAY}, partition_by=("score_date",))
+    told = realised(life.lake, life.spec, DAY, DAY + timedelta(days=2))
+    rows = life.lake.read("shop__performance").to_pylist()
+    served = latest_manifest(life.lake, life.spec, DAY).rows_by_role
+    assert {(row["role"], row["model_version"]): row["rows"] for row in rows} == {
+        ("champion", 1): served["champion"], ("canary", 2): served["canary"], ("fallback", 0): served["fallback"]
+    }  # fmt: skip
+    assert told.rows == served["champion"]
+    mine = {row["metric"]: row["value"] for row in rows if row["role"] == "champion"}
+    assert scored_days(life.project)[0].realised_auc == mine["roc_auc"] == told.metrics["roc_auc"]
 
 
 def test_explain_names_who_would_score(life) -> None:

@@ -16,7 +16,7 @@ from tallywright.scoring.fragments import fragments_of, plan_portions
 from tallywright.scoring.job import job_for, pinned_files
 from tallywright.scoring.local import engine
 from tallywright.scoring.one_row import one_row
-from tallywright.scoring.output_gate import problems_in
+from tallywright.scoring.output_gate import broken_rows, problems_in
 from tallywright.scoring.verify import part_path, verify_parts
 from tallywright.spec.environment import EngineSettings
 
@@ -64,7 +64,12 @@ def test_a_file_that_is_no_parquet_is_an_input_error(tmp_path) -> None:
     ],
 )
 def test_the_output_gate_counts_what_is_wrong(name, values, kind, problems) -> None:
-    found = problems_in(pa.record_batch({name: pa.array(values, kind)}))
+    batch = pa.record_batch({name: pa.array(values, kind)})
+    found = problems_in(batch)
+    # Row by row it finds the same.
+    rows = [bool(problems_in(batch.slice(row, 1))) for row in range(len(values))]
+    assert broken_rows(batch).tolist() == rows
+    assert broken_rows(batch.slice(1)).tolist() == rows[1:]
     assert problems.items() <= found.items()
     assert bool(found) == bool(problems)
 

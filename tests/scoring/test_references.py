@@ -118,7 +118,7 @@ def test_parts_that_a_run_has_staged_are_no_orphans_while_they_are_young(shop, m
         if name == "staged":
             reports.append(maintain_table(shop.lake, "shop__scores", careful))
 
-    monkeypatch.setattr("tallywright.scoring.tally.point", point)
+    monkeypatch.setattr("tallywright.scoring.planned.point", point)
     outcome = shop.score(shop.put(310, seed=1))
     assert (reports[0].orphans, reports[0].young_orphans) == (0, 1)
     assert (outcome.action, outcome.manifest.generation) == ("committed", 2)

@@ -104,5 +104,4 @@ def _outcomes_or_none(mailbox: Mailbox) -> list[Outcome]:
 
 
 def _discard(job: ScoreJob, outcomes: Iterable[Outcome]) -> None:
-    parts = (outcome.part for outcome in outcomes if outcome.part is not None)
-    discard(staged_paths(job, parts), job.options)
+    discard(staged_paths(job, [outcome.part for outcome in outcomes if outcome.part is not None]), job.options)
