@@ -17,6 +17,7 @@ from tallywright.errors import CommitConflictError, GateRefusedError, InputError
 from tallywright.packaging.package import PackageContents, write_package
 from tallywright.scoring import sink
 from tallywright.scoring.engine import Engines, Source
+from tallywright.scoring.ensemble import assemble
 from tallywright.scoring.job import job_for
 from tallywright.scoring.spark import native
 from tallywright.scoring.tallies import logged_tallies
@@ -163,7 +164,7 @@ def test_rows_that_executors_lost_after_the_check_are_the_same_rows_again(shop) 
     with Engines(EngineSettings()) as engines:
         spec = make_spec(scoring={"io": "engine"})
         request = make_request(shop.lake, spec, pinned, shop.package, engine="spark", engines=engines)
-        job = job_for(spec, shop.lake, pinned, request.champion, shop.package)
+        job = job_for(spec, shop.lake, pinned, assemble(request))
         told: list[int] = []
         source = Source(shop.lake.uri(pinned.table), pinned.version)
         with engines.get("spark").staged(job, source, told.append) as rows:
