@@ -62,9 +62,9 @@ class SparkEngine:
         """A view over the files; columns that come from `key=value` folders are text."""
         reader, base = self._spark.read.option("mergeSchema", "true"), _partition_base(files)
         if base is not None:
-            reader = reader.option("basePath", str(base))
+            reader = reader.option("basePath", _local(base))
         with _spark_errors(f"data.sources.{name}", "replace the damaged file", damage=True):
-            reader.parquet(*map(str, files)).createOrReplaceTempView(name)
+            reader.parquet(*map(_local, files)).createOrReplaceTempView(name)
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
         """Runs the query into Parquet files."""
@@ -75,7 +75,7 @@ class SparkEngine:
         folder = self._scratch / relation
         with _spark_errors(where, _REMEDY):
             written = _write(frame, folder)
-            kept = self._spark.read.schema(frame.schema).parquet(str(folder))
+            kept = self._spark.read.schema(frame.schema).parquet(_local(folder))
             kept.drop(_DAY).createOrReplaceTempView(relation)
         self._schemas[relation] = schema
         self._files[relation] = _files_by_day(folder)
@@ -116,6 +116,11 @@ class SparkEngine:
             )
 
 
+def _local(path: Path) -> str:
+    """The path as Spark takes it for a file system path, whatever the cluster's default file system is."""
+    return f"file://{path}"
+
+
 def _typed(frame: DataFrame) -> DataFrame:
     """The frame with a type for columns that are nothing but NULL, which Parquet does not store: DuckDB's."""
     from pyspark.sql import functions
@@ -149,7 +154,7 @@ def _write(frame: DataFrame, folder: Path) -> int:
     # Rebalancing makes few files of small days and several of a big one, whatever the query's own partitions are.
     dated = frame.withColumn(_DAY, functions.col("score_date")).hint("rebalance", _DAY)
     observed = dated.observe(counted, functions.count(functions.lit(1)).alias("rows"))
-    observed.write.partitionBy(_DAY).parquet(str(folder))
+    observed.write.partitionBy(_DAY).parquet(_local(folder))
     return int(counted.get["rows"])
 
 
