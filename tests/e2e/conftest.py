@@ -39,6 +39,8 @@ class World:
     model: str = "late_orders"
     # A command that the `tally` command is run by, such as one that mounts something first.
     under: tuple[str, ...] = ()
+    # What the command's environment has besides this one's.
+    environment: tuple[tuple[str, str], ...] = ()
     # The first champion sees few columns, so that a later one can prove to be better.
     few_columns: tuple[str, ...] = (
         "--set", "training.numeric=[weight_kg]", "--set", "training.categorical=[day_of_week,region]",
@@ -52,7 +54,7 @@ class World:
             text=True,
             check=False,
             timeout=240,
-            env=dict(os.environ) | environment,
+            env=dict(os.environ) | dict(self.environment) | environment,
         )
         result = Done(done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in result.err, result.err

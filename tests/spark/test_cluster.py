@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from object_store import SECRET, Bucket
 from sparks import standalone_cluster
 from synthetic import make_features, make_package, make_request, make_spec, put_day, read_scores
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.lake import Lake
 from tallywright.records import Manifest
 from tallywright.scoring.tally import score_day
 
 pytestmark = pytest.mark.spark
+WAYS = {"direct": "direct", "engine": "engine", "stored": "direct"}
 NOT_ON_EXECUTORS = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "pandas", "sklearn", "torch")
 
 
@@ -28,7 +31,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory):
         yield work, address
 
 
-def drive(repository: Path, *arguments: str) -> dict:
+def drive(repository: Path, *arguments: str, **environment: str) -> dict:
     driver = repository / "tests" / "support" / "spark_driver.py"
     done = subprocess.run(
         [sys.executable, str(driver), *arguments],
@@ -36,42 +39,52 @@ def drive(repository: Path, *arguments: str) -> dict:
         text=True,
         check=False,
         timeout=240,
-        env=os.environ | {"PYTHONPATH": str(driver.parent)},
+        env=os.environ | environment | {"PYTHONPATH": str(driver.parent)},
     )
     assert done.returncode == 0, done.stderr[-4000:]
+    assert SECRET not in done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_cluster_gives_the_bits_of_the_local_engine(cluster, repository: Path, tmp_path: Path) -> None:
+def test_a_cluster_gives_the_bits_of_the_local_engine(
+    cluster, bucket: Bucket, repository: Path, tmp_path: Path
+) -> None:
+    """One of the lakes is on an object store, whose credentials only the driver's environment has."""
     work, address = cluster
     package = make_package(tmp_path / "package")
     features = make_features(5000)
     lakes = {name: Lake(str(tmp_path / name)) for name in ("local", "direct", "engine")}
+    lakes["stored"] = Lake(f"{bucket.address}/lake", bucket.options)
     for lake in lakes.values():
         pinned = put_day(lake, make_spec(), features)
-        Path(lake.root, "input.json").write_text(pinned.to_json())
+        filesystem, file = filesystem_of(f"{lake.root}/input.json", lake.options)
+        with filesystem.open_output_stream(file) as stream:
+            stream.write(pinned.to_json().encode())
     first = score_day(make_request(lakes["local"], make_spec(), pinned, package))
     blocked = tmp_path / "blocked"
     blocked.mkdir()
     for name in NOT_ON_EXECUTORS:
         (blocked / f"{name}.py").write_text("raise ImportError('this executor has the slim install')")
+    places = [f"{lakes[name].root}:{io}" for name, io in WAYS.items()]
     told = drive(
         repository,
         address,
         str(package.folder),
         str(blocked),
-        *(f"{lakes[io].root}:{io}" for io in ("direct", "engine")),
+        *places,
+        **bucket.environment,
     )
     rows = read_scores(lakes["local"], make_spec())
-    for io in ("direct", "engine"):
-        assert told["outcomes"][io]["action"] == "committed"
-        manifest = Manifest.from_json(told["outcomes"][io]["manifest"])
+    for name, place in zip(WAYS, places, strict=True):
+        assert told["outcomes"][place]["action"] == "committed"
+        manifest = Manifest.from_json(told["outcomes"][place]["manifest"])
         assert (manifest.key_digest, manifest.profile_digest) == (
             first.manifest.key_digest,
             first.manifest.profile_digest,
         )
-        assert_same_bits(read_scores(lakes[io], make_spec()), rows)
+        assert_same_bits(read_scores(lakes[name], make_spec()), rows)
     assert told["heavy"] == []
+    assert not [log for log in work.rglob("*") if log.is_file() and SECRET.encode() in log.read_bytes()]
     # The package travelled: every executor that scored unpacked it for itself, once.
     arrived = list(work.glob(f"worker-*/app-*/*/tallywright-packages/{package.digest}"))
     assert arrived

@@ -2,7 +2,8 @@
 
     spark_driver.py MASTER PACKAGE BLOCKED LAKE:IO …
 
-The executors' Python finds the modules in the folder BLOCKED before all others.
+A lake may be on an object store, whose options are then AWS_* in this process's environment alone. The executors'
+Python finds the modules in the folder BLOCKED before all others.
 
 Prints one JSON object: the outcomes, and which heavy packages the executors' Python has loaded afterwards.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from synthetic import make_request, make_spec
 
+from tallywright.data.filesystem import filesystem_of
 from tallywright.data.lake import Lake
 from tallywright.packaging.package import load_package
 from tallywright.records import InputVersion
@@ -46,12 +48,14 @@ def main(master: str, folder: str, blocked: str, lakes: list[str]) -> None:
         # With its own writer first: a session that was started without Delta never gets it.
         for place in sorted(lakes, key=lambda place: place.endswith(":direct")):
             root, _, io = place.rpartition(":")
-            pinned = InputVersion.from_json(Path(root, "input.json").read_text())
+            filesystem, file = filesystem_of(f"{root}/input.json", {})
+            with filesystem.open_input_stream(file) as stream:
+                pinned = InputVersion.from_json(stream.read().decode())
             request = make_request(
                 Lake(root), make_spec(scoring={"io": io}), pinned, package, engine="spark", engines=engines
             )
             outcome = score_day(request)
-            told[io] = {"action": outcome.action, "manifest": outcome.manifest.to_json()}
+            told[place] = {"action": outcome.action, "manifest": outcome.manifest.to_json()}
         context = engines.get("spark").session(delta=False).sparkContext
         loaded = context.parallelize(range(4), 4).map(heavy_modules).collect()
     sys.stdout.write(

@@ -20,6 +20,7 @@ REGION: Final = ("aws_region", "region", "aws_default_region", "default_region")
 ENDPOINT: Final = ("aws_endpoint_url", "aws_endpoint", "endpoint_url", "endpoint", "aws_endpoint_url_s3")
 ALLOW_HTTP: Final = ("aws_allow_http", "allow_http")
 VIRTUAL_HOST: Final = ("aws_virtual_hosted_style_request", "virtual_hosted_style_request")
+_IDENTITY: Final = (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)
 CREDENTIALS: Final = (*ACCESS_KEY, *SECRET_KEY, *SESSION_TOKEN)
 """The options that are secrets (or belong to one)."""
 
@@ -61,6 +62,20 @@ def store_options(root: str, given: Mapping[str, str]) -> StoreOptions:
         if name not in known:
             options[name] = value
     return options
+
+
+def travelling(root: str, options: Mapping[str, str]) -> StoreOptions:
+    """The options with what this process's environment adds to them, for workers whose environment is another.
+
+    Where neither has credentials they stay without: each machine then finds its own, such as its instance's role.
+    """
+    found = StoreOptions(options)
+    if is_s3(root):
+        for names in (*_IDENTITY, REGION, ENDPOINT, ALLOW_HTTP, VIRTUAL_HOST):
+            value = option(options, names)
+            if value and not {name.lower() for name in options} & set(names):
+                found[names[0]] = value
+    return found
 
 
 def option(options: Mapping[str, str], names: Sequence[str]) -> str | None:

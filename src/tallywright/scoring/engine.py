@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
+from tallywright.data.store_options import is_s3
 from tallywright.errors import UsageError
 from tallywright.spec.environment import EngineSettings
 
@@ -50,6 +51,8 @@ class Capabilities:
     """Importable modules it cannot work without."""
     own_io: bool = False
     """It is a `CommittingEngine` too: `io: engine` is possible."""
+    own_io_on_s3: bool = False
+    """Of two of its own commits of one version on S3, one is refused."""
 
     @property
     def available(self) -> bool:
@@ -185,19 +188,33 @@ def choose_engine(wanted: str, size: int, allowed: Sequence[str] = ("local",)) -
     return EngineChoice(best, f"{why}, {others}" if others else f"{why}; the environment allows no other engine")
 
 
-def uses_own_io(engine: Engine, wanted: str) -> bool:
+def uses_own_io(engine: Engine, wanted: str, lake: str) -> bool:
     """Resolves `scoring.io`: whether the engine reads and writes in its own way.
 
+    Args:
+        engine: The engine of the day.
+        wanted: `scoring.io`.
+        lake: The address of the lake.
+
     Raises:
-        UsageError: That is asked for, and the engine has none.
+        UsageError: That is asked for, and the engine has no own way, or none that is safe there.
     """
-    if ENGINES[engine.name].capabilities.own_io and isinstance(engine, CommittingEngine):
-        return wanted == OWN_IO or (wanted == AUTO and engine.prefers_own_io)
+    able = ENGINES[engine.name].capabilities
+    if able.own_io and isinstance(engine, CommittingEngine):
+        own = wanted == OWN_IO or (wanted == AUTO and engine.prefers_own_io)
+        if own and is_s3(lake) and not able.own_io_on_s3:
+            raise UsageError(
+                f"`io: engine` cannot commit to {lake}: on S3 the table writer of {engine.name!r} makes no conditional "
+                "put, so that two writers could overwrite one another's commits",
+                expected="`io: direct` on S3: workers read and write there, and the driver commits by conditional put",
+                remedy=f"set scoring.io: direct in model.yaml, or engine.{engine.name}.io: direct in the overlay",
+            )
+        return own
     if wanted == OWN_IO:
-        able = ", ".join(name for name, entry in ENGINES.items() if entry.capabilities.own_io)
+        others = ", ".join(name for name, entry in ENGINES.items() if entry.capabilities.own_io)
         raise UsageError(
             f"the engine {engine.name!r} has no table writer of its own",
-            expected=f"`io: direct`, or one of the engines {able}",
+            expected=f"`io: direct`, or one of the engines {others}",
         )
     return False
 

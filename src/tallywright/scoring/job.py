@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from tallywright.data.store_options import travelling
 from tallywright.errors import InputError, TallyError
 from tallywright.observability import log
 from tallywright.records import Role
@@ -60,7 +61,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, ensemble: Ensembl
         threshold=spec.scoring.threshold,
         batch_rows=spec.scoring.batch_rows,
         workers=spec.scoring.workers,
-        options=lake.options,
+        options=travelling(lake.root, lake.options),
         canary=canary_rule(canary.name, canary.version, share) if canary is not None else None,
         covers=ensemble.row_failures(spec),
         constant=_job_constant(spec, ensemble, pinned),

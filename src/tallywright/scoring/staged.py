@@ -164,7 +164,7 @@ def staged(
     engine: Engine, request: ScoreRequest, job: ScoreJob, portions: Sequence[Portion], advance: Callable[[int], None]
 ) -> Iterator[Staged]:
     """Scores a day with an engine, in the way that the spec or the environment wants."""
-    if not uses_own_io(engine, request.spec.scoring.io):
+    if not uses_own_io(engine, request.spec.scoring.io, request.lake.root):
         yield StagedParts(job, request.input, portions, engine.score(job, portions, advance))
         return
     assert isinstance(engine, CommittingEngine)  # noqa: S101 - uses_own_io asked
