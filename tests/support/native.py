@@ -21,7 +21,9 @@ from typing import Any
 
 import pytest
 from containers import Stage, copies
-from places import Places, free_ports
+from places import GRPC, Places, free_ports
+
+from tallywright import guard
 
 INITDB = "/docker-entrypoint-initdb.d/"
 
@@ -111,18 +113,23 @@ class Native:
     def down(self, *, seconds: float = 3) -> None:
         """Stops what was started, the last first, and nothing else; the store alone would take 16 s to say goodbye."""
         self._pool.shutdown(cancel_futures=True)
-        started = list(reversed(self.running.items()))
-        for name, process in started:
-            number = signal.SIGINT if name == "postgres" else signal.SIGTERM  # what the images' STOPSIGNAL is
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-        deadline = time.monotonic() + seconds
-        for _, process in started:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+        started = list(reversed(self.running.values()))
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for process in started:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, number)
+            deadline = time.monotonic() + seconds
+            for process in started:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        for process in started:
             process.wait(10)
+            process.stdin.close()
+        for port in self.places.ports.values():
+            for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - the store makes them there
+                socket.unlink()
+            for socket in Path("/tmp").glob(f"seaweedfs-*-{port + GRPC}.sock"):  # noqa: S108 - as above
+                socket.unlink()
 
     def tail(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-4000:]
@@ -149,12 +156,13 @@ class Native:
             self._fill_postgres(service)
 
     def _start(self, name: str) -> None:
+        """In a process group that ends when this process dies, however it dies."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                [*self._user(name), *self.command(name)],
+                [sys.executable, "-I", "-S", guard.__file__, *self._user(name), *self.command(name)],
                 env=self.environment(name),
                 cwd=self.folder,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

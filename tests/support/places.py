@@ -20,10 +20,13 @@ PORTS = (
 
 
 def free_ports(names: tuple[str, ...] = PORTS) -> dict[str, int]:
-    """Loopback ports by name that are free, as are those so much higher; all are held until the last is found."""
+    """Loopback ports by name that are free, as are those so much higher; all are held until the last is found.
+
+    Both lie below the ports that the system hands out, which another process might take in between.
+    """
     found: list[int] = []
     with contextlib.ExitStack() as held:
-        for port in range(20_000 + os.getpid() % 4_000 * 5, 50_000):
+        for port in range(11_000 + os.getpid() % 1_000 * 10, 22_700):
             try:
                 for number in (port, port + GRPC):
                     held.enter_context(socket.socket()).bind((HERE, number))
