@@ -16,7 +16,7 @@ from synthetic import DAY
 from twins import Twins
 
 from tallywright.errors import EngineError, StorageError, TallyError
-from tallywright.scoring import sink, staged, tally
+from tallywright.scoring import planned, sink, staged
 from tallywright.scoring.tallies import logged_tallies
 
 from .conftest import WAYS, Start, Watch, Way, cell, gone
@@ -118,7 +118,7 @@ def once(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None]) ->
         if passed == name and waiting:
             waiting.pop()()
 
-    monkeypatch.setattr(tally, "point", point)
+    monkeypatch.setattr(planned, "point", point)
     monkeypatch.setattr(sink, "point", point)
 
 
