@@ -33,7 +33,7 @@ for dag in list(globals().values()):
 
 @dataclass
 class Live:
-    """A project, its Airflow, and the file that the next step to score creates before it is held."""
+    """A project, its Airflow, and the file that a step which scores creates, if it is not there, and is then held."""
 
     world: World
     airflow: EmbeddedAirflow
@@ -70,12 +70,13 @@ class Live:
 @pytest.fixture
 def live(copy: Callable[..., World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     world, held = copy(), tmp_path / "held"
+    held.touch()  # nobody is held yet
     with (world.root / "dags" / "tallywright_dags.py").open("a") as dags:
         dags.write(SOONER)
     monkeypatch.setenv("TALLYWRIGHT_KILL_AT", "staged")
     monkeypatch.setenv("TALLYWRIGHT_KILL_WITH", "SIGSTOP")
     monkeypatch.setenv("TALLYWRIGHT_KILL_ONCE", str(held))
-    monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "15")
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "12")
     monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL", "3")
     airflow = EmbeddedAirflow(world.root, world.root / ".tally" / "airflow", parallelism=2)
     try:

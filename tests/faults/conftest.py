@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from sparks import BRIEF_JVM
 from twins import Twins
 
 from tallywright.scoring.fragments import plan_portions
@@ -28,6 +29,8 @@ class Way:
 
     engine: str
     io: str = "auto"
+    short: tuple[str, ...] = ()
+    """The points at which `make test` kills it; other suites ask for all of them."""
     mark: str = ""
     """The mark of tests that start it; a test asks for the fixture of this name before it scores in its own process."""
 
@@ -51,10 +54,10 @@ class Way:
 
 
 WAYS = (
-    Way("local"),
-    Way("spark", "direct", "spark"),
-    Way("spark", "engine", "spark"),
-    Way("beam", "auto", "beam"),
+    Way("local", short=("scoring", "scored")),  # and at all other points in `test_kills`
+    Way("spark", "direct", short=("scored", "staged"), mark="spark"),
+    Way("spark", "engine", short=("staged", "committed"), mark="spark"),
+    Way("beam", short=("scored", "staged", "committed"), mark="beam"),  # workers and Prism: `tests/beam`
 )
 
 
@@ -68,14 +71,14 @@ class Driver:
     """One driver process; `go` lets it begin once it is ready."""
 
     def __init__(self, arguments: tuple[object, ...], environment: dict[str, str], script: Path = DRIVER) -> None:
-        strict = {} if {"spark", "beam"} & set(arguments) else {"PYTHONWARNINGS": "error"}
+        own = BRIEF_JVM if "spark" in arguments else {} if "beam" in arguments else {"PYTHONWARNINGS": "error"}
         self.process = subprocess.Popen(
             [sys.executable, str(script), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={"PATH": "/usr/bin:/bin"} | strict | environment,
+            env={"PATH": "/usr/bin:/bin"} | own | environment,
         )
 
     def ready(self) -> Driver:

@@ -16,7 +16,7 @@ from synthetic import DAY
 from twins import Twins
 
 from tallywright.errors import EngineError, StorageError, TallyError
-from tallywright.scoring import sink, staged, tally
+from tallywright.scoring import planned, sink, staged
 from tallywright.scoring.tallies import logged_tallies
 
 from .conftest import WAYS, Start, Watch, Way, cell, gone
@@ -24,19 +24,16 @@ from .conftest import WAYS, Start, Watch, Way, cell, gone
 DRIVER_POINTS = ("staging", "staged", "verified", "before-commit", "committed", "tallied", "profiled")
 WORKER_POINTS = ("scoring", "scored")
 AFTER_COMMIT = frozenset({"committed", "tallied", "profiled"})
-SHORT = {"staged", "committed", "scored"}
-"""Between staging and commit, between commit and profile, and a worker: `make test` asks no more of slow engines."""
 KILLS = int(os.environ.get("TALLYWRIGHT_KILLS", "12"))
 FULL = KILLS > 12
-MOMENTS = [f"{random.Random(KILLS + n).uniform(0, 6):.3f}" for n in range(KILLS // 10 if FULL else 0)]
+MOMENTS = tuple(f"{random.Random(KILLS + n).uniform(0, 6):.3f}" for n in range(KILLS // 10 if FULL else 0))
 """Seconds after which slow drivers are killed wherever they are; `test_kills` does the same to `local`, more often."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def points_of(way: Way) -> list[str]:
-    points = (*DRIVER_POINTS, *WORKER_POINTS)
-    return [*points, *(MOMENTS if way.mark else ())] if FULL or not way.mark else [p for p in points if p in SHORT]
+def points_of(way: Way) -> tuple[str, ...]:
+    return (*DRIVER_POINTS, *WORKER_POINTS, *(MOMENTS if way.mark else ())) if FULL else way.short
 
 
 @pytest.fixture
@@ -121,7 +118,7 @@ def once(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None]) ->
         if passed == name and waiting:
             waiting.pop()()
 
-    monkeypatch.setattr(tally, "point", point)
+    monkeypatch.setattr(planned, "point", point)
     monkeypatch.setattr(sink, "point", point)
 
 
