@@ -60,5 +60,5 @@ def test_both_engines_make_the_same_tables(repository: Path, raw: Raw, tmp_path:
     ]
     project = load_project("flight_delays", root=repository, overrides=settings)
     days = assert_equal_on_all(project, tmp_path, FIRST, LAST)
-    assert [day.rows for day in days] == [765, 908]
+    assert [day.rows for day in days] == [765, 908 + 2]  # two of the hostile texts are flight numbers
     assert sum(day.quarantined for day in days) > len(BROKEN) + len(MOMENTS)

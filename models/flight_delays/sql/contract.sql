@@ -8,7 +8,7 @@ WITH texts AS (
     SELECT
         f.carrier, f.flight, f.origin, f.dest,
         f.year || '-' || LPAD(f.month, 2, '0') || '-' || LPAD(f.day, 2, '0') AS local_date,
-        REPLACE(RTRIM(f.time_hour, 'Z'), 'T', ' ') AS utc_hour,
+        REPLACE(REPLACE(f.time_hour, 'Z', ''), 'T', ' ') AS utc_hour,
         CASE WHEN TRANSLATE(f.sched_dep_time, '0123456789', '') = '' THEN f.sched_dep_time END AS sched_dep_time,
         CASE WHEN TRANSLATE(f.sched_arr_time, '0123456789', '') = '' THEN f.sched_arr_time END AS sched_arr_time,
         CASE WHEN TRANSLATE(f.distance, '0123456789', '') = '' THEN f.distance END AS distance,
