@@ -142,6 +142,38 @@ def test_exit_codes_of_the_driver_decide_about_retries(
     assert isinstance(caught.value, AirflowFailException) == final
 
 
+STORED = {"conn_type": "aws", "login": "lake-key-id", "password": "lake-Secret", "extra": {"region_name": "eu-west-1"}}
+
+
+@pytest.mark.parametrize("host", ["spark://127.0.0.1:7077", "local[2]"])
+def test_the_lakes_credentials_reach_the_drivers_environment_and_nothing_else(
+    task: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    host: str,
+) -> None:
+    connect(monkeypatch, host)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_LAKE", json.dumps(STORED))
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "the worker's own")
+    made = task("env | grep '^AWS_' | sort > \"$0.environment\"; echo 'a library said lake-Secret' >&2; " + WELL)
+    made.command = replace(made.command, connection="aws_lake")
+    values = made.execute(CONTEXT)
+    program = "spark-submit" if host.startswith("spark") else "interpreter"
+    assert (tmp_path / f"{program}.environment").read_text().splitlines() == [
+        "AWS_ACCESS_KEY_ID=lake-key-id",
+        "AWS_EC2_METADATA_DISABLED=true",
+        "AWS_REGION=eu-west-1",
+        "AWS_SECRET_ACCESS_KEY=lake-Secret",
+    ]
+    printed = capsys.readouterr()
+    asked = (tmp_path / f"{program}.asked").read_text()
+    for text in (asked, json.dumps(values), printed.out, printed.err, repr(made.__dict__), repr(made._process)):
+        assert "lake-Secret" not in text
+    assert "lake-key-id" not in asked + printed.out + printed.err
+    assert "a library said ***" in printed.out + printed.err
+
+
 def test_own_io_submits_the_jars(task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from tallywright.data.lake import Lake
-from tallywright.data.store_options import ENDPOINT, REGION, is_true, option, store_options
+from tallywright.data.store_options import ENDPOINT, REGION, is_true, option, store_options, travelling
 from tallywright.errors import SpecError
 
 SECRET = "do-not-show-me"  # noqa: S105 - it is none
@@ -62,3 +62,19 @@ def test_an_option_is_found_by_any_name_and_before_the_environment(monkeypatch):
 @pytest.mark.parametrize(("text", "truth"), [("true", True), (" ON ", True), ("0", False), ("", False), (None, False)])
 def test_truth_as_stores_read_it(text, truth):
     assert is_true(text) is truth
+
+
+def test_what_the_environment_adds_travels_to_workers_elsewhere(monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "theirs")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-Secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    given = {"access_key_id": "ours", "AWS_ALLOW_HTTP": "true", "timeout": "20s"}
+    found = travelling("s3://bucket/lake", given)
+    added = {"aws_secret_access_key": "a-Secret", "aws_region": "eu-west-1"}
+    assert dict(found) == given | added
+    assert "a-Secret" not in repr(found)
+    assert travelling("/a/folder", {}) == {}
+
+
+def test_without_keys_nothing_travels_and_each_machine_finds_its_own() -> None:
+    assert travelling("s3://bucket/lake", {}) == {}

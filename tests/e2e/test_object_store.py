@@ -18,8 +18,10 @@ SCORES = (
     "where score_date between date '2025-04-01' and date '2025-04-03' order by score_date, order_id"
 )
 WATCHED = (
-    "select score_date, column_name, distance, verdict from late_orders__drift "
-    "where score_date <= date '2025-04-03' order by score_date, column_name"
+    "select score_date, column_name, metric, variant, value, violated from late_orders__drift "
+    "where score_date <= date '2025-04-03' union all "
+    "select score_date, slice_value, metric, '', value, violated from late_orders__performance "
+    "where score_date = date '2025-04-01' order by all"
 )
 
 
@@ -62,10 +64,11 @@ def test_a_life_on_an_object_store_is_the_life_on_a_disk(stored, alive, bucket) 
     told += [again, days, trace, stored.tally("report", stored.model, "--out", str(page))]
     assert "<svg" in page.read_text()
     doctor = stored.tally("doctor", "--json")
-    checks = {row["check"]: (row["verdict"], row["observed"]) for row in doctor.json}
+    checks = {row["check"]: (row["verdict"], row["found"]) for row in doctor.json}
     assert checks["storage lake"] == ("pass", f"{bucket.address}/lake, commits by conditional put")
     assert checks["tables"][0] == "pass"
-    told += [doctor, stored.tally("maintain", stored.model, "--dry-run")]
+    told += [doctor, stored.tally("maintain", stored.model)]
+    assert stored.rows(SCORES) == scores
 
     assert not (stored.root / ".tally" / "lake").exists()
     assert not [done for done in told if SECRET in done.out + done.err]
