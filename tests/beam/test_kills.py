@@ -70,6 +70,18 @@ def descendants(pid: int) -> list[psutil.Process]:
     return []
 
 
+def is_prism(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.name() == "prism")
+    return False
+
+
+def is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return not is_prism(process) and "harness" in " ".join(process.cmdline())
+    return False
+
+
 def lives(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -110,13 +122,15 @@ def test_a_lost_worker_or_prism_fails_the_day_at_once_and_the_engine_starts_anew
     with Engines(settings) as engines:
         killed: list[psutil.Process] = []
 
-        def kill() -> None:
-            until(lambda: staged(slow_day))
+        def wanted() -> list[psutil.Process]:
             mine = [one for one in descendants(os.getpid()) if one not in strangers]
-            wanted = [one for one in mine if (one.name() == "prism") == (victim == "prism")]
-            wanted = wanted if victim == "prism" else [one for one in wanted if "harness" in " ".join(one.cmdline())]
-            killed.append(wanted[0])
-            wanted[0].kill()
+            return [one for one in mine if is_prism(one) or (victim == "worker" and is_worker(one))]
+
+        def kill() -> None:
+            until(lambda: staged(slow_day) and wanted())
+            process = next(one for one in wanted() if is_prism(one) == (victim == "prism"))
+            killed.append(process)
+            process.kill()
 
         killer = threading.Thread(target=kill)
         killer.start()
@@ -129,4 +143,4 @@ def test_a_lost_worker_or_prism_fails_the_day_at_once_and_the_engine_starts_anew
         assert outcome.manifest.rows == ROWS
         assert beam_engine(engines).name == outcome.manifest.engine
     left = [one for one in descendants(os.getpid()) if one not in strangers]
-    assert not [one for one in left if "harness" in " ".join(one.cmdline())]
+    assert not [one for one in left if is_worker(one)]
