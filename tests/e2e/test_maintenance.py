@@ -47,9 +47,7 @@ def _training_data(project: Project) -> list:
     return [read_split(project, lake, snapshot, split) for split in SPLITS]
 
 
-@pytest.mark.xfail(
-    reason="a repeated backfill commits a day here; whether data or maintenance is why is open", strict=False
-)
+@pytest.mark.xfail(reason="a repeated backfill commits a day here; why is an open question", strict=False)
 def test_a_life_goes_on_as_if_nobody_had_tidied_up(copy) -> None:
     world = copy()
     # a restated day: generation 1 refers to an input that is no longer part of the table
