@@ -350,6 +350,19 @@ def test_a_file_that_cannot_be_read_leaves_nothing_behind(lake):
     assert (parquet(lake), lake.open("t").version()) == (before, version)
 
 
+def test_files_that_hold_their_partition_column_too_are_rewritten(lake):
+    """As Spark writes them."""
+    scatter(lake, DAY, *"abc")
+    for file in lake.files("t"):
+        table = pq.read_table(file.path, partitioning=None)
+        pq.write_table(table.append_column("score_date", pa.array([DAY], pa.date32())), file.path)
+    before = keys(lake, DAY)
+    assert compact(lake, "t", min_files=2) == Compaction(3, 1, 0)
+    assert keys(lake, DAY) == before
+    (file,) = lake.files("t")
+    assert pq.read_schema(file.path).names == ["k"]
+
+
 def test_a_file_with_a_column_that_the_table_lacks_is_refused(lake):
     scatter(lake, DAY, *"ab")
     path = Path(lake.files("t")[0].path)

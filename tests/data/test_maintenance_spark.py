@@ -40,9 +40,10 @@ def test_spark_and_maintenance_take_turns(spark: SparkSession, tmp_path: Path) -
     other = DAY + timedelta(days=1)
     frame = spark.createDataFrame([(other, "b", 1.0), (other, "c", 2.0)], "score_date date, k string, x double")
     for _ in range(12):  # more than Spark's interval of checkpoints, so that it cleans the log up with our settings
-        frame.repartition(2).write.format("delta").mode("overwrite").option(
+        frame.repartitionByRange(2, "k").write.format("delta").mode("overwrite").option(
             "replaceWhere", f"score_date = '{other}'"
         ).save(lake.uri("t"))
+    assert len(lake.files("t", day=other)) == 2
     with_spark = seen(spark, lake)
     report = maintain_table(lake, "t", replace(RULES, retention=timedelta(0), keep={3: frozenset({"tally"})}))
     assert (report.compacted, report.lost) == (2, "")

@@ -49,7 +49,7 @@ def _training_data(project: Project) -> list:
 
 def test_a_life_goes_on_as_if_nobody_had_tidied_up(copy) -> None:
     world = copy()
-    # A renamed order restates its own day and, as its delivery is no longer found, the rates of the seven days after it:
+    # A renamed order restates its day and, as its delivery is no longer found, the rates of the seven days after it:
     # each generation 1 then refers to an input that is no longer part of the table.
     world.edit("models/late_orders/raw/orders.csv", "o008150", "o998150")
     (key,) = world.rows("select score_date::varchar d from late_orders__features where order_id = 'o008150'")

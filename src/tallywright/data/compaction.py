@@ -119,7 +119,8 @@ def _compact_set(lake: Lake, table: str, files: list[LiveFile]) -> Compaction:
     parent = unquote(files[0].path).rpartition("/")[0]
     name = f"part-{uuid.uuid4()}.parquet"
     with storage_errors(f"compacting {lake.uri(table)}"):
-        made = rewrite(folder, [unquote(file.path) for file in files], f"{parent}/{name}".lstrip("/"), schema)
+        sources = [unquote(file.path) for file in files]
+        made = rewrite(folder, sources, f"{parent}/{name}".lstrip("/"), schema, partitions)
     point("compaction-staged")
     if _commit(lake, table, files, made):
         return Compaction(len(files), 1)

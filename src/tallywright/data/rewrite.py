@@ -32,7 +32,9 @@ class Rewritten:
     statistics: str
 
 
-def rewrite(folder: TableFolder, sources: Sequence[str], target: str, schema: pa.Schema) -> Rewritten:
+def rewrite(
+    folder: TableFolder, sources: Sequence[str], target: str, schema: pa.Schema, partitions: Sequence[str] = ()
+) -> Rewritten:
     """Writes the rows of the sources, one after the other, to a new file; memory is bounded by a row group.
 
     Args:
@@ -40,12 +42,14 @@ def rewrite(folder: TableFolder, sources: Sequence[str], target: str, schema: pa
         sources: Paths of the files.
         target: Path of the new file; it is deleted again when anything fails.
         schema: The table's schema without partition columns; a column that a file lacks is null in its rows.
+        partitions: The partition columns. Spark writes them into the files as well; the log's values are the truth.
 
     Raises:
         StorageError: What was written is not what was read.
         TableContractError: A source has a column that the table has not, or one whose values cannot be compared.
     """
     try:
+        _require_known(folder, sources, {*schema.names, *partitions})
         read, finite = _copy(folder, sources, target, schema)
         written = sum((digest(batch, schema.names) for batch in _batches(folder, target, schema)), start=RowDigest())
         if read != written:
@@ -61,6 +65,18 @@ def rewrite(folder: TableFolder, sources: Sequence[str], target: str, schema: pa
         folder.discard(target)
         raise
     return Rewritten(target, size, delta_statistics(footer, schema, finite=finite))
+
+
+def _require_known(folder: TableFolder, sources: Sequence[str], known: set[str]) -> None:
+    """Refuses files with a column that would be lost."""
+    for source in sources:
+        with folder.filesystem.open_input_file(source) as stream:
+            strangers = set(pq.read_schema(stream).names) - known
+        if strangers:
+            raise TableContractError(
+                f"{source} has columns that its table has not: {', '.join(sorted(strangers))}",
+                expected="columns are added to a table, never taken away",
+            )
 
 
 def _copy(
@@ -96,12 +112,6 @@ def _flush(writer: pq.ParquetWriter, waiting: list[pa.RecordBatch]) -> None:
 def _batches(folder: TableFolder, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with folder.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
         present = set(file.schema_arrow.names)
-        strangers = present.difference(schema.names)
-        if strangers:
-            raise TableContractError(
-                f"{path} has columns that its table has not: {', '.join(sorted(strangers))}",
-                expected="columns are added to a table, never taken away",
-            )
         columns = [name for name in schema.names if name in present]
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns, use_threads=False):
             arrays = [
