@@ -33,3 +33,24 @@ def discard(paths: Iterable[str], options: Mapping[str, str]) -> None:
         filesystem, inner = filesystem_of(path, options)
         with contextlib.suppress(OSError, pa.ArrowException):
             filesystem.delete_file(inner)
+
+
+def discard_run(folders: Iterable[str], run: str, options: Mapping[str, str]) -> int:
+    """Deletes the files in these folders whose name has the run's in it; what cannot be deleted is left, as above.
+
+    Returns:
+        How many were there.
+    """
+    found = 0
+    for folder in folders:
+        filesystem, inner = filesystem_of(folder, options)
+        with contextlib.suppress(OSError, pa.ArrowException):
+            left = [
+                info.path
+                for info in filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+                if run in info.base_name
+            ]
+            found += len(left)
+            for path in left:
+                filesystem.delete_file(path)
+    return found

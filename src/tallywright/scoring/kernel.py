@@ -144,7 +144,8 @@ class _Staging:
 
     def __init__(self, job: ScoreJob, portion: Portion) -> None:
         self.job = job
-        self._name = f"{job.partition}/part-{portion.index:05d}-{uuid.uuid4()}.parquet"
+        # A portion can be tried twice, by two workers at once: each has its own file.
+        self._name = f"{job.partition}/part-{portion.index:05d}-{job.run}-{uuid.uuid4().hex[:16]}.parquet"
         self._files: dict[str, _PartFile] = {}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -86,6 +87,8 @@ class ScoreJob:
     shadow_table: str = ""
     shadow_schema: pa.Schema | None = None
     """As `part_schema`, of the table of shadows; None when there are none."""
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """In the name of each part, so that a driver finds what its workers left without a word."""
 
     @property
     def champion(self) -> JobModel:
@@ -117,6 +120,12 @@ class ScoreJob:
     def partition(self) -> str:
         """The folder of the day inside the table."""
         return f"score_date={self.score_date.isoformat()}"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The addresses of the day's folders: of the scores table and, if there are any, of the shadows."""
+        tables = (self.table, self.shadow_table) if self.shadow_schema is not None else (self.table,)
+        return tuple(f"{table.rstrip('/')}/{self.partition}" for table in tables)
 
     def of_role(self, role: Role) -> JobModel | None:
         """The first model in that role."""

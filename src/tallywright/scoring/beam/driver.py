@@ -8,7 +8,7 @@ from tallywright.errors import EngineError, StorageError, TallyError
 from tallywright.observability import log
 from tallywright.scoring.beam.outcomes import Mailbox, Outcome
 from tallywright.scoring.beam.runners import backend_for
-from tallywright.scoring.files import discard
+from tallywright.scoring.files import discard, discard_run
 from tallywright.scoring.verify import staged_paths
 
 if TYPE_CHECKING:
@@ -37,15 +37,14 @@ class BeamEngine:
         self._backend: Backend | None = None
 
     def score(self, job: ScoreJob, portions: Sequence[Portion], advance: Callable[[int], None]) -> list[PartManifest]:
-        """Scores the portions; after a failure no part that is known of stays staged."""
+        """Scores the portions; after a failure nothing stays staged."""
         mailbox = Mailbox.below(job.table, job.options)
         try:
             self._run(job, portions, mailbox)
             parts = self._gathered(job, portions, mailbox)
         except BaseException as error:
-            outcomes = _outcomes_or_none(mailbox)
-            _discard(job, outcomes)
-            cause = _first_failure(outcomes)
+            cause = _first_failure(_outcomes_or_none(mailbox))
+            discard_run(job.folders, job.run, job.options)
             if cause is not None and isinstance(error, EngineError):
                 raise cause from error
             raise
@@ -95,11 +94,11 @@ def _first_failure(outcomes: Iterable[Outcome]) -> TallyError | None:
 
 
 def _outcomes_or_none(mailbox: Mailbox) -> list[Outcome]:
-    """For cleaning up: what cannot be read now is left for maintenance."""
+    """What explains a failure, if it can be read."""
     try:
         return list(mailbox.outcomes().values())
     except (OSError, StorageError) as error:
-        log.warning("cannot see what was staged; maintenance will delete it: %s", error)
+        log.warning("cannot read what the workers said: %s", error)
         return []
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyarrow import fs
 
-from tallywright import errors
 from tallywright.data.filesystem import filesystem_of
-from tallywright.errors import EngineError, StorageError, TallyError
+from tallywright.errors import StorageError
 from tallywright.records import Record
+from tallywright.scoring.failure import Failure
 from tallywright.scoring.kernel import PartManifest
 
 if TYPE_CHECKING:
@@ -27,26 +27,6 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "_tallywright"
 _GATHERED: Final = "gathered"
-
-
-class Failure(Record):
-    """A TallyError on its way to another process."""
-
-    kind: str
-    found: str
-    expected: str
-    remedy: str
-
-    @classmethod
-    def of(cls, error: TallyError) -> Failure:
-        """What must cross."""
-        return cls(kind=type(error).__name__, found=error.found, expected=error.expected, remedy=error.remedy)
-
-    def error(self) -> TallyError:
-        """The same error again; of a class that is not known here, an EngineError."""
-        kind = getattr(errors, self.kind, EngineError)
-        known = isinstance(kind, type) and issubclass(kind, TallyError)
-        return (kind if known else EngineError)(self.found, expected=self.expected, remedy=self.remedy)
 
 
 def packed(failure: Failure) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import apache_beam as beam
 
 from tallywright.errors import TallyError
-from tallywright.scoring.beam.outcomes import Failure, Mailbox, Outcome, packed
+from tallywright.scoring.beam.outcomes import Mailbox, Outcome, packed
+from tallywright.scoring.failure import Failure
 from tallywright.scoring.files import discard
 from tallywright.scoring.fragments import Portion
 from tallywright.scoring.kernel import score_portion

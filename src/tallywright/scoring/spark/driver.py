@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from tallywright.scoring.engine import OWN_IO
-from tallywright.scoring.files import discard
+from tallywright.scoring.files import discard_run
 from tallywright.scoring.spark.failures import engine_error, tidying_up
 from tallywright.scoring.spark.native import PackedRows, day_session
 from tallywright.scoring.spark.packed import PackTask
 from tallywright.scoring.spark.shipping import Shipper
 from tallywright.scoring.spark.worker import Answer, Attempts, PortionTask, Reports
-from tallywright.scoring.verify import staged_paths
 from tallywright.spark_session import spark_session
 from tallywright.spark_session.machine import under_spark_submit
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tallywright.spec.environment import SparkSettings
 
 NAME: Final = "spark"
+_LAST_WORDS: Final = 15.0
+"""Seconds for the tasks of a cancelled job to end: Spark takes about four to end a Python worker."""
 
 
 class SparkEngine:
@@ -52,14 +54,16 @@ class SparkEngine:
         session = self.session(delta=False)
         context = session.sparkContext
         self.ship(job)
-        with cancellable(context, f"score {job.score_date}") as cancel:
-            listener = _Listener(advance, cancel)
+        with cancellable(context, f"score {job.score_date}") as work:
+            listener = _Listener(advance, work.cancel)
             task = PortionTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
             texts = [portion.to_json() for portion in sorted(portions, key=lambda portion: -portion.rows)]
             try:
                 done = context.parallelize(texts, len(texts)).mapPartitions(task).collect()
             except BaseException as error:
-                discard(staged_paths(job, listener.parts), job.options)
+                work.cancel()
+                work.wait()
+                discard_run(job.folders, job.run, job.options)
                 if isinstance(error, Exception):
                     raise (listener.failure or engine_error(error)) from error
                 raise
@@ -67,7 +71,7 @@ class SparkEngine:
         parts = [answer.part for answer in answers if answer.part is not None]
         failure = next((answer.failure for answer in answers if answer.failure is not None), None)
         if failure is not None:
-            discard(staged_paths(job, parts), job.options)
+            discard_run(job.folders, job.run, job.options)
             raise failure.error()
         return parts
 
@@ -82,8 +86,8 @@ class SparkEngine:
         session = day_session(self.session(delta=True), job)
         context = session.sparkContext
         self.ship(job)
-        with cancellable(context, f"score {job.score_date}") as cancel:
-            listener = _Listener(advance, cancel)
+        with cancellable(context, f"score {job.score_date}") as work:
+            listener = _Listener(advance, work.cancel)
             task = PackTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
             try:
                 rows = PackedRows.of(session, source, task)
@@ -148,7 +152,6 @@ class _Listener:
     def __init__(self, advance: Callable[[int], None], cancel: Callable[[], None]) -> None:
         self._advance = advance
         self._cancel = cancel
-        self.parts: list[PartManifest] = []
         self.failure: TallyError | None = None
 
     def __call__(self, text: str) -> None:
@@ -157,30 +160,52 @@ class _Listener:
             if answer.failure is not None:
                 self.failure = self.failure or answer.failure.error()
                 self._cancel()
-            if answer.part is not None:
-                self.parts.append(answer.part)
             self._advance(answer.rows)
         except Exception as error:  # noqa: BLE001 - Spark would stop listening
             self.failure = self.failure or engine_error(error)
             self._cancel()
 
 
-@contextmanager
-def cancellable(context: SparkContext, description: str) -> Iterator[Callable[[], None]]:
-    """The jobs of this thread get a tag by which they can be cancelled; they are when the block is left by an error."""
-    tag = f"tallywright-{uuid.uuid4().hex}"
+class Work:
+    """The jobs that were started under one tag."""
 
-    def cancel() -> None:
+    def __init__(self, context: SparkContext, tag: str) -> None:
+        self._context = context
+        self._tag = tag
+
+    def cancel(self) -> None:
+        """No further task starts, and Spark ends the Python workers of the others; returns before they are gone."""
         with tidying_up():
-            context.cancelJobsWithTag(tag)
+            self._context.cancelJobsWithTag(self._tag)
 
+    def wait(self, seconds: float = _LAST_WORDS) -> None:
+        """Until no task runs any more, so that nobody writes; not longer than this."""
+        deadline = time.monotonic() + seconds
+        with tidying_up():
+            while self._running() and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+    def _running(self) -> bool:
+        tracker = self._context.statusTracker()
+        jobs = self._context._jsc.sc().statusTracker().getJobIdsForTag(self._tag)  # noqa: SLF001 - not in Python's
+        stages = [stage for job in jobs if (info := tracker.getJobInfo(job)) is not None for stage in info.stageIds]
+        return any((info := tracker.getStageInfo(stage)) is not None and info.numActiveTasks for stage in stages)
+
+
+@contextmanager
+def cancellable(context: SparkContext, description: str) -> Iterator[Work]:
+    """The jobs of this thread get a tag by which they can be cancelled; they are when the block is left by an error.
+
+    Their threads are not interrupted: an interrupted one lets go of its Python worker, which then goes on to write.
+    """
+    work = Work(context, tag := f"tallywright-{uuid.uuid4().hex}")
     context.addJobTag(tag)
-    context.setInterruptOnCancel(True)
+    context.setInterruptOnCancel(False)
     context.setJobDescription(description)
     try:
-        yield cancel
+        yield work
     except BaseException:
-        cancel()
+        work.cancel()
         raise
     finally:
         with tidying_up():

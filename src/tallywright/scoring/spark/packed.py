@@ -20,9 +20,10 @@ from tallywright.errors import TallyError
 from tallywright.observability import point
 from tallywright.packaging.buffers import string_array
 from tallywright.records import Record
+from tallywright.scoring.failure import Failure
 from tallywright.scoring.role_counts import RoleCounts
 from tallywright.scoring.score_job import SCORES
-from tallywright.scoring.spark.worker import Answer, Attempts, Failure, scorer_for
+from tallywright.scoring.spark.worker import Answer, Attempts, scorer_for
 from tallywright.scoring.verify import Counted, Hashes, having
 
 if TYPE_CHECKING:

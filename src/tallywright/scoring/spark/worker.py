@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright import __version__, errors
+from tallywright import __version__
 from tallywright.errors import EngineError, TallyError
 from tallywright.records import Record
+from tallywright.scoring.failure import Failure
 from tallywright.scoring.fragments import Portion
 from tallywright.scoring.kernel import PartManifest, score_portion
 from tallywright.scoring.scorer import Scorer
@@ -24,26 +25,6 @@ if TYPE_CHECKING:
 
 _KEPT: Final = 8
 """Sets of models a worker keeps: a backfill as of its champions goes from one to the next."""
-
-
-class Failure(Record):
-    """An expected error on its way to the driver."""
-
-    kind: str
-    found: str
-    expected: str
-    remedy: str
-
-    @classmethod
-    def of(cls, error: TallyError) -> Failure:
-        """The error as a record."""
-        kind = next((k.__name__ for k in type(error).__mro__ if getattr(errors, k.__name__, None) is k), "TallyError")
-        return cls(kind=kind, found=error.found, expected=error.expected, remedy=error.remedy)
-
-    def error(self) -> TallyError:
-        """The error itself."""
-        made: TallyError = getattr(errors, self.kind)(self.found, expected=self.expected, remedy=self.remedy)
-        return made
 
 
 class Answer(Record):
