@@ -10,10 +10,9 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final
 
 from tallywright.scoring.cores import threads_for
-from tallywright.scoring.files import discard
+from tallywright.scoring.files import discard_run
 from tallywright.scoring.kernel import PartManifest, score_portion
 from tallywright.scoring.scorer import Scorer
-from tallywright.scoring.verify import staged_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,16 +51,20 @@ class LocalEngine:
                 own.scorer = first.clone()
             return score_portion(job, own.scorer, portion, on_batch)
 
-        with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(portions))) as pool:
-            futures = [pool.submit(work, portion) for portion in portions]
-            try:
-                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-                if any(future.exception() for future in done):
+        try:
+            with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(portions))) as pool:
+                futures = [pool.submit(work, portion) for portion in portions]
+                try:
+                    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                    if any(future.exception() for future in done):
+                        stop.set()
+                except BaseException:
                     stop.set()
-            except BaseException:
-                stop.set()
-                raise
-        return _results(job, futures)
+                    raise
+            return _results(futures)
+        except BaseException:
+            discard_run(job.folders, job.run, job.options)
+            raise
 
     def close(self) -> None:
         """Nothing outlives a day."""
@@ -73,10 +76,8 @@ def engine(settings: EngineSettings) -> LocalEngine:
     return LocalEngine()
 
 
-def _results(job: ScoreJob, futures: Sequence[Future[PartManifest]]) -> list[PartManifest]:
+def _results(futures: Sequence[Future[PartManifest]]) -> list[PartManifest]:
     errors = [error for future in futures if (error := future.exception()) is not None]
-    if not errors:
-        return [future.result() for future in futures]
-    done = [future.result() for future in futures if future.exception() is None]
-    discard(staged_paths(job, done), job.options)
-    raise next((error for error in errors if not isinstance(error, _StoppedError)), errors[0])
+    if errors:
+        raise next((error for error in errors if not isinstance(error, _StoppedError)), errors[0])
+    return [future.result() for future in futures]
