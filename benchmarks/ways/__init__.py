@@ -13,7 +13,8 @@ WAYS: Final = {
     "mlflow.pyfunc.spark_udf + Delta": "spark:pyfunc_udf",
     "tallywright beam, FnApiRunner": "beam:fn_api",
     "tallywright beam, Prism": "beam:prism",
-    "hand-written Beam job, Arrow batches": "beam:by_hand",
+    "hand-written Beam job, its reader and writer": "beam:by_hand",
+    "hand-written Beam job, all in one DoFn": "beam:by_hand_in_one",
     "hand-written Arrow + ONNX Runtime, one process": "plain:by_hand",
 }
 """Name -> module and function: a function takes a `World`, and yields (as a context manager) what scores it once."""

@@ -37,6 +37,7 @@ Hashes = npt.NDArray[np.uint64]
 
 _SHOWN: Final = 5
 _KEY_BATCH: Final = 131_072
+_RANGES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,21 +235,33 @@ def _check_hashes(
 ) -> RowDigest:
     with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(hashed))) as pool:
         written = sum(pool.map(digest_hashes, hashed), start=RowDigest())
-        # Sorted runs, in threads; merging them is then a small thing.
         list(pool.map(np.ndarray.sort, hashed))
+        suspects = np.concatenate(list(pool.map(_repeated, _ranges(hashed))))
     if read != written:
         raise InputError(
             f"{job.score_date}: the keys that were written differ from the keys that were read",
             expected=f"{read.rows} rows with key digest {read.hex}, found {written.rows} with {written.hex}",
             remedy="run it again; if it happens twice, report it as a defect",
         )
-    ordered = np.concatenate(hashed)
-    hashed.clear()
-    ordered.sort(kind="stable")
-    suspects = ordered[1:][ordered[1:] == ordered[:-1]]
     if suspects.size:
         _refuse_duplicates(job, rows_with(suspects))
     return written
+
+
+def _ranges(runs: Sequence[Hashes]) -> Iterator[list[Hashes]]:
+    """The pieces of sorted runs in each of some equal ranges of hashes; a range is small enough for the cache."""
+    edges = np.array([(place << 64) // _RANGES for place in range(1, _RANGES)], dtype=np.uint64)
+    cuts = [[0, *np.searchsorted(run, edges), run.size] for run in runs]
+    for place in range(_RANGES):
+        yield [run[cut[place] : cut[place + 1]] for run, cut in zip(runs, cuts, strict=True)]
+
+
+def _repeated(pieces: Sequence[Hashes]) -> Hashes:
+    """The hashes that stand more than once in sorted pieces, which a stable sort merges."""
+    ordered = np.concatenate(pieces)
+    ordered.sort(kind="stable")
+    repeated: Hashes = ordered[1:][ordered[1:] == ordered[:-1]]
+    return repeated
 
 
 def _hashes_of(job: ScoreJob, part: PartManifest) -> Hashes:

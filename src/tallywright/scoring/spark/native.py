@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tallywright.scoring.spark.packed import PackTask
     from tallywright.scoring.verify import Counted, Hashes
 
+_LOG_PARTITIONS: Final = "spark.databricks.delta.snapshotPartitions"
+_MOST_LOG_PARTITIONS: Final = 50
 CONFLICT: Final = "[DELTA_CONCURRENT_"
 """Begins the name of each of Delta's conflicts: append, delete, read, transaction, write."""
 
@@ -34,6 +36,9 @@ def day_session(session: SparkSession, job: ScoreJob) -> SparkSession:
     own.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(job.batch_rows))
     # The rows of a day have one partition: without this the writer sorts all of them by it first.
     own.conf.set("spark.sql.maxConcurrentOutputFileWriters", "1")
+    # Delta reads a table's log in 50 tasks, however short it is: that costs a small cluster seconds a commit.
+    if own.conf.get(_LOG_PARTITIONS, None) is None:
+        own.conf.set(_LOG_PARTITIONS, str(min(own.sparkContext.defaultParallelism, _MOST_LOG_PARTITIONS)))
     return own
 
 
