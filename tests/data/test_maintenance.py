@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tallywright.data.contract import LOG_RETENTION, REMOVED_RETENTION
 from tallywright.data.lake import Lake
 from tallywright.data.maintenance import TableRules, maintain_table, ranges
-from tallywright.data.table_folder import TableFolder
+from tallywright.data.table_folder import RUNS, TableFolder
 from tallywright.errors import StorageError, TableContractError
 
 DAY = date(2024, 1, 1)
@@ -137,6 +137,20 @@ def test_orphans_go_when_they_are_old_and_young_ones_stay(lake):
     assert not old.exists()
     assert young.exists()
     assert keys(lake, removed) == ["a"]
+
+
+def test_what_workers_told_a_driver_that_died_goes_as_an_orphan_does(lake):
+    put(lake, DAY, "a")
+    dead, alive = (folder(lake) / RUNS / name for name in ("dead", "alive"))
+    for run, age in ((dead, timedelta(days=8)), (alive, timedelta(hours=1))):
+        run.mkdir(parents=True)
+        for name in ("portion-0.json", "portion-1.json"):
+            (run / name).write_text("{}")
+            os.utime(run / name, ((EAGER.now - age).timestamp(),) * 2)
+    report = maintain_table(lake, "t", CALM)
+    assert (report.orphans, report.orphan_bytes, report.young_orphans) == (2, 4, 2)
+    assert not dead.exists()
+    assert len(list(alive.iterdir())) == 2
 
 
 def test_old_parts_that_a_commit_names_are_no_orphans(lake):

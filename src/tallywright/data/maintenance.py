@@ -170,12 +170,12 @@ def _properties(found: Mapping[str, str | None], rules: TableRules) -> dict[str,
 def _orphans(
     lake: Lake, table: str, folder: TableFolder, stored: Iterable[StoredFile], rules: TableRules
 ) -> tuple[list[StoredFile], int]:
-    """Files that no commit names: those old enough to be deleted, and the number of the others.
+    """Files that no commit names, and what runs left: those old enough to be deleted, and the number of the others.
 
     `stored` was listed before the table is opened here: what was committed in between is known, not an orphan.
     """
     known = {unquote(file.path) for file in live_files(lake.open(table))} | folder.named()
-    unknown = [file for file in stored if file.path not in known]
+    unknown = [*(file for file in stored if file.path not in known), *folder.run_files()]
     old = [file for file in unknown if file.modified < rules.now - rules.orphan_age]
     return old, len(unknown) - len(old)
 

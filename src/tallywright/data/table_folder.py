@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+RUNS: Final = "_tallywright"
+"""Below a table: a folder for each run whose workers tell the driver by files; no reader looks there."""
 _LOG: Final = "_delta_log"
 _COMMIT: Final = re.compile(r"\d{20}(\.\d{20}\.compacted)?\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\.[\w.-]*parquet")
@@ -53,9 +55,13 @@ class TableFolder:
         """All Parquet files outside folders and files that Delta hides (`_…`, `.…`), committed or not."""
         return [
             StoredFile(_relative(entry.path), entry.size, entry.mtime)
-            for entry in self._entries("", recursive=True)
+            for entry in self._entries("")
             if entry.path.endswith(".parquet") and not _hidden(_relative(entry.path))
         ]
+
+    def run_files(self) -> list[StoredFile]:
+        """What workers told a driver that did not live to delete it, or is about to."""
+        return [StoredFile(_relative(entry.path), entry.size, entry.mtime) for entry in self._entries(RUNS)]
 
     def named(self) -> set[str]:
         """The files that any commit still in the log adds or removes."""
@@ -92,12 +98,16 @@ class TableFolder:
             except FileNotFoundError:
                 continue
             deleted.append(file)
+        for run in {str(PurePosixPath(file.path).parent) for file in deleted if file.path.startswith(f"{RUNS}/")}:
+            with contextlib.suppress(OSError):
+                if not self._entries(run):
+                    self.filesystem.delete_dir(run)
         return deleted
 
     def _log(self) -> list[str]:
         return [_relative(entry.path) for entry in self._entries(_LOG, recursive=False)]
 
-    def _entries(self, folder: str, *, recursive: bool) -> list[pa_fs.FileInfo]:
+    def _entries(self, folder: str, *, recursive: bool = True) -> list[pa_fs.FileInfo]:
         selector = pa_fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
         return [entry for entry in self.filesystem.get_file_info(selector) if entry.type == pa_fs.FileType.File]
 

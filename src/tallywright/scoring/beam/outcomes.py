@@ -17,6 +17,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from tallywright.data.filesystem import filesystem_of
+from tallywright.data.table_folder import RUNS
 from tallywright.errors import StorageError
 from tallywright.records import Record
 from tallywright.scoring.failure import Failure
@@ -25,7 +26,6 @@ from tallywright.scoring.kernel import PartManifest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-FOLDER: Final = "_tallywright"
 _GATHERED: Final = "gathered"
 
 
@@ -61,7 +61,7 @@ class Mailbox:
     @classmethod
     def below(cls, table: str, options: Mapping[str, str]) -> Mailbox:
         """A new one, for one run, below a table."""
-        return cls(f"{table.rstrip('/')}/{FOLDER}/{uuid.uuid4()}", options)
+        return cls(f"{table.rstrip('/')}/{RUNS}/{uuid.uuid4()}", options)
 
     def put(self, outcome: Outcome) -> str:
         """Leaves the outcome of an attempt and returns the name of its file."""
