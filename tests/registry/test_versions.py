@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tallywright.errors import PackageError, TrackingError
+from tallywright.errors import PackageError, TrackingError, UsageError
 from tallywright.packaging.package import load_package
 from tallywright.records import Promotion, Verdict
 from tallywright.registry import versions
@@ -133,7 +133,7 @@ def test_aliases_follow_the_log_and_are_repaired(project, package, lake):
 def test_a_run_or_version_that_is_not_there(project, package, run_id):
     with pytest.raises(TrackingError, match="nowhere"):
         versions.register(project, package().folder, run_id="nowhere", reports=[])
-    with pytest.raises(TrackingError, match="no version 7"):
+    with pytest.raises(UsageError, match="no version 7"):
         versions.find(project, 7)
     with pytest.raises(TrackingError):
         versions.fetch(project, 7, "0" * 64)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import TrackingError
+from tallywright.errors import UsageError
 from tallywright.packaging.cache import PackageCache
 from tallywright.packaging.package import Package, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
@@ -78,14 +78,15 @@ def find(project: Project, version: int) -> ModelRef:
     """The reference of a registered version.
 
     Raises:
-        TrackingError: There is no such version, or it was not registered by Tallywright.
+        UsageError: There is no such version, or it was not registered by Tallywright.
+        TrackingError: MLflow is missing or away.
     """
     name = project.spec.registered_name
     with tracking_client(project.environment) as client:
         known = {int(item.version): item for item in _versions(client, name)}
     found = known.get(version)
     if found is None or _DIGEST not in found.tags:
-        raise TrackingError(
+        raise UsageError(
             f"the registry has no version {version} of {name}" if found is None else f"{name} {version} has no digest",
             expected=f"one of {', '.join(map(str, sorted(known))) or 'none yet'}",
             remedy=f"train and register one: trigger the DAG {project.spec.name}__train",
