@@ -14,6 +14,8 @@ DEMO := .venv-demo
 COMMA := ,
 # Two workers, a file of tests to each in turn.
 PYTEST_ARGS ?= -n 2 --dist loadfile --durations 15
+# Every engine, Spark on a standalone cluster of real processes: it takes both cores. The matrix is its last word.
+CONFORMANCE := TALLYWRIGHT_TEST_SPARK=standalone $(DEV)/bin/python -m pytest tests/conformance --durations 5
 # Which engine scores in the demo. Each has an environment and a lake of its own: the lakes can be compared.
 ENGINE ?= local
 DEMO_READY := $(DEMO)/.ready$(if $(filter-out local,$(ENGINE)),-$(ENGINE))
@@ -55,11 +57,13 @@ airflow-stop:  ## Stop the Airflow that the demo left running
 
 .PHONY: test
 test: lint java $(JARS) prism  ## Set up, lint, and all tests but the long repetitions
-	@$(DEV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(DEV)/bin/python -m pytest $(PYTEST_ARGS) --ignore tests/conformance
+	@$(CONFORMANCE)
 
 .PHONY: test-full
 test-full: lint java $(JARS) prism  ## Like test, with the long repetitions: 100 kills, more random examples
-	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS)
+	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS) --ignore tests/conformance
+	@HYPOTHESIS_PROFILE=full $(CONFORMANCE)
 
 .PHONY: lint
 lint: $(DEV)/.ready  ## ruff, mypy --strict, import-linter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from matrix import matrix
 from object_store import Bucket, ObjectStore
-from sparks import small_session
+from sparks import small_session, standalone_cluster
 
 from tallywright.errors import UsageError
 
@@ -22,6 +23,8 @@ settings.register_profile("fast", max_examples=40, deadline=None, suppress_healt
 settings.register_profile("full", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
+STANDALONE = os.environ.get("TALLYWRIGHT_TEST_SPARK") == "standalone"
+"""Spark is a master and two workers of one core each, as `make test` has it for the conformance suite."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -50,7 +53,9 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The Spark session of this test process, with Delta; nobody else may stop it."""
-    with small_session(tmp_path_factory.mktemp("spark")) as session:
+    work = tmp_path_factory.mktemp("spark")
+    master = standalone_cluster(work) if STANDALONE else nullcontext("local[2]")
+    with master as address, small_session(work, address, **{"spark.executor.memory": "700m"}) as session:
         yield session
 
 

@@ -17,6 +17,7 @@ from pyarrow.parquet import ParquetFile
 
 from tallywright.data.filesystem import filesystem_of
 from tallywright.data.slices import Value, candidates, keep
+from tallywright.data.small_files import SMALL, SmallFiles
 from tallywright.errors import TableContractError
 from tallywright.records import Record
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _MANY: Final = 8
+_PLACE: Final = frozenset({"path", "size_bytes"})
+_small_files: Final = SmallFiles()
 
 
 class DataFile(Record):
@@ -44,6 +47,7 @@ class TableReader:
         self._table = table
         self._uri = uri
         self._options = dict(options)
+        self._small = not table.metadata().partition_columns
         self.schema: pa.Schema = pa.schema(table.schema().to_arrow())
 
     def files(self, where: Mapping[str, Value]) -> list[DataFile]:
@@ -68,14 +72,31 @@ class TableReader:
         wanted = list(columns) if columns is not None else self.schema.names
         self._require([*wanted, *where])
         schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*wanted, *where])])
-        actions = self._actions(where).sort_by("path").to_pylist()
-        if len(actions) > _MANY:
-            with ThreadPoolExecutor(4) as pool:
-                parts = list(pool.map(lambda action: self._read_file(action, schema), actions))
-        else:
-            parts = [self._read_file(action, schema) for action in actions]
+        actions = self._actions(where)
+        actions = actions.select([name for name in actions.column_names if name in _PLACE or name in _values(schema)])
+        parts = self._read_files(actions.sort_by("path").to_pylist(), schema)
         table = pa.concat_tables(parts) if parts else schema.empty_table()
         return keep(table, where).select(wanted)
+
+    def _read_files(self, actions: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[pa.Table]:
+        """The files in that order; small ones of tables that are not partitioned are read once in a process."""
+        what = tuple((column.name, column.type) for column in schema)
+        keys = [(self._absolute(action["path"]), what) for action in actions]
+        parts = [_small_files.get(key) for key in keys]
+        missing = [index for index, part in enumerate(parts) if part is None]
+
+        def read(index: int) -> None:
+            parts[index] = part = self._read_file(actions[index], schema)
+            if self._small and actions[index]["size_bytes"] <= SMALL:
+                _small_files.put(keys[index], part)
+
+        if len(missing) > _MANY:
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(read, missing))
+        else:
+            for index in missing:
+                read(index)
+        return [part for part in parts if part is not None]
 
     def _read_file(self, action: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
         file = self._open(action["path"])
@@ -146,6 +167,11 @@ def _require_bucket(filesystem: fs.FileSystem, inner: str) -> None:
     bucket = inner.partition("/")[0]
     if filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
         raise FileNotFoundError(f"no bucket {bucket}")
+
+
+def _values(schema: pa.Schema) -> set[str]:
+    """What the partition values of these columns are called in add actions."""
+    return {f"partition.{name}" for name in schema.names}
 
 
 def _column(actions: pa.Table, name: str) -> list[Any]:
