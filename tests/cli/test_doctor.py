@@ -75,3 +75,11 @@ def test_what_is_missing_but_not_needed_is_a_warning(
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", "spark://localhost")
     found = _look(project, code=1)
     assert (found["java"]["verdict"], found["connection spark_default"]["verdict"]) == ("pass", "pass")
+
+
+def test_jars_that_are_not_staged_are_told(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLYWRIGHT_SPARK_JARS", str(tmp_path))
+    found = _look(project, code=1)["delta jars"]
+    assert found["verdict"] == "warn"
+    assert str(tmp_path) in found["found"]
+    assert "--stage" in found["to_do"]

@@ -73,6 +73,17 @@ def _machine() -> Iterator[Check]:
     good = java is not None and java >= JAVA_AT_LEAST
     yield _check("java", str(java) if java else "none", Verdict.PASS if good else Verdict.WARN,
                  f"only Spark needs it: install Java {JAVA_AT_LEAST} or newer")  # fmt: skip
+    if util.find_spec(EXTRAS["spark"]) is not None:
+        yield _jars()
+
+
+def _jars() -> Check:
+    from tallywright.spark_session.jars import delta_jars
+
+    try:
+        return _check("delta jars", str(delta_jars()[0].parent), Verdict.PASS, "")
+    except TallyError as error:
+        return _check("delta jars", error.found, Verdict.WARN, f"only `io: engine` and SQL on Spark: {error.remedy}")
 
 
 def _java() -> int | None:
