@@ -109,8 +109,7 @@ class SparkEngine:
             if self._session is None:
                 self._own = not session_runs()
                 self._session = spark_session("tallywright", self._extra(), delta=delta)
-                context = self._session.sparkContext
-                self._shipper = Shipper(context, shared=context.master.startswith("local"))
+                self._shipper = Shipper.of(self._session.sparkContext)
             elif delta and not self._with_delta:
                 spark_session("tallywright", delta=True)
             self._with_delta = self._with_delta or delta
@@ -131,9 +130,9 @@ class SparkEngine:
     def close(self) -> None:
         """Ends the session, if it was started here."""
         with self._lock:
-            if self._shipper is not None:
-                self._shipper.close()
             if self._session is not None and self._own:
+                if self._shipper is not None:
+                    self._shipper.close()
                 with tidying_up():
                     self._session.stop()
             self._session = self._shipper = None
