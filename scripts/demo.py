@@ -257,7 +257,8 @@ def answers() -> None:
     for sql in QUERIES:
         print(f'  tally query "{sql}"')
     print(f"\nThe second one's answer\n{tally('query', QUERIES[1])}")
-    print(f"(`tally` is {Path(sys.executable).parent / 'tally'})")
+    settings = [f"{name}={os.environ[name]}" for name in ("TALLYWRIGHT_ENV", "TALLYWRIGHT_HOME") if name in os.environ]
+    print(f"(`tally` is {' '.join([*settings, str(Path(sys.executable).parent / 'tally')])})")
 
 
 def _short_trace(trace: dict[str, Any]) -> list[tuple[str, str]]:
@@ -278,15 +279,20 @@ def _short_trace(trace: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def farewell(airflow: EmbeddedAirflow, *, stop: bool) -> None:
+def make(target: str, engine: str) -> str:
+    """The command line of a target of the Makefile for this engine's demo."""
+    return f"make {target}" if engine == "local" else f"make {target} ENGINE={engine}"
+
+
+def farewell(airflow: EmbeddedAirflow, engine: str, *, stop: bool) -> None:
     """Where everything is, and how to stop it; or stops it."""
     page = airflow.home.parent / f"{MODEL}-report.html"
     tally("report", MODEL, "--out", str(page), "--json")
     print(f"\nThe report: {page}")
     if stop:
-        print(f"Airflow stopped: {', '.join(airflow.stop())}.  `make airflow` brings the UI up again.")
+        print(f"Airflow stopped: {', '.join(airflow.stop())}.  `{make('airflow', engine)}` brings the UI up again.")
         return
-    print(f"\n{local.banner(airflow)}\n\nAirflow goes on running. Stop it with `make airflow-stop`.")
+    print(f"\n{local.banner(airflow)}\n\nAirflow goes on running. Stop it with `{make('airflow-stop', engine)}`.")
 
 
 def main() -> None:
@@ -299,8 +305,9 @@ def main() -> None:
     os.chdir(root)
     stop = given.stop or bool(os.environ.get("CI"))
     project = load_project(MODEL, root=root)
+    engine = project.spec.scoring.engine
     airflow = local.embedded(root)
-    say(f"the scoring engine is {project.spec.scoring.engine}; everything is kept in {airflow.home.parent}")
+    say(f"the scoring engine is {engine}; everything is kept in {airflow.home.parent}")
     say("starting Airflow (API server, scheduler, DAG processor on loopback) beside the ingest")
     starting = StartingAirflow(airflow)
     try:
@@ -309,12 +316,10 @@ def main() -> None:
         if stop:
             airflow.stop()
         else:
-            print(
-                f"\nAirflow still runs, for a look: {airflow.address} ({airflow.password}); `make airflow-stop`",
-                file=sys.stderr,
-            )
+            look = f"{airflow.address} ({airflow.password})"
+            print(f"\nAirflow still runs, for a look: {look}; `{make('airflow-stop', engine)}`", file=sys.stderr)
         raise
-    farewell(airflow, stop=stop)
+    farewell(airflow, engine, stop=stop)
     say("done")
 
 
