@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -109,18 +110,38 @@ def test_a_commit_whose_answer_was_lost_is_found_to_be_ours(stored, times) -> No
     assert stored.score(pinned).action == "unchanged"
 
 
-def test_a_commit_that_never_arrived_changes_nothing_and_leaves_no_part(stored) -> None:
+def test_a_commit_that_never_arrived_changes_nothing_and_keeps_its_part_for_maintenance(stored) -> None:
     pinned = stored.put()
     with losing_proxy(stored.options["AWS_ENDPOINT_URL"]) as proxy:
         through = replace(stored, options=stored.options | {"AWS_ENDPOINT_URL": proxy.endpoint, "retry_timeout": "3s"})
         proxy.lose(COMMIT, times=100, arrives=False)
-        with pytest.raises(StorageError, match="failed") as found:
+        with pytest.raises(sink.UncertainCommitError, match="may yet arrive") as found:
             through.score(pinned)
         assert set(proxy.lost()) == {0}
     assert SECRET not in str(found.value)
-    assert stored.files() == set()
     assert stored.version() == 0
+    left = stored.files()
+    assert len(left) == 1
     assert stored.score(pinned).action == "committed"
+    assert len(stored.files() - left) == 1
+    assert read_scores(stored.lake, stored.spec).num_rows == 300
+
+
+def test_a_commit_that_arrives_after_its_writer_gave_up_stands_with_its_rows(stored) -> None:
+    pinned = stored.put()
+    patience = {"retry_timeout": "2s", "timeout": "1s"}
+    with losing_proxy(stored.options["AWS_ENDPOINT_URL"]) as proxy:
+        through = replace(stored, options=stored.options | patience | {"AWS_ENDPOINT_URL": proxy.endpoint})
+        proxy.lose(COMMIT, times=100, after=5.0)
+        with pytest.raises(sink.UncertainCommitError, match="may yet arrive"):
+            through.score(pinned)
+        assert stored.version() == 0
+        deadline = time.monotonic() + 30
+        while HTTPStatus.OK not in proxy.lost() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert stored.version() == 1
+    assert read_scores(stored.lake, stored.spec).num_rows == 300
+    assert stored.score(pinned).action == "unchanged"
 
 
 @pytest.mark.parametrize("wanted", ["(PUT|POST) /[^?]*/shop__scores/score_date", "GET /[^?]*/shop__features/score_"])

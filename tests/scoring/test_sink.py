@@ -93,7 +93,9 @@ def test_a_commit_that_storage_refuses_changes_nothing(shop, monkeypatch, error)
     monkeypatch.setattr(sink, "_write", fail)
     with pytest.raises(StorageError, match=str(error)):
         shop.score(shop.put(seed=1))
-    assert (shop.version(), shop.files()) == before
+    assert shop.version() == before[0]
+    # What a store refused may yet arrive: its part stays for maintenance.
+    assert len(shop.files() - before[1]) == bool(shop.address)
 
 
 def test_parts_of_a_commit_nobody_can_judge_are_left_alone(shop, monkeypatch) -> None:

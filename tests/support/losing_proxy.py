@@ -1,4 +1,4 @@
-"""A proxy before an object store that can lose answers: the request arrives, and the client never hears of it.
+"""A proxy before an object store that can lose answers: the request arrives, at once or late, and nobody hears of it.
 
 It is a process of its own, because delta-rs holds the interpreter while it waits for some answers.
 
@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,15 +31,16 @@ class LosingProxy:
     process: subprocess.Popen[str]
     endpoint: str
 
-    def lose(self, wanted: str, *, times: int, arrives: bool = True) -> None:
+    def lose(self, wanted: str, *, times: int, arrives: bool = True, after: float = 0) -> None:
         """From now on loses the answers to requests that match, `METHOD /path`, so many times.
 
         Args:
             wanted: A regular expression.
             times: How many.
             arrives: False loses the request itself.
+            after: Seconds for which the request is held before the store gets it.
         """
-        self._say({"wanted": wanted, "left": times, "arrives": arrives})
+        self._say({"wanted": wanted, "left": times, "arrives": arrives, "after": after})
 
     def lost(self) -> list[int]:
         """The status that the store had given to each request whose answer was lost; 0 if it never got it."""
@@ -75,7 +77,7 @@ class _Server(ThreadingHTTPServer):
         self.store = store
         self.lost: list[int] = []
         self._lock = threading.Lock()
-        self._orders = {"wanted": "", "left": 0, "arrives": True}
+        self._orders = {"wanted": "", "left": 0, "arrives": True, "after": 0.0}
 
     def obey(self) -> None:
         """Takes orders until nobody is there to give them."""
@@ -85,13 +87,13 @@ class _Server(ThreadingHTTPServer):
             sys.stdout.write(json.dumps(self.lost) + "\n")
             sys.stdout.flush()
 
-    def fate_of(self, request: str) -> tuple[bool, bool]:
-        """Whether the request may reach the store, and whether its answer may come back."""
+    def fate_of(self, request: str) -> tuple[bool, bool, float]:
+        """Whether the request may reach the store, whether its answer may come back, and the seconds it is held."""
         with self._lock:
             if not self._orders["left"] or not re.search(self._orders["wanted"], request):
-                return True, True
+                return True, True, 0.0
             self._orders["left"] -= 1
-            return self._orders["arrives"], False
+            return self._orders["arrives"], False, self._orders["after"]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -101,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         request = f"{self.command} {self.path}"
         body = self._body()
-        arrives, returns = self.server.fate_of(request)
+        arrives, returns, held = self.server.fate_of(request)
+        time.sleep(held)
         status, headers, content = self._ask(body) if arrives else (0, [], b"")
         if not returns:
             self.server.lost.append(status)

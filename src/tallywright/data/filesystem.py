@@ -35,6 +35,11 @@ _DEFAULT_REGION: Final = "us-east-1"
 """What delta-rs takes when no region is given; stores of one's own do not care."""
 
 
+def is_disk(path: str) -> bool:
+    """Whether what failed on this path is over, as on a disk; a store may still carry out what it did not answer."""
+    return "://" not in path
+
+
 def filesystem_of(path: str, options: Mapping[str, str]) -> tuple[fs.FileSystem, str]:
     """The filesystem of an absolute path or `scheme://` address, and the path inside it.
 
@@ -45,7 +50,7 @@ def filesystem_of(path: str, options: Mapping[str, str]) -> tuple[fs.FileSystem,
     Raises:
         SpecError: Options that do not fit together.
     """
-    if "://" not in path:
+    if is_disk(path):
         return fs.LocalFileSystem(), path
     if not is_s3(path):
         filesystem, inner = fs.FileSystem.from_uri(path)

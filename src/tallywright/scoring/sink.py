@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
-from tallywright.data.store_errors import cause_of
+from tallywright.data.filesystem import is_disk
+from tallywright.data.store_errors import cause_of, store_remedy
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
 from tallywright.observability import log, point
 from tallywright.scoring.engine import LostRaceError
@@ -49,7 +50,7 @@ class Writer(Protocol):
 
 
 class UncertainCommitError(StorageError):
-    """Nobody can say whether the commit stands, so the staged parts must stay where they are."""
+    """Nobody can say whether the commit stands or will, so the staged parts must stay where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer)
 
     Raises:
         CommitConflictError: Another writer scored a newer input, or the table never came to rest.
+        UncertainCommitError: The log cannot be read, or a request to an object store failed and may yet arrive.
         StorageError: The log cannot be written; the table is unchanged.
     """
     manifest = manifest.model_copy(update={"commit_id": uuid.uuid4().hex})
@@ -86,7 +88,7 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer)
         except (CommitFailedError, LostRaceError) as error:
             if lake.open(spec.table("scores")).version() == table.version():
                 # Nobody else committed: what failed is the storage.
-                raise _failed(spec, manifest, error) from error
+                raise _failed(lake, spec, manifest, error) from error
             log.debug("commit of %s lost a race, attempt %d", manifest.score_date, attempt + 1)
             time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * (attempt + 1))))
             continue
@@ -194,12 +196,21 @@ def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Excep
     if ours is not None:
         log.warning("the commit of %s stands, though its answer was lost: %s", manifest.score_date, error)
         return Landing(ours, ours=True)
-    raise error if isinstance(error, EngineError) else _failed(spec, manifest, error) from error
+    raise error if isinstance(error, EngineError) else _failed(lake, spec, manifest, error) from error
 
 
-def _failed(spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageError:
+def _failed(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageError:
+    """On a disk what is not in the log never will be; an object store may still carry out what it did not answer."""
+    found = f"the commit of {manifest.score_date} to {spec.table('scores')} failed: {cause_of(error)}"
+    if not is_disk(lake.root):
+        return UncertainCommitError(
+            f"{found}; it is not in the log, and may yet arrive there",
+            expected="an object store that answers",
+            remedy=f"{store_remedy(error) or 'check the store'}; run it again: it finds out what stands, and finishes "
+            f"it. Staged files stay for `tally maintain {spec.name}`",
+        )
     return StorageError(
-        f"the commit of {manifest.score_date} to {spec.table('scores')} failed: {cause_of(error)}",
+        found,
         expected="a writable table folder with free space",
         remedy="check permissions and free space; the table is unchanged, run it again",
     )
