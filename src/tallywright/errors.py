@@ -112,6 +112,13 @@ class TrackingError(TallyError):
     retryable = True
 
 
+class RangeError(TallyError):
+    """A range of which some days failed in a way that a retry can cure; days that are done are left alone by it."""
+
+    exit_code = 14
+    retryable = True
+
+
 class EngineError(TallyError):
     """A scoring engine that failed as such: workers lost, without the right software, or ended by their cluster."""
 

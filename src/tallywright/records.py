@@ -10,7 +10,7 @@ import hashlib
 import json
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -92,6 +92,13 @@ class ModelRef(Record):
         return self.version == 0
 
 
+JUDGED_AGAINST: Final = "judged_against"
+"""The check of a quality report that names the champion's digest, or `NO_CHAMPION`."""
+JUDGED_BY: Final = "judged_by"
+"""The check of a quality report that names the digest of the spec's section `gates`."""
+NO_CHAMPION: Final = "no champion"
+
+
 class Verdict(StrEnum):
     """The outcome of a check; a warning never blocks."""
 
@@ -124,6 +131,10 @@ class GateReport(Record):
         if not self.checks:
             return Verdict.FAIL
         return max((check.verdict for check in self.checks), key=list(Verdict).index)
+
+    def observed(self, name: str) -> float | str | None:
+        """What a check saw; None when the report has no such check."""
+        return next((check.observed for check in self.checks if check.name == name), None)
 
     @property
     def failed(self) -> tuple[Check, ...]:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from tallywright.cli.doctor import doctor
 from tallywright.cli.init import init
 from tallywright.data.lake import Lake
+from tallywright.errors import SpecError
 
 
 @pytest.fixture
@@ -21,7 +22,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     CliRunner().invoke(init, [str(root)], catch_exceptions=False)
     overlay = root / "conf/local.yaml"
     overlay.write_text(
-        overlay.read_text().replace("sqlite:///${oc.env:TALLYWRIGHT_HOME,.tally}/mlflow.db", "http://127.0.0.1:9")
+        overlay.read_text()
+        .replace("sqlite:///${oc.env:TALLYWRIGHT_HOME,.tally}/mlflow.db", "http://127.0.0.1:9")
+        .replace('connection: ""', "connection: our_spark")
     )
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return root
@@ -51,10 +54,10 @@ def test_what_is_broken_fails_with_a_remedy(project: Path, tmp_path: Path, monke
     (project / ".tally/work").write_text("a file where a folder should be")
     (project / "models/other").mkdir()
     (project / "models/other/model.yaml").write_text("name: other\n")
-    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", '{"conn_type": "spark"')
+    monkeypatch.setenv("AIRFLOW_CONN_OUR_SPARK", '{"conn_type": "spark"')
     monkeypatch.setenv("PATH", str(_java(tmp_path / "old", "11.0.2")))
     found = _look(project, code=1)
-    broken = {"storage work", "tracking", "connection spark_default", "table late_orders__scores", "spec other"}
+    broken = {"storage work", "tracking", "connection our_spark", "table late_orders__scores", "spec other"}
     assert {name for name, row in found.items() if row["verdict"] == "fail"} == broken
     assert all(found[name]["to_do"] for name in broken)
     assert "127.0.0.1:9" in found["tracking"]["found"]
@@ -69,12 +72,20 @@ def test_what_is_missing_but_not_needed_is_a_warning(
     found = _look(project, code=1)
     assert {name for name, row in found.items() if row["verdict"] == "fail"} == {"tracking"}
     assert (found["java"]["verdict"], found["java"]["found"]) == ("warn", "none")
-    assert found["connection spark_default"]["verdict"] == "warn"
+    assert found["connection our_spark"]["verdict"] == "warn"
     assert found["tables"]["found"].startswith("0, ")
     monkeypatch.setenv("PATH", str(_java(tmp_path / "new", "21")))
-    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", "spark://localhost")
+    monkeypatch.setenv("AIRFLOW_CONN_OUR_SPARK", "spark://localhost")
     found = _look(project, code=1)
-    assert (found["java"]["verdict"], found["connection spark_default"]["verdict"]) == ("pass", "pass")
+    assert (found["java"]["verdict"], found["connection our_spark"]["verdict"]) == ("pass", "pass")
+
+
+def test_the_specs_are_those_of_the_environment(project: Path) -> None:
+    (project / "conf/prod.yaml").write_text((project / "conf/local.yaml").read_text() + "models: {late_order: {}}\n")
+    assert _look(project, code=1)["spec late_orders"]["verdict"] == "pass"
+    done = CliRunner().invoke(doctor, ["--root", str(project), "--env", "prod", "--json"])
+    assert isinstance(done.exception, SpecError)
+    assert "models.late_order: no such model; did you mean 'late_orders'?" in str(done.exception)
 
 
 def test_jars_that_are_not_staged_are_told(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,17 @@ def test_a_project_is_never_overwritten(tmp_path: Path) -> None:
         _init(tmp_path)
 
 
+@pytest.mark.parametrize("file", ["README.md", ".gitignore", "jobs/score_spark.py"])
+def test_no_file_of_the_folder_is_overwritten(tmp_path: Path, file: str) -> None:
+    mine = tmp_path / file
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match=f"has {file} already; nothing was written"):
+        _init(tmp_path)
+    assert mine.read_text() == "mine"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+
+
 @pytest.mark.parametrize("name", ["Parcels", "1st", "a-b", "../x", ""])
 def test_a_name_that_cannot_be_a_table_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be a model's name"):

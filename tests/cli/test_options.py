@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+import sys
 from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallywright.cli.main import main
 from tallywright.cli.options import parse_date
 from tallywright.errors import UsageError
 
@@ -21,3 +24,15 @@ def test_an_iso_date_is_read(day: date) -> None:
 def test_any_other_form_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a date"):
         parse_date(text)
+
+
+@pytest.mark.parametrize("arguments", [["score", "--json"], ["explain", "flight_delays", "--json", "--bogus"]])
+def test_a_command_line_that_is_not_understood_is_json_where_json_is_asked_for(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tally", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert (ended.value.code, told["exit_code"], told["type"]) == (2, 2, "UsageError")
+    assert told["found"]

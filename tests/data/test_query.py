@@ -81,6 +81,12 @@ def test_every_form_of_reading_is_answered(lake, sql):
     assert query(lake, sql).num_rows > 0
 
 
+def test_columns_of_one_name_are_all_kept(lake):
+    assert query(lake, "select 1 as a, 2 as a, 3 as a_1, 4 as a").to_pylist() == [
+        {"a": 1, "a_1": 2, "a_1_1": 3, "a_2": 4}
+    ]
+
+
 def test_an_empty_lake(tmp_path):
     assert query(Lake(str(tmp_path / "none")), "SELECT 1 AS one").to_pylist() == [{"one": 1}]
     with connect(Lake(str(tmp_path / "none"))) as connection:

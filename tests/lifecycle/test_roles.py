@@ -182,6 +182,8 @@ def test_explain_names_who_would_score(life) -> None:
     assert (row.action, row.why) == ("score", "first")
     life.run()
     assert preview(life.project, DAY, DAY)[0].action == "no-op"
+    forced = preview(life.project, DAY, DAY, force=True)[0]
+    assert (forced.action, forced.why) == ("score", "forced")
 
 
 def test_explain_leaves_out_who_has_seen_the_day(life, tmp_path) -> None:

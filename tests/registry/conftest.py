@@ -14,8 +14,9 @@ from tallywright.packaging.package import Package, PackageContents, PackageMeta,
 from tallywright.packaging.preprocess import Category, ModelInput, Preprocess
 from tallywright.profiles.accumulate import Accumulator
 from tallywright.profiles.definition import define
-from tallywright.records import Check, Decision, GateReport, ModelRef, Verdict
+from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Check, Decision, GateReport, ModelRef, Verdict
 from tallywright.spec import Project, load_project
+from tallywright.spec.model import Gates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,20 +56,27 @@ def reference(version: int, trained_through: date | None = DAY - timedelta(days=
     return ModelRef(name="toy", version=version, digest=f"{version:064x}", trained_through=trained_through)
 
 
-def decision(ref: ModelRef, **changes: object) -> Decision:
+def decision(ref: ModelRef, champion: ModelRef | None = None, **changes: object) -> Decision:
+    against = champion.digest if champion is not None else NO_CHAMPION
     values = {
         "model": "toy",
         "candidate_version": ref.version,
         "candidate_digest": ref.digest,
-        "reports": (report(ref, "quality"), report(ref, "operations")),
+        "reports": (report(ref, "quality", against=against), report(ref, "operations")),
         "approver": "policy",
         "reason": "all gates passed",
     }
     return Decision(**values | changes)
 
 
-def report(ref: ModelRef, gate: str, verdict: Verdict = Verdict.PASS, **changes: object) -> GateReport:
-    checks = (Check(name="roc_auc", verdict=verdict),)
+def report(
+    ref: ModelRef, gate: str, verdict: Verdict = Verdict.PASS, *, against: str = NO_CHAMPION, **changes: object
+) -> GateReport:
+    judges = {JUDGED_AGAINST: against, JUDGED_BY: Gates().digest()} if gate == "quality" else {}
+    checks = (
+        Check(name="roc_auc", verdict=verdict),
+        *(Check(name=name, verdict=Verdict.PASS, observed=seen) for name, seen in judges.items()),
+    )
     return GateReport(**{"gate": gate, "model": "toy", "subject": ref.digest, "checks": checks} | changes)
 
 

@@ -29,7 +29,8 @@ def world(project, lake):
         assert record_version(lake, project.spec, ref, reports, recorded_at=NOW)
         if version < 3:
             start = on(5 * (version - 1))
-            promote(project, lake, decision(ref), ref, effective_from=start, recorded_at=NOW)
+            against = reference(version - 1) if version > 1 else None
+            promote(project, lake, decision(ref, against), ref, effective_from=start, recorded_at=NOW)
     return lake
 
 
@@ -60,7 +61,7 @@ def test_the_challenger_is_the_newest_version_that_was_never_champion(project, w
     # Only a shadow may be a version whose gates failed; the same version is taken once.
     assert found == [(Role.CHAMPION, 1), (Role.CANARY, 3), (Role.SHADOW, 4)]
     ref = reference(3)
-    promote(project, world, decision(ref), ref, effective_from=on(9), recorded_at=NOW)
+    promote(project, world, decision(ref, reference(2)), ref, effective_from=on(9), recorded_at=NOW)
     assert roles(project, world, **canary("challenger")) == [(Role.CHAMPION, 1)]
     assert roles(project, world, shadow=["challenger"]) == [(Role.CHAMPION, 1), (Role.SHADOW, 4)]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
 from tallywright.records import Decision, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.resolve import resolve
+from tallywright.registry.resolve import as_ref, resolve
 from tallywright.registry.transitions import RollbackRequest, promote, rollback
 
 from .conftest import DAY, NOW, decision, reference, report
@@ -23,7 +24,9 @@ def promoted(project, lake):
 
     def act(version, offset=0, **options):
         ref = options.pop("ref", reference(version))
-        made = options.pop("decision", decision(ref))
+        champion = PromotionLog(lake, project.spec).champion_on(on(offset)) if lake.tables() else None
+        against = as_ref(champion, project.spec) if champion is not None else None
+        made = options.pop("decision", decision(ref, against))
         return promote(project, lake, made, ref, effective_from=on(offset), recorded_at=NOW, **options)
 
     return act
@@ -111,6 +114,50 @@ def test_a_model_that_has_seen_the_effective_date_is_refused(promoted, lake, tra
     ref = reference(1, trained_through)
     with pytest.raises(LeakError):
         promoted(1, ref=ref, decision=decision(ref))
+    assert lake.tables() == []
+
+
+def test_a_champion_that_was_beaten_does_not_come_back_on_its_old_evidence(promoted, project, lake):
+    promoted(1)
+    promoted(2, 5)
+    with pytest.raises(GateRefusedError, match=r"out of date: it was judged against no champion.*version 2"):
+        promoted(1, 8, decision=decision(reference(1)))
+    with pytest.raises(GateRefusedError, match="judged against 0000000000000000"):
+        promoted(3, 8, decision=decision(reference(3), reference(1)))
+    assert resolve(lake, project.spec, on(8))[0].version == 2
+    assert promoted(3, 8).model_version == 3
+
+
+def test_evidence_by_other_bounds_is_none(promoted, project, lake):
+    project.spec.gates.__dict__["min_gain"] = 0.5
+    with pytest.raises(GateRefusedError, match="not the spec's section gates"):
+        promoted(1)
+    assert lake.tables() == []
+
+
+@pytest.mark.parametrize(
+    ("named", "approver", "said"),
+    [
+        ((), "", "nobody answers"),
+        (("Ada",), "mallory", "'mallory' may not approve"),
+        (("Ada",), "Ada", ""),
+        ((), "Bob", ""),
+    ],
+)
+def test_where_a_person_approves_nobody_else_does(project, lake, named, approver, said):
+    registry = project.spec.registry.model_copy(update={"approval": "person", "approvers": named})
+    spec = project.spec.model_copy(update={"registry": registry})
+    ref = reference(1)
+
+    def act():
+        made = decision(ref, approver=approver)
+        return promote(replace(project, spec=spec), lake, made, ref, effective_from=DAY, recorded_at=NOW)
+
+    if not said:
+        assert act().approver == approver
+        return
+    with pytest.raises(GateRefusedError, match=said):
+        act()
     assert lake.tables() == []
 
 

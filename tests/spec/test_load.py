@@ -7,7 +7,10 @@ import pytest
 import yaml
 
 from tallywright.errors import SpecError, UsageError
+from tallywright.metrics import evaluate
 from tallywright.spec import load_project, model_names
+from tallywright.spec.load import load_environment
+from tallywright.spec.model import METRICS
 from tallywright.spec.schema import json_schema
 
 if TYPE_CHECKING:
@@ -44,6 +47,26 @@ def test_overlay_and_set_win_over_the_base_file(project: Path) -> None:
     assert loaded.spec.training.window_days == 50
 
 
+@pytest.mark.parametrize("models", ["{flight_delay: {training: {seed: 8}}}", "[flight_delays]"])
+def test_an_overlay_of_a_model_that_is_not_there_is_not_lost(project: Path, models: str) -> None:
+    (project / "conf/local.yaml").write_text(f"models: {models}\n")
+    for load in (lambda: load_project("flight_delays", root=project), lambda: load_environment(root=project)):
+        with pytest.raises(SpecError, match=r"did you mean 'flight_delays'|expected a mapping of model names"):
+            load()
+
+
+@pytest.mark.parametrize("cron", ["*/15 4 * * *", "0 4 * * 1-5", "0 4 1,15 JAN-MAR MON", "59 23 31 12 7"])
+def test_every_cron_of_airflow_is_taken(project: Path, cron: str) -> None:
+    _edit(project, lambda values: values["schedule"].update(cron=cron))
+    assert load_project("flight_delays", root=project).spec.schedule.cron == cron
+
+
+def test_the_metrics_of_a_task_are_those_that_are_computed() -> None:
+    answers = {"binary": ([0, 1], [0.2, 0.8]), "multiclass": ([0, 1], [[0.9, 0.1], [0.2, 0.8]]),
+               "regression": ([1.0, 2.0], [1.5, 2.0])}  # fmt: skip
+    assert {task: set(evaluate(*given, task=task)) for task, given in answers.items()} == METRICS
+
+
 def test_relative_storage_is_below_the_project(project: Path) -> None:
     assert load_project("flight_delays", root=project).environment.storage.lake == str(project / "lake")
 
@@ -72,6 +95,10 @@ def test_all_problems_come_at_once_with_file_path_and_nearest_match(project: Pat
     [
         (lambda v: v["schedule"].update(cron="daily"), "five fields"),
         (lambda v: v["schedule"].update(end_date="2012-01-01"), "before start_date"),
+        (lambda v: v["schedule"].update(cron="0 25 * * *"), "hours of a cron lie between 0 and 23; found '25'"),
+        (lambda v: v["gates"].update(floors={"roc_auk": {"min": 0.5}}), "gates.floors names 'roc_auk'"),
+        (lambda v: v["gates"].update(primary_metric="rmse"), "'rmse', which is no metric of the task binary"),
+        (lambda v: v["monitoring"].update(performance_floor={"auc": {"min": 0.5}}), "performance_floor names 'auc'"),
         (lambda v: v["training"].update(numeric=["altitude"]), "'altitude', which is not in data.columns"),
         (lambda v: v["training"].update(seed="seven"), "found 'seven'"),
         (lambda v: v["data"].update(contract="../../etc/passwd"), "below the model's folder"),

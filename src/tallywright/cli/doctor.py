@@ -49,9 +49,9 @@ def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None
         *_machine(),
         *_storage(settings),
         *_tracking(settings),
-        *_connections(),
+        *_connections(settings),
         *_tables(settings),
-        *_specs(root),
+        *_specs(root, environment),
     ]
     rows = [{"check": check.name, "verdict": check.verdict.value, "found": check.observed, "to_do": check.evidence}
             for check in checks]  # fmt: skip
@@ -152,21 +152,26 @@ def _tracking(settings: Environment) -> Iterator[Check]:
     yield _check("tracking", without_credentials(uri), Verdict.PASS, "")
 
 
-def _connections() -> Iterator[Check]:
-    name = "AIRFLOW_CONN_SPARK_DEFAULT"
-    text = os.environ.get(name, "")
+def _connections(settings: Environment) -> Iterator[Check]:
+    """The Airflow connections that the overlay names, as far as variables hold them."""
+    if settings.engine.spark.connection:
+        yield _connection(settings.engine.spark.connection, wanted="host")
+    if settings.storage.connection:
+        yield _connection(settings.storage.connection, wanted="login")
+
+
+def _connection(connection: str, *, wanted: str) -> Check:
+    variable, check = f"AIRFLOW_CONN_{connection.upper()}", f"connection {connection}"
+    text = os.environ.get(variable, "")
     if not text:
-        yield _check("connection spark_default", "not in the environment", Verdict.WARN,
-                     f"only Spark needs it: export {name} (or add the connection in the Airflow UI)")  # fmt: skip
-        return
+        remedy = f"export {variable}, unless the connection stands in the Airflow UI"
+        return _check(check, "not in the environment", Verdict.WARN, remedy)
     try:
-        host = json.loads(text).get("host", "") if text.startswith("{") else text
+        found = json.loads(text).get(wanted, "") if text.startswith("{") else text
     except (ValueError, AttributeError):
-        yield _check("connection spark_default", "not readable", Verdict.FAIL, 'give JSON: {"conn_type": "spark", …}')
-        return
-    yield _check(
-        "connection spark_default", "set" if host else "has no host", Verdict.PASS if host else Verdict.FAIL, ""
-    )
+        return _check(check, "not readable", Verdict.FAIL, 'give JSON: {"conn_type": "spark", …}')
+    verdict = Verdict.PASS if found else Verdict.FAIL
+    return _check(check, "set" if found else f"has no {wanted}", verdict, f"give it its {wanted}")
 
 
 def _tables(settings: Environment) -> Iterator[Check]:
@@ -190,10 +195,10 @@ def _tables(settings: Environment) -> Iterator[Check]:
         yield _check("tables", f"{len(names)}, all within the table contract", Verdict.PASS, "")
 
 
-def _specs(root: Path | None) -> Iterator[Check]:
+def _specs(root: Path | None, environment: str | None) -> Iterator[Check]:
     for name in model_names(root):
         try:
-            load_project(name, root=root)
+            load_project(name, root=root, environment=environment)
         except TallyError as error:
             yield _check(f"spec {name}", error.found, Verdict.FAIL, f"tally validate {name}")
         else:

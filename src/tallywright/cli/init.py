@@ -13,6 +13,7 @@ import numpy as np
 from tallywright.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
 FIRST_DAY: Final = date(2025, 1, 1)
@@ -26,8 +27,8 @@ _NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,40}"
 @click.option("--model", "name", default="late_orders", show_default=True, help="Name of the model project.")
 def init(folder: Path, name: str) -> None:
     """Write a working project into FOLDER: spec, SQL, network, expectations, DAGs and four months of sample data."""
-    _check(folder, name)
     template = resources.files("tallywright.cli") / "project_template"
+    _check(template, folder, name)
     try:
         written = _copy(template, folder, name)
         raw = folder / "models" / name / "raw"
@@ -47,19 +48,37 @@ def init(folder: Path, name: str) -> None:
         click.echo(f"  {line}")
 
 
-def _check(folder: Path, name: str) -> None:
+def _check(template: Traversable, folder: Path, name: str) -> None:
     import re
 
     if not re.fullmatch(_NAME_PATTERN, name):
         raise UsageError(
             f"{name!r} cannot be a model's name", expected="lower case letters, digits and _, a letter first"
         )
-    taken = [path for path in ("models", "conf", "dags", "expectations") if (folder / path).exists()]
+    files = [path for path in _targets(template, Path(), name) if (folder / path).exists()]
+    folders = [Path(path) for path in ("models", "conf", "dags", "expectations") if (folder / path).exists()]
+    taken = [str(path) for path in (*folders, *files) if not {*path.parents} & {*folders}]
     if taken:
         raise UsageError(
             f"{folder} has {', '.join(taken)} already; nothing was written",
             remedy="name a new folder, or copy a model's folder by hand to add a second model",
         )
+
+
+def _targets(source: Traversable, target: Path, name: str) -> Iterator[Path]:
+    """The files that would be written, relative to the project's folder."""
+    for item in source.iterdir():
+        if item.name == "__pycache__":
+            continue
+        path = target / _rendered_name(item.name, name)
+        if item.is_dir():
+            yield from _targets(item, path, name)
+        else:
+            yield path
+
+
+def _rendered_name(file: str, name: str) -> str:
+    return file.replace("NAME", name).removesuffix(".j2")
 
 
 def _copy(source: Traversable, target: Path, name: str) -> int:
@@ -71,7 +90,7 @@ def _copy(source: Traversable, target: Path, name: str) -> int:
     for item in source.iterdir():
         if item.name == "__pycache__":
             continue
-        path = target / item.name.replace("NAME", name).removesuffix(".j2")
+        path = target / _rendered_name(item.name, name)
         if item.is_dir():
             count += _copy(item, path, name)
             continue

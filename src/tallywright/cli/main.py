@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from tallywright import __version__
-from tallywright.errors import TallyError
+from tallywright.errors import TallyError, UsageError
 from tallywright.observability import configure_logging
 
 # Name -> module and attribute: a command's imports are paid for by that command alone.
@@ -67,6 +67,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
+        if "--json" in sys.argv:
+            click.echo(json.dumps({"error": _fields(UsageError(error.format_message()))}))
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
@@ -83,9 +85,12 @@ def main() -> None:
         sys.exit(70)
 
 
+def _fields(error: TallyError) -> dict[str, str | int | bool]:
+    return {"type": type(error).__name__, "found": error.found, "expected": error.expected,
+            "remedy": error.remedy, "exit_code": error.exit_code, "retryable": error.retryable}  # fmt: skip
+
+
 def _print_error(error: TallyError) -> None:
     if "--json" in sys.argv:
-        fields = {"type": type(error).__name__, "found": error.found, "expected": error.expected,
-                  "remedy": error.remedy, "exit_code": error.exit_code, "retryable": error.retryable}  # fmt: skip
-        click.echo(json.dumps({"error": fields}))
+        click.echo(json.dumps({"error": _fields(error)}))
     click.echo(f"error: {error}", err=True)

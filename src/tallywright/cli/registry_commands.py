@@ -8,6 +8,7 @@ import click
 
 from tallywright.cli.console import show_record, show_rows
 from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options
+from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.run import run_step
 
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 @click.option("--effective-from", type=DATE, required=True, help="The first date it scores.")
 @click.option("--by", required=True, help="Who approves.")
 @click.option("--reason", default="", help="Why.")
+@click.option("--allow-later-lines", is_flag=True, help="Let lines with a later effective date stand.")
 @json_option
 def promote(project: Project, effective_from: date, *, as_json: bool, **given: Any) -> None:
     """Make a registered version champion; its gates must have passed."""
+    if not given["by"].strip():
+        raise UsageError("--by is empty", expected="the name of who approves")
     options = RunOptions(effective_from=effective_from, **given)
     context = context_for(project, effective_from, new_run_id("promote"), options)
     show_record(run_step(context, "promote"), as_json=as_json)
@@ -36,6 +40,7 @@ def promote(project: Project, effective_from: date, *, as_json: bool, **given: A
 @click.option("--effective-from", type=DATE, required=True, help="The first date the previous champion scores again.")
 @click.option("--by", required=True, help="Who asks.")
 @click.option("--reason", required=True, help="Why.")
+@click.option("--allow-later-lines", is_flag=True, help="Let lines with a later effective date stand.")
 @json_option
 def rollback(project: Project, effective_from: date, *, as_json: bool, **given: Any) -> None:
     """Make the previous champion the champion again, in one step."""

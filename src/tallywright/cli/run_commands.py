@@ -135,7 +135,7 @@ def backfill(project: Project, first: date, last: date, *, dry_run: bool, force:
     if dry_run:
         from tallywright.lifecycle.backfill import preview
 
-        show_rows([row.as_dict() for row in preview(project, first, last)], as_json=as_json)
+        show_rows([row.as_dict() for row in preview(project, first, last, force=force)], as_json=as_json)
         return
     _backfill(project, first, last, run_id=None, force=force, as_json=as_json)
 

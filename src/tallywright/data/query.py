@@ -62,7 +62,7 @@ def query(lake: Lake, sql: str) -> pa.Table:
     try:
         _require_reading(sql)
         relation = connection.sql(sql)
-        return relation.to_arrow_table() if relation is not None else pa.table({})
+        return _distinct_names(relation.to_arrow_table()) if relation is not None else pa.table({})
     except duckdb.Error as error:
         raise UsageError(
             f"the query fails: {' '.join(str(error).split())[:600]}",
@@ -70,6 +70,18 @@ def query(lake: Lake, sql: str) -> pa.Table:
         ) from error
     finally:
         connection.close()
+
+
+def _distinct_names(table: pa.Table) -> pa.Table:
+    """Columns of one name get numbers, so that none is lost where rows become mappings."""
+    names: list[str] = []
+    for name in table.column_names:
+        number, new = 0, name
+        while new in names:
+            number += 1
+            new = f"{name}_{number}"
+        names.append(new)
+    return table.rename_columns(names)
 
 
 def _require_reading(sql: str) -> None:

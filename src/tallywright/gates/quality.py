@@ -20,7 +20,7 @@ from tallywright.errors import InputError
 from tallywright.gates.paired import Array, Gain, Resampling, paired_gain, statistic
 from tallywright.metrics import HIGHER_IS_BETTER, evaluate
 from tallywright.packaging.predictor import Predictor
-from tallywright.records import Check, GateReport, Verdict
+from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Check, GateReport, Verdict
 
 if TYPE_CHECKING:
     from tallywright.packaging.package import Package
@@ -75,7 +75,7 @@ def quality_gate(project: Project, *, candidate: Package, champion: Package | No
         A report whose subject is the candidate's digest. The same packages and rows give the same report.
     """
     spec = project.spec
-    checks = list(_about_the_rows(spec, holdout, champion))
+    checks = [*_about_the_judges(spec, champion), *_about_the_rows(spec, holdout, champion)]
     if all(check.verdict is not Verdict.FAIL for check in checks):
         checks += _judged(spec, candidate, champion, holdout)
     return GateReport(gate=GATE, model=spec.name, subject=candidate.digest, checks=tuple(checks))
@@ -91,6 +91,15 @@ def _judged(spec: ModelSpec, candidate: Package, champion: Package | None, holdo
         return [Check(name="metrics", verdict=Verdict.FAIL, bound=bound, evidence=str(error)[:500])]
     against = _against_champion(trial) if champion is not None else [_first()]
     return [*_absolute(spec, figures), *against, *_slices(trial, holdout)]
+
+
+def _about_the_judges(spec: ModelSpec, champion: Package | None) -> list[Check]:
+    """What a promotion compares with: evidence against another champion, or by other settings, is not evidence."""
+    against = champion.digest if champion is not None else NO_CHAMPION
+    return [
+        Check(name=JUDGED_AGAINST, verdict=Verdict.PASS, observed=against, bound="the champion when it is promoted"),
+        Check(name=JUDGED_BY, verdict=Verdict.PASS, observed=spec.gates.digest(), bound="the section gates by then"),
+    ]
 
 
 def _about_the_rows(spec: ModelSpec, holdout: pa.Table, champion: Package | None) -> list[Check]:

@@ -48,8 +48,8 @@ def days_between(first: date, last: date) -> Iterator[date]:
         yield first + timedelta(days=offset)
 
 
-def preview(project: Project, first: date, last: date) -> list[DayPreview]:
-    """What a backfill of the range would do; reads only.
+def preview(project: Project, first: date, last: date, *, force: bool = False) -> list[DayPreview]:
+    """What a backfill of the range would do, forced or not; reads only, so it knows the raw files as last ingested.
 
     Raises:
         UsageError: The range leaves the schedule.
@@ -57,10 +57,10 @@ def preview(project: Project, first: date, last: date) -> list[DayPreview]:
     require_day(project.spec, first)
     require_day(project.spec, last)
     lake = Lake.of(project.environment)
-    return [_preview_day(project, lake, day) for day in days_between(first, last)]
+    return [_preview_day(project, lake, day, force=force) for day in days_between(first, last)]
 
 
-def _preview_day(project: Project, lake: Lake, day: date) -> DayPreview:
+def _preview_day(project: Project, lake: Lake, day: date, *, force: bool) -> DayPreview:
     spec = project.spec
     try:
         models = resolve(lake, spec, day)
@@ -73,9 +73,12 @@ def _preview_day(project: Project, lake: Lake, day: date) -> DayPreview:
         source = input_version(lake, spec, day)
     except InputError:
         return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
-    request = ScoreRequest(spec=spec, lake=lake, input=source, models=models, packages={}, run_id="", code_version="")
+    request = ScoreRequest(
+        spec=spec, lake=lake, input=source, models=models, packages={}, run_id="", code_version="", force=force
+    )
     decision = decide(request)
-    return DayPreview(day, named, models[0].effective_from, decision.action, decision.reason)
+    why = f"{decision.reason}, unless raw files changed since ingest" if decision.action == "no-op" else decision.reason
+    return DayPreview(day, named, models[0].effective_from, decision.action, why)
 
 
 def _named(model: ModelRef) -> str:
@@ -93,6 +96,7 @@ class DayResult:
     model: str
     detail: str
     exit_code: int = 0
+    retryable: bool = False
 
 
 def backfill(
@@ -129,7 +133,9 @@ def _backfill_day(context: RunContext, steps: tuple[str, ...]) -> DayResult:
     try:
         results = run_pipeline(context, Pipeline.SCORE, only=steps)
     except TallyError as error:
-        return DayResult(context.day, "refused", 0, "–", f"{type(error).__name__}: {error}", error.exit_code)
+        return DayResult(
+            context.day, "refused", 0, "–", f"{type(error).__name__}: {error}", error.exit_code, error.retryable
+        )
     scored = results["score"]
     return DayResult(
         context.day, scored["action"], scored["rows"], ", ".join(scored["models"]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import StorageError, UsageError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tallywright.spec import ModelSpec, Project
 
 CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
+_CODE: Final = ("models", "expectations", "conf", "dags", "jobs")
+"""The folders of a project whose files decide what is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class RunOptions:
         backfill: True in a backfill: decisions are written, nothing is triggered.
         force: Score again although the inputs are equal.
         dry_run: Say what maintenance would do, change nothing.
+        allow_later_lines: Promote or roll back before the effective date of lines that are recorded, which stand.
     """
 
     last: date | None = None
@@ -47,6 +50,7 @@ class RunOptions:
     backfill: bool = False
     force: bool = False
     dry_run: bool = False
+    allow_later_lines: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class RunContext:
 
     @cached_property
     def code_version(self) -> str:
-        """The commit of the project's code, with `+changed` when files differ from it."""
+        """The commit of the project's code, with `+changed` when files differ from it or it lacks some."""
         return code_version(self.project.root)
 
     @property
@@ -108,11 +112,14 @@ def code_version(root: Path) -> str:
     if given:
         return given
     commit = _git(root, "rev-parse", "HEAD")
-    if not commit:
+    # A repository around the project that holds none of its models is somebody else's.
+    if not commit or not _git(root, "ls-files", "--", "models"):
         from tallywright import __version__
 
         return f"tallywright-{__version__}"
-    return f"{commit}+changed" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    unknown = _git(root, "ls-files", "--others", "--exclude-standard", "--", *_CODE)
+    return f"{commit}+changed" if changed or unknown else commit
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
-from tallywright.records import Decision, ModelRef, Promotion, Verdict
+from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Decision, ModelRef, Promotion, Verdict
 from tallywright.registry import timeline
 from tallywright.registry.promotion_log import PromotionLog
 
@@ -64,7 +64,8 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
             champion only until the next of them.
 
     Raises:
-        GateRefusedError: The decision does not approve, or speaks of another version.
+        GateRefusedError: The decision does not approve, or speaks of another version, champion or other bounds; or the
+            spec wants a person's approval and this is none.
         LeakError: The candidate has seen labels of the effective date or later.
         UsageError: A later line would stand, and `allow_later_lines` is not given.
     """
@@ -91,6 +92,7 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
             return None
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
+        _require_same_judges(decision, champion, spec)
         return proposed
 
     log = PromotionLog(lake, spec)
@@ -151,8 +153,7 @@ def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> Non
             expected="a decision about the very version that is promoted",
             remedy="run the gates on this version",
         )
-    if not decision.approver.strip():
-        raise GateRefusedError("nobody answers for the decision", expected="a named approver, a person or a policy")
+    _require_approver(decision, spec)
     _require_evidence(decision, spec)
     if decision.approved:
         return
@@ -165,6 +166,47 @@ def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> Non
         f"version {ref.version} of {spec.registered_name} did not pass: {'; '.join(failures) or 'no gate reported'}",
         expected="at least one gate report, and none that failed",
         remedy=f"look into the table {spec.table('gates')} (`tally query`), then train a better candidate",
+    )
+
+
+def _require_approver(decision: Decision, spec: ModelSpec) -> None:
+    """Somebody answers for the decision; a person, and one of those named, where the spec wants that."""
+    named, person = spec.registry.approvers, spec.registry.approval == "person"
+    expected = "a named approver, a person or a policy"
+    if person:
+        expected = f"a person's name{', one of ' + ', '.join(named) if named else ''} (registry.approvers)"
+    if not decision.approver.strip():
+        raise GateRefusedError(
+            "nobody answers for the decision", expected=expected, remedy="say who approves: --by WHO"
+        )
+    if person and named and decision.approver not in named:
+        raise GateRefusedError(
+            f"{decision.approver!r} may not approve a version of {spec.registered_name}",
+            expected=expected,
+            remedy="let one of them approve it, or change the spec",
+        )
+
+
+def _require_same_judges(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
+    """The quality gate compared with the very champion that would be replaced, by the bounds of today's spec."""
+    wanted = {
+        JUDGED_AGAINST: champion.package_digest if champion is not None else NO_CHAMPION,
+        JUDGED_BY: spec.gates.digest(),
+    }
+    report = next(report for report in decision.reports if report.gate == "quality")
+    found = {name: report.observed(name) for name in wanted}
+    if found == wanted:
+        return
+    champion_name = f"version {champion.model_version}" if champion is not None else NO_CHAMPION
+    different = [
+        f"it was {name.replace('_', ' ')} {str(seen or 'nothing')[:16]}, which is not {what}"
+        for name, what in ((JUDGED_AGAINST, f"today's ({champion_name})"), (JUDGED_BY, "the spec's section gates"))
+        if (seen := found[name]) != wanted[name]
+    ]
+    raise GateRefusedError(
+        f"the evidence about version {decision.candidate_version} is out of date: {'; '.join(different)}",
+        expected="a quality report against the champion that would be replaced, by the bounds of this spec",
+        remedy="train again: the gates then judge against that champion; or go back with `tally rollback`",
     )
 
 

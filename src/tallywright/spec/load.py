@@ -97,10 +97,9 @@ def load_environment(*, root: Path | None = None, environment: str | None = None
     base = project_root(root)
     file = _overlay_file(base, environment)
     overlay = _read(file)
-    overlay.pop("models", None)
-    problems: list[str] = []
+    problems = _strangers(base, file, overlay.pop("models", None))
     env = _validate(Environment, {"name": file.stem} | overlay, file, problems)
-    if env is None:
+    if problems or env is None:
         raise _invalid(problems, f"correct {file}")
     return env.resolved(base)
 
@@ -116,12 +115,12 @@ def _overlay_file(base: Path, environment: str | None) -> Path:
 
 def _assemble(base: Path, file: Path, overlay_file: Path, overrides: Sequence[str]) -> Project:
     overlay = _read(overlay_file)
-    model_layer = overlay.pop("models", {}) or {}
+    model_layer = overlay.pop("models", None) or {}
     spec_sets = [text for text in overrides if not text.startswith("environment.")]
     environment_sets = [text.removeprefix("environment.") for text in overrides if text.startswith("environment.")]
     name = file.parent.name
-    problems: list[str] = []
-    spec = _validate(ModelSpec, _merged(file, _read(file), model_layer.get(name) or {}, spec_sets), file, problems)
+    problems = _strangers(base, overlay_file, model_layer)
+    spec = _validate(ModelSpec, _merged(file, _read(file), _layer_of(model_layer, name), spec_sets), file, problems)
     values = {"name": overlay_file.stem} | _merged(overlay_file, overlay, {}, environment_sets)
     env = _validate(Environment, values, overlay_file, problems)
     if spec is not None and spec.name != name:
@@ -129,6 +128,26 @@ def _assemble(base: Path, file: Path, overlay_file: Path, overrides: Sequence[st
     if problems or spec is None or env is None:
         raise _invalid(problems, f"correct the file, then `tally validate {name}`")
     return Project(spec=spec, folder=file.parent, root=base, environment=env.resolved(base))
+
+
+def _strangers(base: Path, file: Path, models: object) -> list[str]:
+    """What is wrong with an overlay's section `models`: a layer for a model that is not there would be lost."""
+    if models is None:
+        return []
+    if not isinstance(models, dict):
+        return [f"{file}: models: found {models!r}; expected a mapping of model names to the keys they change"]
+    known = model_names(base)
+    problems = []
+    for name in (str(key) for key in models if key not in known):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        problems.append(f"{file}: models.{name}: no such model; {hint}there are: {', '.join(known) or 'none yet'}")
+    return problems
+
+
+def _layer_of(models: object, name: str) -> dict[str, Any]:
+    layer = models.get(name) if isinstance(models, dict) else None
+    return layer if isinstance(layer, dict) else {}
 
 
 def _invalid(problems: list[str], remedy: str) -> SpecError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, time
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -27,9 +27,17 @@ def _inside_the_project(path: str) -> str:
 RelativePath = Annotated[str, AfterValidator(_inside_the_project)]
 
 
+_CRON_FIELDS: Final = (("minutes", 0, 59), ("hours", 0, 23), ("days", 1, 31), ("months", 1, 12), ("weekdays", 0, 7))
+
+
 def _five_fields(cron: str) -> str:
-    if len(cron.split()) != 5:  # noqa: PLR2004
+    fields = cron.split()
+    if len(fields) != len(_CRON_FIELDS):
         raise ValueError(f"a cron of five fields is needed, such as '0 4 * * *'; found {cron!r}")
+    for text, (name, low, high) in zip(fields, _CRON_FIELDS, strict=True):
+        numbers = [int(number) for number in re.findall(r"\d+", re.sub(r"/\d+", "", text))]
+        if any(not low <= number <= high for number in numbers):
+            raise ValueError(f"{name} of a cron lie between {low} and {high}; found {text!r} in {cron!r}")
     return cron
 
 
@@ -186,6 +194,14 @@ class MetricBound(Section):
         if self.min is None and self.max is None:
             raise ValueError("give min or max (or both)")
         return self
+
+
+METRICS: Final = {
+    "binary": frozenset({"roc_auc", "log_loss", "brier", "accuracy", "calibration_error"}),
+    "multiclass": frozenset({"log_loss", "accuracy"}),
+    "regression": frozenset({"rmse", "mae", "r2"}),
+}
+"""What can be computed for each task."""
 
 
 class Gates(Section):
@@ -383,12 +399,29 @@ class ModelSpec(Section):
         ]
         if self.scoring.fallback is not None and self.scoring.fallback.constant is not None:
             problems += _constant_problems(self.training.task, self.scoring.fallback.constant)
+        problems += self._unknown_metrics()
         reserved = sorted(columns & (PROVENANCE_COLUMNS | OUTPUT_COLUMNS))
         if reserved:
             problems.append(f"data.columns uses reserved names {reserved}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _unknown_metrics(self) -> list[str]:
+        known = METRICS[self.training.task]
+        named: dict[str, list[str]] = {
+            "gates.floors": list(self.gates.floors),
+            "gates.primary_metric": [self.gates.primary_metric]
+            if "primary_metric" in self.gates.model_fields_set
+            else [],
+            "monitoring.performance_floor": list(self.monitoring.performance_floor),
+        }
+        return [
+            f"{where} names {metric!r}, which is no metric of the task {self.training.task}: {', '.join(sorted(known))}"
+            for where, metrics in named.items()
+            for metric in metrics
+            if metric not in known
+        ]
 
     @property
     def registered_name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import InputError, UsageError
+from tallywright.errors import InputError, RangeError, TallyError, UsageError
 from tallywright.lifecycle.backfill import DayResult
 from tallywright.lifecycle.backfill import backfill as run_range
 from tallywright.observability import log
@@ -21,7 +21,8 @@ def backfill(context: RunContext) -> dict[str, Any]:
 
     Raises:
         UsageError: The last date is missing or before the first.
-        InputError: Some days were refused; it names them. The others are done, and a repeat leaves them alone.
+        RangeError: Some days failed in a way that a retry can cure. A repeat leaves days alone that are done.
+        InputError: All days that are not done were refused; it names them.
     """
     last = context.options.last
     if last is None or last < context.day:
@@ -47,10 +48,11 @@ def _told(day: DayResult) -> None:
     log.info("%s %s: %s rows, %s, %s", day.score_date, day.action, f"{day.rows:,}", day.model, day.detail)
 
 
-def _refusal(results: list[DayResult], refused: list[DayResult]) -> InputError:
+def _refusal(results: list[DayResult], refused: list[DayResult]) -> TallyError:
     named = "; ".join(f"{day.score_date}: {day.detail.splitlines()[0]}" for day in refused[:_SHOWN])
     more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
-    return InputError(
+    kind = RangeError if any(day.retryable for day in refused) else InputError
+    return kind(
         f"{len(refused)} of {len(results)} days were refused: {named}{more}",
         expected="every day of the range scored",
         remedy="see to these days and run the same range again: days that are done are left alone",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tallywright.lifecycle.context import RunContext
+    from tallywright.spec import ModelSpec
 
 
 def register(context: RunContext) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def promote(context: RunContext) -> dict[str, Any]:
         candidate_version=ref.version,
         candidate_digest=ref.digest,
         reports=_reports_of(context, ref.digest),
-        approver=context.options.by or f"policy of {context.spec.name}",
+        approver=context.options.by.strip() or _policy(context.spec),
         reason=context.options.reason or "every gate passed",
     )
     promotion = transitions.promote(
@@ -49,6 +50,7 @@ def promote(context: RunContext) -> dict[str, Any]:
         ref,
         effective_from=context.options.effective_from or context.day,
         recorded_at=context.now,
+        allow_later_lines=context.options.allow_later_lines,
     )
     return _told(context, promotion)
 
@@ -61,8 +63,14 @@ def rollback(context: RunContext) -> dict[str, Any]:
         reason=options.reason,
         approver=options.by,
         recorded_at=context.now,
+        allow_later_lines=options.allow_later_lines,
     )
     return _told(context, transitions.rollback(context.project, context.lake, request))
+
+
+def _policy(spec: ModelSpec) -> str:
+    """Who approves when nobody is named; nobody, where a person must."""
+    return f"policy of {spec.name}" if spec.registry.approval == "policy" else ""
 
 
 def _told(context: RunContext, promotion: Promotion) -> dict[str, Any]:
