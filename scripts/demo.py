@@ -18,6 +18,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tallywright.data.fingerprint import digest
+from tallywright.data.lake import Lake
 from tallywright.errors import TallyError
 from tallywright.orchestration import local
 from tallywright.orchestration.documents import backfill_bounds
@@ -240,7 +242,13 @@ QUERIES = (
 )
 
 
-def answers() -> None:
+def scores_digest(project: Project) -> str:
+    """How many scores there are, and the order-free digest of all their columns."""
+    scores = Lake.of(project.environment).read(project.spec.table("scores"))
+    return f"{scores.num_rows:,} scores, digest {digest(scores, sorted(scores.column_names)).hex[:16]}"
+
+
+def answers(project: Project) -> None:
     """What the week looks like, where one score came from, and what to ask next."""
     print("\nThe scored days (`tally days` names the columns that drifted)")
     print(f"{'score date':<11}{'rows':>6}{'mean score':>12}{'version':>9}{'drifted':>9}{'real AUC':>10}  decision")
@@ -249,6 +257,7 @@ def answers() -> None:
         drifted = f"{len(day['drifted_columns'])} cols"
         print(f"{day['score_date']:<11}{day['rows']:>6,}{day['mean_score']:>12.3f}{day['model_version']:>9}"
               f"{drifted:>9}{auc:>10}  {day['decision']}")  # fmt: skip
+    print(f"{scores_digest(project)} over all columns: the same with every ENGINE")
     flight = json.loads(tally("query", RISKIEST, "--json"))[0]["flight_id"]
     print(f"\nWhere one score came from (all of it: tally trace {MODEL} {flight} 2013-07-01)")
     for name, text in _short_trace(json.loads(tally("trace", MODEL, str(flight), "2013-07-01", "--json"))):
@@ -333,7 +342,7 @@ def _live(project: Project, starting: StartingAirflow, *, retrain: bool) -> None
     else:
         train(rest)
     backfill(starting.airflow, rest, project)
-    answers()
+    answers(project)
 
 
 if __name__ == "__main__":
