@@ -1,4 +1,4 @@
-"""The score task of a model on Spark: which connection it takes, what it submits, and what it refuses before that."""
+"""The tasks of a model on Spark: which connection they take, what they submit, and what they refuse before that."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ CONTEXT = {
 WELL = """printf '{"rows": 3}' > "$result"; env | grep -E '^(SPARK_MASTER|PYSPARK)' | sort >> "$0.asked" """
 
 
+def change(spec: Path, **sections: dict[str, str]) -> None:
+    """Writes values into sections of a spec."""
+    values = yaml.safe_load(spec.read_text())
+    for name, section in sections.items():
+        values[name] = values.get(name, {}) | section
+    spec.write_text(yaml.safe_dump(values, allow_unicode=True))
+
+
 @pytest.fixture
 def spark_project(project_copy: Path) -> Path:
     """The reference project with `scoring.engine: spark` and a connection."""
-    spec = project_copy / "models" / "flight_delays" / "model.yaml"
-    values = yaml.safe_load(spec.read_text())
-    values["scoring"] = values.get("scoring", {}) | {"engine": "spark"}
-    spec.write_text(yaml.safe_dump(values, allow_unicode=True))
+    change(project_copy / "models" / "flight_delays" / "model.yaml", scoring={"engine": "spark"})
     overlay = project_copy / "conf" / "local.yaml"
     overlay.write_text(overlay.read_text().replace('connection: ""', "connection: our_spark"))
     (project_copy / "jobs").mkdir()
@@ -35,11 +40,11 @@ def spark_project(project_copy: Path) -> Path:
 
 @pytest.fixture
 def task(airflow: None, spark_project: Path, interpreter: Callable[[str], str], tmp_path: Path) -> Callable[..., Any]:
-    """Makes the score task; its interpreter, and the `spark-submit` beside it, are stand-ins."""
+    """Makes a task; its interpreter, and the `spark-submit` beside it, are stand-ins."""
     from tallywright.orchestration.projects import project_dags
 
-    def make(script: str = WELL) -> Any:
-        found = project_dags(spark_project)["flight_delays__score"].task_dict["score"]
+    def make(script: str = WELL, *, pipeline: str = "score", step: str = "score") -> Any:
+        found = project_dags(spark_project)[f"flight_delays__{pipeline}"].task_dict[step]
         python = Path(interpreter(script))
         python.with_name("spark-submit").write_text(python.read_text())
         python.with_name("spark-submit").chmod(0o755)
@@ -49,8 +54,8 @@ def task(airflow: None, spark_project: Path, interpreter: Callable[[str], str], 
     return make
 
 
-def connect(monkeypatch: pytest.MonkeyPatch, host: str, **extra: str) -> None:
-    connection = {"conn_type": "spark", "host": host, "extra": extra}
+def connect(monkeypatch: pytest.MonkeyPatch, host: str, port: int | None = None, **extra: str) -> None:
+    connection = {"conn_type": "spark", "host": host, "port": port, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_OUR_SPARK", json.dumps(connection))
 
 
@@ -98,20 +103,119 @@ def test_yarn_is_a_matter_of_the_connection(
     assert ("--queue nightly" in asked) == bool(extra)
 
 
-def test_a_local_master_is_a_session_of_the_step_itself(
+def test_kubernetes_is_a_matter_of_the_connection(
     task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    connect(monkeypatch, "local[2]")
-    assert task().execute(CONTEXT) == {"rows": 3}
-    assert "SPARK_MASTER=local[2]" in (tmp_path / "interpreter.asked").read_text()
+    connect(monkeypatch, "k8s://https://kube.example", 6443, namespace="scoring")
+    task().execute(CONTEXT)
+    asked = submitted(tmp_path)
+    assert asked.startswith("--master k8s://https://kube.example:6443 ")
+    assert "--conf spark.kubernetes.namespace=scoring " in asked
+    assert "score_spark.py run flight_delays score --date=2013-06-27" in asked
+
+
+def test_kubernetes_without_its_package_says_which_one(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    connect(monkeypatch, "k8s://https://kube.example", 6443)
+    made = task()
+    monkeypatch.delattr("airflow.providers.apache.spark.hooks.spark_submit.kube_client")
+    with pytest.raises(AirflowFailException, match=r"install tallywright\[kubernetes\]"):
+        made.execute(CONTEXT)
     assert not (tmp_path / "spark-submit.asked").exists()
 
 
-def test_a_missing_connection_is_refused_before_anything_is_submitted(task: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("master", ["local", "local[2]", "local[*]"])
+def test_a_local_master_is_a_session_of_the_step_itself(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, master: str
+) -> None:
+    connect(monkeypatch, master)
+    assert task().execute(CONTEXT) == {"rows": 3}
+    assert f"SPARK_MASTER={master}\n" in (tmp_path / "interpreter.asked").read_text()
+    assert not (tmp_path / "spark-submit.asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("connection", "master"),
+    [
+        ("spark://localhost:7077", "spark://localhost:7077"),
+        ("spark://local-master.example:7077", "spark://local-master.example:7077"),
+        ('{"conn_type": "spark", "host": "localhost", "port": 7077}', "spark://localhost:7077"),
+        ('{"conn_type": "spark", "host": "local-cluster[1,1,1024]"}', "local-cluster[1,1,1024]"),
+    ],
+)
+def test_a_master_on_this_machine_is_a_cluster_too(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, connection: str, master: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OUR_SPARK", connection)
+    task().execute(CONTEXT)
+    assert submitted(tmp_path).startswith(f"--master {master} ")
+    assert not (tmp_path / "interpreter.asked").exists()
+
+
+RANGE = CONTEXT | {"params": {"date": "2013-06-27", "to": "2013-06-30", "force": True}}
+
+
+def test_a_range_is_submitted_with_both_ends(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    connect(monkeypatch, "spark://127.0.0.1:7077")
+    assert task(pipeline="backfill", step="backfill").execute(RANGE) == {"rows": 3}
+    asked = submitted(tmp_path)
+    assert "score_spark.py run flight_delays backfill --date=2013-06-27 --run-id=run-1 --result=" in asked
+    assert asked.splitlines()[0].endswith("--to=2013-06-30 --force")
+    assert not (tmp_path / "interpreter.asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "allowed", "expected"),
+    [
+        ({"scoring": {"engine": "local"}}, "local", {}),
+        ({"scoring": {"engine": "spark"}}, "local", {"score.score": False, "backfill.backfill": False}),
+        ({"scoring": {"engine": "spark", "io": "engine"}}, "local", {"score.score": True, "backfill.backfill": True}),
+        (
+            {"scoring": {"engine": "local", "io": "auto"}, "data": {"engine": "spark"}},
+            "local",
+            {"score.ingest": False, "backfill.backfill": False},
+        ),
+        (
+            {"scoring": {"engine": "spark", "io": "engine"}, "data": {"engine": "spark"}},
+            "local",
+            {"score.ingest": False, "score.score": True, "backfill.backfill": True},
+        ),
+        ({"scoring": {"engine": "auto"}}, "beam", {}),
+        ({"scoring": {"engine": "auto"}}, "spark", {"score.score": False, "backfill.backfill": False}),
+    ],
+)
+def test_every_step_that_may_start_spark_is_submitted(
+    airflow: None, spark_project: Path, spec: dict[str, Any], allowed: str, expected: dict[str, bool]
+) -> None:
+    """By task: whether Delta's jars go along."""
+    from tallywright.orchestration.projects import project_dags
+    from tallywright.orchestration.spark_submit import SparkTallyOperator
+
+    change(spark_project / "models" / "flight_delays" / "model.yaml", **spec)
+    overlay = spark_project / "conf" / "local.yaml"
+    overlay.write_text(overlay.read_text().replace("pool_slots: 2", f"pool_slots: 2\n  auto: [{allowed}]"))
+    tasks = {
+        f"{name.partition('__')[2]}.{task.task_id}": task.own_io
+        for name, dag in project_dags(spark_project).items()
+        for task in dag.tasks
+        if isinstance(task, SparkTallyOperator)
+    }
+    assert tasks == expected
+
+
+@pytest.mark.parametrize(("pipeline", "step"), [("score", "score"), ("backfill", "backfill")])
+def test_a_missing_connection_is_refused_before_anything_is_submitted(
+    task: Callable[..., Any], tmp_path: Path, pipeline: str, step: str
+) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     with pytest.raises(AirflowFailException, match="no Airflow connection 'our_spark'"):
-        task().execute(CONTEXT)
+        task(pipeline=pipeline, step=step).execute(RANGE)
     assert not (tmp_path / "spark-submit.asked").exists()
     assert not (tmp_path / "interpreter.asked").exists()
 

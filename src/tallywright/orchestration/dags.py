@@ -121,11 +121,19 @@ def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:
 def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[str, Any]]:
     """The operator of a step, and its own arguments: an engine's cluster may want to be asked in its own way."""
     spark = project.environment.engine.spark
-    if step.name == "score" and project.spec.scoring.engine == "spark" and spark.connection:
+    ingests = step.name in ("ingest", "backfill") and project.spec.data.engine == "spark"
+    scores = step.name in ("score", "backfill") and _may_score_on_spark(project)
+    if spark.connection and (ingests or scores):
         from tallywright.orchestration.spark_submit import SparkTallyOperator, submitted
 
-        return SparkTallyOperator, submitted(spark, project.spec.scoring.io)
+        return SparkTallyOperator, submitted(spark, project.spec.scoring.io if scores else "direct")
     return TallyOperator, {}
+
+
+def _may_score_on_spark(project: Project) -> bool:
+    """`auto` looks at the bytes of a day, which nobody knows yet; Spark starts nothing for a day that stays local."""
+    engine = project.spec.scoring.engine
+    return engine == "spark" or (engine == "auto" and "spark" in project.environment.engine.auto)
 
 
 def _command(project: Project, step: Step) -> StepCommand:

@@ -1,4 +1,4 @@
-"""The score step of a model with `scoring.engine: spark`, submitted to the cluster that an Airflow connection names.
+"""A step that may start Spark, submitted to the cluster that an Airflow connection names.
 
 It is a SparkSubmitOperator as far as the connection and its options go. The command it makes runs like every other
 step: in a guarded process group, with `tally`'s exit codes, so that a killed task leaves no driver behind.
@@ -6,6 +6,7 @@ step: in a guarded process group, with `tally`'s exit codes, so that a killed ta
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +22,13 @@ from tallywright.spark_session.session import MASTER_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
+
     from tallywright.orchestration.command import GuardedProcess
     from tallywright.spec.environment import SparkSettings
 
 JOB: Final = Path("jobs", "score_spark.py")
+_LOCAL: Final = re.compile(r"local(\[.*\])?")
 
 
 class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[misc]  # airflow ships no types here
@@ -45,7 +49,7 @@ class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[mi
 
     def _guarded(self, argv: list[str]) -> GuardedProcess:
         master = self._master()
-        if master.startswith("local"):
+        if _LOCAL.fullmatch(master):
             process = super()._guarded(argv)
             process.environment[MASTER_VARIABLE] = master
             return process
@@ -66,7 +70,7 @@ class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[mi
 
     def _submit_command(self, job: Path) -> list[str]:
         self.jars = ",".join(map(str, self._jars())) or None
-        hook = self._get_hook()
+        hook = self._resolved()
         if hook._connection["deploy_mode"] == "cluster":  # noqa: SLF001 - the hook's only record of it
             raise AirflowFailException(
                 f"the connection {self.settings.connection!r} asks for deploy mode cluster\n"
@@ -90,7 +94,18 @@ class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[mi
             raise AirflowFailException(
                 f"the Airflow connection {name!r} names no master\n  expected: its host to be one, such as spark://HOST"
             )
-        return str(connection.host)
+        return str(self._resolved()._connection["master"])  # noqa: SLF001 - host, port and type in one: the hook's rules
+
+    def _resolved(self) -> SparkSubmitHook:
+        """The provider's hook, which reads the connection as it is made."""
+        try:
+            return self._get_hook()
+        except NameError as error:  # all that the hook says when it lacks the package
+            raise AirflowFailException(
+                f"the connection {self.settings.connection!r} names a Kubernetes master, and Airflow lacks a package"
+                "\n  expected: apache-airflow-providers-cncf-kubernetes\n"
+                "  to do:    install tallywright[kubernetes] beside Airflow"
+            ) from error
 
     def _jars(self) -> list[Path]:
         if not self.own_io:
