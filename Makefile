@@ -82,7 +82,7 @@ bench: $(DEV)/.ready  ## Scoring speed and memory, beside peers in the same run
 	@$(DEV)/bin/python benchmarks/score_day.py
 
 .PHONY: bench-engines
-bench-engines: $(DEV)/.ready java $(JARS)  ## Engines side by side on 5,000,000 rows, and what people write by hand
+bench-engines: $(DEV)/.ready java $(JARS) prism  ## Engines side by side on 5,000,000 rows, and what people write by hand
 	@$(DEV)/bin/python benchmarks/engines.py
 
 .PHONY: docs

@@ -2,7 +2,8 @@
 
     python benchmarks/engines.py [--rows 5000000] [--repeat 3] [--only TEXT …] [--json]
 
-Each way runs in a process of its own, one after the other; `WAYS` in `benchmarks/ways` lists them.
+Each way runs in a process of its own, one after the other; `WAYS` in `benchmarks/ways` lists them. A way that fails is
+shown with its error beside the results of the others, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ def child(way: str, root: Path, repeat: int) -> None:
         print(json.dumps(seconds))
 
 
+class ChildError(Exception):
+    """The last words of a child that failed."""
+
+
 def run(arguments: list[str]) -> str:
     """This program again, in a process that finds the ways and the tests' synthetic project (and so do its workers)."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
@@ -52,24 +57,37 @@ def run(arguments: list[str]) -> str:
         env=os.environ | {"PYTHONPATH": path, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
     )
     if done.returncode:
-        sys.exit(done.stderr[-4000:])
+        raise ChildError(done.stderr.strip()[-4000:] or f"exit code {done.returncode}")
     return done.stdout
 
 
 def measure(way: str, root: Path, repeat: int) -> dict[str, Any]:
-    """The best of the repetitions, and the cold start before them."""
-    cold, *warm = json.loads(run(["--child", way, "--root", str(root), "--repeat", str(repeat)]).splitlines()[-1])
+    """The best of the repetitions, and the cold start before them; or the error."""
+    try:
+        said = run(["--child", way, "--root", str(root), "--repeat", str(repeat)])
+    except ChildError as error:
+        print(f"{way}: failed\n{error}", file=sys.stderr, flush=True)
+        return {"way": way, "error": str(error)}
+    cold, *warm = json.loads(said.splitlines()[-1])
     print(f"{way}: first {cold} s, then {', '.join(map(str, warm))} s", file=sys.stderr, flush=True)
     return {"way": way, "cold_seconds": cold, "warm_seconds": min(warm), "all": warm}
 
 
 def show(results: list[dict[str, Any]], rows: int) -> None:
-    """A table, and how many times as long each way takes as the quickest."""
-    best = min(result["warm_seconds"] for result in results)
+    """A table, and how many times as long each way takes as the quickest; the ways that failed say why."""
+    best = min((result["warm_seconds"] for result in results if "error" not in result), default=0.0)
     print(f"{rows:,} rows\n{'way':<48}{'cold s':>8}{'warm s':>8}{'rows/s':>12}{'x':>7}")
     for result in results:
-        warm = result["warm_seconds"]
-        print(f"{result['way']:<48}{result['cold_seconds']:>8.1f}{warm:>8.2f}{rows / warm:>12,.0f}{warm / best:>7.2f}")
+        print(f"{result['way']:<48}{_figures(result, rows, best)}")
+
+
+def _figures(result: dict[str, Any], rows: int, best: float) -> str:
+    if "error" in result:
+        # A traceback ends with what was raised; what Tallywright raises goes on for two indented lines.
+        lines = [line for line in result["error"].splitlines() if line and not line[0].isspace()]
+        return f"  failed: {lines[-1] if lines else result['error']}"[:200]
+    warm = result["warm_seconds"]
+    return f"{result['cold_seconds']:>8.1f}{warm:>8.2f}{rows / warm:>12,.0f}{warm / best:>7.2f}"
 
 
 def main() -> None:
@@ -99,14 +117,19 @@ def compare(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="tallywright-bench-") as scratch:
         root = (options.world or Path(scratch)) / str(options.rows)
         if not (root / "package").is_dir():
-            root.mkdir(parents=True)
-            run(["--make", "--rows", str(options.rows), "--root", str(root)])
+            root.mkdir(parents=True, exist_ok=True)
+            try:
+                run(["--make", "--rows", str(options.rows), "--root", str(root)])
+            except ChildError as error:
+                sys.exit(str(error))
         chosen = [way for way in WAYS if any(text in way for text in options.only)]
         results = [measure(way, root, options.repeat) for way in chosen]
     if options.json:
         print(json.dumps(results, indent=2))
     else:
         show(results, options.rows)
+    if any("error" in result for result in results):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

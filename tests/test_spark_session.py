@@ -95,6 +95,51 @@ def test_which_master_and_where_it_binds(
     assert settings["spark.master"] == master
     assert settings.get("spark.driver.bindAddress") == ("127.0.0.1" if loopback else None)
     assert settings.items() >= extra.items()
+    named = _settings(extra, "spark://named:7077", delta=False)
+    assert named["spark.master"] == extra.get("spark.master", "spark://named:7077")
+
+
+_LIVES = """
+import json, os, signal, sys
+from pyspark import SparkContext
+from tallywright.spark_session import end_session, session_lives, session_runs, spark_session
+told = []
+def start(**wanted):
+    session = spark_session("here", {"spark.sql.shuffle.partitions": "3"}, master="local[1]", **wanted)
+    assert session_runs() and session_lives(session)
+    assert session.range(5).count() == 5
+    told.append(session.sparkContext._gateway.proc.pid)
+    return session
+first = start()
+end_session(first)
+assert not session_runs() and not session_lives(first) and SparkContext._gateway is None
+second = start(delta=True)
+assert session_lives(second) and not session_lives(first)
+end_session(first)
+assert session_lives(second)
+os.kill(told[-1], signal.SIGKILL)
+SparkContext._gateway.proc.wait()
+assert not session_lives(second)
+third = start()
+third.sparkContext._jsc.sc().stop()
+assert not session_lives(third) and not session_runs()
+start(delta=True)
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.spark
+def test_a_session_that_ended_or_died_makes_room_for_the_next(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", _LIVES],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    told = json.loads(done.stdout)
+    assert len(set(told)) == 4
+    assert not [pid for pid in told[:-1] if _runs(pid)]
+    assert "Traceback" not in done.stderr
 
 
 _SCRIPT = """

@@ -19,7 +19,8 @@ from pyarrow.parquet import ParquetFile
 from tallywright.data.scratch import scratch_folder
 from tallywright.data.storage_errors import as_storage_error, storage_errors
 from tallywright.errors import InputError, StorageError
-from tallywright.spark_session import spark_session
+from tallywright.spark_session import end_session, session_runs, spark_session
+from tallywright.spark_session.machine import require_spark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,12 +50,13 @@ class SparkEngine:
     """Queries become Parquet folders, one a relation, with a folder a score date."""
 
     def __init__(self, project: Project) -> None:
-        self._spark: SparkSession = spark_session(f"tallywright {project.spec.name} etl").newSession()
-        for name, value in _DIALECT.items():
-            self._spark.conf.set(name, value)
-        self._exit = ExitStack()
-        work = Path(project.environment.storage.work) / "etl"
-        self._scratch = self._exit.enter_context(scratch_folder(work))
+        require_spark()
+        with ExitStack() as opened:
+            with _spark_errors("the session of the queries", _REMEDY):
+                self._spark = opened.enter_context(_session(project))
+            work = Path(project.environment.storage.work) / "etl"
+            self._scratch = opened.enter_context(scratch_folder(work))
+            self._exit = opened.pop_all()
         self._schemas: dict[str, pa.Schema] = {}
         self._files: dict[str, dict[date | None, list[Path]]] = {}
 
@@ -83,7 +85,8 @@ class SparkEngine:
 
     def view(self, relation: str, query: str) -> None:
         """Creates the view."""
-        self._spark.sql(query).createOrReplaceTempView(relation)
+        with _spark_errors(relation, _REMEDY):
+            self._spark.sql(query).createOrReplaceTempView(relation)
 
     def days(self, relation: str) -> dict[date | None, int]:
         """Counts the rows by score date, from the footers of the files."""
@@ -103,7 +106,7 @@ class SparkEngine:
         return table.sort_by([(name, "ascending") for name in order]) if order else table
 
     def close(self) -> None:
-        """Removes the files; the session stays for whoever comes next in this process."""
+        """Removes the files, and ends the session if it was started here: what comes next may need another one."""
         self._exit.close()
 
     def _require_all(self, relation: str, written: int) -> None:
@@ -114,6 +117,21 @@ class SparkEngine:
                 expected="a work folder that this process and all executors see as the same one",
                 remedy="put environment.storage.work on storage that the cluster shares",
             )
+
+
+@contextmanager
+def _session(project: Project) -> Iterator[SparkSession]:
+    """A session of its own in the process's, or in one that is started as the environment says and then ended."""
+    settings, runs = project.environment.engine.spark, session_runs()
+    session = spark_session(f"tallywright {project.spec.name} etl", settings.conf, master=settings.master)
+    try:
+        own = session.newSession()
+        for name, value in _DIALECT.items():
+            own.conf.set(name, value)
+        yield own
+    finally:
+        if not runs:
+            end_session(session)
 
 
 def _local(path: Path) -> str:
@@ -204,7 +222,7 @@ def _spark_errors(where: str, remedy: str, *, damage: bool = False) -> Iterator[
         if blamed or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
             raise _input_error(where, error.getMessage(), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error
-    except Py4JError as error:
+    except (Py4JError, ConnectionError) as error:  # the second: nobody answers, the JVM is gone
         if damage and "FAILED_READ_FILE" in str(error):
             raise _input_error(where, _cause(str(error)), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import StorageError, UsageError
 from tallywright.spark_session.jars import delta_jars
+from tallywright.spark_session.lifetime import session_runs
 from tallywright.spark_session.machine import require_spark, under_spark_submit
 
 if TYPE_CHECKING:
@@ -39,14 +40,18 @@ _DELTA: Final = {
 }
 
 
-def spark_session(app_name: str, extra: Mapping[str, str] = _NOTHING, *, delta: bool = False) -> SparkSession:
-    """The process's SparkSession, made if there is none; its JVM ends with this process.
+def spark_session(
+    app_name: str, extra: Mapping[str, str] = _NOTHING, *, master: str = "", delta: bool = False
+) -> SparkSession:
+    """The process's SparkSession, made if none lives; its JVM ends with this process, or with `end_session`.
 
-    The master is `extra["spark.master"]`, or what spark-submit was given, or `$SPARK_MASTER`, or `local[*]`.
+    The master is `extra["spark.master"]`, or what spark-submit was given, or `master`, or `$SPARK_MASTER`, or
+    `local[*]`.
 
     Args:
         app_name: What Spark shows.
-        extra: Further settings; they win over those made here.
+        extra: Further settings (the environment's `engine.spark.conf`); they win over those made here.
+        master: The environment's `engine.spark.master`.
         delta: Also load Delta, from the jars that `stage_jars` fetched.
 
     Raises:
@@ -55,16 +60,15 @@ def spark_session(app_name: str, extra: Mapping[str, str] = _NOTHING, *, delta: 
     """
     require_spark()
     from py4j.protocol import Py4JError
-    from pyspark import SparkContext
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    running = SparkContext._active_spark_context is not None  # noqa: SLF001 - as getOrCreate itself finds out
+    running = session_runs()
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # would log each error before it is raised
     builder = SparkSession.builder.appName(app_name)
-    for name, value in (extra if running else _settings(extra, delta=delta)).items():
-        builder = builder.config(name, value)
     try:
+        for name, value in (extra if running else _settings(extra, master, delta=delta)).items():
+            builder = builder.config(name, value)
         session = builder.getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
         raise _start_error(error) from error
@@ -76,9 +80,9 @@ def spark_session(app_name: str, extra: Mapping[str, str] = _NOTHING, *, delta: 
     return session
 
 
-def _settings(extra: Mapping[str, str], *, delta: bool) -> dict[str, str]:
+def _settings(extra: Mapping[str, str], master: str = "", *, delta: bool) -> dict[str, str]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    master = extra.get("spark.master") or _submitted_master() or os.environ.get(MASTER_VARIABLE) or "local[*]"
+    master = extra.get("spark.master") or _submitted_master() or master or os.environ.get(MASTER_VARIABLE) or "local[*]"
     settings = _SETTINGS | {"spark.master": master}
     if master.startswith(("local", "spark://127.0.0.1:", "spark://localhost:")):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.scoring.engine import OWN_IO
 from tallywright.scoring.files import discard_run
-from tallywright.scoring.spark.failures import engine_error, tidying_up
+from tallywright.scoring.spark.failures import comes_from_spark, engine_error, tidying_up
 from tallywright.scoring.spark.native import PackedRows, day_session
 from tallywright.scoring.spark.packed import PackTask
 from tallywright.scoring.spark.shipping import Shipper
 from tallywright.scoring.spark.worker import Answer, Attempts, PortionTask, Reports
-from tallywright.spark_session import spark_session
-from tallywright.spark_session.machine import under_spark_submit
+from tallywright.spark_session import end_session, session_lives, session_runs, spark_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,23 +50,11 @@ class SparkEngine:
 
     def score(self, job: ScoreJob, portions: Sequence[Portion], advance: Callable[[int], None]) -> list[PartManifest]:
         """Scores the portions, the large ones first; after the first failure the other tasks are cancelled."""
-        session = self.session(delta=False)
-        context = session.sparkContext
-        self.ship(job)
-        with cancellable(context, f"score {job.score_date}") as work:
-            listener = _Listener(advance, work.cancel)
-            task = PortionTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
-            texts = [portion.to_json() for portion in sorted(portions, key=lambda portion: -portion.rows)]
-            try:
-                done = context.parallelize(texts, len(texts)).mapPartitions(task).collect()
-            except BaseException as error:
-                work.cancel()
-                work.wait()
-                discard_run(job.folders, job.run, job.options)
-                if isinstance(error, Exception):
-                    raise (listener.failure or engine_error(error)) from error
-                raise
-        answers = [Answer.from_json(text) for text in done]
+        try:
+            answers = self._answers(job, portions, advance)
+        except Exception as error:
+            self._drop_if_dead()
+            raise engine_error(error) from error
         parts = [answer.part for answer in answers if answer.part is not None]
         failure = next((answer.failure for answer in answers if answer.failure is not None), None)
         if failure is not None:
@@ -83,20 +70,16 @@ class SparkEngine:
     @contextmanager
     def staged(self, job: ScoreJob, source: Source, advance: Callable[[int], None]) -> Iterator[PackedRows]:
         """Scores the pinned day as Spark reads it, and keeps the rows in Spark's cache."""
-        session = day_session(self.session(delta=True), job)
-        context = session.sparkContext
-        self.ship(job)
-        with cancellable(context, f"score {job.score_date}") as work:
-            listener = _Listener(advance, work.cancel)
-            task = PackTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
-            try:
-                rows = PackedRows.of(session, source, task)
-            except Exception as error:
-                raise (listener.failure or engine_error(error)) from error
-            try:
+        scored = False
+        try:
+            with self._kept(job, source, advance) as rows:
+                scored = True
                 yield rows
-            finally:
-                rows.release()
+        except Exception as error:
+            self._drop_if_dead()
+            if scored and not comes_from_spark(error):
+                raise  # the caller's own
+            raise engine_error(error) from error
 
     def session(self, *, delta: bool) -> SparkSession:
         """The session of all days of this engine.
@@ -106,20 +89,18 @@ class SparkEngine:
             StorageError: Spark does not start.
         """
         with self._lock:
+            if self._session is not None and not session_lives(self._session):
+                self._end()
             if self._session is None:
                 self._own = not session_runs()
-                self._session = spark_session("tallywright", self._extra(), delta=delta)
+                self._session = spark_session(
+                    "tallywright", self._settings.conf, master=self._settings.master, delta=delta
+                )
                 self._shipper = Shipper.of(self._session.sparkContext)
             elif delta and not self._with_delta:
                 spark_session("tallywright", delta=True)
             self._with_delta = self._with_delta or delta
             return self._session
-
-    def _extra(self) -> dict[str, str]:
-        """What the environment adds; the master that spark-submit was given is not overruled."""
-        if not self._settings.master or under_spark_submit():
-            return dict(self._settings.conf)
-        return {"spark.master": self._settings.master, **self._settings.conf}
 
     def ship(self, job: ScoreJob) -> None:
         """Offers the job's packages to the executors."""
@@ -130,19 +111,59 @@ class SparkEngine:
     def close(self) -> None:
         """Ends the session, if it was started here."""
         with self._lock:
-            if self._session is not None and self._own:
-                if self._shipper is not None:
-                    self._shipper.close()
-                with tidying_up():
-                    self._session.stop()
-            self._session = self._shipper = None
+            self._end()
 
+    def _answers(self, job: ScoreJob, portions: Sequence[Portion], advance: Callable[[int], None]) -> list[Answer]:
+        """What the tasks say; when Spark fails, no part of theirs is left."""
+        context = self.session(delta=False).sparkContext
+        self.ship(job)
+        with cancellable(context, f"score {job.score_date}") as work:
+            listener = _Listener(advance, work.cancel)
+            task = PortionTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
+            texts = [portion.to_json() for portion in sorted(portions, key=lambda portion: -portion.rows)]
+            try:
+                done = context.parallelize(texts, len(texts)).mapPartitions(task).collect()
+            except BaseException as error:
+                work.cancel()
+                work.wait()
+                discard_run(job.folders, job.run, job.options)
+                if isinstance(error, Exception) and listener.failure is not None:
+                    raise listener.failure from error
+                raise
+        return [Answer.from_json(text) for text in done]
 
-def session_runs() -> bool:
-    """True when this process has a session already, which somebody else will end."""
-    from pyspark import SparkContext
+    @contextmanager
+    def _kept(self, job: ScoreJob, source: Source, advance: Callable[[int], None]) -> Iterator[PackedRows]:
+        session = day_session(self.session(delta=True), job)
+        context = session.sparkContext
+        self.ship(job)
+        with cancellable(context, f"score {job.score_date}") as work:
+            listener = _Listener(advance, work.cancel)
+            task = PackTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
+            try:
+                rows = PackedRows.of(session, source, task)
+            except Exception as error:
+                if listener.failure is not None:
+                    raise listener.failure from error
+                raise
+            try:
+                yield rows
+            finally:
+                rows.release()
 
-    return SparkContext._active_spark_context is not None  # noqa: SLF001 - there is no public way to ask
+    def _drop_if_dead(self) -> None:
+        """After a failure: the next day starts a session of its own in the place of one that is gone."""
+        with self._lock:
+            if self._session is not None and not session_lives(self._session):
+                self._end()
+
+    def _end(self) -> None:
+        if self._session is not None and (self._own or not session_lives(self._session)):
+            if self._shipper is not None:
+                self._shipper.close()
+            end_session(self._session)
+        self._session = self._shipper = None
+        self._with_delta = False
 
 
 class _Listener:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONGEST: Final = 400
+_STOPPED: Final = "stopped SparkContext"
 _PYTHON_ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit)\b.*", re.MULTILINE)
 
 
@@ -48,15 +49,23 @@ def jvm_is_gone(error: Exception) -> bool:
     return isinstance(error, Py4JNetworkError | ConnectionError)
 
 
+def comes_from_spark(error: Exception) -> bool:
+    """True for what pyspark and py4j raise."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    return isinstance(error, Py4JError | PySparkException) or jvm_is_gone(error)
+
+
 @contextmanager
 def tidying_up() -> Iterator[None]:
-    """What only tidies up has nothing to do once the JVM is gone: what ended it is the error to show."""
+    """What only tidies up has nothing to do once JVM or context is gone: what ended it is the error to show."""
     try:
         yield
     except Exception as error:
-        if not jvm_is_gone(error):
+        if not jvm_is_gone(error) and _STOPPED not in str(error):
             raise
-        log.debug("the JVM is gone: %s", error)
+        log.debug("the JVM or its context is gone: %s", error)
 
 
 def without_java(text: str) -> str:

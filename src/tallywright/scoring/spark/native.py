@@ -107,8 +107,6 @@ class PackedRows:
         from pyspark.sql.functions import lit
 
         table = spark_address(address)
-        columns = self.session.read.format("delta").load(table).drop(PARTITION).schema
-        rows = self._rows(*labels).mapInArrow(unpacked, columns).withColumn(PARTITION, lit(manifest.score_date))
         options: dict[str, Any] = {
             "replaceWhere": f"{PARTITION} = DATE '{manifest.score_date}'",
             "txnAppId": transaction,
@@ -116,6 +114,8 @@ class PackedRows:
             MANIFEST_KEY: manifest.to_json(),
         }
         try:
+            columns = self.session.read.format("delta").load(table).drop(PARTITION).schema
+            rows = self._rows(*labels).mapInArrow(unpacked, columns).withColumn(PARTITION, lit(manifest.score_date))
             rows.write.format("delta").mode("overwrite").options(**options).save(table)
         except Conflict as error:
             raise LostRaceError(without_java(str(error))) from error
