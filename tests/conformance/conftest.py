@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,18 @@ from tallywright.data.lake import Lake
 from tallywright.packaging.package import Package
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import InputVersion, Manifest
+from tallywright.scoring import planned
 from tallywright.scoring.engine import DIRECT, ENGINES, OWN_IO, Engines
+from tallywright.scoring.fragments import plan_portions
+from tallywright.scoring.staged import KeptRows, Staged, StagedParts, staged
 from tallywright.scoring.tally import ScoreRequest, score_day
 from tallywright.spec.environment import EngineSettings
 
 NEEDS_MARK = {"pyspark": "spark", "apache_beam": "beam"}
+TARGET_ROWS = 250
+"""A portion of these days: each way has something to share among its workers although the days are small."""
+OPEN_COST = "spark.sql.files.openCostInBytes"
+"""Without it Spark's own reader gives each core its share of the bytes, however few they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +95,55 @@ def engines_of(started: dict[Way, Engines], request: pytest.FixtureRequest) -> C
 
 
 def _settings(way: Way, request: pytest.FixtureRequest) -> EngineSettings:
-    if way.engine == "spark":
+    # PySpark forks its JVM, and a fork of a process in which gRPC already runs may die: Spark is the first to start.
+    if way.engine == "spark" or (way.runner and any(map(_needs_spark, request.session.items))):
         request.getfixturevalue("spark")
     if way.runner == "PrismRunner":
         location = f"--prism_location={request.getfixturevalue('prism')}"
         return on(way.runner, location, "--sdk_worker_parallelism=2")
     return EngineSettings()
+
+
+def _needs_spark(item: pytest.Item) -> bool:
+    return item.get_closest_marker("spark") is not None
+
+
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Cuts days small, for whoever reads them; into how many pieces with rows each day of this test was scored."""
+    counted: list[int] = []
+
+    @contextmanager
+    def counting(*arguments: Any) -> Iterator[Staged]:
+        with staged(*arguments) as day:
+            counted.append(_pieces_of(day))
+            yield day
+
+    monkeypatch.setattr(planned, "staged", counting)
+    monkeypatch.setattr("tallywright.data.lake._ROW_GROUP", TARGET_ROWS)
+    monkeypatch.setattr("tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=TARGET_ROWS))
+    if ENGINES["spark"].capabilities.available:
+        _share_bytes(monkeypatch)
+    return counted
+
+
+def _pieces_of(day: Staged) -> int:
+    if isinstance(day, StagedParts):
+        return sum(part.rows > 0 for part in day.parts)
+    assert isinstance(day, KeptRows)
+    return sum(len(piece.hashes) > 0 for piece in day.rows.counted)
+
+
+def _share_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tallywright.scoring.spark import driver
+    from tallywright.scoring.spark.native import day_session
+
+    def sharing(*arguments: Any) -> Any:
+        session = day_session(*arguments)
+        session.conf.set(OPEN_COST, "0")
+        return session
+
+    monkeypatch.setattr(driver, "day_session", sharing)
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +159,7 @@ class Bench:
     way: Way
     package: Package
     engines_of: Callable[[Way], Engines]
+    pieces: list[int]
     lakes: int = 0
 
     def score(
@@ -138,8 +191,8 @@ def _columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, way: Way, package: Package, engines_of: Callable[[Way], Engines]) -> Bench:
-    return Bench(tmp_path, way, package, engines_of)
+def bench(tmp_path: Path, way: Way, package: Package, engines_of: Callable[[Way], Engines], pieces: list[int]) -> Bench:
+    return Bench(tmp_path, way, package, engines_of, pieces)
 
 
 def lay_out(lake: Lake, pieces: Sequence[pa.Table], row_group_rows: int) -> InputVersion:

@@ -52,6 +52,7 @@ def pieces_of(features: pa.Table, edges: list[int]) -> list[pa.Table]:
 )
 def test_many_skewed_and_empty_files(bench, edges: list[int]) -> None:
     rows, manifest = bench.score(pieces_of(FEATURES, edges), row_group_rows=50)
+    assert bench.pieces[-1] > 1
     outputs = bench.directly(FEATURES)
     assert content(rows.select(outputs.column_names)) == content(outputs)
     assert manifest.rows == 600
@@ -60,6 +61,7 @@ def test_many_skewed_and_empty_files(bench, edges: list[int]) -> None:
 def test_one_big_file_of_many_row_groups(bench) -> None:
     features = make_features(20_000, seed=6)
     rows, _ = bench.score([features], row_group_rows=700, batch_rows=512)
+    assert bench.pieces[-1] > 1
     outputs = bench.directly(features)
     assert content(rows.select(outputs.column_names)) == content(outputs)
 
@@ -151,8 +153,10 @@ def test_a_table_of_one_way_is_scored_again_by_another(bench, first: str) -> Non
     assert content(read_scores(lake, spec)) == content(before)
 
 
-def test_every_reader_reads_the_same(bench, request: pytest.FixtureRequest) -> None:
-    """DuckDB, pandas and delta-rs; Spark SQL too where a session is at hand."""
+@pytest.mark.spark
+@pytest.mark.filterwarnings("ignore")
+def test_every_reader_reads_the_same(bench, spark: SparkSession) -> None:
+    """DuckDB, pandas, delta-rs and Spark SQL, whoever wrote the table."""
     lake, spec = Lake(str(bench.root / "lake")), make_spec()
     score_day(bench.request(lake, put_day(lake, spec, FEATURES)))
     rows = read_scores(lake, spec)
@@ -170,9 +174,12 @@ def test_every_reader_reads_the_same(bench, request: pytest.FixtureRequest) -> N
     if "score_date" in by_pandas.column_names:  # Delta's own writer repeats the partition inside its files
         by_pandas = by_pandas.drop_columns(["score_date"])
     by_pandas = by_pandas.append_column("score_date", pa.array([DAY] * by_pandas.num_rows, pa.date32()))
-    found = {"delta-rs": by_delta, "DuckDB": by_duckdb, "pandas": by_pandas.select(columns)}
-    if bench.way.engine == "spark":
-        found["Spark SQL"] = by_spark(request.getfixturevalue("spark"), table.table_uri, columns)
+    found = {
+        "delta-rs": by_delta,
+        "DuckDB": by_duckdb,
+        "pandas": by_pandas.select(columns),
+        "Spark SQL": by_spark(spark, table.table_uri, columns),
+    }
     assert {name: content(read) for name, read in found.items()} == dict.fromkeys(found, wanted)
 
 

@@ -49,13 +49,16 @@ def test_the_layout_of_the_input_changes_nothing(bench) -> None:
     pieces = [shuffled.slice(start, length) for start, length in ((0, 1), (1, 1000), (1001, 0), (1001, 1999))]
     once, first = bench.score([FEATURES], batch_rows=65_536, workers=1)
     many, second = bench.score(pieces, row_group_rows=333, batch_rows=256, workers=3)
+    assert bench.pieces[-1] > 1
     same_bits(many, once)
     assert (first.key_digest, first.profile_digest) == (second.key_digest, second.profile_digest)
 
 
 def test_empty_files_beside_full_ones_are_read_as_nothing(bench) -> None:
-    rows, _ = bench.score([FEATURES.slice(0, 0), FEATURES.slice(0, 10), FEATURES.slice(0, 0)])
-    same_bits(rows, bench.directly(FEATURES.slice(0, 10)))
+    ends = [0, 0, 10, 10, 300, 300]
+    rows, _ = bench.score([FEATURES.slice(low, high - low) for low, high in pairwise(ends)])
+    assert bench.pieces[-1] == 2
+    same_bits(rows, bench.directly(FEATURES.slice(0, 300)))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -132,7 +135,7 @@ def test_the_profile_is_that_of_the_whole_day(bench) -> None:
 LAYOUTS = st.fixed_dictionaries(
     {
         "cuts": st.lists(st.integers(0, 400), max_size=4),
-        "row_groups": st.integers(1, 400),
+        "row_groups": st.integers(1, 200),  # of 400 rows: there is always something to share
         "batch_rows": st.sampled_from([256, 300, 4096]),
         "workers": st.integers(1, 4),
     }
@@ -162,6 +165,8 @@ def check_layout(bench, cuts: list[int], row_groups: int, batch_rows: int, worke
     edges = [0, *sorted(cuts), 400]
     pieces = [features.slice(low, high - low) for low, high in pairwise(edges)]
     rows, _ = bench.score(pieces, row_group_rows=row_groups, batch_rows=batch_rows, workers=workers)
+    # Of a file of tiny row groups most is the footer: Spark, which cuts at bytes, may find all rows in one half.
+    assert bench.pieces[-1] > 1 or (bench.way.io == OWN_IO and row_groups < 50)
     same_bits(rows, bench.directly(features))
 
 

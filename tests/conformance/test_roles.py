@@ -40,6 +40,7 @@ class Stage:
     packages: Path
     monkeypatch: pytest.MonkeyPatch
     engines_of: Callable[[Way], Engines]
+    pieces: list[int]
     lakes: int = 0
 
     def score(self, way, pieces, *, row_group_rows=1 << 20, target_rows=1 << 20, scoring=None):
@@ -61,8 +62,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path, packages, monkeypatch, engines_of):
-    return Stage(tmp_path, packages, monkeypatch, engines_of)
+def stage(tmp_path, packages, monkeypatch, engines_of, pieces):
+    return Stage(tmp_path, packages, monkeypatch, engines_of, pieces)
 
 
 @pytest.fixture
@@ -98,6 +99,7 @@ def test_every_role_scores_some_rows(expected) -> None:
 def test_every_way_gives_every_row_to_the_same_model(stage, way, expected) -> None:
     sizes = {"row_group_rows": 300, "target_rows": 700, "scoring": {"batch_rows": 256, "workers": 2}}
     check(stage.score(way, cut([10, 900], 5), **sizes), expected)
+    assert stage.pieces[-1] > 1
 
 
 def test_a_canary_beyond_its_limits_is_taken_back(stage, way) -> None:

@@ -29,6 +29,8 @@ class Way:
 
     engine: str
     io: str = "auto"
+    runner: str = ""
+    """Beam's, if it is not the one that runs in the driver's process."""
     short: tuple[str, ...] = ()
     """The points at which `make test` kills it; other suites ask for all of them."""
     mark: str = ""
@@ -37,7 +39,8 @@ class Way:
     @property
     def arguments(self) -> tuple[str, ...]:
         """What its driver process is told."""
-        return ("--engine", self.engine, "--io", self.io, "--part-rows", "1000")
+        runner = ("--runner", self.runner) if self.runner else ()
+        return ("--engine", self.engine, "--io", self.io, "--part-rows", "1000", *runner)
 
     @property
     def stages_parts(self) -> bool:
@@ -46,19 +49,21 @@ class Way:
 
     @property
     def own_workers(self) -> bool:
-        """Workers are other processes than the driver; Beam's runner on one machine has threads."""
-        return self.engine == "spark"
+        """Workers are other processes than the driver; Beam's own runner has threads."""
+        return self.engine == "spark" or bool(self.runner)
 
     def __str__(self) -> str:
-        return self.engine if self.io == "auto" else f"{self.engine}-{self.io}"
+        return "-".join(filter(None, (self.engine, self.io if self.io != "auto" else "", self.runner)))
 
 
 WAYS = (
     Way("local", short=("scoring", "scored")),  # and at all other points in `test_kills`
-    Way("spark", "direct", short=("scored", "staged"), mark="spark"),
-    Way("spark", "engine", short=("staged", "committed"), mark="spark"),
-    Way("beam", short=("scored", "staged", "committed"), mark="beam"),  # workers and Prism: `tests/beam`
+    Way("spark", "direct", short=("scored", "staged", "committed"), mark="spark"),
+    Way("spark", "engine", short=("scored", "staged", "committed"), mark="spark"),
+    Way("beam", short=("scored", "staged", "committed"), mark="beam"),
 )
+ON_PRISM = Way("beam", runner="PrismRunner", short=("verified", "committed"), mark="beam")
+"""Its driver at the points of the protocol; while it stages, its workers and Prism itself: `tests/beam`."""
 
 
 def cell(way: Way, *others: object) -> Any:
@@ -145,6 +150,15 @@ class Marker:
         asked = {"TALLYWRIGHT_KILL_AT": point, "TALLYWRIGHT_KILL_ONCE": str(self.path)}
         return asked | ({"TALLYWRIGHT_KILL_WITH": "SIGSTOP"} if hold else {})
 
+    def told(self) -> list[psutil.Process]:
+        """Every process that has this in its environment: a driver, and all that it started."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("TALLYWRIGHT_KILL_ONCE") == str(self.path):
+                    found.append(process)
+        return found
+
     def process(self, seconds: float = 90) -> psutil.Process:
         """Waits until a process has come to the point; gives that process."""
         until(lambda: self.path.exists() and self.path.read_text().endswith("\n"), "a process at the point", seconds)
@@ -176,7 +190,7 @@ class Watch:
 
 @pytest.fixture
 def watch(start: Start, twins: Twins, tmp_path: Path) -> Watch:
-    """Started now; ready once the test has waited for it."""
+    """Started now; it reads once the test has waited for it and said so."""
     return Watch(start("read", twins.killed, tmp_path / "stop", tmp_path / "seen.json"), tmp_path)
 
 

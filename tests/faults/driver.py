@@ -1,8 +1,8 @@
 """A real process that scores (or reads) the synthetic world, for tests that kill it.
 
 `driver.py score <root> …` starts what its engine needs, says `ready`, waits for a line on stdin, scores, prints the
-outcome as JSON and exits like `tally` would. `driver.py read <root> <stop> <out>` reads the scores of the day over and
-over until the file `stop` is there, and writes the contents that it saw, in order, to `out`.
+outcome as JSON and exits like `tally` would. `driver.py read <root> <stop> <out>` waits for a line too, then reads the
+scores of the day over and over until the file `stop` is there, and writes the contents that it saw, in order, to `out`.
 
 The lake is `<root>/lake`, or the address in `$LAKE`, whose options are then AWS_* in the environment.
 """
@@ -32,7 +32,7 @@ from tallywright.scoring import job, sink
 from tallywright.scoring.engine import OWN_IO, Engines
 from tallywright.scoring.fragments import PORTION_ROWS, plan_portions
 from tallywright.scoring.tally import score_day
-from tallywright.spec.environment import EngineSettings, SparkSettings
+from tallywright.spec.environment import BeamSettings, EngineSettings, SparkSettings
 
 SMALL_SPARK = {
     "spark.driver.memory": "1g",
@@ -63,7 +63,8 @@ def settings_of(options: argparse.Namespace) -> EngineSettings:
     """The environment of the engine; workers on other machines hear of the point at which to die as well."""
     asked = {name: value for name, value in os.environ.items() if name.startswith("TALLYWRIGHT_KILL_")}
     conf = SMALL_SPARK | {f"spark.executorEnv.{name}": value for name, value in asked.items()}
-    return EngineSettings(spark=SparkSettings(master=options.master, conf=conf))
+    beam = BeamSettings(runner=options.runner)
+    return EngineSettings(spark=SparkSettings(master=options.master, conf=conf), beam=beam)
 
 
 def score(root: Path, options: argparse.Namespace) -> None:
@@ -93,6 +94,7 @@ def read(root: Path, stop: Path, out: Path) -> None:
     seen: list[str] = []
     reads = 0
     say("ready")
+    sys.stdin.readline()
     while not stop.exists():
         if DeltaTable.is_deltatable(address):
             content = content_of(DeltaTable(address), DAY)
@@ -114,6 +116,7 @@ def main() -> None:
     scoring.add_argument("--engine", default="local")
     scoring.add_argument("--io", default="auto")
     scoring.add_argument("--master", default="local[2]")
+    scoring.add_argument("--runner", default="FnApiRunner")
     scoring.add_argument("--file-limit", type=int, default=0)
     scoring.add_argument("--limit-at", default="")
     scoring.add_argument("--roles", action="store_true")

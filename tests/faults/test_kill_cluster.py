@@ -51,7 +51,7 @@ def test_the_parts_of_a_killed_executor_are_made_again_by_another(
 ) -> None:
     driver = driver_on(cluster, start, twins, "direct", **watch.marker.environment("scored", hold=True))
     old, new = before_and_after(twins)
-    watch.driver.ready()
+    watch.driver.ready().go()
     files = len(twins.files())
     driver.ready().go()
     held = watch.marker.process()
@@ -70,7 +70,7 @@ def test_rows_that_were_cached_by_killed_executors_are_scored_again(
 ) -> None:
     driver = driver_on(cluster, start, twins, "engine", **watch.marker.environment("before-commit", hold=True))
     old, new = before_and_after(twins)
-    watch.driver.ready()
+    watch.driver.ready().go()
     driver.ready().go()
     held = watch.marker.process()
     assert held.pid == driver.process.pid
@@ -85,7 +85,7 @@ def test_rows_that_were_cached_by_killed_executors_are_scored_again(
 def test_nothing_outlives_a_killed_driver(cluster: Cluster, start: Start, twins: Twins, watch: Watch) -> None:
     driver = driver_on(cluster, start, twins, "direct", **watch.marker.environment("scored", hold=True))
     old, new = before_and_after(twins)
-    watch.driver.ready()
+    watch.driver.ready().go()
     driver.ready().go()
     held = watch.marker.process()
     family = [*driver.family(), *workers_of(cluster)]
@@ -104,7 +104,7 @@ def test_a_run_outlives_the_master_and_the_next_one_finds_its_successor(
 ) -> None:
     driver = driver_on(cluster, start, twins, "direct", **watch.marker.environment("scored", hold=True))
     old, new = before_and_after(twins)
-    watch.driver.ready()
+    watch.driver.ready().go()
     driver.ready().go()
     held = watch.marker.process()
     cluster.processes["master"].kill()

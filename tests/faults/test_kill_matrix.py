@@ -20,7 +20,7 @@ from tallywright.errors import EngineError, StorageError, TallyError
 from tallywright.scoring import planned, sink, staged
 from tallywright.scoring.tallies import logged_tallies
 
-from .conftest import WAYS, Start, Watch, Way, cell, gone
+from .conftest import ON_PRISM, WAYS, Start, Watch, Way, cell, gone
 
 DRIVER_POINTS = ("staging", "staged", "verified", "before-commit", "committed", "tallied", "profiled")
 WORKER_POINTS = ("scoring", "scored")
@@ -38,13 +38,19 @@ def points_of(way: Way) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def again(request: pytest.FixtureRequest) -> Callable[[Twins, Way], None]:
-    """The retry, with the same engine, in this process; then both worlds are compared."""
+def again(request: pytest.FixtureRequest, start: Start) -> Callable[[Twins, Way], None]:
+    """The retry, with the same engine, in this process unless it has a runner; then both worlds are compared."""
+    if request.node.callspec.params["way"].runner:
+        request.getfixturevalue("prism")
 
     def run(twins: Twins, way: Way) -> None:
-        if way.mark:
-            request.getfixturevalue(way.mark)
-        twins.score(twins.killed, engine=way.engine, io=way.io)
+        if way.runner:
+            code, _, error = start("score", twins.killed, *way.arguments).ready().go().end()
+            assert code == 0, error
+        else:
+            if way.mark:
+                request.getfixturevalue(way.mark)
+            twins.score(twins.killed, engine=way.engine, io=way.io)
         twins.check_equal()
 
     return run
@@ -61,14 +67,14 @@ def before_and_after(twins: Twins, way: Way = WAYS[0]) -> tuple[str, str]:
     return old, twins.content(twins.calm)
 
 
-@pytest.mark.parametrize(("way", "point"), [cell(way, point) for way in WAYS for point in points_of(way)])
+@pytest.mark.parametrize(("way", "point"), [cell(way, point) for way in (*WAYS, ON_PRISM) for point in points_of(way)])
 def test_a_kill_leaves_the_old_day_or_the_new_one(
     way: Way, point: str, start: Start, twins: Twins, watch: Watch, again: Callable[..., None]
 ) -> None:
     marker = watch.marker
     driver = start("score", twins.killed, *way.arguments, **marker.environment(point))
     old, new = before_and_after(twins)
-    watch.driver.ready()
+    watch.driver.ready().go()
     driver.ready().go()
     if point in MOMENTS:
         time.sleep(float(point))
@@ -80,6 +86,7 @@ def test_a_kill_leaves_the_old_day_or_the_new_one(
         assert "Traceback" not in error
     else:
         assert code == -signal.SIGKILL, error
+    gone(marker.told())
     if point not in MOMENTS:
         assert marker.path.exists()
         assert twins.content(twins.killed) == (new if point in AFTER_COMMIT or code == 0 else old)
@@ -94,7 +101,7 @@ def test_a_driver_that_loses_its_jvm_says_so_and_leaves_nobody_behind(
     marker = watch.marker
     driver = start("score", twins.killed, *way.arguments, **marker.environment("scored", hold=True))
     old, new = before_and_after(twins)
-    watch.driver.ready()
+    watch.driver.ready().go()
     driver.ready().go()
     worker = marker.process()
     family = driver.family()
@@ -119,7 +126,7 @@ def test_an_interrupted_driver_takes_away_what_its_workers_were_writing(
     driver = start("score", twins.killed, *way.arguments, **marker.environment("scored", hold=True))
     old, new = before_and_after(twins)
     files = twins.files()
-    watch.driver.ready()
+    watch.driver.ready().go()
     driver.ready().go()
     worker = marker.process()  # its part is written, and it has not said so
     assert twins.files() > files

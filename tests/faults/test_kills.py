@@ -17,7 +17,7 @@ KILLS = int(os.environ.get("TALLYWRIGHT_KILLS", "12"))
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 20 * KILLS)
 def test_killed_runs_leave_the_old_tally_or_the_new_one_and_the_retry_finishes(start, twins, watch) -> None:
-    watch.driver.ready()
+    watch.driver.ready().go()
     moments = random.Random(KILLS)
     generations = ["nothing"]
     longest = 0.5

@@ -82,7 +82,7 @@ def test_two_maintainers_beside_runs_disturb_nothing(start, tmp_path) -> None:
     os.utime(orphan, (LONG_AGO.timestamp(),) * 2)
     root = tmp_path / "busy"
 
-    reader = start("read", root, root / "stop", root / "seen.json").ready()
+    reader = start("read", root, root / "stop", root / "seen.json").ready().go()
     maintainers = [start("maintain", root, root / f"done-{n}.json", script=DRIVER) for n in range(2)]
     workers = [start("work", root, "--day", day, "--rounds", ROUNDS, script=DRIVER) for day in DAYS]
     for driver in [driver.ready() for driver in (*maintainers, *workers)]:

@@ -66,7 +66,7 @@ def test_killed_runs_leave_the_old_tally_or_the_new_one_and_the_retry_finishes(s
     place, environment = stored
     calm = Place(tmp_path / "calm", Lake(str(tmp_path / "calm" / "lake")))
     stop, out = tmp_path / "stop", tmp_path / "seen.json"
-    reader = start("read", place.root, stop, out, **environment).ready()
+    reader = start("read", place.root, stop, out, **environment).ready().go()
     generations = ["nothing"]
     for seed, point in enumerate(POINTS):
         victim = start("score", place.root, TALLYWRIGHT_KILL_AT=point, **environment)

@@ -61,22 +61,24 @@ def test_processes_that_score_many_days_at_once_all_land(start, world) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_a_clear_storage_error_and_changes_nothing(start, world) -> None:
+@pytest.mark.parametrize("engine", ["local", pytest.param("beam", marks=pytest.mark.beam)])
+def test_a_full_disk_is_a_clear_storage_error_and_changes_nothing(engine: str, start, world) -> None:
     root, lake, spec, put = world
     put(DAY, seed=1)
-    code, _, error = start("score", root).ready().go().end()
+    scores = ("score", root, "--engine", engine)
+    code, _, error = start(*scores).ready().go().end()
     assert code == 0, error
     before = read_scores(lake, spec)
     put(DAY, seed=2, rows=5000)
     files = set((root / "lake" / "shop__scores").rglob("*.parquet"))
     for limit, moment in ((20_000, ""), (100, "before-commit")):
-        code, _, error = start("score", root, "--file-limit", limit, "--limit-at", moment).ready().go().end()
+        code, _, error = start(*scores, "--file-limit", limit, "--limit-at", moment).ready().go().end()
         assert code == 11, error
         assert "failed" in error
         assert "to do:" in error
         assert "Traceback" not in error
         assert read_scores(lake, spec).equals(before)
         assert set((root / "lake" / "shop__scores").rglob("*.parquet")) == files
-    code, _, error = start("score", root).ready().go().end()
+    code, _, error = start(*scores).ready().go().end()
     assert code == 0, error
     assert read_scores(lake, spec).num_rows == 5000
