@@ -29,10 +29,10 @@ def gone(pid: int, seconds: float = 20) -> bool:
 
 
 def test_the_command_line_is_what_a_person_would_type() -> None:
-    options = {"effective-from": "2013-07-01", "by": "", "backfill": True, "force": False}
+    options = {"effective-from": "2013-07-01", "by": "", "act": True, "force": False}
     assert COMMAND.argv(date(2013, 6, 27), "run 1", Path("/r.json"), options) == [
         "/usr/bin/python", "-m", "tallywright", "run", "flights", "day-gate",
-        "--date=2013-06-27", "--run-id=run 1", "--result=/r.json", "--effective-from=2013-07-01", "--backfill",
+        "--date=2013-06-27", "--run-id=run 1", "--result=/r.json", "--effective-from=2013-07-01", "--act",
     ]  # fmt: skip
 
 

@@ -115,13 +115,13 @@ def test_on_kill_ends_the_step(task: Callable[..., Any], tmp_path: Path) -> None
     killer.join()
 
 
-def test_only_a_backfill_tells_decide_that_it_is_one(task: Callable[..., Any], tmp_path: Path) -> None:
-    task(step="decide").execute(context(run_type="backfill"))
-    assert asked_for(tmp_path).endswith("--backfill")
+def test_only_decide_may_act_and_not_in_a_backfill(task: Callable[..., Any], tmp_path: Path) -> None:
     task(step="decide").execute(context(run_type="scheduled"))
-    assert "--backfill" not in asked_for(tmp_path)
-    task(step="score").execute(context(run_type="backfill"))
-    assert "--backfill" not in asked_for(tmp_path)
+    assert asked_for(tmp_path).endswith("--act")
+    task(step="decide").execute(context(run_type="backfill"))
+    assert "--act" not in asked_for(tmp_path)
+    task(step="score").execute(context(run_type="scheduled"))
+    assert "--act" not in asked_for(tmp_path)
 
 
 def test_a_backfill_asks_for_the_whole_range(task: Callable[..., Any], tmp_path: Path) -> None:

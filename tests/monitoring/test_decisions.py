@@ -158,7 +158,7 @@ def test_an_action_is_claimed_once_and_stays_with_the_run_that_claimed_it(monito
     decision = confirmed(monitored)
 
     def claim(run_id: str) -> bool:
-        return claim_action(monitored.lake, monitored.spec, decision, backfill=False, run_id=run_id)
+        return claim_action(monitored.lake, monitored.spec, decision, act=True, run_id=run_id)
 
     assert [claim("a"), claim("b"), claim("a"), claim("")] == [True, False, True, False]
     rows = table_of(monitored, "actions")
@@ -171,7 +171,7 @@ def test_many_runs_at_once_get_one_action(monitored) -> None:
     answers: list[bool] = []
 
     def claim(number: int) -> None:
-        answers.append(claim_action(monitored.lake, monitored.spec, decision, backfill=False, run_id=f"run-{number}"))
+        answers.append(claim_action(monitored.lake, monitored.spec, decision, act=True, run_id=f"run-{number}"))
 
     threads = [threading.Thread(target=claim, args=(number,)) for number in range(6)]
     for thread in threads:
@@ -187,21 +187,21 @@ def test_nothing_is_claimed_in_a_backfill_or_for_quiet_old_or_untriggered_decisi
     untriggered = monitored.spec.model_copy(
         update={"retraining": monitored.spec.retraining.model_copy(update={"trigger": False})}
     )
-    assert not claim_action(monitored.lake, monitored.spec, decision, backfill=True)
-    assert not claim_action(monitored.lake, monitored.spec, quiet, backfill=False)
-    assert not claim_action(monitored.lake, untriggered, decision, backfill=False)
+    assert not claim_action(monitored.lake, monitored.spec, decision, act=False)
+    assert not claim_action(monitored.lake, monitored.spec, quiet, act=True)
+    assert not claim_action(monitored.lake, untriggered, decision, act=True)
     watch(monitored, 3)
     decide(monitored.lake, monitored.spec, day(3))
-    assert not claim_action(monitored.lake, monitored.spec, decision, backfill=False)
+    assert not claim_action(monitored.lake, monitored.spec, decision, act=True)
     assert not monitored.lake.exists("shop__actions")
 
 
 def test_a_restatement_that_moves_the_decision_does_not_act_twice_in_one_cooldown(monitored) -> None:
     decision = confirmed(monitored)
-    assert claim_action(monitored.lake, monitored.spec, decision, backfill=False, run_id="a")
+    assert claim_action(monitored.lake, monitored.spec, decision, act=True, run_id="a")
     watch(monitored, 1)
     decide(monitored.lake, monitored.spec, day(1))
     watch(monitored, 3, shifted=True)
     moved = decide(monitored.lake, monitored.spec, day(3))
     assert moved.retrain
-    assert not claim_action(monitored.lake, monitored.spec, moved, backfill=False, run_id="b")
+    assert not claim_action(monitored.lake, monitored.spec, moved, act=True, run_id="b")

@@ -121,8 +121,7 @@ def backfill(
     results = []
     with Engines(context.project.environment.engine) as engines:
         for day in days_between(first, last):
-            options = replace(context.options, backfill=True)
-            result = _backfill_day(replace(context, day=day, options=options, engines=engines), steps)
+            result = _backfill_day(replace(context, day=day, engines=engines), steps)
             results.append(result)
             if on_day is not None:
                 on_day(result)

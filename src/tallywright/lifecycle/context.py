@@ -36,7 +36,7 @@ class RunOptions:
         version: A registered model version, where a command is about one.
         by: Who asked or approved.
         reason: Why.
-        backfill: True in a backfill: decisions are written, nothing is triggered.
+        act: The caller starts the training that a decision asks for: the decision is claimed, not only written.
         force: Score again although the inputs are equal.
         dry_run: Say what maintenance would do, change nothing.
         allow_later_lines: Promote or roll back before the effective date of lines that are recorded, which stand.
@@ -47,7 +47,7 @@ class RunOptions:
     version: int | None = None
     by: str = ""
     reason: str = ""
-    backfill: bool = False
+    act: bool = False
     force: bool = False
     dry_run: bool = False
     allow_later_lines: bool = False

@@ -38,24 +38,24 @@ def claim_action(
     spec: ModelSpec,
     decision: RetrainDecision,
     *,
-    backfill: bool,
+    act: bool,
     run_id: str = "",
     claimed_at: datetime | None = None,
 ) -> bool:
     """Says whether this run shall start training, and remembers that it was told so.
 
-    Never in a backfill, never for a decision that is not the newest or was superseded, never within the cooldown of an
-    earlier action, never when the spec does not trigger.
+    Never unless asked to, never for a decision that is not the newest or was superseded, never within the cooldown of
+    an earlier action, never when the spec does not trigger.
 
     Args:
         lake: `<model>__decisions` is read, `<model>__actions` written.
         spec: The model.
         decision: What `decide` gave.
-        backfill: True when history is being scored.
+        act: True when the caller will start what it is told to; False in a backfill, or when somebody only looks.
         run_id: Who asks; the same run is given the same answer again, so a retry loses no action.
         claimed_at: The wall clock; now, when not given.
     """
-    if backfill or not decision.retrain or not spec.retraining.trigger or not _is_newest(lake, spec, decision):
+    if not act or not decision.retrain or not spec.retraining.trigger or not _is_newest(lake, spec, decision):
         return False
     now = claimed_at or datetime.now(UTC)
     mine = False

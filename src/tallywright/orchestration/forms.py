@@ -78,7 +78,7 @@ def options(pipeline: Pipeline, step: str, context: Mapping[str, Any]) -> dict[s
     if pipeline is Pipeline.MAINTAIN:
         found["dry-run"] = _flag(params.get("dry_run"), "dry_run")
     if step == "decide":
-        found["backfill"] = is_backfill(run)
+        found["act"] = not is_backfill(run)
     return found
 
 

@@ -62,12 +62,12 @@ def performance(context: RunContext) -> dict[str, Any]:
 
 
 def decide(context: RunContext) -> dict[str, Any]:
-    """The retraining decision of the day; `act` is true only once, for the newest day, outside a backfill."""
+    """The retraining decision of the day; `act` is true only once, for the newest day, where the run may act."""
     from tallywright.monitoring.actions import claim_action
     from tallywright.monitoring.decisions import decide as fold_day
 
     decision = fold_day(context.lake, context.spec, context.day)
-    act = claim_action(context.lake, context.spec, decision, backfill=context.options.backfill, run_id=context.run_id)
+    act = claim_action(context.lake, context.spec, decision, act=context.options.act, run_id=context.run_id)
     return {
         "state": decision.state.value,
         "retrain": decision.retrain,
