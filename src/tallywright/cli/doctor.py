@@ -99,9 +99,11 @@ def _java() -> int | None:
 
 
 def _storage(settings: Environment) -> Iterator[Check]:
+    from tallywright.data.filesystem import is_disk
+
     for name in ("lake", "work", "cache"):
         place = getattr(settings.storage, name)
-        if "://" in place:
+        if not is_disk(place):
             yield _object_store(settings, name)
             continue
         problem = _problem_with(Path(place))
@@ -169,7 +171,7 @@ def _connection(connection: str, *, wanted: str) -> Check:
     try:
         found = json.loads(text).get(wanted, "") if text.startswith("{") else text
     except (ValueError, AttributeError):
-        return _check(check, "not readable", Verdict.FAIL, 'give JSON: {"conn_type": "spark", …}')
+        return _check(check, "not readable", Verdict.FAIL, f'give JSON: {{"conn_type": …, "{wanted}": …}}')
     verdict = Verdict.PASS if found else Verdict.FAIL
     return _check(check, "set" if found else f"has no {wanted}", verdict, f"give it its {wanted}")
 

@@ -55,7 +55,7 @@ def _check(template: Traversable, folder: Path, name: str) -> None:
         raise UsageError(
             f"{name!r} cannot be a model's name", expected="lower case letters, digits and _, a letter first"
         )
-    files = [path for path in _targets(template, Path(), name) if (folder / path).exists()]
+    files = [path for _, path in _files(template, Path(), name) if (folder / path).exists()]
     folders = [Path(path) for path in ("models", "conf", "dags", "expectations") if (folder / path).exists()]
     taken = [str(path) for path in (*folders, *files) if not {*path.parents} & {*folders}]
     if taken:
@@ -65,40 +65,28 @@ def _check(template: Traversable, folder: Path, name: str) -> None:
         )
 
 
-def _targets(source: Traversable, target: Path, name: str) -> Iterator[Path]:
-    """The files that would be written, relative to the project's folder."""
+def _files(source: Traversable, target: Path, name: str) -> Iterator[tuple[Traversable, Path]]:
+    """Each file of the template and where it goes; `NAME` in a path becomes the model's name."""
     for item in source.iterdir():
         if item.name == "__pycache__":
             continue
-        path = target / _rendered_name(item.name, name)
+        path = target / item.name.replace("NAME", name).removesuffix(".j2")
         if item.is_dir():
-            yield from _targets(item, path, name)
+            yield from _files(item, path, name)
         else:
-            yield path
+            yield item, path
 
 
-def _rendered_name(file: str, name: str) -> str:
-    return file.replace("NAME", name).removesuffix(".j2")
-
-
-def _copy(source: Traversable, target: Path, name: str) -> int:
-    """Renders a template folder; `NAME` in a path and `{{ name }}` in a text become the model's name."""
+def _copy(template: Traversable, folder: Path, name: str) -> int:
+    """Renders the template; `{{ name }}` in a text becomes the model's name."""
     import jinja2
 
-    count = 0
-    target.mkdir(parents=True, exist_ok=True)
-    for item in source.iterdir():
-        if item.name == "__pycache__":
-            continue
-        path = target / _rendered_name(item.name, name)
-        if item.is_dir():
-            count += _copy(item, path, name)
-            continue
+    files = list(_files(template, folder, name))
+    for item, path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = item.read_text(encoding="utf-8")
-        rendered = jinja2.Template(text, keep_trailing_newline=True).render(name=name)
-        path.write_text(rendered, encoding="utf-8")
-        count += 1
-    return count
+        path.write_text(jinja2.Template(text, keep_trailing_newline=True).render(name=name), encoding="utf-8")
+    return len(files)
 
 
 def write_sample(folder: Path) -> None:

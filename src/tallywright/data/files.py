@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
-from tallywright.data.filesystem import filesystem_of
+from tallywright.data.filesystem import filesystem_of, is_disk
 from tallywright.data.slices import Value, candidates, keep
 from tallywright.data.small_files import SMALL, SmallFiles
 from tallywright.errors import TableContractError
@@ -129,7 +129,7 @@ class TableReader:
 
     def _open(self, path: str) -> ParquetFile:
         address = self._absolute(path)
-        if "://" not in address:
+        if is_disk(address):
             return ParquetFile(address, memory_map=False)
         filesystem, inner = filesystem_of(address, self._options)
         return ParquetFile(inner, filesystem=filesystem)
@@ -147,7 +147,7 @@ def list_tables(root: str, options: Mapping[str, str]) -> list[str]:
     Raises:
         StorageError: The bucket of an object store is missing; a folder that is not there yet has no tables.
     """
-    if "://" not in root:
+    if is_disk(root):
         folder = Path(root)
         return sorted(path.parent.name for path in folder.glob("*/_delta_log")) if folder.is_dir() else []
     filesystem, inner = filesystem_of(root, options)

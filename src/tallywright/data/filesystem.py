@@ -36,7 +36,7 @@ _DEFAULT_REGION: Final = "us-east-1"
 
 
 def is_disk(path: str) -> bool:
-    """Whether what failed on this path is over, as on a disk; a store may still carry out what it did not answer."""
+    """True for a path of a filesystem, False for the `scheme://` address of a store."""
     return "://" not in path
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tallywright.data.engine import connect as connect_engine
 from tallywright.data.engine import text_literal
+from tallywright.data.filesystem import is_disk
 from tallywright.data.remote_dataset import remote_dataset
 from tallywright.data.slices import quoted
 from tallywright.data.storage_errors import storage_errors
@@ -111,7 +112,7 @@ def scan(connection: duckdb.DuckDBPyConnection, lake: Lake, table: DeltaTable, f
     if not files:
         nothing = ", ".join(_null(column) for column in schema)
         return f"SELECT {nothing} WHERE false"
-    if "://" in lake.root:
+    if not is_disk(lake.root):
         name = f"files_{uuid.uuid4().hex}"
         connection.register(name, remote_dataset(table, files, lake.options))
         return f"SELECT * FROM {quoted(name)}"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.filesystem import is_disk
 from tallywright.data.fingerprint import row_hashes
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
     schema = pa.schema(lake.open(judged.table, judged.version).schema().to_arrow())
     files = lake.files(judged.table, day=judged.score_date, version=judged.version)
     rows = sum(file.rows for file in files)
-    if rows <= max_rows or any("://" in file.path for file in files):
+    if rows <= max_rows or not all(is_disk(file.path) for file in files):
         where = {"score_date": judged.score_date}
         table = lake.read(judged.table, where=where, version=judged.version)
         missing = _missing(table)

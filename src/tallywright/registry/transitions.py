@@ -189,20 +189,21 @@ def _require_approver(decision: Decision, spec: ModelSpec) -> None:
 
 def _require_same_judges(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
     """The quality gate compared with the very champion that would be replaced, by the bounds of today's spec."""
-    wanted = {
-        JUDGED_AGAINST: champion.package_digest if champion is not None else NO_CHAMPION,
-        JUDGED_BY: spec.gates.digest(),
-    }
+    digest = name = NO_CHAMPION
+    if champion is not None:
+        digest, name = champion.package_digest, f"version {champion.model_version}"
+    judges = (
+        (JUDGED_AGAINST, digest, f"today's ({name})"),
+        (JUDGED_BY, spec.gates.digest(), "the spec's section gates"),
+    )
     report = next(report for report in decision.reports if report.gate == "quality")
-    found = {name: report.observed(name) for name in wanted}
-    if found == wanted:
-        return
-    champion_name = f"version {champion.model_version}" if champion is not None else NO_CHAMPION
     different = [
-        f"it was {name.replace('_', ' ')} {str(seen or 'nothing')[:16]}, which is not {what}"
-        for name, what in ((JUDGED_AGAINST, f"today's ({champion_name})"), (JUDGED_BY, "the spec's section gates"))
-        if (seen := found[name]) != wanted[name]
+        f"it was {check.replace('_', ' ')} {str(report.observed(check) or 'nothing')[:16]}, which is not {what}"
+        for check, wanted, what in judges
+        if report.observed(check) != wanted
     ]
+    if not different:
+        return
     raise GateRefusedError(
         f"the evidence about version {decision.candidate_version} is out of date: {'; '.join(different)}",
         expected="a quality report against the champion that would be replaced, by the bounds of this spec",

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from tallywright.data.filesystem import filesystem_of
+from tallywright.data.filesystem import filesystem_of, is_disk
 from tallywright.data.fingerprint import RowDigest
 from tallywright.data.statistics import delta_statistics
 from tallywright.data.store_errors import cause_of
@@ -197,14 +197,14 @@ class _PartFile:
     def __init__(self, job: ScoreJob, path: str) -> None:
         self.path = path
         self.schema = job.part_schema
-        self.target = str(PurePosixPath(job.table) / path) if "://" not in job.table else f"{job.table}/{path}"
+        self.target = str(PurePosixPath(job.table) / path) if is_disk(job.table) else f"{job.table}/{path}"
         self._filesystem, self._inner = filesystem_of(self.target, job.options)
         self._writer: pq.ParquetWriter | None = None
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
 
     def open(self) -> None:
-        if "://" not in self.target:  # an object store has no folders
+        if is_disk(self.target):  # an object store has no folders
             self._filesystem.create_dir(str(PurePosixPath(self._inner).parent), recursive=True)
         self._writer = pq.ParquetWriter(
             self._inner,

@@ -115,7 +115,7 @@ def _overlay_file(base: Path, environment: str | None) -> Path:
 
 def _assemble(base: Path, file: Path, overlay_file: Path, overrides: Sequence[str]) -> Project:
     overlay = _read(overlay_file)
-    model_layer = overlay.pop("models", None) or {}
+    model_layer = overlay.pop("models", None)
     spec_sets = [text for text in overrides if not text.startswith("environment.")]
     environment_sets = [text.removeprefix("environment.") for text in overrides if text.startswith("environment.")]
     name = file.parent.name
@@ -137,12 +137,16 @@ def _strangers(base: Path, file: Path, models: object) -> list[str]:
     if not isinstance(models, dict):
         return [f"{file}: models: found {models!r}; expected a mapping of model names to the keys they change"]
     known = model_names(base)
-    problems = []
-    for name in (str(key) for key in models if key not in known):
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        problems.append(f"{file}: models.{name}: no such model; {hint}there are: {', '.join(known) or 'none yet'}")
-    return problems
+    return [
+        f"{file}: models.{name}: no such model; {_nearest(str(name), known)}there are: {', '.join(known) or 'none yet'}"
+        for name in models
+        if name not in known
+    ]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def _layer_of(models: object, name: str) -> dict[str, Any]:
@@ -159,10 +163,9 @@ def _invalid(problems: list[str], remedy: str) -> SpecError:
 
 
 def _unknown(what: str, name: str, known: list[str], where: str) -> UsageError:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    hint = _nearest(name, known).strip()
     return UsageError(
-        f"no {what} {name!r}{hint}",
+        f"no {what} {name!r}{hint and f' ({hint})'}",
         expected=f"one of {', '.join(known) or 'none yet'}, from {where}",
     )
 
@@ -209,9 +212,7 @@ def _explain(cls: type[Section], detail: ErrorDetails) -> str:
     found = detail["input"]
     if detail["type"] == "extra_forbidden":
         allowed = _allowed_keys(cls, detail["loc"][:-1])
-        close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{path}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+        return f"{path}: unknown key; {_nearest(str(detail['loc'][-1]), allowed)}allowed here: {', '.join(allowed)}"
     if detail["type"] == "missing":
         return f"{path}: missing; it has no default, please give it"
     message = detail["msg"].removeprefix("Value error, ")

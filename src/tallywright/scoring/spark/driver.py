@@ -53,7 +53,6 @@ class SparkEngine:
         try:
             answers = self._answers(job, portions, advance)
         except Exception as error:
-            self._drop_if_dead()
             raise engine_error(error) from error
         parts = [answer.part for answer in answers if answer.part is not None]
         failure = next((answer.failure for answer in answers if answer.failure is not None), None)
@@ -76,13 +75,12 @@ class SparkEngine:
                 scored = True
                 yield rows
         except Exception as error:
-            self._drop_if_dead()
             if scored and not comes_from_spark(error):
                 raise  # the caller's own
             raise engine_error(error) from error
 
     def session(self, *, delta: bool) -> SparkSession:
-        """The session of all days of this engine.
+        """The session of all days of this engine; one that died or was stopped makes room for the next.
 
         Raises:
             UsageError: Spark cannot be started here, or Delta is needed by a session that was started without it.
@@ -150,12 +148,6 @@ class SparkEngine:
                 yield rows
             finally:
                 rows.release()
-
-    def _drop_if_dead(self) -> None:
-        """After a failure: the next day starts a session of its own in the place of one that is gone."""
-        with self._lock:
-            if self._session is not None and not session_lives(self._session):
-                self._end()
 
     def _end(self) -> None:
         if self._session is not None and (self._own or not session_lives(self._session)):
