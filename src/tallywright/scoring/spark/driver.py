@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 NAME: Final = "spark"
 _LAST_WORDS: Final = 15.0
 """Seconds for the tasks of a cancelled job to end: Spark takes about four to end a Python worker."""
+_LAST_BREATH: Final = 0.2
+"""Seconds in which a Python worker is killed whose task has ended: its daemon is only told to."""
 
 
 class SparkEngine:
@@ -196,12 +198,17 @@ class Work:
         with tidying_up():
             while self._running() and time.monotonic() < deadline:
                 time.sleep(0.1)
+            time.sleep(_LAST_BREATH)
 
     def _running(self) -> bool:
+        """Whether a job or a task runs; tasks are counted late while their job runs, and exactly once it ended."""
         tracker = self._context.statusTracker()
-        jobs = self._context._jsc.sc().statusTracker().getJobIdsForTag(self._tag)  # noqa: SLF001 - not in Python's
-        stages = [stage for job in jobs if (info := tracker.getJobInfo(job)) is not None for stage in info.stageIds]
-        return any((info := tracker.getStageInfo(stage)) is not None and info.numActiveTasks for stage in stages)
+        ids = self._context._jsc.sc().statusTracker().getJobIdsForTag(self._tag)  # noqa: SLF001 - not in Python's
+        jobs = [info for job in ids if (info := tracker.getJobInfo(job)) is not None]
+        if any(job.status == "RUNNING" for job in jobs):
+            return True
+        stages = [tracker.getStageInfo(stage) for job in jobs for stage in job.stageIds]
+        return any(stage is not None and stage.numActiveTasks for stage in stages)
 
 
 @contextmanager
