@@ -6,7 +6,11 @@ retry can help. `docs/errors.md` lists the codes.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class TallyError(Exception):
@@ -37,6 +41,12 @@ class TallyError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.found, self.expected, self.remedy))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint, to be put behind a mistyped name, at the known one closest to it; empty when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _rebuild(cls: type[TallyError], found: str, expected: str, remedy: str) -> TallyError:

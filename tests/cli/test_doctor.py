@@ -85,7 +85,7 @@ def test_the_specs_are_those_of_the_environment(project: Path) -> None:
     assert _look(project, code=1)["spec late_orders"]["verdict"] == "pass"
     done = CliRunner().invoke(doctor, ["--root", str(project), "--env", "prod", "--json"])
     assert isinstance(done.exception, SpecError)
-    assert "models.late_order: no such model; did you mean 'late_orders'?" in str(done.exception)
+    assert "models.late_order: no such model (did you mean 'late_orders'?)" in str(done.exception)
 
 
 def test_jars_that_are_not_staged_are_told(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

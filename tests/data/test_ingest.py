@@ -178,7 +178,7 @@ def test_raw_files_that_cannot_be_used(shop):
     shop.data["sources"] = {"orders": {"path": "orders.csv", "types": {"amont": "DOUBLE"}}}
     refused(shop, "no column 'amont' .did you mean 'amount'")
     shop.data["sources"] = {"orders": {"path": "orders.csv", "types": {"amount": "DUBLE"}}}
-    refused(shop, "unknown SQL type 'DUBLE' .did you mean DOUBLE", kind=SpecError)
+    refused(shop, "unknown SQL type 'DUBLE' .did you mean 'DOUBLE'", kind=SpecError)
     shop.data["sources"] = {"orders": {"path": "nowhere.csv"}}
     refused(shop, "no file .*nowhere.csv")
     shop.data["sources"] = {"orders": {"path": "x.csv", "package": "no_such_package"}}

@@ -127,7 +127,7 @@ expectations:
         judge(text)
     said = str(refused.value)
     assert "did you mean 'expect_column_values_to_be_in_set'?" in said
-    assert "unknown argument 'colum'; did you mean 'column'?" in said
+    assert "unknown argument 'colum' (did you mean 'column'?)" in said
     assert "toy__features.yaml: expectations.1" in said
 
 

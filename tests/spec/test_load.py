@@ -56,9 +56,12 @@ def test_an_overlay_of_a_model_that_is_not_there_is_not_lost(project: Path, mode
 
 
 @pytest.mark.parametrize("cron", ["*/15 4 * * *", "0 4 * * 1-5", "0 4 1,15 JAN-MAR MON", "59 23 31 12 7"])
-def test_every_cron_of_airflow_is_taken(project: Path, cron: str) -> None:
+def test_every_cron_of_airflow_is_taken_for_maintenance_and_a_daily_one_for_scoring(project: Path, cron: str) -> None:
+    _edit(project, lambda values: values.setdefault("maintenance", {}).update(cron=cron))
+    assert load_project("flight_delays", root=project).spec.maintenance.cron == cron
     _edit(project, lambda values: values["schedule"].update(cron=cron))
-    assert load_project("flight_delays", root=project).spec.schedule.cron == cron
+    with pytest.raises(SpecError, match=r"schedule\.cron: found '.*must come once a day, such as '0 4 "):
+        load_project("flight_delays", root=project)
 
 
 def test_the_metrics_of_a_task_are_those_that_are_computed() -> None:

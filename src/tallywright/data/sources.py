@@ -3,7 +3,6 @@
 # ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import os
@@ -17,7 +16,7 @@ from tallywright.data.engine import connect, sql_errors, text_literal
 from tallywright.data.slices import quoted
 from tallywright.data.storage_errors import storage_errors
 from tallywright.data.types import arrow_type
-from tallywright.errors import InputError
+from tallywright.errors import InputError, did_you_mean
 from tallywright.records import digest_of
 
 if TYPE_CHECKING:
@@ -157,10 +156,8 @@ def _typed(where: str, column: str, source: Source) -> str:
 
 def _require_columns(where: str, source: Source, columns: Sequence[str]) -> None:
     for missing in sorted(set(source.types) - set(columns)):
-        close = difflib.get_close_matches(missing, columns, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise InputError(
-            f"{where}: no column {missing!r}{hint}",
+            f"{where}: no column {missing!r}{did_you_mean(missing, columns)}",
             expected=f"the columns of the file: {', '.join(columns)}",
             remedy="correct data.sources.*.types, or ask whoever delivers the file",
         )

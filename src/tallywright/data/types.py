@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from tallywright.errors import SpecError
+from tallywright.errors import SpecError, did_you_mean
 
 if TYPE_CHECKING:
     from tallywright.spec import ModelSpec
@@ -48,10 +47,9 @@ def arrow_type(declared: str, where: str) -> pa.DataType:
     if decimal and 1 <= int(decimal[1]) <= 38 and int(decimal[2]) <= int(decimal[1]):  # noqa: PLR2004
         return pa.decimal128(int(decimal[1]), int(decimal[2]))
     if name not in _TYPES:
-        close = difflib.get_close_matches(name, _TYPES, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
         raise SpecError(
-            f"{where}: unknown SQL type {declared!r}{hint}", expected=f"one of {', '.join(_TYPES)}, DECIMAL(p,s)"
+            f"{where}: unknown SQL type {declared!r}{did_you_mean(name, _TYPES)}",
+            expected=f"one of {', '.join(_TYPES)}, DECIMAL(p,s)",
         )
     return _TYPES[name]
 

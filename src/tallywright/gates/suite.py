@@ -14,13 +14,12 @@ expectations:
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from tallywright.errors import SpecError
+from tallywright.errors import SpecError, did_you_mean
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -105,16 +104,10 @@ def load_suite(file: Path, dataset: str) -> Suite:
     return suite
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """A hint at the known name closest to a mistyped one, or nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def _explain(detail: Any) -> str:
     path = ".".join(str(part) for part in detail["loc"]) or "(whole file)"
     found = detail["input"]
     if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown key{nearest(str(detail['loc'][-1]), ['dataset', 'expectations'])}"
+        return f"{path}: unknown key{did_you_mean(str(detail['loc'][-1]), ['dataset', 'expectations'])}"
     shown = "" if isinstance(found, dict | list) else f"found {found!r}; "
     return f"{path}: {shown}{detail['msg']}"

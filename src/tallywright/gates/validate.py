@@ -11,8 +11,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import SpecError
-from tallywright.gates.suite import Expected, Suite, nearest
+from tallywright.errors import SpecError, did_you_mean
 from tallywright.records import Check, Verdict
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from tallywright.gates.suite import Expected, Suite
 
 _EXAMPLES: Final = 5
 _VERDICTS: Final = {"critical": Verdict.FAIL, "warning": Verdict.WARN, "info": Verdict.PASS}
@@ -104,7 +105,7 @@ def _context() -> Any:
 def _build_one(expected: Expected, types: dict[str, Any]) -> Any:
     kind = types.get(expected.expect)
     if kind is None:
-        raise ValueError(f"no expectation {expected.expect!r}{nearest(expected.expect, sorted(types))}")
+        raise ValueError(f"no expectation {expected.expect!r}{did_you_mean(expected.expect, sorted(types))}")
     try:
         return kind(**expected.arguments, severity=expected.severity, notes=expected.notes or None)
     except ValueError as error:  # the pydantic v1 error of the library is one
@@ -116,7 +117,7 @@ def _build_one(expected: Expected, types: dict[str, Any]) -> Any:
 def _argument_problem(detail: dict[str, Any], kind: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "value_error.extra":
-        return f"unknown argument {name!r}{nearest(name, sorted(kind.__fields__))}"
+        return f"unknown argument {name!r}{did_you_mean(name, sorted(kind.__fields__))}"
     return f"{name}: {detail['msg']}" if name != "__root__" else str(detail["msg"])
 
 

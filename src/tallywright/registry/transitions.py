@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
+from tallywright.observability import log
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Decision, ModelRef, Promotion, Verdict
 from tallywright.registry import timeline
 from tallywright.registry.promotion_log import PromotionLog
@@ -95,8 +96,8 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         _require_same_judges(decision, champion, spec)
         return proposed
 
-    log = PromotionLog(lake, spec)
-    return _written(log, log.append(propose), effective_from)
+    promotions = PromotionLog(lake, spec)
+    return _written(promotions, promotions.append(propose), effective_from)
 
 
 def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotion:
@@ -132,15 +133,19 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
             }
         )
 
-    log = PromotionLog(lake, spec)
-    return _written(log, log.append(propose), request.effective_from)
+    promotions = PromotionLog(lake, spec)
+    return _written(promotions, promotions.append(propose), request.effective_from)
 
 
-def _written(log: PromotionLog, line: Promotion | None, day: date) -> Promotion:
+def _written(promotions: PromotionLog, line: Promotion | None, day: date) -> Promotion:
     """The line just written, or the one that already said the same."""
-    found = line or log.champion_on(day)
+    if line is not None:
+        return line
+    found = promotions.champion_on(day)
     if found is None:  # pragma: no cover - a proposal only gives None when such a line stands
-        raise NoChampionError(f"{log.model} has no champion on {day}")
+        raise NoChampionError(f"{promotions.model} has no champion on {day}")
+    version, start = found.model_version, found.effective_from
+    log.info("registry: version %s is champion from %s on already; nothing changed", version, start)
     return found
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tallywright.data.store_options import travelling
-from tallywright.errors import InputError, TallyError
+from tallywright.errors import InputError, TallyError, did_you_mean
 from tallywright.observability import log
 from tallywright.records import Role
 from tallywright.scoring.casting import canary_rule
@@ -127,10 +126,9 @@ def columns_of(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Sch
     schema = arrow_schema(table)
     missing = [column for column in columns if column not in schema.names or column == PARTITION]
     if missing:
-        close = difflib.get_close_matches(missing[0], schema.names, n=1)
-        hint = f"; {missing[0]} may be {close[0]} now" if close else ""
+        named = ", ".join(f"{column}{did_you_mean(column, schema.names)}" for column in missing)
         raise InputError(
-            f"{name} has no column {', '.join(missing)}{hint}",
+            f"{name} has no column {named}",
             expected=f"the model's columns and the key: {', '.join(columns)}",
             remedy="bring the column back in data.columns and the features SQL, or train a model without it",
         )

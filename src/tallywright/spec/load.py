@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from tallywright.errors import SpecError, UsageError
+from tallywright.errors import SpecError, UsageError, did_you_mean
 from tallywright.spec.base import Section
 from tallywright.spec.environment import Environment
 from tallywright.spec.model import ModelSpec
@@ -138,15 +137,11 @@ def _strangers(base: Path, file: Path, models: object) -> list[str]:
         return [f"{file}: models: found {models!r}; expected a mapping of model names to the keys they change"]
     known = model_names(base)
     return [
-        f"{file}: models.{name}: no such model; {_nearest(str(name), known)}there are: {', '.join(known) or 'none yet'}"
+        f"{file}: models.{name}: no such model{did_you_mean(str(name), known)}; "
+        f"there are: {', '.join(known) or 'none yet'}"
         for name in models
         if name not in known
     ]
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def _layer_of(models: object, name: str) -> dict[str, Any]:
@@ -163,9 +158,8 @@ def _invalid(problems: list[str], remedy: str) -> SpecError:
 
 
 def _unknown(what: str, name: str, known: list[str], where: str) -> UsageError:
-    hint = _nearest(name, known).strip()
     return UsageError(
-        f"no {what} {name!r}{hint and f' ({hint})'}",
+        f"no {what} {name!r}{did_you_mean(name, known)}",
         expected=f"one of {', '.join(known) or 'none yet'}, from {where}",
     )
 
@@ -212,7 +206,8 @@ def _explain(cls: type[Section], detail: ErrorDetails) -> str:
     found = detail["input"]
     if detail["type"] == "extra_forbidden":
         allowed = _allowed_keys(cls, detail["loc"][:-1])
-        return f"{path}: unknown key; {_nearest(str(detail['loc'][-1]), allowed)}allowed here: {', '.join(allowed)}"
+        hint = did_you_mean(str(detail["loc"][-1]), allowed)
+        return f"{path}: unknown key{hint}; allowed here: {', '.join(allowed)}"
     if detail["type"] == "missing":
         return f"{path}: missing; it has no default, please give it"
     message = detail["msg"].removeprefix("Value error, ")

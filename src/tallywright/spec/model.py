@@ -33,11 +33,11 @@ _CRON_FIELDS: Final = (("minutes", 0, 59), ("hours", 0, 23), ("days", 1, 31), ("
 def _five_fields(cron: str) -> str:
     fields = cron.split()
     if len(fields) != len(_CRON_FIELDS):
-        raise ValueError(f"a cron of five fields is needed, such as '0 4 * * *'; found {cron!r}")
+        raise ValueError("a cron of five fields is needed, such as '0 4 * * *'")
     for text, (name, low, high) in zip(fields, _CRON_FIELDS, strict=True):
         numbers = [int(number) for number in re.findall(r"\d+", re.sub(r"/\d+", "", text))]
         if any(not low <= number <= high for number in numbers):
-            raise ValueError(f"{name} of a cron lie between {low} and {high}; found {text!r} in {cron!r}")
+            raise ValueError(f"{name} of a cron lie between {low} and {high}; found {text!r}")
     return cron
 
 
@@ -59,7 +59,7 @@ class Schedule(Section):
     """When the score DAG runs, and by when a day must be scored."""
 
     cron: Cron = "0 4 * * *"
-    """Five-field cron in `timezone`; each run covers the interval before it."""
+    """Five-field cron in `timezone`, once a day; each run covers the day before it."""
     timezone: str = "UTC"
     start_date: date
     """The first score date."""
@@ -67,6 +67,14 @@ class Schedule(Section):
     """The last score date; historical data need one, so that nothing is scheduled today."""
     deadline: time = time(6, 0)
     """Local time on the day after the score date by which the day must be scored."""
+
+    @field_validator("cron")
+    @classmethod
+    def _once_a_day(cls, value: str) -> str:
+        minute, hour, *days = value.split()
+        if not (minute.isdigit() and hour.isdigit() and days == ["*"] * 3):
+            raise ValueError("a score date is a day, so the cron must come once a day, such as '0 4 * * *'")
+        return value
 
     @field_validator("timezone")
     @classmethod
