@@ -16,7 +16,7 @@ from tallywright.data.maintenance import TableRules, maintain_table
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 DAY = date(2024, 1, 1)
 NOW = datetime.now(UTC)

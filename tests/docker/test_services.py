@@ -23,7 +23,7 @@ from places import Places, free_ports
 from tallywright.data.lake import Lake
 from tallywright.orchestration.rest import AirflowRest, RestError
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

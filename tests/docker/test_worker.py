@@ -19,7 +19,7 @@ from synthetic import DAY, content_of, make_features, make_package, make_request
 from tallywright.data.lake import Lake
 from tallywright.scoring.tally import score_day
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 NOT_SLIM = {
     *("apache-airflow", "apache-airflow-core", "apache-beam", "great-expectations", "mlflow", "mlflow-skinny"),
     *("pandas", "pyspark", "pytest", "scikit-learn", "torch"),

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 from deltalake import DeltaTable
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 WEEK = [f"2025-04-0{day}" for day in range(1, 8)]
 

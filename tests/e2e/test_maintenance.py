@@ -17,7 +17,7 @@ from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.resolve import as_ref
 from tallywright.spec import Project, load_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 WEEK = [f"2025-04-0{day}" for day in range(1, 8)]
 QUERIES = (

@@ -10,7 +10,7 @@ from object_store import KEY, SECRET, Bucket
 
 from .conftest import World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 DAYS = ("2025-04-01", "2025-04-02", "2025-04-03")
 SCORES = (

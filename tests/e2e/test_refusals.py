@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 SPEC = "models/late_orders/model.yaml"
 FEATURES = "models/late_orders/sql/features.sql"

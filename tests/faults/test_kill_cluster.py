@@ -12,7 +12,7 @@ from twins import Twins
 from .conftest import Driver, Start, Watch, gone
 from .test_kill_matrix import before_and_after
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ FULL = KILLS > 12
 MOMENTS = tuple(f"{random.Random(KILLS + n).uniform(0, 6):.3f}" for n in range(KILLS // 10 if FULL else 0))
 """Seconds after which slow drivers are killed wherever they are; `test_kills` does the same to `local`, more often."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 def points_of(way: Way) -> tuple[str, ...]:

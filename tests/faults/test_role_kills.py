@@ -17,7 +17,7 @@ from .test_kill_matrix import DRIVER_POINTS
 
 POINTS = (*DRIVER_POINTS, "shadowed")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 class RoleTwins(Twins):
