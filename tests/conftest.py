@@ -15,6 +15,7 @@ from object_store import Bucket, ObjectStore
 from sparks import small_session, standalone_cluster
 
 from tallywright.errors import UsageError
+from tallywright.observability import log
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,6 +67,14 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name != "TALLYWRIGHT_KILLS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # no test asks the network who it is
+
+
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What the log says from INFO up; a command that ran in this process before has kept it from pytest."""
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level("INFO")
+    return caplog
 
 
 @pytest.fixture(scope="session")

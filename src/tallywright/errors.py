@@ -43,14 +43,14 @@ class TallyError(Exception):
         return (_rebuild, (type(self), self.found, self.expected, self.remedy))
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint, to be put behind a mistyped name, at the known one closest to it; empty when none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _rebuild(cls: type[TallyError], found: str, expected: str, remedy: str) -> TallyError:
     return cls(found, expected=expected, remedy=remedy)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint, to be put behind a mistyped name, at the known one closest to it; empty when none is close."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class UsageError(TallyError):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -44,12 +43,6 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
         thread.join()
 
 
-@pytest.fixture(autouse=True)
-def _heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger("tallywright"), "propagate", True)
-    caplog.set_level("INFO")
-
-
 def failed(task: str = "score") -> dict[str, Any]:
     instance = SimpleNamespace(task_id=task, dag_id="flight_delays__score", run_id="r", log_url="http://ui/log")
     return {"task_instance": instance, "exception": ValueError("the disk is full")}
@@ -69,16 +62,16 @@ def test_a_missed_deadline_has_a_name_of_its_own(spec: ModelSpec) -> None:
     assert message_of(spec, failed("watch"))["event"] == "missed_deadline"
 
 
-def test_the_log_line_comes_without_a_webhook(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_line_comes_without_a_webhook(heard: pytest.LogCaptureFixture) -> None:
     notify(Alerts(), {"model": "m", "task": "t", "reason": "r"})
-    assert any(text.startswith("ALERT ") for text in caplog.messages)
+    assert any(text.startswith("ALERT ") for text in heard.messages)
 
 
 @pytest.mark.parametrize("address", ["", "file:///etc/passwd", "http://127.0.0.1:1/closed"])
 def test_an_alert_that_cannot_be_sent_never_raises_and_never_shows_the_address(
-    address: str, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    address: str, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, heard: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HOOK", address)
     failure_alert(spec)(failed())
-    assert any("not posted" in text and "HOOK" in text for text in caplog.messages)
-    assert not address or not any(address in text for text in caplog.messages)
+    assert any("not posted" in text and "HOOK" in text for text in heard.messages)
+    assert not address or not any(address in text for text in heard.messages)

@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
-from tallywright.observability import log
 from tallywright.records import Decision, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.resolve import as_ref, resolve
@@ -179,15 +178,13 @@ def test_a_rollback_brings_the_champion_before_back(promoted, project, lake):
     assert [resolve(lake, project.spec, on(offset))[0].version for offset in (4, 7, 8)] == [1, 2, 1]
 
 
-def test_a_retried_rollback_goes_back_once_another_reason_goes_further(promoted, project, lake, caplog, monkeypatch):
-    monkeypatch.setattr(log, "propagate", True)
-    caplog.set_level("INFO")
+def test_a_retried_rollback_goes_back_once_another_reason_goes_further(promoted, project, lake, heard):
     for version in (1, 2, 3):
         promoted(version, version)
     first = rollback(project, lake, back(8))
-    assert "nothing changed" not in caplog.text
+    assert "nothing changed" not in heard.text
     assert rollback(project, lake, back(8)) == first
-    assert "version 2 is champion from 2013-06-09 on already; nothing changed" in caplog.text
+    assert "version 2 is champion from 2013-06-09 on already; nothing changed" in heard.text
     assert first.model_version == 2
     assert rollback(project, lake, back(8, "this one too")).model_version == 1
     with pytest.raises(NoChampionError, match="version 1 is the first"):

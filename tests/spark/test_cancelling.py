@@ -6,7 +6,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 import pytest
@@ -15,9 +15,12 @@ from py4j.protocol import Py4JJavaError
 from tallywright.scoring.spark.driver import Work, cancellable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from pyspark import SparkContext
+
+Told = TypeVar("Told")
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore")]
 
 
@@ -42,15 +45,6 @@ def cancelled(work: Work, folder: Path) -> list[int]:
     return [pid for pid in told(folder) if psutil.pid_exists(pid)]
 
 
-def test_nobody_works_after_the_wait_even_if_the_tasks_had_just_begun(spark, tmp_path) -> None:
-    context = spark.sparkContext
-    with ThreadPoolExecutor(1) as other, cancellable(context, "busy") as work:
-        alive = other.submit(cancelled, work, tmp_path)
-        with pytest.raises(Py4JJavaError, match="cancel"):
-            context.parallelize(range(2), 2).mapPartitions(partial(busy, tmp_path)).collect()
-        assert alive.result() == []
-
-
 def waited(work: Work, folder: Path) -> float:
     """Waits for the job's end as soon as Spark knows it; cancels it then. Gives the seconds of that wait."""
     while not work._context._jsc.sc().statusTracker().getJobIdsForTag(work._tag):
@@ -62,10 +56,18 @@ def waited(work: Work, folder: Path) -> float:
     return seconds
 
 
-def test_a_job_whose_tasks_are_not_counted_yet_is_waited_for(spark, tmp_path) -> None:
-    context = spark.sparkContext
+def beside_a_job(context: SparkContext, folder: Path, act: Callable[[Work, Path], Told]) -> Told:
+    """What a thread that cancels a job says in the end; the job's own thread is told of the cancellation."""
     with ThreadPoolExecutor(1) as other, cancellable(context, "busy") as work:
-        seconds = other.submit(waited, work, tmp_path)
+        found = other.submit(act, work, folder)
         with pytest.raises(Py4JJavaError, match="cancel"):
-            context.parallelize(range(2), 2).mapPartitions(partial(busy, tmp_path)).collect()
-        assert seconds.result() >= 0.5
+            context.parallelize(range(2), 2).mapPartitions(partial(busy, folder)).collect()
+        return found.result()
+
+
+def test_nobody_works_after_the_wait_even_if_the_tasks_had_just_begun(spark, tmp_path) -> None:
+    assert beside_a_job(spark.sparkContext, tmp_path, cancelled) == []
+
+
+def test_a_job_whose_tasks_are_not_counted_yet_is_waited_for(spark, tmp_path) -> None:
+    assert beside_a_job(spark.sparkContext, tmp_path, waited) >= 0.5

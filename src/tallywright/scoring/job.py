@@ -124,9 +124,10 @@ def columns_of(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Sch
         InputError: It lacks one of them.
     """
     schema = arrow_schema(table)
-    missing = [column for column in columns if column not in schema.names or column == PARTITION]
+    readable = [column for column in schema.names if column != PARTITION]
+    missing = [column for column in columns if column not in readable]
     if missing:
-        named = ", ".join(f"{column}{did_you_mean(column, schema.names)}" for column in missing)
+        named = ", ".join(f"{column}{did_you_mean(column, readable)}" for column in missing)
         raise InputError(
             f"{name} has no column {named}",
             expected=f"the model's columns and the key: {', '.join(columns)}",
