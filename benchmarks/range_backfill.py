@@ -75,8 +75,8 @@ def day_runs(home: Path, engine: str, days: list[date]) -> dict[str, Any]:
 
 def content(home: Path) -> str:
     """The order-free digest of all scored rows, over every column."""
+    from tallywright.data.delta.lake import Lake
     from tallywright.data.fingerprint import digest
-    from tallywright.data.lake import Lake
 
     rows = Lake(str(home / "lake")).read(f"{MODEL}__scores")
     return f"{rows.num_rows} rows {digest(rows, sorted(rows.column_names)).hex[:16]}"

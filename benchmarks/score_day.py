@@ -38,7 +38,7 @@ def make_world(root: Path, rows: int) -> None:
     import numpy as np
     import pyarrow as pa
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
 
     world = synthetic()
     random = np.random.default_rng(1)
@@ -57,9 +57,9 @@ def make_world(root: Path, rows: int) -> None:
 
 def tallywright(root: Path) -> None:
     """Scores the day with the engine `local`, the whole protocol included."""
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.records import InputVersion
-    from tallywright.scoring.tally import score_day
+    from tallywright.scoring.day import score_day
 
     world = synthetic()
     pinned = InputVersion.from_json((root / "input.json").read_text())

@@ -12,11 +12,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from tallywright.errors import TallyError
-from tallywright.orchestration.local import banner, embedded, start
+from tallywright.orchestration.embedded.project import banner, embedded, start
 from tallywright.spec.load import project_root
 
 if TYPE_CHECKING:
-    from tallywright.orchestration.embedded import EmbeddedAirflow
+    from tallywright.orchestration.embedded.processes import EmbeddedAirflow
 
 
 def run(airflow: EmbeddedAirflow) -> None:

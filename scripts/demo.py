@@ -18,19 +18,19 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tallywright.data.delta.lake import Lake
 from tallywright.data.fingerprint import digest
-from tallywright.data.lake import Lake
 from tallywright.errors import TallyError
-from tallywright.orchestration import local
-from tallywright.orchestration.documents import backfill_bounds
+from tallywright.orchestration.doc_md import backfill_bounds
+from tallywright.orchestration.embedded import project as local
 from tallywright.spec import Project, load_project
 from tallywright.spec.load import project_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tallywright.orchestration.embedded import EmbeddedAirflow
-    from tallywright.orchestration.rest import AirflowRest
+    from tallywright.orchestration.embedded.processes import EmbeddedAirflow
+    from tallywright.orchestration.embedded.rest import AirflowRest
 
 MODEL = "flight_delays"
 FIRST = date(2013, 6, 27)
@@ -73,13 +73,13 @@ class StartingAirflow:
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self.error = error
 
-    def settle(self) -> None:
+    def replace_if_changed(self) -> None:
         """Waits until starting is over, whether it worked or not."""
         self._thread.join()
 
     def wait(self) -> AirflowRest:
         """The REST client, once all is healthy."""
-        self.settle()
+        self.replace_if_changed()
         if self.error is not None:
             raise self.error
         return local.client(self.airflow)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import TallyError
-from tallywright.orchestration import local
-from tallywright.orchestration.embedded import USER, EmbeddedAirflow
+from tallywright.orchestration.embedded import project as local
+from tallywright.orchestration.embedded.processes import USER, EmbeddedAirflow
 from tallywright.spec.load import project_root
 
 if TYPE_CHECKING:

@@ -94,7 +94,7 @@ def bucket(object_store: ObjectStore) -> Bucket:
 @pytest.fixture(scope="session")
 def prism() -> Path:
     """The program, which `make test` builds where Go is installed."""
-    from tallywright.scoring.beam.prism import prism_binary
+    from tallywright.scoring.engines.beam.prism import prism_binary
 
     try:
         return prism_binary()

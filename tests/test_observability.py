@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-SCRIPT = "from tallywright.observability import point; point('other'); point('staged'); print('alive')"
+SCRIPT = "from tallywright.observability import failpoint; failpoint('other'); failpoint('staged'); print('alive')"
 
 
 def passes(**environment: str) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from benchmarks.ways.graph import Graph
 from benchmarks.ways.world import NUMERIC, TEXTS
 
-from tallywright.scoring.engine import Engines
+from tallywright.scoring.engines.registry import Engines
 from tallywright.spec.environment import BeamSettings, EngineSettings
 
 if TYPE_CHECKING:

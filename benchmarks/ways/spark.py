@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.ways.world import DAY, NUMERIC, TEXTS, World
 
-from tallywright.scoring.engine import Engines
+from tallywright.scoring.engines.registry import Engines
 from tallywright.spark_session import spark_session
 from tallywright.spec.environment import EngineSettings, SparkSettings
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.packaging.package import Package, PackageContents, load_package, write_package
 from tallywright.records import InputVersion
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.day import score_day
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tallywright.scoring.engine import Engines
+    from tallywright.scoring.engines.registry import Engines
 
 DAY: Final = date(2024, 3, 1)
 NUMERIC: Final = [f"x{index}" for index in range(12)]

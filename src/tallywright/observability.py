@@ -23,7 +23,7 @@ KILL_WITH: Final = "TALLYWRIGHT_KILL_WITH"
 log = logging.getLogger("tallywright")
 
 
-def point(name: str) -> None:
+def failpoint(name: str) -> None:
     """Passes a named point of a protocol; dies here if the environment asks for it."""
     log.debug("point %s", name)
     if os.environ.get(KILL_AT) == name and _first(os.environ.get(KILL_ONCE)):

@@ -216,7 +216,7 @@ class Manifest(Record):
     """What each model did; empty in tallies of the time when only champions scored."""
 
     @property
-    def lead(self) -> ModelRef:
+    def primary(self) -> ModelRef:
         """The model that answers for the day: the champion, or the fallback on a day without one."""
         return self.models[0]
 
@@ -224,7 +224,7 @@ class Manifest(Record):
     def rows_by_role(self) -> dict[str, int]:
         """How many rows of the scores table each role has; roles without rows are left out."""
         if not self.roles:
-            return {self.lead.role.value: self.rows}
+            return {self.primary.role.value: self.rows}
         return {one.role.value: one.rows for one in self.roles if one.rows and one.role is not Role.SHADOW}
 
     @property

@@ -25,12 +25,12 @@ CASES = {
     "tallywright.lifecycle.plan": HEAVY | {"pyarrow", "deltalake", "duckdb", "onnxruntime", "numpy"},
     "tallywright.cli.main": HEAVY | {"pyarrow", "deltalake", "duckdb", "onnxruntime", "numpy", "rich"},
     "tallywright.spark_session": HEAVY | {"py4j", "pyarrow", "deltalake", "duckdb", "numpy"},
-    "tallywright.data.ingest": HEAVY | {"py4j", "onnxruntime", "sqlalchemy"},
+    "tallywright.data.etl.ingest": HEAVY | {"py4j", "onnxruntime", "sqlalchemy"},
     "tallywright.packaging.predictor": HEAVY | {"duckdb", "deltalake", "onnx", "sqlalchemy"},
-    "tallywright.scoring.tally": HEAVY | {"sqlalchemy"},
-    "tallywright.scoring.spark.worker": HEAVY | {"duckdb", "sqlalchemy"},
-    "tallywright.scoring.spark.packed": HEAVY | {"duckdb", "sqlalchemy"},
-    "tallywright.scoring.spark.driver": HEAVY | {"sqlalchemy"},
+    "tallywright.scoring.day": HEAVY | {"sqlalchemy"},
+    "tallywright.scoring.engines.spark.worker": HEAVY | {"duckdb", "sqlalchemy"},
+    "tallywright.scoring.engines.spark.packed": HEAVY | {"duckdb", "sqlalchemy"},
+    "tallywright.scoring.engines.spark.driver": HEAVY | {"sqlalchemy"},
     "tallywright.lifecycle.steps.score": HEAVY | {"sqlalchemy"},
 }
 

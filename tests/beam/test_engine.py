@@ -1,4 +1,4 @@
-"""What the Beam engine promises whatever the runner does: one part a portion, errors with their class, nothing left."""
+"""What the Beam engine promises whatever the runner does: one part a split, errors with their class, nothing left."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from beam_world import beam_engine, on, times
 from synthetic import ROLES, make_cast, make_request, make_spec, read_scores
 
 from tallywright.errors import EngineError, InputError, PackageError, StorageError, UsageError
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.day import score_day
+from tallywright.scoring.engines.registry import Engines
 
 pytestmark = [pytest.mark.beam, pytest.mark.filterwarnings("ignore")]
 
@@ -21,10 +21,10 @@ def silent(rows: int) -> None:
     del rows
 
 
-def test_each_portion_makes_one_part_and_nothing_else_stays(engines, day) -> None:
+def test_each_split_makes_one_part_and_nothing_else_stays(engines, day) -> None:
     told: list[int] = []
-    parts = beam_engine(engines).score(day.job(), times(day.portions(), 5), told.append)
-    assert [part.portion for part in parts] == list(range(5))
+    parts = beam_engine(engines).score(day.job(), times(day.splits(), 5), told.append)
+    assert [part.split for part in parts] == list(range(5))
     assert told == [3000] * 5
     assert day.left == sorted(part.path for part in parts)
 
@@ -48,8 +48,8 @@ def test_an_engine_scores_one_day_after_the_other(engines, day) -> None:
 
 def test_a_bundle_that_ran_twice_counts_once(day) -> None:
     with Engines(on("FnApiRunner", "--direct_runner_bundle_repeat=2")) as engines:
-        parts = beam_engine(engines).score(day.job(), times(day.portions(), 4), silent)
-    assert [part.portion for part in parts] == [0, 1, 2, 3]
+        parts = beam_engine(engines).score(day.job(), times(day.splits(), 4), silent)
+    assert [part.split for part in parts] == [0, 1, 2, 3]
     assert day.left == sorted(part.path for part in parts)
 
 
@@ -66,19 +66,19 @@ def test_shadows_of_a_bundle_that_ran_twice_count_once(day, tmp_path) -> None:
 
 
 def test_a_file_that_is_gone_is_a_storage_error(engines, day) -> None:
-    job, portions = day.job(), times(day.portions(), 4)
-    gone = portions[2].fragments[0].model_copy(update={"path": "/nowhere/part.parquet"})
-    portions[2] = portions[2].model_copy(update={"fragments": (gone,)})
+    job, splits = day.job(), times(day.splits(), 4)
+    gone = splits[2].fragments[0].model_copy(update={"path": "/nowhere/part.parquet"})
+    splits[2] = splits[2].model_copy(update={"fragments": (gone,)})
     with pytest.raises(StorageError, match=r"/nowhere/part\.parquet"):
-        beam_engine(engines).score(job, portions, silent)
+        beam_engine(engines).score(job, splits, silent)
     assert day.left == []
 
 
 def test_a_file_that_is_broken_is_an_input_error(engines, day) -> None:
-    job, portions = day.job(), day.portions()
-    Path(portions[0].fragments[0].path).write_bytes(b"PAR1 but no more")
+    job, splits = day.job(), day.splits()
+    Path(splits[0].fragments[0].path).write_bytes(b"PAR1 but no more")
     with pytest.raises(InputError) as caught:
-        beam_engine(engines).score(job, portions, silent)
+        beam_engine(engines).score(job, splits, silent)
     assert "ingest the day again" in caught.value.remedy
     assert day.left == []
 
@@ -87,14 +87,14 @@ def test_a_package_that_workers_cannot_see_is_a_package_error(engines, day, tmp_
     job = day.job()
     elsewhere = replace(job, models=(replace(job.models[0], package=str(tmp_path / "elsewhere")),))
     with pytest.raises(PackageError):
-        beam_engine(engines).score(elsewhere, day.portions(), silent)
+        beam_engine(engines).score(elsewhere, day.splits(), silent)
 
 
 def test_a_worker_that_cannot_report_is_a_storage_error(engines, day) -> None:
     job = day.job()
     Path(job.table, "_tallywright").write_text("a file where a folder should be")
     with pytest.raises(StorageError, match="cannot write below"):
-        beam_engine(engines).score(job, day.portions(), silent)
+        beam_engine(engines).score(job, day.splits(), silent)
     assert day.left == ["_tallywright"]
 
 
@@ -102,7 +102,7 @@ def test_what_no_error_class_foresees_is_an_engine_error_and_the_next_day_goes_o
     with Engines(on("FnApiRunner")) as engines:
         strange = replace(day.job(), threshold="high")
         with pytest.raises(EngineError, match="could not convert"):
-            beam_engine(engines).score(strange, day.portions(), silent)
+            beam_engine(engines).score(strange, day.splits(), silent)
         assert day.left == []
         assert score_day(day.request(engines=engines)).action == "committed"
 

@@ -18,8 +18,8 @@ from beam_world import BeamDay, beam_engine, make_day, on
 from synthetic import make_features, read_scores
 
 from tallywright.errors import EngineError
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.day import score_day
+from tallywright.scoring.engines.registry import Engines
 
 pytestmark = [pytest.mark.beam, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -6,10 +6,10 @@ import pytest
 from object_store import SECRET
 from synthetic import make_features, make_package, make_request, make_spec, put_day, read_scores
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.errors import PackageError
-from tallywright.scoring.tallies import logged_tallies
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.commit.manifests import logged_tallies
+from tallywright.scoring.day import score_day
 
 pytestmark = [pytest.mark.beam, pytest.mark.filterwarnings("ignore")]
 

@@ -7,8 +7,9 @@ from beam_world import on
 from pydantic import ValidationError
 
 from tallywright.errors import UsageError
-from tallywright.scoring.beam.outcomes import Mailbox
-from tallywright.scoring.beam.runners import backend_for, check_settings, day_pipeline, in_process_options
+from tallywright.scoring.engines.beam.backends import backend_for, check_settings
+from tallywright.scoring.engines.beam.outcomes import Mailbox
+from tallywright.scoring.engines.beam.runners import day_pipeline, in_process_options
 from tallywright.spec.environment import BeamSettings
 
 pytestmark = [pytest.mark.beam, pytest.mark.filterwarnings("ignore")]
@@ -42,8 +43,8 @@ def pipeline_with(day, runner_options, environments=1):
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     mailbox = Mailbox.below(day.job().table, {})
-    portions = [day.portions()[0].model_copy(update={"index": index}) for index in range(5)]
-    return day_pipeline(FnApiRunner(), runner_options, day.job(), portions, mailbox, environments=environments)
+    splits = [day.splits()[0].model_copy(update={"index": index}) for index in range(5)]
+    return day_pipeline(FnApiRunner(), runner_options, day.job(), splits, mailbox, environments=environments)
 
 
 def test_options_of_flink_and_dataflow_reach_their_runners(day) -> None:
@@ -70,7 +71,7 @@ def test_options_of_the_environment_win(day) -> None:
 
 
 @pytest.mark.parametrize("environments", [1, 2, 4, 9])
-def test_a_day_is_scored_in_as_many_environments_as_there_are_workers_and_portions(day, environments) -> None:
+def test_a_day_is_scored_in_as_many_environments_as_there_are_workers_and_splits(day, environments) -> None:
     pipeline = pipeline_with(day, [], environments).to_runner_api()
     steps = [step for step in pipeline.components.transforms.values() if step.unique_name.startswith("score ")]
     used = {step.environment_id for step in steps if not step.subtransforms}

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from tallywright.cli.doctor import doctor
 from tallywright.cli.init import init
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.errors import SpecError
 
 

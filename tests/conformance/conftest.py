@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,21 +16,23 @@ from beam_world import on
 from deltalake.transaction import AddAction
 from synthetic import DAY, make_package, make_request, make_spec, put_day, read_scores
 
+from tallywright.data.delta.lake import Lake
 from tallywright.data.fingerprint import digest
-from tallywright.data.lake import Lake
 from tallywright.packaging.package import Package
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import InputVersion, Manifest
-from tallywright.scoring import planned
-from tallywright.scoring.engine import DIRECT, ENGINES, OWN_IO, Engines
-from tallywright.scoring.fragments import plan_portions
-from tallywright.scoring.staged import KeptRows, Staged, StagedParts, staged
-from tallywright.scoring.tally import ScoreRequest, score_day
+from tallywright.scoring import execution
+from tallywright.scoring.commit.staged_output import StagedOutput, StagedParts
+from tallywright.scoring.day import score_day
+from tallywright.scoring.engines.base import DIRECT, OWN_IO
+from tallywright.scoring.engines.registry import ENGINES, Engines
+from tallywright.scoring.request import ScoreRequest
+from tallywright.scoring.worker.fragments import plan_splits
 from tallywright.spec.environment import EngineSettings
 
 NEEDS_MARK = {"pyspark": "spark", "apache_beam": "beam"}
 TARGET_ROWS = 250
-"""A portion of these days: each way has something to share among its workers although the days are small."""
+"""A split of these days: each way has something to share among its workers although the days are small."""
 OPEN_COST = "spark.sql.files.openCostInBytes"
 """Without it Spark's own reader gives each core its share of the bytes, however few they are."""
 
@@ -113,30 +114,29 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Cuts days small, for whoever reads them; into how many pieces with rows each day of this test was scored."""
     counted: list[int] = []
 
-    @contextmanager
-    def counting(*arguments: Any) -> Iterator[Staged]:
-        with staged(*arguments) as day:
-            counted.append(_pieces_of(day))
-            yield day
+    commit = execution._commit
 
-    monkeypatch.setattr(planned, "staged", counting)
-    monkeypatch.setattr("tallywright.data.lake._ROW_GROUP", TARGET_ROWS)
-    monkeypatch.setattr("tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=TARGET_ROWS))
+    def counting(scored: Any, day: StagedOutput, note: str) -> Any:
+        counted.append(_pieces_of(day))
+        return commit(scored, day, note)
+
+    monkeypatch.setattr(execution, "_commit", counting)
+    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", TARGET_ROWS)
+    monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=TARGET_ROWS))
     if ENGINES["spark"].capabilities.available:
         _share_bytes(monkeypatch)
     return counted
 
 
-def _pieces_of(day: Staged) -> int:
+def _pieces_of(day: StagedOutput) -> int:
     if isinstance(day, StagedParts):
         return sum(part.rows > 0 for part in day.parts)
-    assert isinstance(day, KeptRows)
     return sum(len(piece.hashes) > 0 for piece in day.rows.counted)
 
 
 def _share_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tallywright.scoring.spark import driver
-    from tallywright.scoring.spark.native import day_session
+    from tallywright.scoring.engines.spark import driver
+    from tallywright.scoring.engines.spark.native import day_session
 
     def sharing(*arguments: Any) -> Any:
         session = day_session(*arguments)

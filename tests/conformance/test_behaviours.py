@@ -18,11 +18,11 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 from synthetic import DAY, make_features, make_package, make_spec, put_day, read_scores
 
+from tallywright.data.delta.lake import Lake
 from tallywright.data.fingerprint import digest
-from tallywright.data.lake import Lake
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import ModelRef
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.day import score_day
 
 from .conftest import every_way
 

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from synthetic import DAY, make_features, make_spec, put_day, read_scores
 
-from tallywright.data.lake import Lake
-from tallywright.scoring.engine import AUTO, ENGINES, OWN_IO, choose_engine, load_engine
-from tallywright.scoring.fragments import plan_portions
-from tallywright.scoring.profile_table import read_profile
-from tallywright.scoring.tally import score_day
+from tallywright.data.delta.lake import Lake
+from tallywright.scoring.commit.profile_table import read_profile
+from tallywright.scoring.day import score_day
+from tallywright.scoring.engines.base import AUTO, OWN_IO
+from tallywright.scoring.engines.registry import ENGINES, choose_engine, load_engine
+from tallywright.scoring.worker.fragments import plan_splits
 
 from .conftest import every_way
 
@@ -63,7 +64,7 @@ def test_empty_files_beside_full_ones_are_read_as_nothing(bench) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_a_day_of_several_parts_holds_every_key_once(bench, workers, monkeypatch) -> None:
-    monkeypatch.setattr("tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=500))
+    monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=500))
     rows, _ = bench.score([FEATURES], row_group_rows=100, workers=workers, batch_rows=256)
     same_bits(rows, bench.directly(FEATURES))
     assert pc.count_distinct(rows["order_id"]).as_py() == 3000

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import ROLES, make_cast, make_features, make_request, make_spec, read_scores
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.records import Role
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.fragments import plan_portions
-from tallywright.scoring.profile_table import read_profiles
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.commit.profile_table import read_profiles
+from tallywright.scoring.day import score_day
+from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.worker.fragments import plan_splits
 
 from .conftest import Way, lay_out
 
@@ -47,7 +47,7 @@ class Stage:
         """The rows of both tables, the manifest, and the profiles by role."""
         self.lakes += 1
         self.monkeypatch.setattr(
-            "tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=target_rows)
+            "tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=target_rows)
         )
         lake = Lake(str(self.root / f"lake-{self.lakes}"))
         spec = make_spec(scoring=ROLES | (scoring or {}) | {"io": way.io})

@@ -20,12 +20,12 @@ from object_store import KEY, SECRET, Bucket
 from pyarrow import fs
 from signed_requests import signed_put
 
-from tallywright.data.filesystem import filesystem_of
-from tallywright.data.ingest import ingest
-from tallywright.data.lake import Change, Lake
+from tallywright.data.delta.lake import Change, Lake
+from tallywright.data.delta.probe import probe_store
+from tallywright.data.etl.ingest import ingest
 from tallywright.data.query import query
 from tallywright.data.snapshot import read_split, take_snapshot
-from tallywright.data.store_probe import probe_store
+from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.errors import CommitConflictError, SpecError, StorageError, TallyError
 
 DAY = date(2024, 1, 1)
@@ -132,7 +132,7 @@ def test_a_store_that_is_away_fails_soon(object_store):
 
 _ASK = """
 import sys, time
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.errors import StorageError
 lake = Lake(sys.argv[1])
 began = time.monotonic()
@@ -225,7 +225,7 @@ def test_writers_that_create_one_table_at_once_create_it_once(bucket):
 
 _WRITER = """
 import json, os, sys, datetime, pyarrow as pa
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 lake, day = Lake(sys.argv[1]), datetime.date(2024, 1, 1)
 print("ready", flush=True)
 for number in range(1_000_000):
@@ -264,7 +264,7 @@ def test_a_killed_writer_leaves_the_old_rows_or_the_new_ones(bucket, lake):
 
 _SHORT = """
 import sys
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.data.query import query
 lake = Lake(sys.argv[1])
 print(lake.tables(), lake.read("t").num_rows, query(lake, "SELECT count(*) n FROM t").to_pylist())

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from tallywright.data.ingest import ingest
+from tallywright.data.etl.ingest import ingest
 from tallywright.data.snapshot import SPLITS, Snapshot, read_split, take_snapshot
 from tallywright.errors import InputError
 

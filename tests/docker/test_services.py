@@ -20,8 +20,8 @@ from containers import Stage
 from native import Native, natively
 from places import Places, free_ports
 
-from tallywright.data.lake import Lake
-from tallywright.orchestration.rest import AirflowRest, RestError
+from tallywright.data.delta.lake import Lake
+from tallywright.orchestration.embedded.rest import AirflowRest, RestError
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +111,7 @@ def test_a_database_role_sees_its_own_database_alone(stack: Native) -> None:
 JOB = """
 import os
 from pyspark.sql import SparkSession
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 
 def tables(_):
     options = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -16,8 +16,8 @@ from containers import Stage, copies
 from deltalake import DeltaTable
 from synthetic import DAY, content_of, make_features, make_package, make_request, make_spec, put_day
 
-from tallywright.data.lake import Lake
-from tallywright.scoring.tally import score_day
+from tallywright.data.delta.lake import Lake
+from tallywright.scoring.day import score_day
 
 pytestmark = pytest.mark.slow
 NOT_SLIM = {

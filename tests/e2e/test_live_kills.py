@@ -15,9 +15,9 @@ import pytest
 from deltalake import DeltaTable
 from synthetic import content_of
 
-from tallywright.orchestration import local
-from tallywright.orchestration.embedded import EmbeddedAirflow
-from tallywright.orchestration.rest import AirflowRest
+from tallywright.orchestration.embedded import project as local
+from tallywright.orchestration.embedded.processes import EmbeddedAirflow
+from tallywright.orchestration.embedded.rest import AirflowRest
 
 from .conftest import World
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.data.snapshot import SPLITS, Snapshot, read_split
 from tallywright.lifecycle.packages import package_of
 from tallywright.registry.promotion_log import PromotionLog

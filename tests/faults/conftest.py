@@ -18,7 +18,7 @@ import pytest
 from sparks import BRIEF_JVM
 from twins import Twins
 
-from tallywright.scoring.fragments import plan_portions
+from tallywright.scoring.worker.fragments import plan_splits
 
 DRIVER = Path(__file__).parent / "driver.py"
 
@@ -134,8 +134,8 @@ def beam() -> None:
 @pytest.fixture
 def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Twins:
     """Two worlds whose input files have several row groups, so that there is something to distribute."""
-    monkeypatch.setattr("tallywright.data.lake._ROW_GROUP", 500)
-    monkeypatch.setattr("tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=1000))
+    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", 500)
+    monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=1000))
     return Twins.born(tmp_path)
 
 

@@ -25,14 +25,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from deltalake import DeltaTable
 from synthetic import DAY, ROLES, content_of, make_cast, make_package, make_request, make_spec
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.errors import TallyError
-from tallywright.observability import point
+from tallywright.observability import failpoint
 from tallywright.records import InputVersion
-from tallywright.scoring import job, sink
-from tallywright.scoring.engine import OWN_IO, Engines
-from tallywright.scoring.fragments import PORTION_ROWS, plan_portions
-from tallywright.scoring.tally import score_day
+from tallywright.scoring import prepare
+from tallywright.scoring.commit import sink
+from tallywright.scoring.day import score_day
+from tallywright.scoring.engines.base import OWN_IO
+from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.worker.fragments import SPLIT_ROWS, plan_splits
 from tallywright.spec.environment import BeamSettings, EngineSettings, SparkSettings
 
 SMALL_SPARK = {
@@ -73,7 +75,7 @@ def score(root: Path, options: argparse.Namespace) -> None:
     spec = make_spec(scoring={"workers": options.workers, "batch_rows": 256, "io": options.io} | roles)
     cast = make_cast(root / "cast", spec) if options.roles else {}
     package = make_package(root / "package")
-    job.plan_portions = partial(plan_portions, target_rows=options.part_rows)
+    prepare.plan_splits = partial(plan_splits, target_rows=options.part_rows)
     with Engines(settings_of(options)) as engines:
         if options.engine == "spark":
             engines.get("spark").session(delta=options.io == OWN_IO)
@@ -83,7 +85,7 @@ def score(root: Path, options: argparse.Namespace) -> None:
         lake, run = lake_of(root), f"pid-{os.getpid()}"
         request = make_request(lake, spec, pinned, package, run_id=run, engine=options.engine, engines=engines, **cast)
         if options.limit_at:
-            sink.point = lambda name: limit(options.file_limit) if name == options.limit_at else point(name)
+            sink.failpoint = lambda name: limit(options.file_limit) if name == options.limit_at else failpoint(name)
         elif options.file_limit:
             limit(options.file_limit)
         outcome = score_day(request)
@@ -115,7 +117,7 @@ def main() -> None:
     scoring.add_argument("root", type=Path)
     scoring.add_argument("--day", type=date.fromisoformat, default=DAY)
     scoring.add_argument("--workers", type=int, default=2)
-    scoring.add_argument("--part-rows", type=int, default=PORTION_ROWS)
+    scoring.add_argument("--part-rows", type=int, default=SPLIT_ROWS)
     scoring.add_argument("--engine", default="local")
     scoring.add_argument("--io", default="auto")
     scoring.add_argument("--master", default="local[2]")

@@ -18,14 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from synthetic import make_features, make_package, make_request, make_spec, put_day
 
-from tallywright.data import lake as lake_module
-from tallywright.data.lake import Lake
-from tallywright.data.maintenance import TableRules, maintain_table
+from tallywright.data.delta import lake as lake_module
+from tallywright.data.delta.lake import Lake
+from tallywright.data.delta.maintenance import TableRules, maintain_table
 from tallywright.errors import TallyError
-from tallywright.scoring import job
-from tallywright.scoring.fragments import plan_portions
+from tallywright.scoring import prepare
+from tallywright.scoring.day import score_day
 from tallywright.scoring.references import tally_references
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.worker.fragments import plan_splits
 
 ROWS = 400
 
@@ -33,7 +33,7 @@ ROWS = 400
 def many_small_files() -> None:
     """A day becomes several files, so that there is something to compact."""
     lake_module._ROW_GROUP = 100
-    job.plan_portions = lambda paths, **options: plan_portions(paths, target_rows=1, **options)
+    prepare.plan_splits = lambda paths, **options: plan_splits(paths, target_rows=1, **options)
 
 
 def work(root: Path, day: date, rounds: int) -> None:

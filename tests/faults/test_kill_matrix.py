@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -17,8 +18,9 @@ from synthetic import DAY
 from twins import Twins
 
 from tallywright.errors import EngineError, StorageError, TallyError
-from tallywright.scoring import planned, sink, staged
-from tallywright.scoring.tallies import logged_tallies
+from tallywright.scoring import execution
+from tallywright.scoring.commit import sink, staged_output
+from tallywright.scoring.commit.manifests import logged_tallies
 
 from .conftest import ON_PRISM, WAYS, Start, Watch, Way, cell, gone
 
@@ -145,12 +147,12 @@ def once(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None]) ->
     """Does something at a point, the first time."""
     waiting = [act]
 
-    def point(passed: str) -> None:
+    def failpoint(passed: str) -> None:
         if passed == name and waiting:
             waiting.pop()()
 
-    monkeypatch.setattr(planned, "point", point)
-    monkeypatch.setattr(sink, "point", point)
+    monkeypatch.setattr(execution, "failpoint", failpoint)
+    monkeypatch.setattr(sink, "failpoint", failpoint)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,8 @@ def test_a_commit_whose_answer_was_lost_stands_once(
     if way.mark:
         request.getfixturevalue(way.mark)
     before_and_after(twins)
-    write = sink.parts_writer if way.stages_parts else sink.rows_writer
+    module, name = (staged_output, "parts_writer") if way.stages_parts else (_native(), "rows_writer")
+    write = getattr(module, name)
 
     def loses_answers(*arguments: Any) -> sink.Writer:
         writer = write(*arguments)
@@ -190,10 +193,16 @@ def test_a_commit_whose_answer_was_lost_stands_once(
         return commit
 
     with monkeypatch.context() as patched:
-        patched.setattr(staged, write.__name__, loses_answers)
+        patched.setattr(module, name, loses_answers)
         outcome = twins.score(twins.killed, engine=way.engine, io=way.io)
     assert (outcome.action, outcome.manifest.generation) == ("committed", 2)
     again(twins, way)
+
+
+def _native() -> ModuleType:
+    from tallywright.scoring.engines.spark import native
+
+    return native
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from synthetic import DAY, make_package, make_spec, read_scores
 
-from tallywright.data import lake as lake_module
+from tallywright.data.delta import lake as lake_module
+from tallywright.data.delta.lake import Lake
+from tallywright.data.delta.maintenance import TableRules, maintain_table
 from tallywright.data.fingerprint import digest
-from tallywright.data.lake import Lake
-from tallywright.data.maintenance import TableRules, maintain_table
-from tallywright.scoring import job
-from tallywright.scoring.tallies import manifests, recorded_tallies
+from tallywright.scoring import prepare
+from tallywright.scoring.commit.manifests import manifests, recorded_tallies
 
 from .maintenance_driver import ROWS, work
 
@@ -31,7 +31,7 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 def _many_small_files(monkeypatch) -> None:
     """`work` sets these for a process of its own; here they are put back."""
     monkeypatch.setattr(lake_module, "_ROW_GROUP", lake_module._ROW_GROUP)
-    monkeypatch.setattr(job, "plan_portions", job.plan_portions)
+    monkeypatch.setattr(prepare, "plan_splits", prepare.plan_splits)
 
 
 def worked(root: Path, days: list[date], rounds: int) -> Lake:

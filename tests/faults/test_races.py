@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from synthetic import DAY, make_features, make_package, make_spec, put_day, read_scores
 
-from tallywright.data.lake import Lake
-from tallywright.scoring.tallies import logged_tallies, manifests
-from tallywright.scoring.tally import ScoreOutcome
+from tallywright.data.delta.lake import Lake
+from tallywright.scoring.commit.manifests import logged_tallies, manifests
+from tallywright.scoring.request import ScoreOutcome
 
 
 @pytest.fixture

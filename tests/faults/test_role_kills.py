@@ -9,9 +9,10 @@ import pytest
 from synthetic import ROLES, make_cast, make_package, make_request, make_spec, read_scores
 from twins import ROWS, Twins
 
-from tallywright.scoring.profile_table import read_profiles
-from tallywright.scoring.tallies import manifests
-from tallywright.scoring.tally import ScoreOutcome, score_day
+from tallywright.scoring.commit.manifests import manifests
+from tallywright.scoring.commit.profile_table import read_profiles
+from tallywright.scoring.day import score_day
+from tallywright.scoring.request import ScoreOutcome
 
 from .test_kill_matrix import DRIVER_POINTS
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.packaging.linear import linear_onnx
 from tallywright.packaging.package import PackageContents, PackageMeta, write_package
 from tallywright.packaging.preprocess import Category, ModelInput, Preprocess

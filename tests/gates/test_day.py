@@ -182,7 +182,7 @@ def test_the_gate_never_touches_the_network(project, lake, ingested):
             if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
                 raise SystemExit(f"NETWORK {event} {arguments}")
         sys.addaudithook(refuse)
-        from tallywright.data.lake import Lake
+        from tallywright.data.delta.lake import Lake
         from tallywright.gates.day import day_gate
         from tallywright.records import InputVersion
         from tallywright.spec import load_project

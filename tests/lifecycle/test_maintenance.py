@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.errors import SpecError
-from tallywright.lifecycle.leftovers import Leftovers, sweep
+from tallywright.lifecycle.cleanup import Leftovers, clean_up
 from tallywright.lifecycle.maintenance import maintain_model, model_tables
 from tallywright.lifecycle.plan import Pipeline, longest_run, plan
 from tallywright.lifecycle.retention import retention_problems
@@ -90,7 +90,7 @@ def left(project) -> dict[str, Path]:
 
 
 def swept(project, now: datetime, **options) -> Leftovers:
-    return sweep(project, now, retention=timedelta(days=30), orphan_age=timedelta(days=7), **options)
+    return clean_up(project, now, retention=timedelta(days=30), orphan_age=timedelta(days=7), **options)
 
 
 def test_what_is_old_goes_and_nothing_else(project, left) -> None:

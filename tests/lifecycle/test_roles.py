@@ -14,25 +14,25 @@ import pytest
 import yaml
 from synthetic import DAY, make_features, make_package, make_spec, read_scores
 
-from tallywright.cli.report import render
-from tallywright.data.ingest import input_version
-from tallywright.data.input_record import transaction_id
-from tallywright.data.lake import Change, Lake
+from tallywright.data.delta.lake import Change, Lake
+from tallywright.data.etl.ingest import input_version
+from tallywright.data.etl.input_record import transaction_id
 from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
-from tallywright.lifecycle.backfill import preview
 from tallywright.lifecycle.context import RunContext
-from tallywright.lifecycle.overview import scored_days
 from tallywright.lifecycle.packages import packages_of
 from tallywright.lifecycle.steps import monitor, score
-from tallywright.lifecycle.trace import trace
 from tallywright.monitoring.performance import realised
 from tallywright.packaging.cache import PackageCache
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.registered import record_version
 from tallywright.registry.resolve import resolve
-from tallywright.scoring.tallies import latest_manifest
+from tallywright.reporting.overview import scored_days
+from tallywright.reporting.preview import preview
+from tallywright.reporting.report import render
+from tallywright.reporting.trace import trace
+from tallywright.scoring.commit.manifests import latest_manifest
 from tallywright.spec import load_project
 
 NOW = datetime(2024, 3, 2, tzinfo=UTC)

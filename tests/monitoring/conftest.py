@@ -8,7 +8,7 @@ import pytest
 from synthetic import make_package, make_spec
 from world import World
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -110,7 +110,7 @@ def test_writers_in_processes(lake, project):
         from pathlib import Path
         sys.path.insert(0, sys.argv[2])
         from registry.test_promotion_log import line
-        from tallywright.data.lake import Lake
+        from tallywright.data.delta.lake import Lake
         from tallywright.registry.promotion_log import PromotionLog
         from tallywright.spec import load_project
         project = load_project("toy", root=Path(sys.argv[1]), environment="local")

@@ -63,7 +63,7 @@ def test_what_was_known_then_is_not_changed_by_later_lines(lines, offset, known)
 
 @given(LINES)
 def test_the_last_standing_model_is_the_champion(lines):
-    stack = timeline.standing(lines)
+    stack = timeline.not_withdrawn(lines)
     assert (stack[-1] if stack else None) == timeline.champion_on(lines, None)
 
 

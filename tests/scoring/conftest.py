@@ -14,11 +14,12 @@ from object_store import Bucket
 from pyarrow import fs
 from synthetic import DAY, make_features, make_package, make_request, make_spec, put_day
 
-from tallywright.data.filesystem import filesystem_of
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
+from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.packaging.package import Package
 from tallywright.records import InputVersion
-from tallywright.scoring.tally import ScoreOutcome, ScoreRequest, score_day
+from tallywright.scoring.day import score_day
+from tallywright.scoring.request import ScoreOutcome, ScoreRequest
 from tallywright.spec.model import ModelSpec
 
 

@@ -16,10 +16,10 @@ from object_store import SECRET
 from synthetic import DAY, make_features, make_spec, read_scores
 
 from tallywright.errors import StorageError
-from tallywright.scoring import sink
-from tallywright.scoring.fragments import plan_portions
-from tallywright.scoring.profile_table import read_profile
-from tallywright.scoring.tallies import logged_tallies, manifests, recorded_tallies
+from tallywright.scoring.commit import sink
+from tallywright.scoring.commit.manifests import logged_tallies, manifests, recorded_tallies
+from tallywright.scoring.commit.profile_table import read_profile
+from tallywright.scoring.worker.fragments import plan_splits
 
 RACES = 100 if int(os.environ.get("TALLYWRIGHT_KILLS", "0")) >= 100 else 30
 COMMIT = r"^PUT /[^?]*/shop__scores/_delta_log/0{19}1\.json"
@@ -39,8 +39,8 @@ def facts(shop) -> list[dict]:
 
 
 def test_a_day_on_a_store_has_the_bits_of_the_day_on_a_disk(shop, stored, monkeypatch) -> None:
-    monkeypatch.setattr("tallywright.data.lake._ROW_GROUP", 200)
-    monkeypatch.setattr("tallywright.scoring.job.plan_portions", partial(plan_portions, target_rows=400))
+    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", 200)
+    monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=400))
     spec = make_spec(scoring={"batch_rows": 256, "workers": 2})
     for rows, seed in ((1500, 1), (1490, 2)):  # the second restates the first
         for place in (shop, stored):
@@ -63,7 +63,7 @@ def test_two_writers_that_race_for_one_date_make_one_tally_each_time(stored, mon
     """
     meet, own = threading.Barrier(2), threading.local()
 
-    def point(name: str) -> None:
+    def failpoint(name: str) -> None:
         if name == "before-commit" and not own.met:
             own.met = True
             meet.wait(timeout=60)
@@ -72,7 +72,7 @@ def test_two_writers_that_race_for_one_date_make_one_tally_each_time(stored, mon
         own.met = False
         return shop.score(pinned, run_id=writer)
 
-    monkeypatch.setattr(sink, "point", point)
+    monkeypatch.setattr(sink, "failpoint", failpoint)
     keys = make_features(50)["order_id"].to_pylist()
     with ThreadPoolExecutor(2) as pool:
         for lake in range(RACES // 10):

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from synthetic import DAY, make_features, read_scores
 
+from tallywright.data.delta.maintenance import TableReport, TableRules, maintain_table
 from tallywright.data.fingerprint import digest
-from tallywright.data.maintenance import TableReport, TableRules, maintain_table
 from tallywright.errors import StorageError
 from tallywright.records import Reference
-from tallywright.scoring.fragments import plan_portions
+from tallywright.scoring.commit.manifests import latest_manifest, manifests
+from tallywright.scoring.day import decide
 from tallywright.scoring.references import tally_references
-from tallywright.scoring.tallies import latest_manifest, manifests
-from tallywright.scoring.tally import decide
+from tallywright.scoring.worker.fragments import plan_splits
 
 NOW = datetime.now(UTC)
 LONG = NOW - timedelta(days=400)
@@ -25,9 +25,10 @@ LONG = NOW - timedelta(days=400)
 @pytest.fixture
 def small_parts(monkeypatch) -> None:
     """Several files a day, as a large day has."""
-    monkeypatch.setattr("tallywright.data.lake._ROW_GROUP", 50)
+    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", 50)
     monkeypatch.setattr(
-        "tallywright.scoring.job.plan_portions", lambda paths, **options: plan_portions(paths, target_rows=1, **options)
+        "tallywright.scoring.prepare.plan_splits",
+        lambda paths, **options: plan_splits(paths, target_rows=1, **options),
     )
 
 
@@ -114,11 +115,11 @@ def test_parts_that_a_run_has_staged_are_no_orphans_while_they_are_young(shop, m
     reports = []
     careful = replace(rules([]), retention=timedelta(days=30), orphan_age=timedelta(days=7), now=NOW)
 
-    def point(name: str) -> None:
+    def failpoint(name: str) -> None:
         if name == "staged":
             reports.append(maintain_table(shop.lake, "shop__scores", careful))
 
-    monkeypatch.setattr("tallywright.scoring.planned.point", point)
+    monkeypatch.setattr("tallywright.scoring.execution.failpoint", failpoint)
     outcome = shop.score(shop.put(310, seed=1))
     assert (reports[0].orphans, reports[0].young_orphans) == (0, 1)
     assert (outcome.action, outcome.manifest.generation) == ("committed", 2)
@@ -126,14 +127,14 @@ def test_parts_that_a_run_has_staged_are_no_orphans_while_they_are_young(shop, m
 
 
 def test_parts_of_a_run_that_was_killed_go_when_they_are_old(shop, monkeypatch) -> None:
-    def point(name: str) -> None:
+    def failpoint(name: str) -> None:
         if name == "before-commit":
             raise KeyboardInterrupt
 
     shop.score(shop.put())
     pinned = shop.put(seed=1)
     with monkeypatch.context() as context:
-        context.setattr("tallywright.scoring.sink.point", point)
+        context.setattr("tallywright.scoring.commit.sink.failpoint", failpoint)
         with pytest.raises(KeyboardInterrupt):
             shop.score(pinned)
     assert len(shop.files()) == 2

@@ -8,9 +8,9 @@ import pytest
 
 from tallywright import errors
 from tallywright.errors import EngineError, InputError, TallyError
-from tallywright.scoring.failure import Failure
-from tallywright.scoring.spark.failures import engine_error, without_java
-from tallywright.scoring.spark.worker import Answer, Reports
+from tallywright.scoring.engines.spark.failures import engine_error, without_java
+from tallywright.scoring.engines.spark.worker import Answer, Reports
+from tallywright.scoring.worker.failure import Failure
 
 CLASSES = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, TallyError)]
 JAVA = """An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 from synthetic import DAY, make_features, make_package, make_request, make_spec, put_day
 
-from tallywright.data.lake import Lake
-from tallywright.scoring.tally import ScoreOutcome, score_day
+from tallywright.data.delta.lake import Lake
+from tallywright.scoring.day import score_day
+from tallywright.scoring.request import ScoreOutcome
 
 if TYPE_CHECKING:
     from tallywright.packaging.package import Package

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from py4j.protocol import Py4JJavaError
 
-from tallywright.scoring.spark.driver import Work, cancellable
+from tallywright.scoring.engines.spark.driver import Work, cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,10 +14,10 @@ from object_store import SECRET, Bucket
 from sparks import standalone_cluster
 from synthetic import make_features, make_package, make_request, make_spec, put_day, read_scores
 
-from tallywright.data.filesystem import filesystem_of
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
+from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.records import Manifest
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.day import score_day
 
 pytestmark = pytest.mark.spark
 WAYS = {"direct": "direct", "engine": "engine", "stored": "direct"}

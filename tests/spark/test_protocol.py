@@ -15,13 +15,14 @@ from synthetic import DAY, make_features, make_package, make_request, make_spec,
 
 from tallywright.errors import CommitConflictError, GateRefusedError, InputError, PackageError
 from tallywright.packaging.package import PackageContents, write_package
-from tallywright.scoring import sink
-from tallywright.scoring.engine import Engines, Source
-from tallywright.scoring.ensemble import assemble
-from tallywright.scoring.job import job_for
-from tallywright.scoring.spark import native
-from tallywright.scoring.tallies import logged_tallies
-from tallywright.scoring.verify import verify_rows
+from tallywright.scoring.commit import sink
+from tallywright.scoring.commit.manifests import logged_tallies
+from tallywright.scoring.commit.verify import verify_rows
+from tallywright.scoring.engines.base import Source
+from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.spark import native
+from tallywright.scoring.prepare import job_for
+from tallywright.scoring.roles.eligibility import assemble
 from tallywright.spec.environment import EngineSettings
 
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore")]
@@ -112,11 +113,11 @@ def once(monkeypatch, act) -> None:
     """Does something between the last look at the table and the commit, the first time."""
     waiting = [act]
 
-    def point(name: str) -> None:
+    def failpoint(name: str) -> None:
         if name == "before-commit" and waiting:
             waiting.pop()()
 
-    monkeypatch.setattr(sink, "point", point)
+    monkeypatch.setattr(sink, "failpoint", failpoint)
 
 
 def test_equal_inputs_between_look_and_commit_win(shop, monkeypatch) -> None:
@@ -221,7 +222,7 @@ def held_up(writing: Path, go_on: Path) -> Any:
         import time
         from pathlib import Path
 
-        from tallywright.scoring.spark.packed import unpacked
+        from tallywright.scoring.engines.spark.packed import unpacked
 
         Path(writing).touch()
         deadline = time.monotonic() + 60

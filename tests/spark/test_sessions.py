@@ -28,11 +28,11 @@ from datetime import date
 from pathlib import Path
 from pyspark import SparkContext
 from synthetic import make_features, make_request, make_spec, put_day
-from tallywright.data.ingest import ingest
-from tallywright.data.lake import Lake
+from tallywright.data.etl.ingest import ingest
+from tallywright.data.delta.lake import Lake
 from tallywright.packaging.package import load_package
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.day import score_day
 from tallywright.spec import load_project
 from tallywright.spec.environment import EngineSettings, SparkSettings
 
@@ -70,13 +70,13 @@ from datetime import timedelta
 from pathlib import Path
 from pyspark import SparkContext
 from synthetic import DAY, make_features, make_request, make_spec, put_day
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.errors import TallyError
 from tallywright.packaging.package import load_package
-from tallywright.scoring import planned
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.spark.driver import SparkEngine
-from tallywright.scoring.tally import score_day
+from tallywright.scoring import execution
+from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.spark.driver import SparkEngine
+from tallywright.scoring.day import score_day
 from tallywright.spec.environment import EngineSettings, SparkSettings
 
 def kill():
@@ -84,12 +84,12 @@ def kill():
     process.kill()
     process.wait()
 
-ship, point = SparkEngine.ship, planned.point
+ship, failpoint = SparkEngine.ship, execution.failpoint
 def ship_and_die(self, job):
     ship(self, job)
     kill()
 def die_when_staged(name):
-    point(name)
+    failpoint(name)
     if name == "staged":
         kill()
 
@@ -103,7 +103,7 @@ with Engines(EngineSettings(spark=SparkSettings(master="local[2]"))) as engines:
         if moment == "before":
             kill()
         SparkEngine.ship = ship_and_die if moment == "ship" else ship
-        planned.point = die_when_staged if moment == "staged" else point
+        execution.failpoint = die_when_staged if moment == "staged" else failpoint
         try:
             told.append(score_day(make_request(lake, spec, pinned, package, engine="spark", engines=engines)).action)
         except TallyError as error:

@@ -17,13 +17,13 @@ from sparks import BRIEF_JVM, standalone_cluster
 from synthetic import DAY, make_features, make_package, make_request, make_spec, put_day, read_scores
 from world import World
 
-from tallywright.data.input_record import input_version, transaction_id
-from tallywright.data.lake import Change, Lake
+from tallywright.data.delta.lake import Change, Lake
+from tallywright.data.etl.input_record import input_version, transaction_id
 from tallywright.packaging.cache import PackageCache
 from tallywright.packaging.package import Package
 from tallywright.records import InputVersion, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.day import score_day
 from tallywright.spec.model import ModelSpec
 
 pytestmark = pytest.mark.spark

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from beam_world import BeamDay, on
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.packaging.package import load_package
 from tallywright.records import InputVersion
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.day import score_day
+from tallywright.scoring.engines.registry import Engines
 
 
 def main(lake: str, package: str, pinned: str, runner: str, *options: str) -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 from synthetic import make_features, make_request, make_spec, put_day
 
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.packaging.package import Package
 from tallywright.records import InputVersion
-from tallywright.scoring.beam.driver import BeamEngine
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.ensemble import assemble
-from tallywright.scoring.fragments import Portion, plan_portions
-from tallywright.scoring.job import job_for
-from tallywright.scoring.score_job import ScoreJob
-from tallywright.scoring.tally import ScoreRequest
+from tallywright.scoring.engines.beam.driver import BeamEngine
+from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.job import ScoreJob
+from tallywright.scoring.prepare import job_for
+from tallywright.scoring.request import ScoreRequest
+from tallywright.scoring.roles.eligibility import assemble
+from tallywright.scoring.worker.fragments import InputSplit, plan_splits
 from tallywright.spec.environment import BeamSettings, EngineSettings
 
 
@@ -43,9 +43,9 @@ class BeamDay:
         request = self.request()
         return job_for(request.spec, self.lake, self.pinned, assemble(request))
 
-    def portions(self) -> tuple[Portion, ...]:
+    def splits(self) -> tuple[InputSplit, ...]:
         files = self.lake.files(self.pinned.table, day=self.pinned.score_date)
-        return plan_portions([file.path for file in files])
+        return plan_splits([file.path for file in files])
 
     @property
     def left(self) -> list[str]:
@@ -66,6 +66,6 @@ def beam_engine(engines: Engines) -> BeamEngine:
     return engine
 
 
-def times(portions: Sequence[Portion], count: int) -> list[Portion]:
-    """The first portion so many times over, each with a number of its own."""
-    return [portions[0].model_copy(update={"index": index}) for index in range(count)]
+def times(splits: Sequence[InputSplit], count: int) -> list[InputSplit]:
+    """The first split so many times over, each with a number of its own."""
+    return [splits[0].model_copy(update={"index": index}) for index in range(count)]

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tallywright.data.engine import connect
-from tallywright.data.sources import stage_sources
-from tallywright.data.sql import date_parameters, render
+from tallywright.data.embedded_sql import connect
+from tallywright.data.etl.sources import stage_sources
+from tallywright.data.etl.sql import date_parameters, render
 from tallywright.spec import load_project
 
 if TYPE_CHECKING:

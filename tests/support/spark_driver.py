@@ -16,12 +16,12 @@ from pathlib import Path
 
 from synthetic import make_request, make_spec
 
-from tallywright.data.filesystem import filesystem_of
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
+from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.packaging.package import load_package
 from tallywright.records import InputVersion
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.day import score_day
+from tallywright.scoring.engines.registry import Engines
 from tallywright.spec.environment import EngineSettings, SparkSettings
 
 HEAVY = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "pandas", "sklearn", "torch")

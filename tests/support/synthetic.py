@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from tallywright.data.filesystem import filesystem_of
+from tallywright.data.delta.lake import Lake
 from tallywright.data.fingerprint import digest
-from tallywright.data.lake import Lake
+from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.packaging.meta import PackageMeta
 from tallywright.packaging.package import Package, PackageContents, load_package, write_package
 from tallywright.packaging.preprocess import Category, Preprocess
 from tallywright.profiles.accumulate import Accumulator
 from tallywright.profiles.definition import define
 from tallywright.records import InputVersion, ModelRef, Role, digest_of
-from tallywright.scoring.tally import ScoreRequest
+from tallywright.scoring.request import ScoreRequest
 from tallywright.spec.model import ModelSpec
 
 DAY = date(2024, 3, 1)

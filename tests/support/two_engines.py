@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from flights import exact_rows
 
-from tallywright.data.ingest import IngestedDay, ingest
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
+from tallywright.data.etl.ingest import IngestedDay, ingest
 
 if TYPE_CHECKING:
     from datetime import date

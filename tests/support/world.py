@@ -16,11 +16,11 @@ from tallywright.gates.record import day_subject, record_report
 from tallywright.monitoring.drift import compare_day, write_drift
 from tallywright.profiles.definition import SCORE
 from tallywright.records import Check, GateReport, Verdict
-from tallywright.scoring.profile_table import read_profile
-from tallywright.scoring.tally import score_day
+from tallywright.scoring.commit.profile_table import read_profile
+from tallywright.scoring.day import score_day
 
 if TYPE_CHECKING:
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.packaging.package import Package
     from tallywright.profiles.profile import Profile
     from tallywright.records import InputVersion, Manifest

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tallywright.data.ingest import ingest
-from tallywright.data.lake import Lake
+from tallywright.data.delta.lake import Lake
+from tallywright.data.etl.ingest import ingest
 from tallywright.data.snapshot import read_split, take_snapshot
 from tallywright.errors import InputError, SpecError, TrackingError
 from tallywright.packaging.package import load_package

@@ -99,7 +99,7 @@ def _java() -> int | None:
 
 
 def _storage(settings: Environment) -> Iterator[Check]:
-    from tallywright.data.filesystem import is_disk
+    from tallywright.data.storage.filesystem import is_disk
 
     for name in ("lake", "work", "cache"):
         place = getattr(settings.storage, name)
@@ -112,8 +112,8 @@ def _storage(settings: Environment) -> Iterator[Check]:
 
 
 def _object_store(settings: Environment, name: str) -> Check:
-    from tallywright.data.lake import Lake
-    from tallywright.data.store_probe import probe_store
+    from tallywright.data.delta.lake import Lake
+    from tallywright.data.delta.probe import probe_store
 
     place = getattr(settings.storage, name)
     if name != "lake":
@@ -177,7 +177,7 @@ def _connection(connection: str, *, wanted: str) -> Check:
 
 
 def _tables(settings: Environment) -> Iterator[Check]:
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
 
     lake = Lake.of(settings)
     broken: list[tuple[str, TallyError]] = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @json_option
 def days(project: Project, first: date | None, last: date | None, *, as_json: bool) -> None:
     """The scored days: rows, mean score, model, drift, realised quality, decision."""
-    from tallywright.lifecycle.overview import scored_days
+    from tallywright.reporting.overview import scored_days
 
     require_order(first, last)
     rows = [row.as_dict() for row in scored_days(project, first, last)]
@@ -37,7 +37,7 @@ def days(project: Project, first: date | None, last: date | None, *, as_json: bo
 @json_option
 def trace(project: Project, key: str, day: date, *, as_json: bool) -> None:
     """Where the score of KEY on DAY came from: tally, input, model, training, code, gates, approver."""
-    from tallywright.lifecycle.trace import trace as trace_score
+    from tallywright.reporting.trace import trace as trace_score
 
     show_record(trace_score(project, key, day), as_json=as_json)
 
@@ -50,7 +50,7 @@ def trace(project: Project, key: str, day: date, *, as_json: bool) -> None:
 @json_option
 def query(sql: str, environment: str | None, root: Path | None, *, limit: int, as_json: bool) -> None:
     """Run SQL over all lake tables by name, read only: tally query 'select * from flight_delays__tallies'."""
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.data.query import query as run_query
     from tallywright.spec.load import load_environment
 
@@ -66,8 +66,8 @@ def query(sql: str, environment: str | None, root: Path | None, *, limit: int, a
 @json_option
 def report(project: Project, out: Path | None, *, as_json: bool) -> None:
     """Write one self-contained HTML page: scores, drift, performance, decisions, champions."""
-    from tallywright.cli.report import write_report
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
+    from tallywright.reporting.report import write_report
 
     file = write_report(project, Lake.of(project.environment), out or Path(f"{project.spec.name}-report.html"))
     show_record({"report": str(file)}, as_json=as_json)

@@ -55,7 +55,7 @@ def rollback(project: Project, effective_from: date, *, as_json: bool, **given: 
 @json_option
 def history(project: Project, day: date | None, *, as_json: bool) -> None:
     """The promotion log: every champion, effective from when, recorded when, by whom and why."""
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.registry.promotion_log import PromotionLog
 
     log = PromotionLog(Lake.of(project.environment), project.spec)

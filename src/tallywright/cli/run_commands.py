@@ -67,8 +67,8 @@ def run(
 @json_option
 def ingest(project: Project, first: date, last: date, *, as_json: bool) -> None:
     """Raw files to feature and label tables, for a date or a range in one run; one commit a date."""
-    from tallywright.data.ingest import IngestedDay
-    from tallywright.data.ingest import ingest as ingest_days
+    from tallywright.data.etl.ingest import IngestedDay
+    from tallywright.data.etl.ingest import ingest as ingest_days
 
     context = context_for(project, first, new_run_id("ingest"))
 
@@ -135,7 +135,7 @@ def backfill(project: Project, first: date, last: date, *, dry_run: bool, force:
     """Score a range with the models that were champion then; one commit a date."""
     require_order(first, last)
     if dry_run:
-        from tallywright.lifecycle.backfill import preview
+        from tallywright.reporting.preview import preview
 
         show_rows([row.as_dict() for row in preview(project, first, last, force=force)], as_json=as_json)
         return

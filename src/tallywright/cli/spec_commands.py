@@ -73,7 +73,7 @@ def _missing_files(project: Project) -> list[str]:
 @json_option
 def explain(project: Project, first: date, last: date, pipeline: str, *, as_json: bool) -> None:
     """Print the steps of a run, and for scoring which model each date would get and why; changes nothing."""
-    from tallywright.lifecycle.backfill import preview
+    from tallywright.reporting.preview import preview
 
     steps = [
         {"step": step.name, "does": step.help, "after": ", ".join(step.needs), "writes": step.produces or "",

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 import pyarrow as pa
 
-from tallywright.data.engine import connect as connect_engine
-from tallywright.data.engine import text_literal
-from tallywright.data.filesystem import is_disk
+from tallywright.data.delta.slices import quoted
+from tallywright.data.embedded_sql import connect as connect_engine
+from tallywright.data.embedded_sql import text_literal
 from tallywright.data.remote_dataset import remote_dataset
-from tallywright.data.slices import quoted
-from tallywright.data.storage_errors import storage_errors
+from tallywright.data.storage.errors import storage_errors
+from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.types import sql_name
 from tallywright.errors import UsageError
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
-    from tallywright.data.files import DataFile
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.files import DataFile
+    from tallywright.data.delta.lake import Lake
 
 _READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
 """Statements that may read; MULTI is a PIVOT."""

@@ -8,14 +8,14 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import dataset
 
-from tallywright.data.filesystem import filesystem_of
+from tallywright.data.storage.filesystem import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deltalake import DeltaTable
 
-    from tallywright.data.files import DataFile
+    from tallywright.data.delta.files import DataFile
 
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 

@@ -10,10 +10,10 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-from tallywright.data.engine import connect, sql_errors
+from tallywright.data.delta.slices import quoted
+from tallywright.data.embedded_sql import connect, sql_errors
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.query import scan
-from tallywright.data.slices import quoted
 from tallywright.data.types import feature_schema
 from tallywright.errors import InputError
 from tallywright.records import Record, TableVersion
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec, Project
 
 Split = Literal["train", "validation", "holdout"]

@@ -12,7 +12,7 @@ from tallywright.gates.suite import Expected, Suite, load_suite
 from tallywright.records import Check, GateReport, InputVersion, Verdict
 
 if TYPE_CHECKING:
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec, Project
 
 _ABOUT_NULLS: Final = frozenset(

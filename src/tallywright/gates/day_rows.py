@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
-from tallywright.data.filesystem import is_disk
 from tallywright.data.fingerprint import row_hashes
+from tallywright.data.storage.filesystem import is_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.records import InputVersion
     from tallywright.spec import ModelSpec
 

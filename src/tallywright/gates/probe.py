@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from tallywright.buffers import number_array, string_array
 from tallywright.errors import TallyError
-from tallywright.packaging.buffers import number_array, string_array
 from tallywright.packaging.package import Package, load_package
 from tallywright.packaging.predictor import Predictor
 from tallywright.packaging.preprocess import NULL_CODE, ModelInput

@@ -1,89 +1,29 @@
-"""A range of days: what would be done to each and why, and doing it, one commit a day."""
+"""A range of days, one commit a day."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tallywright.data.ingest import ingest, input_version
-from tallywright.data.lake import Lake
-from tallywright.errors import InputError, LeakError, NoChampionError, SpecError, TallyError
+from tallywright.data.etl.ingest import ingest
+from tallywright.errors import InputError, TallyError
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.observability import log
-from tallywright.registry.resolve import resolve
-from tallywright.scoring.engine import Engines
-from tallywright.scoring.ensemble import admitted
-from tallywright.scoring.preflight import check_leak
-from tallywright.scoring.tally import ScoreRequest, decide
+from tallywright.scoring.engines.registry import Engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tallywright.lifecycle.context import RunContext
-    from tallywright.records import ModelRef
-    from tallywright.spec import Project
-
-
-@dataclass(frozen=True, slots=True)
-class DayPreview:
-    """What scoring one date would do: `action` is score, no-op, ingest and score, or refuse."""
-
-    score_date: date
-    model: str
-    effective_from: date | None
-    action: str
-    why: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The preview as a row."""
-        return asdict(self)
 
 
 def days_between(first: date, last: date) -> Iterator[date]:
     """Each date of the range, both ends included."""
     for offset in range((last - first).days + 1):
         yield first + timedelta(days=offset)
-
-
-def preview(project: Project, first: date, last: date, *, force: bool = False) -> list[DayPreview]:
-    """What a backfill of the range would do, forced or not; reads only, so it knows the raw files as last ingested.
-
-    Raises:
-        UsageError: The range leaves the schedule.
-    """
-    require_day(project.spec, first)
-    require_day(project.spec, last)
-    lake = Lake.of(project.environment)
-    return [_preview_day(project, lake, day, force=force) for day in days_between(first, last)]
-
-
-def _preview_day(project: Project, lake: Lake, day: date, *, force: bool) -> DayPreview:
-    spec = project.spec
-    try:
-        models = resolve(lake, spec, day)
-        check_leak(spec, models, day)
-    except (NoChampionError, LeakError, SpecError) as error:
-        return DayPreview(day, "–", None, "refuse", error.found)
-    models = admitted(spec, models, day)
-    named = ", ".join(_named(model) for model in models)
-    try:
-        source = input_version(lake, spec, day)
-    except InputError:
-        return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
-    request = ScoreRequest(
-        spec=spec, lake=lake, input=source, models=models, packages={}, run_id="", code_version="", force=force
-    )
-    decision = decide(request)
-    why = f"{decision.reason}, unless raw files changed since ingest" if decision.action == "no-op" else decision.reason
-    return DayPreview(day, named, models[0].effective_from, decision.action, why)
-
-
-def _named(model: ModelRef) -> str:
-    version = "a constant" if model.is_constant else f"version {model.version}"
-    return f"{model.name} {version} ({model.role.value})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from tallywright.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from datetime import date
 
-    from tallywright.data.lake import Lake
-    from tallywright.scoring.engine import Engines
+    from tallywright.data.delta.lake import Lake
+    from tallywright.scoring.engines.registry import Engines
     from tallywright.spec import ModelSpec, Project
 
 CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
@@ -72,7 +72,7 @@ class RunContext:
     @cached_property
     def lake(self) -> Lake:
         """The lake of the environment."""
-        from tallywright.data.lake import Lake
+        from tallywright.data.delta.lake import Lake
 
         return Lake.of(self.project.environment)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.input_record import standing_inputs
-from tallywright.data.maintenance import TableReport, TableRules, maintain_table
+from tallywright.data.delta.maintenance import TableReport, TableRules, maintain_table
+from tallywright.data.etl.input_record import latest_inputs
 from tallywright.errors import SpecError, TallyError
-from tallywright.lifecycle.leftovers import Leftovers, sweep
+from tallywright.lifecycle.cleanup import Leftovers, clean_up
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.observability import log
 from tallywright.records import Record
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec, Project
 
 _PINNED_TABLES: Final = ("features", "labels")
@@ -62,7 +62,7 @@ def maintain_model(project: Project, lake: Lake, *, now: datetime, dry_run: bool
     if failures:
         raise failures[0]
     section = spec.maintenance
-    leftovers = sweep(
+    leftovers = clean_up(
         project,
         now,
         retention=timedelta(days=section.retention_days),
@@ -81,7 +81,7 @@ def kept_versions(project: Project, lake: Lake, now: datetime) -> Keep:
     since = now - timedelta(days=project.spec.maintenance.reference_days)
     keep: Keep = {}
     for reference in (
-        *standing_inputs(lake, project.spec),
+        *latest_inputs(lake, project.spec),
         *tally_references(lake, project.spec, since),
         *training_references(project, lake, since),
     ):

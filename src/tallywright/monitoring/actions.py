@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from tallywright.monitoring.decisions import standing_decisions
+from tallywright.monitoring.decisions import current_decisions
 from tallywright.monitoring.swap import Row, SmallTable
 
 if TYPE_CHECKING:
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.records import RetrainDecision
     from tallywright.spec.model import ModelSpec
 
@@ -83,7 +83,7 @@ def _is_newest(lake: Lake, spec: ModelSpec, decision: RetrainDecision) -> bool:
     table = spec.table("decisions")
     if not lake.exists(table):
         return False
-    standing = standing_decisions(lake.read(table).to_pylist())
+    standing = current_decisions(lake.read(table).to_pylist())
     if not standing:
         return False
     newest = max(standing)

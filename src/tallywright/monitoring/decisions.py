@@ -17,7 +17,7 @@ from tallywright.monitoring.signals import day_signals
 from tallywright.monitoring.swap import Row, SmallTable
 
 if TYPE_CHECKING:
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.records import RetrainDecision
     from tallywright.spec.model import ModelSpec
 
@@ -63,14 +63,14 @@ def decide(lake: Lake, spec: ModelSpec, day: date, *, recorded_at: datetime | No
     return decided[day]
 
 
-def standing_decisions(rows: list[Row]) -> dict[date, Row]:
+def current_decisions(rows: list[Row]) -> dict[date, Row]:
     """The rows that are not superseded, by date."""
     return {row["score_date"]: row for row in rows if not row["superseded"]}
 
 
 def _rewrite(rows: list[Row], decided: dict[date, RetrainDecision], day: date, now: datetime) -> list[Row] | None:
     """The table as it shall stand; None when every row says what the fold says."""
-    standing = standing_decisions(rows)
+    standing = current_decisions(rows)
     changed = {
         when
         for when, row in standing.items()

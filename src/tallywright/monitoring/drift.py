@@ -21,7 +21,7 @@ from tallywright.records import DriftSignal, Role
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.packaging.package import Package
     from tallywright.profiles.profile import Profile
     from tallywright.profiles.reference_days import ReferenceDays
@@ -167,7 +167,7 @@ def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Se
         The version of the commit, if there was one.
     """
     data = pa.Table.from_pylist([_row(manifest, one) for one in comparisons], schema=SCHEMA)
-    return lake.settle(spec.table("drift"), data, slice={"score_date": manifest.score_date})
+    return lake.replace_if_changed(spec.table("drift"), data, slice={"score_date": manifest.score_date})
 
 
 def _champion(manifest: Manifest) -> ModelRef:

@@ -14,7 +14,7 @@ from tallywright.errors import InputError
 if TYPE_CHECKING:
     from datetime import date
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import ModelSpec
 
 STATUS: Final = "label_status"

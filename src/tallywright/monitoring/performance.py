@@ -24,7 +24,7 @@ from tallywright.records import Record, Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import MetricBound, ModelSpec
 
 COVERAGE: Final = "coverage"
@@ -119,7 +119,7 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
     }
     found = [common | row for segment in _segments(rows, spec) for row in _measured(segment, spec, mature=mature)]
     data = pa.Table.from_pylist(found, schema=SCHEMA)
-    lake.settle(spec.table("performance"), data, slice={"score_date": day, "label_age_days": age})
+    lake.replace_if_changed(spec.table("performance"), data, slice={"score_date": day, "label_age_days": age})
     return _summary(spec, found)
 
 

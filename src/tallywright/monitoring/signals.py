@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import ModelSpec
 
 DAY_GATE: Final = "day"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from tallywright.data.lake import Change, pause
+from tallywright.data.delta.lake import Change, pause
 from tallywright.errors import CommitConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
 
 _ATTEMPTS: Final = 30
 

@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 
 from tallywright.lifecycle.plan import Actor, Pipeline, Step, longest_run, plan
-from tallywright.orchestration import people
 from tallywright.orchestration.alerts import failure_alert
+from tallywright.orchestration.approval import approval
 from tallywright.orchestration.command import POOL, StepCommand
-from tallywright.orchestration.documents import SUMMARIES, dag_document
-from tallywright.orchestration.forms import form
+from tallywright.orchestration.doc_md import SUMMARIES, dag_document
 from tallywright.orchestration.operator import TallyOperator
+from tallywright.orchestration.params import form
+from tallywright.orchestration.trigger import TrainTrigger
 
 if TYPE_CHECKING:
     from tallywright.spec import ModelSpec, Project
@@ -88,9 +89,9 @@ def _local(day: date, at: time, schedule: Schedule) -> datetime:
 def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:
     spec = project.spec
     if step.actor is Actor.APPROVAL:
-        return people.approval(spec, step, {"dag": dag, "retries": step.retries})
+        return approval(spec, step, {"dag": dag, "retries": step.retries})
     if step.actor is Actor.TRIGGER:
-        return people.TrainTrigger(
+        return TrainTrigger(
             spec=spec,
             task_id=step.name,
             dag=dag,

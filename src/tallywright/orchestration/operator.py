@@ -22,7 +22,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tallywright.errors import UsageError
-from tallywright.orchestration import forms
+from tallywright.orchestration import params
 from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, worth_a_retry
 from tallywright.orchestration.connections import with_credentials, without_secrets
 from tallywright.orchestration.dates import RunFacts, run_date
@@ -78,7 +78,7 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
     def _argv(self, context: Mapping[str, Any], result: Path) -> list[str]:
         try:
             day = run_date(RunFacts.of(context), self.schedule_section)
-            options = forms.options(self.pipeline, self.command.step, context)
+            options = params.options(self.pipeline, self.command.step, context)
         except UsageError as error:
             raise AirflowFailException(str(error)) from error
         if APPROVAL_TASK in self.upstream_task_ids:

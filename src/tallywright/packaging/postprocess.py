@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tallywright.packaging.buffers import number_array, string_array
+from tallywright.buffers import number_array, string_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tallywright.buffers import string_array, to_float32, valid_mask, values_of
 from tallywright.errors import InputError
-from tallywright.packaging.buffers import string_array, to_float32, valid_mask, values_of
 from tallywright.records import Record
 
 if TYPE_CHECKING:

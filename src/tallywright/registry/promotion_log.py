@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from tallywright.data.lake import Change, pause
+from tallywright.data.delta.lake import Change, pause
 from tallywright.errors import CommitConflictError
 from tallywright.records import Promotion
 from tallywright.registry import timeline
 
 if TYPE_CHECKING:
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
 
 SCHEMA: Final = pa.schema(

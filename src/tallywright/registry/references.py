@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.records import Promotion
     from tallywright.spec import Project
 
@@ -45,7 +45,7 @@ def in_use(entries: Sequence[Promotion], since: datetime) -> dict[int, str]:
     """Version to digest: the champion, the one before it, and all that were champion on a date, or made so, since."""
     lines = [line for line in entries if line.recorded_at >= since or line.effective_from >= since.date()]
     then = timeline.champion_on(entries, since.date())
-    kept = [*lines, *timeline.standing(entries)[-2:], *([then] if then else [])]
+    kept = [*lines, *timeline.not_withdrawn(entries)[-2:], *([then] if then else [])]
     return {line.model_version: line.package_digest for line in kept}
 
 

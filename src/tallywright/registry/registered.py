@@ -12,7 +12,7 @@ from tallywright.records import GateReport, ModelRef, Record, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
 
 SCHEMA: Final = pa.schema(

@@ -13,7 +13,7 @@ from tallywright.registry.promotion_log import PromotionLog
 if TYPE_CHECKING:
     from datetime import date
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
 
 

@@ -36,7 +36,7 @@ def champion_on(lines: Iterable[Promotion], day: date | None, known_at: datetime
     return governing[-1] if governing else None
 
 
-def standing(lines: Iterable[Promotion], day: date | None = None) -> list[Promotion]:
+def not_withdrawn(lines: Iterable[Promotion], day: date | None = None) -> list[Promotion]:
     """The champions that have not been withdrawn by `day`, the one in production last.
 
     A rollback withdraws every champion after the one it brings back, so that a second rollback goes further back
@@ -56,7 +56,7 @@ def standing(lines: Iterable[Promotion], day: date | None = None) -> list[Promot
 
 def previous(lines: Sequence[Promotion], day: date | None = None) -> Promotion | None:
     """The champion that a rollback effective on `day` would bring back."""
-    stack = standing(lines, day)
+    stack = not_withdrawn(lines, day)
     return stack[-2] if len(stack) > 1 else None
 
 

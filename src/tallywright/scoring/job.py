@@ -1,136 +1,148 @@
-"""From a pinned input and a model to a job: which files, which columns, into which table; and the profile again."""
+"""What the workers of a day must know: the models by role, the columns, where the parts go; small, and it pickles."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
-from tallywright.data.store_options import travelling
-from tallywright.errors import InputError, TallyError, did_you_mean
-from tallywright.observability import log
 from tallywright.records import Role
-from tallywright.scoring.casting import canary_rule
-from tallywright.scoring.fragments import Portion, plan_portions
-from tallywright.scoring.kernel import read_fragment
-from tallywright.scoring.role_counts import DaySums
-from tallywright.scoring.score_job import JobConstant, JobModel, ScoreJob
-from tallywright.scoring.scorer import Scorer
-from tallywright.scoring.scores_table import PARTITION, arrow_schema, open_scores, part_schema, scores_schema
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from collections.abc import Mapping
+    from datetime import date
 
-    from tallywright.data.lake import Lake
-    from tallywright.packaging.package import Package
-    from tallywright.records import InputVersion, ModelRef
-    from tallywright.scoring.ensemble import Ensemble
-    from tallywright.spec.model import ModelSpec
+    import pyarrow as pa
 
+    from tallywright.packaging.schema import Task
 
-def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[Portion, ...], int]:
-    """The portions of the pinned version of the day, and the bytes of its files."""
-    files = lake.files(pinned.table, day=pinned.score_date, version=pinned.version)
-    return plan_portions([file.path for file in files], options=lake.options), sum(file.size for file in files)
+SCORES: Final = "scores"
+"""Under this name stand the rows of the scores table where a batch gives rows for several tables."""
 
 
-def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, ensemble: Ensemble) -> ScoreJob:
-    """Everything a worker must know; creates the tables or adds columns to them where needed.
+@dataclass(frozen=True, slots=True)
+class JobModel:
+    """One model of a day."""
 
-    Raises:
-        InputError: The input table lacks a column that the model or the key needs.
-        TableContractError: The scores table cannot take what this run writes.
-    """
-    columns = tuple(dict.fromkeys((*spec.data.key, *ensemble.input_columns)))
-    input_schema = columns_of(lake.open(pinned.table), pinned.table, columns)
-    keys = [input_schema.field(name) for name in spec.data.key]
-    wanted = scores_schema(keys, ensemble.output_schema)
-    table = open_scores(lake, spec, wanted)
-    canary = ensemble.of_role(Role.CANARY)
-    share = spec.scoring.canary.share if spec.scoring.canary else 0.0
-    return ScoreJob(
-        table=lake.uri(spec.table("scores")),
-        score_date=pinned.score_date,
-        key=spec.data.key,
-        input_schema=input_schema,
-        part_schema=part_schema(table),
-        models=tuple(
-            _job_model(ref, ensemble.packages[ref.digest], pinned) for ref in ensemble.models if not ref.is_constant
-        ),
-        threshold=spec.scoring.threshold,
-        batch_rows=spec.scoring.batch_rows,
-        workers=spec.scoring.workers,
-        options=travelling(lake.root, lake.options),
-        canary=canary_rule(canary.name, canary.version, share) if canary is not None else None,
-        covers=ensemble.row_failures(spec),
-        constant=_job_constant(spec, ensemble, pinned),
-        shadow_table=lake.uri(spec.table("shadow")),
-        shadow_schema=_shadow_schema(lake, spec, wanted) if ensemble.of_role(Role.SHADOW) else None,
-    )
+    role: Role
+    package: str
+    """Folder of the verified package, for workers that must load it themselves."""
+    package_digest: str
+    constants: Mapping[str, str | int]
+    """The provenance columns, equal in every row that this model scores."""
+
+    @property
+    def label(self) -> str:
+        """Role and version, such as `shadow:3`."""
+        return label_of(self.role, int(self.constants["model_version"]))
 
 
-def _job_model(ref: ModelRef, package: Package, pinned: InputVersion) -> JobModel:
-    return JobModel(
-        role=ref.role,
-        package=str(package.folder),
-        package_digest=package.digest,
-        constants=_provenance(ref, pinned),
-    )
+@dataclass(frozen=True, slots=True)
+class JobConstant:
+    """The declared constant, which stands in for a model as version 0."""
+
+    score: float
+    task: Task
+    constants: Mapping[str, str | int]
+
+    @property
+    def label(self) -> str:
+        """Role and version: `fallback:0`."""
+        return label_of(Role.FALLBACK, 0)
 
 
-def _job_constant(spec: ModelSpec, ensemble: Ensemble, pinned: InputVersion) -> JobConstant | None:
-    ref = ensemble.of_role(Role.FALLBACK)
-    fallback = spec.scoring.fallback
-    if ref is None or not ref.is_constant or fallback is None or fallback.constant is None:
-        return None
-    return JobConstant(score=fallback.constant, task=spec.training.task, constants=_provenance(ref, pinned))
+@dataclass(frozen=True, slots=True)
+class CanaryRule:
+    """Which keys are the canary's: those whose salted hash lies below a bound."""
+
+    salt: int
+    below: int
+    """Of 2**64."""
 
 
-def _provenance(ref: ModelRef, pinned: InputVersion) -> dict[str, str | int]:
-    return {
-        "model_name": ref.name,
-        "model_version": ref.version,
-        "role": ref.role.value,
-        "input_version": pinned.version,
-    }
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """All that the splits of a day have in common; files are named by absolute address."""
+
+    table: str
+    """Folder of the scores table."""
+    score_date: date
+    key: tuple[str, ...]
+    input_schema: pa.Schema
+    """Key and model columns as the input table declares them; a file older than a column gives nulls."""
+    part_schema: pa.Schema
+    """The scores table's schema without its partition column."""
+    models: tuple[JobModel, ...]
+    """The one that answers for the day first (unless a constant does), then canary, fallback and shadows."""
+    threshold: float
+    batch_rows: int
+    workers: int = 0
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Storage options of the lake; they may hold secrets."""
+    canary: CanaryRule | None = None
+    covers: frozenset[str] = frozenset()
+    """The failures of single rows in which the fallback stands in: `output`, `prediction`."""
+    constant: JobConstant | None = None
+    """The fallback, where it is no model."""
+    shadow_table: str = ""
+    shadow_schema: pa.Schema | None = None
+    """As `part_schema`, of the table of shadows; None when there are none."""
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """In the name of each part, so that a driver finds what its workers left without a word."""
+
+    @property
+    def champion(self) -> JobModel:
+        """The model that answers for the day; only a day that a constant answers for has none."""
+        return self.models[0]
+
+    @property
+    def primary(self) -> JobModel | JobConstant:
+        """Whoever answers for the day: every row that is nobody else's."""
+        if self.models and self.models[0].role is not Role.SHADOW:
+            return self.models[0]
+        if self.constant is None:
+            raise ValueError("a job without a model that answers for the day")
+        return self.constant
+
+    @property
+    def fallback(self) -> JobModel | JobConstant | None:
+        """Who stands in for the primary where it fails on a row; None when nobody does."""
+        if not self.covers:
+            return None
+        return self.constant or self.of_role(Role.FALLBACK)
+
+    @property
+    def shadows(self) -> tuple[JobModel, ...]:
+        """The models whose rows go into the table of shadows."""
+        return tuple(model for model in self.models if model.role is Role.SHADOW) if self.shadow_schema else ()
+
+    @property
+    def partition(self) -> str:
+        """The folder of the day inside the table."""
+        return f"score_date={self.score_date.isoformat()}"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The addresses of the day's folders: of the scores table and, if there are any, of the shadows."""
+        tables = (self.table, self.shadow_table) if self.shadow_schema is not None else (self.table,)
+        return tuple(f"{table.rstrip('/')}/{self.partition}" for table in tables)
+
+    def of_role(self, role: Role) -> JobModel | None:
+        """The first model in that role."""
+        return next((model for model in self.models if model.role is role), None)
+
+    def without_canary(self) -> ScoreJob:
+        """The same day, all rows the champion's."""
+        models = tuple(model for model in self.models if model.role is not Role.CANARY)
+        return replace(self, models=models, canary=None)
+
+    def for_shadows(self) -> ScoreJob:
+        """The same day as the table of shadows sees it."""
+        if self.shadow_schema is None:
+            raise ValueError("a job without shadows")
+        return replace(self, table=self.shadow_table, part_schema=self.shadow_schema)
 
 
-def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema | None:
-    """The schema of the parts of shadows; None where their table cannot be used, which costs them alone."""
-    try:
-        return part_schema(open_scores(lake, spec, wanted, what="shadow"))
-    except TallyError as error:
-        log.warning("no shadow scores: %s", error)
-        return None
-
-
-def profile_again(job: ScoreJob, portions: tuple[Portion, ...]) -> DaySums:
-    """Counts a day from its input, writing nothing: exact integers, so the very same profiles."""
-    scorer = Scorer.load(job)
-    counts = scorer.counts()
-    for portion in portions:
-        for fragment in portion.fragments:
-            for batch in read_fragment(job, fragment):
-                scorer.score_roles(batch, counts)
-    sums = DaySums(counts.profile.profile())
-    sums.add(counts.roles())
-    return sums
-
-
-def columns_of(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Schema:
-    """The schema of these columns of an input table, as it declares them.
-
-    Raises:
-        InputError: It lacks one of them.
-    """
-    schema = arrow_schema(table)
-    readable = [column for column in schema.names if column != PARTITION]
-    missing = [column for column in columns if column not in readable]
-    if missing:
-        named = ", ".join(f"{column}{did_you_mean(column, readable)}" for column in missing)
-        raise InputError(
-            f"{name} has no column {named}",
-            expected=f"the model's columns and the key: {', '.join(columns)}",
-            remedy="bring the column back in data.columns and the features SQL, or train a model without it",
-        )
-    return pa.schema([schema.field(column) for column in columns])
+def label_of(role: Role, version: int) -> str:
+    """Role and version, such as `shadow:3`."""
+    return f"{role.value}:{version}"

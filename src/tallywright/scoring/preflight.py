@@ -10,7 +10,7 @@ from tallywright.errors import InputError, LeakError
 from tallywright.records import Role
 
 if TYPE_CHECKING:
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.records import InputVersion, ModelRef
     from tallywright.spec.model import ModelSpec
 
@@ -50,7 +50,7 @@ def leaks(ref: ModelRef, day: date) -> bool:
 def check_leak(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> bool:
     """Refuses a champion that has seen the day; returns whether any model has, and was let through by the spec.
 
-    Models in other roles are not refused here: they are left out of the day (`ensemble.assemble`).
+    Models in other roles are not refused here: they are left out of the day (`model_set.assemble`).
 
     Raises:
         LeakError: `trained_through` is not before the day, or unknown, and `scoring.allow_leak` is off.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallywright.records import Reference
-from tallywright.scoring.tallies import logged_tallies, recorded_tallies
+from tallywright.scoring.commit.manifests import logged_tallies, recorded_tallies
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import ModelSpec
 
 

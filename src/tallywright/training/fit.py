@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from tallywright.data.lake import Lake
+    from tallywright.data.delta.lake import Lake
     from tallywright.data.snapshot import Snapshot
     from tallywright.spec import Project
     from tallywright.spec.model import Training

@@ -10,7 +10,7 @@ from tallywright.lifecycle.packages import package_of
 from tallywright.lifecycle.steps.score import score_request
 from tallywright.observability import log
 from tallywright.records import Manifest, Role
-from tallywright.scoring.tallies import latest_manifest, manifests
+from tallywright.scoring.commit.manifests import latest_manifest, manifests
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def profile(context: RunContext) -> dict[str, Any]:
     """Makes sure that the profile of the day's tally stands in its table; rebuilds it after a crash."""
-    from tallywright.scoring.tally import ensure_profile
+    from tallywright.scoring.day import ensure_profile
 
     row = ensure_profile(score_request(context))
     return {"generation": row.generation, "rows": row.profile.rows}
@@ -30,10 +30,10 @@ def drift(context: RunContext) -> dict[str, Any]:
     A day that a fallback answered for is not compared: its figures would tell of another model than the policy follows.
     """
     from tallywright.monitoring.drift import compare_day, write_drift
-    from tallywright.scoring.tally import ensure_profile
+    from tallywright.scoring.day import ensure_profile
 
     manifest = require_tally(context)
-    champion = manifest.lead
+    champion = manifest.primary
     if champion.role is not Role.CHAMPION:
         log.warning("%s is not compared: the %s answered for it", context.day, champion.role.value)
         return {"signals": 0, "violated": [], "note": f"the {champion.role.value} answered for the day"}

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.ingest import ingest as ingest_days
-from tallywright.data.ingest import input_version
+from tallywright.data.etl.ingest import ingest as ingest_days
+from tallywright.data.etl.ingest import input_version
 from tallywright.errors import GateRefusedError
 from tallywright.gates.record import record_report, require_day_passed
 from tallywright.lifecycle.packages import packages_of
 from tallywright.observability import log
 from tallywright.records import GateReport, ModelRef, Verdict
 from tallywright.registry.resolve import resolve as resolve_models
+from tallywright.scoring.day import score_day
 from tallywright.scoring.preflight import check_leak, check_volume
-from tallywright.scoring.tally import ScoreRequest, score_day
+from tallywright.scoring.request import ScoreRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

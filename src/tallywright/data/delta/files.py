@@ -1,0 +1,178 @@
+"""The data files of one version of a Delta table, and reading them with Arrow.
+
+delta-rs' own Arrow readers start threads that often abort a short process at its exit, so the files are read directly.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyarrow import fs
+from pyarrow.parquet import ParquetFile
+
+from tallywright.data.delta.slices import Value, candidates, keep
+from tallywright.data.storage.filesystem import filesystem_of, is_disk
+from tallywright.data.storage.small_files import SMALL, SmallFiles
+from tallywright.errors import TableContractError
+from tallywright.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from deltalake import DeltaTable
+
+_MANY: Final = 8
+_PLACE: Final = frozenset({"path", "size_bytes"})
+_small_files: Final = SmallFiles()
+
+
+class DataFile(Record):
+    """One Parquet file of a table; `path` is absolute, `day` its score date when the table is partitioned by it."""
+
+    path: str
+    size: int
+    rows: int
+    day: date | None = None
+
+
+class TableReader:
+    """Lists and reads the files of one handle."""
+
+    def __init__(self, table: DeltaTable, uri: str, options: Mapping[str, str]) -> None:
+        self._table = table
+        self._uri = uri
+        self._options = dict(options)
+        self._small = not table.metadata().partition_columns
+        self.schema: pa.Schema = pa.schema(table.schema().to_arrow())
+
+    def files(self, where: Mapping[str, Value]) -> list[DataFile]:
+        """The files that may hold rows of the slice, sorted by path."""
+        actions = self._actions(where)
+        days = _column(actions, "partition.score_date")
+        rows = _column(actions, "num_records")
+        found = [
+            DataFile.model_construct(path=path, size=size, rows=self._rows(path) if count is None else count, day=day)
+            for path, size, count, day in zip(
+                map(self._absolute, actions["path"].to_pylist()),
+                actions["size_bytes"].to_pylist(),
+                rows,
+                days,
+                strict=True,
+            )
+        ]
+        return sorted(found, key=lambda file: file.path)
+
+    def read(self, where: Mapping[str, Value], columns: Sequence[str] | None) -> pa.Table:
+        """The rows of the slice, columns in the order given."""
+        wanted = list(columns) if columns is not None else self.schema.names
+        self._require([*wanted, *where])
+        schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*wanted, *where])])
+        actions = self._actions(where)
+        actions = actions.select([name for name in actions.column_names if name in _PLACE or name in _values(schema)])
+        parts = self._read_files(actions.sort_by("path").to_pylist(), schema)
+        table = pa.concat_tables(parts) if parts else schema.empty_table()
+        return keep(table, where).select(wanted)
+
+    def _read_files(self, actions: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[pa.Table]:
+        """The files in that order; small ones of tables that are not partitioned are read once in a process."""
+        what = tuple((column.name, column.type) for column in schema)
+        keys = [(self._absolute(action["path"]), what) for action in actions]
+        parts = [_small_files.get(key) for key in keys]
+        missing = [index for index, part in enumerate(parts) if part is None]
+
+        def read(index: int) -> None:
+            parts[index] = part = self._read_file(actions[index], schema)
+            if self._small and actions[index]["size_bytes"] <= SMALL:
+                _small_files.put(keys[index], part)
+
+        if len(missing) > _MANY:
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(read, missing))
+        else:
+            for index in missing:
+                read(index)
+        return [part for part in parts if part is not None]
+
+    def _read_file(self, action: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+        file = self._open(action["path"])
+        with file:
+            stored = set(file.schema_arrow.names)
+            part = file.read([name for name in schema.names if name in stored], use_threads=False)
+        columns = []
+        for column in schema:
+            if column.name in stored:
+                columns.append(part[column.name].cast(column.type))
+            else:  # a partition value, or a column that is younger than the file
+                value = pa.scalar(action.get(f"partition.{column.name}"), column.type)
+                columns.append(pa.chunked_array([pa.repeat(value, part.num_rows)]))
+        return pa.table(columns, schema=schema)
+
+    def _actions(self, where: Mapping[str, Value]) -> pa.Table:
+        self._require(list(where))
+        return candidates(pa.table(self._table.get_add_actions(flatten=True)), where)
+
+    def _require(self, names: Sequence[str]) -> None:
+        missing = [name for name in names if name not in self.schema.names]
+        if missing:
+            raise TableContractError(
+                f"{self._uri} has no column {', '.join(missing)}", expected=f"one of {', '.join(self.schema.names)}"
+            )
+
+    def _absolute(self, path: str) -> str:
+        decoded = unquote(path)
+        return decoded if "://" in decoded or decoded.startswith("/") else f"{self._uri}/{decoded}"
+
+    def _open(self, path: str) -> ParquetFile:
+        address = self._absolute(path)
+        if is_disk(address):
+            return ParquetFile(address, memory_map=False)
+        filesystem, inner = filesystem_of(address, self._options)
+        return ParquetFile(inner, filesystem=filesystem)
+
+    def _rows(self, path: str) -> int:
+        """The row count of a file that was written without statistics."""
+        relative = path.removeprefix(f"{self._uri}/")
+        with self._open(relative) as file:
+            return int(file.metadata.num_rows)
+
+
+def list_tables(root: str, options: Mapping[str, str]) -> list[str]:
+    """The names of the folders below `root` that have a Delta log, sorted.
+
+    Raises:
+        StorageError: The bucket of an object store is missing; a folder that is not there yet has no tables.
+    """
+    if is_disk(root):
+        folder = Path(root)
+        return sorted(path.parent.name for path in folder.glob("*/_delta_log")) if folder.is_dir() else []
+    filesystem, inner = filesystem_of(root, options)
+    entries = filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+    if not entries:
+        _require_bucket(filesystem, inner)
+    folders = [entry.path for entry in entries if entry.type == fs.FileType.Directory]
+    logs = filesystem.get_file_info([f"{folder}/_delta_log" for folder in folders])
+    return sorted(
+        folder.rpartition("/")[2]
+        for folder, log in zip(folders, logs, strict=True)
+        if log.type == fs.FileType.Directory
+    )
+
+
+def _require_bucket(filesystem: fs.FileSystem, inner: str) -> None:
+    bucket = inner.partition("/")[0]
+    if filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
+        raise FileNotFoundError(f"no bucket {bucket}")
+
+
+def _values(schema: pa.Schema) -> set[str]:
+    """What the partition values of these columns are called in add actions."""
+    return {f"partition.{name}" for name in schema.names}
+
+
+def _column(actions: pa.Table, name: str) -> list[Any]:
+    return actions[name].to_pylist() if name in actions.column_names else [None] * actions.num_rows

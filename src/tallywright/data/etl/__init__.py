@@ -1,0 +1,1 @@
+"""Raw files to features, labels and quarantine: sources, SQL, checks, ingest."""

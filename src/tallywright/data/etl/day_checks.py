@@ -1,0 +1,160 @@
+"""What must hold for the rows that the SQL returns, before any of them is written.
+
+Columns are checked once a run, contents once a day; the bad day is named and nothing of it is changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tallywright.data.etl.keys import require_unique
+from tallywright.data.fingerprint import row_hashes
+from tallywright.data.types import feature_schema, sql_name
+from tallywright.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+
+    from tallywright.spec import ModelSpec
+
+KNOWN: Final = "known"
+NEVER: Final = "never"
+_UNCHANGED: Final = "nothing of that day was changed"
+
+
+def label_schema(spec: ModelSpec, found: pa.Schema) -> pa.Schema:
+    """The schema of `<model>__labels`; the target is an integer, a number or a text, as the SQL returns it."""
+    features = feature_schema(spec)
+    target = spec.training.target
+    kind = found.field(target).type if target in found.names else pa.float64()
+    if not (pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind)):
+        kind = pa.float64()
+    return pa.schema(
+        [
+            *(features.field(name) for name in spec.data.key),
+            ("score_date", pa.date32()),
+            (target, _stored(kind)),
+            ("label_time", pa.timestamp("us", "UTC")),
+            ("label_status", pa.string()),
+        ]
+    )
+
+
+def with_stored_target(spec: ModelSpec, found: pa.Schema) -> pa.Schema:
+    """The schema with the target's type as it will be stored; other columns are compared as they are."""
+    place = found.get_field_index(spec.training.target)
+    if place < 0:
+        return found
+    return found.set(place, pa.field(spec.training.target, _stored(found.field(place).type)))
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """The type that a target is stored in; one that is no label at all stays, and is refused."""
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return pa.int64()
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return pa.float64()
+    return kind
+
+
+def check_columns(found: pa.Schema, expected: pa.Schema, where: str, *, others: bool = False) -> None:
+    """Refuses missing, mistyped and (unless `others`) additional columns, all at once.
+
+    Raises:
+        InputError: Lists every difference.
+    """
+    problems = [
+        *(f"missing column {name}" for name in expected.names if name not in found.names),
+        *(f"unknown column {name}" for name in found.names if name not in expected.names and not others),
+        *(
+            f"column {column.name} is {sql_name(found.field(column.name).type)}, expected {sql_name(column.type)}"
+            for column in expected
+            if column.name in found.names and not _fits(found.field(column.name).type, column.type)
+        ),
+    ]
+    if problems:
+        raise InputError(
+            f"{where}: {'; '.join(problems)}",
+            expected=", ".join(f"{column.name} {sql_name(column.type)}" for column in expected),
+            remedy="CAST the columns in the query, or correct data.columns; nothing was changed",
+        )
+
+
+def _fits(found: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_timestamp(expected):
+        return bool(pa.types.is_timestamp(found))
+    return bool(found == expected)
+
+
+def check_features(spec: ModelSpec, day: date, accepted: int, features: pa.Table) -> None:
+    """Refuses a day whose rows must not be used.
+
+    Raises:
+        InputError: No rows; more or fewer rows than were accepted; null or duplicate keys; no score moment;
+            a column without a single value.
+    """
+    where = f"{spec.table('features')} of {day}"
+    if accepted == 0:
+        raise InputError(
+            f"no rows for date {day}; nothing was changed",
+            expected=f"rows with score_date {day} that the contract accepts",
+            remedy="check that the raw files hold that day, and what the contract rejects",
+        )
+    require_unique(features, spec.data.key, where)
+    if features.num_rows != accepted:
+        raise InputError(
+            f"{where}: {features.num_rows} rows from {accepted} accepted ones; {_UNCHANGED}",
+            expected="one row for each accepted row, or scored rows would not be the input rows",
+            remedy=f"look for inner joins or filters in {spec.data.features}",
+        )
+    _require_values(where, features, [spec.data.score_moment], 1)
+    checked = [name for name in spec.data.columns if name not in spec.data.sparse_columns]
+    _require_values(where, features, checked, features.num_rows)
+
+
+def _require_values(where: str, table: pa.Table, names: Iterable[str], nulls: int) -> None:
+    """Refuses columns with at least so many nulls."""
+    bad = [
+        f"{name} ({table[name].null_count} of {table.num_rows} null)"
+        for name in names
+        if table[name].null_count >= nulls
+    ]
+    if bad:
+        raise InputError(
+            f"{where}: no values in {', '.join(bad)}; {_UNCHANGED}",
+            expected="a score moment in every row, and some values in every column of the day",
+            remedy="deliver the raw data again; a column that may be empty for a day goes to data.sparse_columns",
+        )
+
+
+def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Table) -> None:
+    """Refuses labels that contradict themselves or belong to no row of the day.
+
+    Raises:
+        InputError: Names what is wrong and how many rows it concerns.
+    """
+    where = f"{spec.table('labels')} of {day}"
+    require_unique(labels, spec.data.key, where)
+    known = pc.fill_null(pc.equal(labels["label_status"], KNOWN), fill_value=False)
+    never = pc.fill_null(pc.equal(labels["label_status"], NEVER), fill_value=False)
+    valued = pc.is_valid(labels[spec.training.target])
+    timed = pc.is_valid(labels["label_time"])
+    strangers = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
+    counts = {
+        f"a label_status other than '{KNOWN}' and '{NEVER}'": pc.invert(pc.or_(known, never)),
+        f"'{KNOWN}' without {spec.training.target} or label_time": pc.and_(known, pc.invert(pc.and_(valued, timed))),
+        f"'{NEVER}' with a {spec.training.target}": pc.and_(never, valued),
+        "a key that the features do not have": pa.array(strangers),
+    }
+    problems = [f"{rows} rows with {what}" for what, mask in counts.items() if (rows := pc.sum(mask).as_py() or 0)]
+    if problems:
+        raise InputError(
+            f"{where}: {'; '.join(problems)}; {_UNCHANGED}",
+            expected="one label for each accepted row at most, with its arrival time",
+            remedy=f"correct {spec.data.labels}",
+        )

@@ -1,0 +1,239 @@
+"""A model's queries on Spark SQL, for a lake that outgrows one machine.
+
+The rows of a query are written once, as Parquet by score date, below the work folder, and this process reads one date
+of them at a time: no row crosses the JVM, and a lost executor cannot make a query run twice with two results. The work
+folder must therefore be the same folder for this process and for the executors; rows that are missing are noticed.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+from pyarrow.parquet import ParquetFile
+
+from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.storage.scratch import scratch_folder
+from tallywright.errors import InputError, StorageError
+from tallywright.spark_session import end_session, session_runs, spark_session
+from tallywright.spark_session.machine import require_spark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructField
+
+    from tallywright.spec import Project
+
+_REMEDY: Final = "correct the query, or the raw files it reads"
+_DAY: Final = "tallywright_day"
+_NO_DAY: Final = "__HIVE_DEFAULT_PARTITION__"
+_DIALECT: Final = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.ansi.doubleQuotedIdentifiers": "true",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+"""What makes a text mean the same as on DuckDB: quoted names, timestamps without a zone, errors instead of nulls."""
+_QUERY_FAULTS: Final = ("0A", "21", "22", "42")
+"""Classes of SQLSTATE that blame the query or its data: unsupported, cardinality, data, syntax or access rule."""
+
+
+class SparkEngine:
+    """Queries become Parquet folders, one a relation, with a folder a score date."""
+
+    def __init__(self, project: Project) -> None:
+        require_spark()
+        with ExitStack() as opened:
+            with _spark_errors("the session of the queries", _REMEDY):
+                self._spark = opened.enter_context(_session(project))
+            work = Path(project.environment.storage.work) / "etl"
+            self._scratch = opened.enter_context(scratch_folder(work))
+            self._exit = opened.pop_all()
+        self._schemas: dict[str, pa.Schema] = {}
+        self._files: dict[str, dict[date | None, list[Path]]] = {}
+
+    def source(self, name: str, files: Sequence[Path]) -> None:
+        """A view over the files; columns that come from `key=value` folders are text."""
+        reader, base = self._spark.read.option("mergeSchema", "true"), _partition_base(files)
+        if base is not None:
+            reader = reader.option("basePath", _local(base))
+        with _spark_errors(f"data.sources.{name}", "replace the damaged file", damage=True):
+            reader.parquet(*map(_local, files)).createOrReplaceTempView(name)
+
+    def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
+        """Runs the query into Parquet files."""
+        with _spark_errors(where, _REMEDY):
+            frame = _typed(self._spark.sql(query))
+            schema = _arrow_schema(frame)
+        check(schema)
+        folder = self._scratch / relation
+        with _spark_errors(where, _REMEDY):
+            written = _write(frame, folder)
+            kept = self._spark.read.schema(frame.schema).parquet(_local(folder))
+            kept.drop(_DAY).createOrReplaceTempView(relation)
+        self._schemas[relation] = schema
+        self._files[relation] = _files_by_day(folder)
+        self._require_all(relation, written)
+
+    def view(self, relation: str, query: str) -> None:
+        """Creates the view."""
+        with _spark_errors(relation, _REMEDY):
+            self._spark.sql(query).createOrReplaceTempView(relation)
+
+    def days(self, relation: str) -> dict[date | None, int]:
+        """Counts the rows by score date, from the footers of the files."""
+        with storage_errors(f"reading {self._scratch / relation}"):
+            return {day: sum(map(_rows_in, files)) for day, files in self._files[relation].items()}
+
+    def rows(
+        self, relation: str, day: date, columns: Sequence[str], *, order: Sequence[str] = (), present: str = ""
+    ) -> pa.Table:
+        """Reads the files of the date."""
+        stored = self._schemas[relation]
+        schema = pa.schema([stored.field(name) for name in columns])
+        with storage_errors(f"reading {self._scratch / relation}"):
+            files = self._files[relation].get(day, [])
+            batches = [batch for file in files for batch in _batches(file, columns, present)]
+        table = pa.Table.from_batches(batches).select(columns).cast(schema) if batches else schema.empty_table()
+        return table.sort_by([(name, "ascending") for name in order]) if order else table
+
+    def close(self) -> None:
+        """Removes the files, and ends the session if it was started here: what comes next may need another one."""
+        self._exit.close()
+
+    def _require_all(self, relation: str, written: int) -> None:
+        found = sum(self.days(relation).values())
+        if found != written:
+            raise StorageError(
+                f"Spark wrote {written} rows below {self._scratch}, and {found} are found there; nothing was changed",
+                expected="a work folder that this process and all executors see as the same one",
+                remedy="put environment.storage.work on storage that the cluster shares",
+            )
+
+
+@contextmanager
+def _session(project: Project) -> Iterator[SparkSession]:
+    """A session of its own in the process's, or in one that is started as the environment says and then ended."""
+    settings, runs = project.environment.engine.spark, session_runs()
+    session = spark_session(f"tallywright {project.spec.name} etl", settings.conf, master=settings.master)
+    try:
+        own = session.newSession()
+        for name, value in _DIALECT.items():
+            own.conf.set(name, value)
+        yield own
+    finally:
+        if not runs:
+            end_session(session)
+
+
+def _local(path: Path) -> str:
+    """The path as Spark takes it for a file system path, whatever the cluster's default file system is."""
+    return f"file://{path}"
+
+
+def _typed(frame: DataFrame) -> DataFrame:
+    """The frame with a type for columns that are nothing but NULL, which Parquet does not store: DuckDB's."""
+    from pyspark.sql import functions
+
+    columns = [(functions.col(_spark_name(field.name)), field) for field in frame.schema]
+    return frame.select(
+        [column.cast("int").alias(field.name) if _is_void(field) else column for column, field in columns]
+    )
+
+
+def _arrow_schema(frame: DataFrame) -> pa.Schema:
+    """The columns as `toArrow` gives them, without running anything; whether they may be null is left open."""
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return pa.schema([(field.name, field.type) for field in to_arrow_schema(frame.schema, timezone="UTC")])
+
+
+def _is_void(field: StructField) -> bool:
+    return bool(field.dataType.typeName() == "void")
+
+
+def _spark_name(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _write(frame: DataFrame, folder: Path) -> int:
+    """Writes the rows by score date; returns how many there were, as the tasks that wrote them counted."""
+    from pyspark.sql import Observation, functions
+
+    counted = Observation()
+    # Rebalancing makes few files of small days and several of a big one, whatever the query's own partitions are.
+    dated = frame.withColumn(_DAY, functions.col("score_date")).hint("rebalance", _DAY)
+    observed = dated.observe(counted, functions.count(functions.lit(1)).alias("rows"))
+    observed.write.partitionBy(_DAY).parquet(_local(folder))
+    return int(counted.get["rows"])
+
+
+def _files_by_day(folder: Path) -> dict[date | None, list[Path]]:
+    found: dict[date | None, list[Path]] = {}
+    for file in sorted(folder.glob(f"{_DAY}=*/*.parquet")):
+        value = file.parent.name.partition("=")[2]
+        found.setdefault(None if value == _NO_DAY else date.fromisoformat(value), []).append(file)
+    return found
+
+
+def _rows_in(file: Path) -> int:
+    with ParquetFile(file) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
+def _batches(file: Path, columns: Sequence[str], present: str) -> Iterator[pa.RecordBatch]:
+    with ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(columns=list(columns)):
+            yield batch.filter(batch.column(present).is_valid()) if present else batch
+
+
+def _partition_base(files: Sequence[Path]) -> Path | None:
+    """The folder above the `key=value` folders, if all files lie in folders with the same keys."""
+    bases = {next((folder for folder in reversed(file.parents) if "=" in folder.name), None) for file in files}
+    keys = {tuple(part.partition("=")[0] for part in file.parent.parts if "=" in part) for file in files}
+    parents = {base.parent for base in bases if base is not None}
+    return parents.pop() if len(keys) == len(parents) == 1 and None not in bases else None
+
+
+@contextmanager
+def _spark_errors(where: str, remedy: str, *, damage: bool = False) -> Iterator[None]:
+    """Raises InputError for queries that fail in the block, StorageError when storage or the cluster does.
+
+    Args:
+        where: The SQL file or the source, as the first words of the message.
+        remedy: What the author can do.
+        damage: Whether a file that Spark cannot read is the input's fault.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import AnalysisException, PySparkException, PySparkTypeError
+
+    try:
+        yield
+    except PySparkException as error:
+        blamed = isinstance(error, AnalysisException | PySparkTypeError)
+        if blamed or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
+            raise _input_error(where, error.getMessage(), remedy) from error
+        raise as_storage_error(where, OSError(_cause(str(error)))) from error
+    except (Py4JError, ConnectionError) as error:  # the second: nobody answers, the JVM is gone
+        if damage and "FAILED_READ_FILE" in str(error):
+            raise _input_error(where, _cause(str(error)), remedy) from error
+        raise as_storage_error(where, OSError(_cause(str(error)))) from error
+
+
+def _input_error(where: str, message: str, remedy: str) -> InputError:
+    brief = " ".join(message.split())[:600]
+    return InputError(f"{where}: {brief}", expected="a query that runs on these sources", remedy=remedy)
+
+
+def _cause(text: str) -> str:
+    """The innermost cause that a Java exception names, or its first words."""
+    causes = re.findall(r"^Caused by: (.+)$", text, re.MULTILINE) or re.findall(r"^: (.+)$", text, re.MULTILINE)
+    return str(causes[-1] if causes else text.strip().splitlines()[0])[:500]

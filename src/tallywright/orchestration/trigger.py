@@ -1,0 +1,61 @@
+"""Starting the train DAG, where a decision asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from tallywright.errors import UsageError
+from tallywright.orchestration.dates import RunFacts, run_date
+from tallywright.orchestration.params import is_backfill
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from tallywright.spec import ModelSpec
+
+DECIDE_TASK: Final = "decide"
+
+
+class TrainTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow ships no types that mypy follows here
+    """Starts `<model>__train` when the decision of this run says so; in a backfill, and on quiet days, it is skipped.
+
+    The new run's id is made of the decision's, so that a decision starts one training however often it is made again.
+    """
+
+    template_fields = ()
+    ui_color = "#fdf1dc"
+
+    def __init__(self, *, spec: ModelSpec, **kwargs: Any) -> None:
+        super().__init__(
+            trigger_dag_id=f"{spec.name}__train", skip_when_already_exists=True, logical_date=None, **kwargs
+        )
+        self.schedule_section = spec.schedule
+
+    def execute(self, context: Mapping[str, Any]) -> None:
+        """Skips, or starts the train DAG as of the day after the score date."""
+        if is_backfill(context["dag_run"]):
+            raise AirflowSkipException("a backfill run writes decisions and acts on none")
+        decision = context["ti"].xcom_pull(task_ids=DECIDE_TASK)
+        if not isinstance(decision, Mapping) or decision.get("act") is not True:
+            raise AirflowSkipException("the decision asks for no training")
+        try:
+            day = run_date(RunFacts.of(context), self.schedule_section)
+        except UsageError as error:
+            raise AirflowFailException(str(error)) from error
+        as_of = day + timedelta(days=1)
+        if not self.schedule_section.covers(as_of):
+            raise AirflowSkipException(f"{as_of} is past the schedule's end: there is nothing to train for")
+        self.trigger_run_id = _run_id(decision, day)
+        self.conf = {"date": as_of.isoformat(), "effective_from": as_of.isoformat()}
+        self.log.info("the decision of %s starts %s as of %s", day, self.trigger_dag_id, as_of)
+        super().execute(context)
+
+
+def _run_id(decision: Mapping[str, Any], day: date) -> str:
+    identity = "".join(letter for letter in str(decision.get("decision_id", "")) if letter.isalnum())[:32]
+    return f"decision_{day:%Y%m%d}_{identity}".rstrip("_")

@@ -1,0 +1,101 @@
+"""One row a scored day, put together from the tallies, profiles, drift, performance and decisions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tallywright.data.delta.lake import Lake
+from tallywright.records import Role
+from tallywright.scoring.commit.manifests import manifests
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from tallywright.records import Manifest
+    from tallywright.spec import Project
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredDay:
+    """What is known about one scored day; None where nothing is known yet."""
+
+    score_date: date
+    rows: int
+    mean_score: float | None
+    model_version: int
+    generation: int
+    reason: str
+    drifted_columns: tuple[str, ...]
+    realised_auc: float | None
+    decision: str | None
+    roles: str
+    """Rows by role, where somebody else than the champion scored some, and who was left out."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The day as a row."""
+        return asdict(self)
+
+
+def scored_days(project: Project, first: date | None = None, last: date | None = None) -> list[ScoredDay]:
+    """The scored days of the range (all of them by default), in order."""
+    lake, spec = Lake.of(project.environment), project.spec
+    found = [
+        manifest
+        for manifest in manifests(lake, spec)
+        if (first is None or manifest.score_date >= first) and (last is None or manifest.score_date <= last)
+    ]
+    primaries = {manifest.score_date: manifest.primary.role.value for manifest in found}
+    means = _by_day(lake, spec.table("profile"), "mean_score", {}, primaries)
+    aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None}, primaries)
+    states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
+    drifted = _drifted(lake, spec.table("drift"))
+    return [
+        ScoredDay(
+            score_date=manifest.score_date,
+            rows=manifest.rows,
+            mean_score=means.get(manifest.score_date),
+            model_version=manifest.primary.version,
+            generation=manifest.generation,
+            reason=manifest.reason,
+            drifted_columns=drifted.get(manifest.score_date, ()),
+            realised_auc=aucs.get(manifest.score_date),
+            decision=states.get(manifest.score_date),
+            roles=_roles(manifest),
+        )
+        for manifest in sorted(found, key=lambda manifest: manifest.score_date)
+    ]
+
+
+def _roles(manifest: Manifest) -> str:
+    rows = manifest.rows_by_role
+    said = [f"{role} {count}" for role, count in rows.items()] if set(rows) != {Role.CHAMPION.value} else []
+    said += [f"{one.role.value} {one.version} left out" for one in manifest.roles if one.note]
+    return ", ".join(said)
+
+
+def _by_day(
+    lake: Lake, table: str, column: str, where: dict[str, Any], roles: dict[date, str] | None = None
+) -> dict[date, Any]:
+    """The latest value of a column for each score date; later rows of a date win.
+
+    With `roles`, only rows of the role that answers for their date.
+    """
+    if not lake.exists(table):
+        return {}
+    rows = lake.read(table).to_pylist()
+    kept = [row for row in rows if all(row.get(name) == value for name, value in where.items())]
+    if roles is not None:
+        kept = [row for row in kept if row["role"] == roles.get(row["score_date"])]
+    kept.sort(key=lambda row: (row.get("generation") or 0, row.get("label_age_days") or 0))
+    return {row["score_date"]: row[column] for row in kept}
+
+
+def _drifted(lake: Lake, table: str) -> dict[date, tuple[str, ...]]:
+    if not lake.exists(table):
+        return {}
+    columns: dict[date, set[str]] = {}
+    for row in lake.read(table).to_pylist():
+        if row["violated"]:
+            columns.setdefault(row["score_date"], set()).add(row["column_name"])
+    return {day: tuple(sorted(names)) for day, names in columns.items()}

@@ -1,0 +1,272 @@
+"""What the report says, section by section, read from the tables of one model; nothing here knows HTML."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.records import Role
+from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.timeline import champion_on
+from tallywright.reporting.plot import Cell, HeatMap, Plot, Series
+from tallywright.scoring.commit.manifests import manifests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.records import Manifest, Promotion
+    from tallywright.spec import ModelSpec
+
+MOST_DAYS: Final = 92
+"""The page shows at most this many days, the latest ones: more do not fit a screen. `tally query` has them all."""
+
+PROFILE_COLUMNS: Final = ("score_date", "generation", "role", "mean_score")
+REALISED_METRICS: Final = ("log_loss", "calibration_error", "coverage")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionPeriod:
+    """A run of days with one champion."""
+
+    first: date
+    last: date
+    promotion: Promotion
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The latest report of one gate."""
+
+    name: str
+    subject: str
+    verdict: str
+    recorded_at: Any
+    checks: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The tables of one model, each read once; a table that is not there has no rows."""
+
+    lake: Lake
+    spec: ModelSpec
+    tallies: Sequence[Manifest]
+    _cache: dict[str, list[Row]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lake: Lake, spec: ModelSpec) -> Sources:
+        """The sources of a model."""
+        return cls(lake, spec, manifests(lake, spec))
+
+    @property
+    def days(self) -> list[date]:
+        """The scored days that the page shows."""
+        return [tally.score_date for tally in self.tallies][-MOST_DAYS:]
+
+    def rows(self, what: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """All rows of `<model>__<what>`."""
+        if what not in self._cache:
+            table = self.spec.table(what)
+            self._cache[what] = self.lake.read(table, columns=columns).to_pylist() if self.lake.exists(table) else []
+        return self._cache[what]
+
+
+def score_plots(sources: Sources) -> list[Plot]:
+    """Rows a day; mean score and share of positive predictions."""
+    days, spec = sources.days, sources.spec
+    rows = {tally.score_date: float(tally.rows) for tally in sources.tallies}
+    # Of the model that answers for the day: a canary, a fallback and shadows have rows of their own.
+    primaries = {tally.score_date: tally.primary.role for tally in sources.tallies}
+    profiles = [
+        row for row in sources.rows("profile", PROFILE_COLUMNS) if row["role"] == primaries.get(row["score_date"])
+    ]
+    means = {row["score_date"]: row["mean_score"] for row in _newest(profiles, "generation")}
+    lines = [Series("mean score", "one", [means.get(day) for day in days])]
+    if spec.training.task == "binary":
+        positive = _positive_shares(sources)
+        lines.append(Series("predicted positive", "two", [positive.get(day) for day in days]))
+    unit = "share" if spec.training.task == "binary" else "number"
+    return [
+        Plot(
+            "Rows scored a day",
+            days,
+            [Series("rows", "one", [rows[day] for day in days], bars=True)],
+            "count",
+            zero=True,
+        ),
+        Plot("Mean score and share of positive predictions", days, lines, unit, zero=unit == "share"),
+    ]
+
+
+def _positive_shares(sources: Sources) -> dict[date, float]:
+    from tallywright.data.query import query
+
+    table = sources.spec.table("scores")
+    if not sources.days or not sources.lake.exists(table):
+        return {}
+    sql = (
+        f'SELECT score_date, avg(prediction) AS share FROM "{table}"'  # noqa: S608 - names are checked by the spec
+        f" WHERE score_date >= DATE '{sources.days[0]}' GROUP BY score_date"
+    )
+    return {row["score_date"]: row["share"] for row in query(sources.lake, sql).to_pylist()}
+
+
+def heat_map(sources: Sources) -> HeatMap | None:
+    """PSI by column and day, and a mark wherever any metric of the column violates; None without comparisons."""
+    days = sources.days
+    by_place: dict[tuple[str, date], list[Row]] = defaultdict(list)
+    for row in sources.rows("drift"):
+        if row["score_date"] in set(days):
+            by_place[row["column_name"], row["score_date"]].append(row)
+    if not by_place:
+        return None
+    columns = {
+        column: [_cell(by_place.get((column, day), [])) for day in days]
+        for column in {column for column, _ in by_place}
+    }
+    ranked = sorted(columns.items(), key=lambda item: (-_mean(cell.heat for cell in item[1] if cell), item[0]))
+    return HeatMap(days, ranked, sources.spec.monitoring.psi_threshold)
+
+
+def _cell(rows: Sequence[Row]) -> Cell | None:
+    if not rows:
+        return None
+    psi = next((row for row in rows if row["metric"] == "psi"), None)
+    head = f"{rows[0]['column_name']} on {rows[0]['score_date']}: "
+    return Cell(
+        heat=psi["value"] / psi["threshold"] if psi else 0.0,
+        violated=any(row["violated"] for row in rows),
+        text=head + "; ".join(_said(row) for row in rows),
+    )
+
+
+def _said(row: Row) -> str:
+    bound = row.get("reference_bound")
+    # Rows of packages without reference days have no bound.
+    usual = "" if bound is None else f", reference days {bound:.3g}"
+    return f"{row['metric']} {row['value']:.3g} (threshold {row['threshold']:g}{usual}){' violated' * row['violated']}"
+
+
+def violations(sources: Sources) -> list[Row]:
+    """The violated comparisons of the last compared day, the least probable first."""
+    rows = [row for row in sources.rows("drift") if row["violated"]]
+    last = max((row["score_date"] for row in sources.rows("drift")), default=None)
+    return sorted(
+        (row for row in rows if row["score_date"] == last), key=lambda row: (row["p_value"], row["column_name"])
+    )
+
+
+def performance_plots(sources: Sources) -> list[Plot]:
+    """Realised metrics with intervals and floors, at the latest label age of each day; none without labels."""
+    rows = [row for row in _realised(sources) if row["slice_key"] is None]
+    spec, days = sources.spec, sources.days
+    wanted = dict.fromkeys([spec.gates.primary_metric, *spec.monitoring.performance_floor, *REALISED_METRICS])
+    plots = []
+    for metric in wanted:
+        found = {row["score_date"]: row for row in rows if row["metric"] == metric}
+        values, lower, upper = (
+            [found[day][name] if day in found else None for day in days] for name in ("value", "lower", "upper")
+        )
+        series = Series(metric, "one", values, lower, upper)
+        unit = "share" if metric in {"coverage", "accuracy"} else "number"
+        plots.append(Plot(_title(metric), days, [series], unit, _bounds(spec, metric)))
+    return [plot for plot in plots if not plot.empty]
+
+
+def _title(metric: str) -> str:
+    names = {"roc_auc": "Area under the ROC curve", "coverage": "Share of rows with a known label"}
+    return names.get(metric, metric.replace("_", " ").capitalize())
+
+
+def _bounds(spec: ModelSpec, metric: str) -> list[tuple[str, float]]:
+    floor = spec.monitoring.performance_floor.get(metric)
+    if floor is None:
+        return []
+    return [(name, value) for name, value in (("least", floor.min), ("most", floor.max)) if value is not None]
+
+
+def slices(sources: Sources) -> list[Row]:
+    """The primary metric by slice on the last day with mature labels, the worst first."""
+    metric = sources.spec.gates.primary_metric
+    rows = [row for row in _realised(sources) if row["slice_key"] is not None and row["metric"] == metric]
+    last = max((row["score_date"] for row in rows), default=None)
+    worst_last = metric in {"log_loss", "brier", "rmse"}
+    return sorted(
+        (row for row in rows if row["score_date"] == last),
+        key=lambda row: -row["value"] if worst_last else row["value"],
+    )
+
+
+def _realised(sources: Sources) -> list[Row]:
+    mine = [row for row in sources.rows("performance") if row["role"] == Role.CHAMPION and row["mature"]]
+    latest: dict[date, int] = {}
+    for row in mine:
+        latest[row["score_date"]] = max(row["label_age_days"], latest.get(row["score_date"], 0))
+    return [row for row in mine if row["label_age_days"] == latest[row["score_date"]]]
+
+
+def decisions(sources: Sources) -> list[Row]:
+    """The decisions that stand, by date; `revision` above 1 says that an earlier one was superseded."""
+    rows = [row for row in sources.rows("decisions") if not row["superseded"]]
+    return sorted(rows, key=lambda row: row["score_date"])[-MOST_DAYS:]
+
+
+def superseded(sources: Sources) -> list[Row]:
+    """The decisions that no longer stand, the latest first."""
+    rows = [row for row in sources.rows("decisions") if row["superseded"]]
+    return sorted(rows, key=lambda row: (row["score_date"], row["revision"]), reverse=True)[:MOST_DAYS]
+
+
+def promotions(sources: Sources) -> list[Promotion]:
+    """The promotion log, the latest line first."""
+    return PromotionLog(sources.lake, sources.spec).entries()[::-1]
+
+
+def champion_periods(sources: Sources) -> list[ChampionPeriod]:
+    """Who was champion on the days that the page shows, as runs of days."""
+    log = promotions(sources)
+    found: list[ChampionPeriod] = []
+    for day in sources.days:
+        line = champion_on(log, day)
+        if line is None:
+            continue
+        if found and found[-1].promotion == line:
+            found[-1] = ChampionPeriod(found[-1].first, day, line)
+        else:
+            found.append(ChampionPeriod(day, day, line))
+    return found
+
+
+def gates(sources: Sources) -> list[Gate]:
+    """The latest report of each gate."""
+    reports: dict[str, list[Row]] = defaultdict(list)
+    for row in sources.rows("gates"):
+        reports[row["report_id"]].append(row)
+    latest: dict[str, list[Row]] = {}
+    for rows in sorted(reports.values(), key=lambda rows: rows[0]["recorded_at"]):
+        latest[rows[0]["gate"]] = rows
+    return [
+        Gate(
+            name=name,
+            subject=rows[0]["subject"],
+            verdict=rows[0]["gate_verdict"],
+            recorded_at=rows[0]["recorded_at"],
+            checks=sorted(rows, key=lambda row: row["position"]),
+        )
+        for name, rows in sorted(latest.items())
+    ]
+
+
+def _newest(rows: Iterable[Row], order: str) -> list[Row]:
+    """The last row of each date in that order."""
+    return list({row["score_date"]: row for row in sorted(rows, key=lambda row: row[order])}.values())
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0

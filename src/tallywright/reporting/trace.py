@@ -1,0 +1,149 @@
+"""From one score back to everything it came from: tally, input, model, training run, data, code, gates, approver."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from tallywright.data.delta.lake import Lake
+from tallywright.data.types import arrow_type
+from tallywright.errors import InputError
+from tallywright.gates.record import reports
+from tallywright.lifecycle.packages import package_of
+from tallywright.registry.promotion_log import PromotionLog
+from tallywright.scoring.commit.manifests import latest_manifest
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from tallywright.data.delta.slices import Value
+    from tallywright.packaging.package import Package
+    from tallywright.records import Manifest, ModelRef
+    from tallywright.spec import ModelSpec, Project
+
+_CONSTANT: Final = "the constant that scoring.fallback declared; there is no model behind it"
+
+
+def trace(project: Project, key: str, day: date) -> dict[str, Any]:
+    """Everything behind the score of one key on one date.
+
+    Args:
+        project: The model project.
+        key: The key's value; several key columns are joined by `/` in the spec's order.
+        day: The score date.
+
+    Raises:
+        InputError: No such score, or a day without a tally.
+    """
+    lake, spec = Lake.of(project.environment), project.spec
+    manifest = latest_manifest(lake, spec, day)
+    if manifest is None:
+        raise InputError(f"{spec.name} has no tally of {day}", remedy=f"tally days {spec.name} lists the scored days")
+    row = score_of(lake, spec, key, day)
+    ref = _ref(manifest, row)
+    found = {"score": row, "tally": _tally(manifest), "input": manifest.input.model_dump(mode="json")}
+    if ref.is_constant:
+        constant = {"name": ref.name, "version": ref.version, "role": ref.role.value, "note": _CONSTANT}
+        return found | {"model": constant, "day gate": _day_gate(lake, spec, manifest)}
+    package = package_of(project, ref)
+    return found | {
+        "model": _model(ref, package),
+        "training": _training(package),
+        "gates": _gates(lake, spec, package.digest),
+        "day gate": _day_gate(lake, spec, manifest),
+        "promotion": _promotion(lake, spec, ref, manifest.committed_at),
+    }
+
+
+def _ref(manifest: Manifest, row: dict[str, Any]) -> ModelRef:
+    """The model of the row, by role and version: one version may have two roles."""
+    return next(
+        (ref for ref in manifest.models if (ref.role.value, ref.version) == (row["role"], row["model_version"])),
+        manifest.primary,
+    )
+
+
+def score_of(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, Any]:
+    """The scored row of one key on one date.
+
+    Raises:
+        InputError: A key with another number of parts, or of another type than the spec's, or without a score.
+    """
+    parts = key.split("/") if len(spec.data.key) > 1 else [key]
+    if len(parts) != len(spec.data.key):
+        raise InputError(f"key {key!r} has {len(parts)} parts", expected=f"{'/'.join(spec.data.key)}")
+    where: dict[str, Value] = {"score_date": day}
+    where |= {name: _key_value(spec, name, part) for name, part in zip(spec.data.key, parts, strict=True)}
+    found = lake.read(spec.table("scores"), where=where).to_pylist()
+    if not found:
+        raise InputError(
+            f"no score of {key!r} on {day}",
+            expected=f"a value of {', '.join(spec.data.key)} in {spec.table('scores')}",
+            remedy=f"see the keys of that day with `tally query`, in {spec.table('scores')}",
+        )
+    row: dict[str, Any] = found[0]
+    return row
+
+
+def _key_value(spec: ModelSpec, column: str, text: str) -> Value:
+    """The text of a command line as a value of the key column's own type."""
+    kind = arrow_type(spec.data.columns[column], f"data.columns.{column}")
+    try:
+        value: Value = pa.scalar(text).cast(kind).as_py()
+    except pa.ArrowInvalid as error:
+        expected = f"a value of {column}, which is {spec.data.columns[column]}"
+        raise InputError(f"key {text!r} cannot be read", expected=expected) from error
+    return value
+
+
+def _tally(manifest: Manifest) -> dict[str, Any]:
+    names = ("generation", "reason", "rows", "engine", "run_id", "code_version", "committed_at", "key_digest")
+    found: dict[str, Any] = {name: getattr(manifest, name) for name in names}
+    left_out = [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note]
+    return found | {"rows by role": manifest.rows_by_role, "left out": left_out}
+
+
+def _model(ref: ModelRef, package: Package) -> dict[str, Any]:
+    return {"name": ref.name, "version": ref.version, "role": ref.role.value, "digest": package.digest,
+            "trained_through": package.meta.trained_through}  # fmt: skip
+
+
+def _training(package: Package) -> dict[str, Any]:
+    snapshot = json.loads(package.meta.snapshot_json)
+    return {
+        "run id": package.meta.run_id,
+        "data": {"features": snapshot["features"], "labels": snapshot["labels"],
+                 "from": snapshot["train_from"], "to": snapshot["holdout_to"]},
+        "code": package.meta.code_version,
+        "holdout": package.meta.evaluation.get("holdout") or package.meta.evaluation,
+    }  # fmt: skip
+
+
+def _gates(lake: Lake, spec: ModelSpec, digest: str) -> list[dict[str, Any]]:
+    return [
+        {"gate": report.gate, "check": check.name, "verdict": check.verdict.value, "observed": check.observed,
+         "bound": check.bound}
+        for report in reports(lake, spec, subject=digest)
+        for check in report.checks
+    ]  # fmt: skip
+
+
+def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str, Any]]:
+    subject = f"{manifest.score_date}@{manifest.input.fingerprint}"
+    return [
+        {"subject": str(manifest.score_date), "verdict": report.verdict.value, "checks": len(report.checks)}
+        for report in reports(lake, spec, subject=subject)
+    ]
+
+
+def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetime) -> dict[str, Any]:
+    """The line of the log by which the model came to score the day, whoever has been promoted since then."""
+    wanted = (ref.version, ref.digest, ref.effective_from)
+    lines = [
+        line
+        for line in PromotionLog(lake, spec).entries()
+        if (line.model_version, line.package_digest, line.effective_from) == wanted and line.recorded_at <= committed_at
+    ]
+    return lines[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if lines else {}

@@ -1,0 +1,164 @@
+"""What stands for a day: the app transaction says which generation, `<model>__tallies` (or the log) has its manifest.
+
+Commit information goes with the log's cleanup, so each manifest is also a row of a table of our own. A crash between
+commit and row is no loss: readers fall back to the log, and the next scoring run writes the row.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from tallywright.data.delta.rows import one_row
+from tallywright.records import Manifest, Record
+from tallywright.scoring.commit.scores_table import generation_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deltalake import DeltaTable
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.spec.model import ModelSpec
+
+MANIFEST_KEY: Final = "userMetadata"
+_RECENT: Final = 64
+
+_SCHEMA: Final = pa.schema(
+    [
+        ("score_date", pa.date32()),
+        ("generation", pa.int64()),
+        ("version", pa.int64()),
+        ("reason", pa.string()),
+        ("rows", pa.int64()),
+        ("model_versions", pa.string()),
+        ("input_version", pa.int64()),
+        ("input_fingerprint", pa.string()),
+        ("inputs_digest", pa.string()),
+        ("key_digest", pa.string()),
+        ("profile_digest", pa.string()),
+        ("engine", pa.string()),
+        ("run_id", pa.string()),
+        ("code_version", pa.string()),
+        ("committed_at", pa.timestamp("us", tz="UTC")),
+        ("manifest_json", pa.string()),
+    ]
+)
+
+
+class Tally(Record):
+    """A committed tally: its manifest, and the version of the scores table that it made."""
+
+    manifest: Manifest
+    version: int
+
+
+def latest_tally(lake: Lake, spec: ModelSpec, day: date, *, table: DeltaTable | None = None) -> Tally | None:
+    """The tally that stands for a day, or None when the day was never scored (or every trace of it was lost).
+
+    Args:
+        lake: Where the tables live.
+        spec: Whose tally.
+        day: The score date.
+        table: An open handle of the scores table, to look at the same version as the caller.
+    """
+    if table is None:
+        if not lake.exists(spec.table("scores")):
+            return None
+        table = lake.open(spec.table("scores"))
+    generation = generation_in(table, spec, day)
+    if not generation:
+        return None
+    for tally in recorded_tallies(lake, spec, day):
+        if tally.manifest.generation == generation:
+            return tally
+    return next((tally for tally in logged_tallies(table, day) if tally.manifest.generation == generation), None)
+
+
+def latest_manifest(lake: Lake, spec: ModelSpec, day: date) -> Manifest | None:
+    """The manifest of the tally that stands for a day; None when there is none."""
+    tally = latest_tally(lake, spec, day)
+    return tally.manifest if tally else None
+
+
+def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
+    """The latest manifest of every scored day, by date; what a crash kept out of the table comes from the log."""
+    if not lake.exists(spec.table("scores")):
+        return []
+    latest: dict[date, Manifest] = {}
+    logged = [tally.manifest for tally in logged_tallies(lake.open(spec.table("scores")))]
+    for manifest in [*(tally.manifest for tally in recorded_tallies(lake, spec)), *logged]:
+        known = latest.get(manifest.score_date)
+        if known is None or known.generation < manifest.generation:
+            latest[manifest.score_date] = manifest
+    return [latest[day] for day in sorted(latest)]
+
+
+def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> list[Tally]:
+    """The rows of `<model>__tallies`, of one day or of all."""
+    if not lake.exists(spec.table("tallies")):
+        return []
+    where = {} if day is None else {"score_date": day}
+    rows = lake.read(spec.table("tallies"), where=where, columns=["version", "manifest_json"])
+    return [
+        Tally(manifest=Manifest.from_json(text), version=version)
+        for text, version in zip(rows["manifest_json"].to_pylist(), rows["version"].to_pylist(), strict=True)
+    ]
+
+
+def logged_tallies(table: DeltaTable, day: date | None = None) -> Iterator[Tally]:
+    """The tallies in the log of the scores table, newest first; reads far back only when asked to go on."""
+    recent = table.history(_RECENT)
+    yield from _tallies_in(recent, day)
+    if len(recent) == _RECENT:
+        yield from _tallies_in(table.history()[_RECENT:], day)
+
+
+def record_tally(lake: Lake, spec: ModelSpec, tally: Tally) -> bool:
+    """Writes the tally's row unless it is there; says whether it wrote."""
+    manifest = tally.manifest
+    if any(known.manifest == manifest for known in recorded_tallies(lake, spec, manifest.score_date)):
+        return False
+    lake.replace(
+        spec.table("tallies"),
+        one_row(_row(tally), _SCHEMA),
+        slice={"score_date": manifest.score_date, "generation": manifest.generation},
+    )
+    return True
+
+
+def _row(tally: Tally) -> dict[str, Any]:
+    manifest = tally.manifest
+    same = ("score_date", "generation", "reason", "rows", "key_digest", "profile_digest", "engine", "run_id")
+    return {name: getattr(manifest, name) for name in same} | {
+        "version": tally.version,
+        "model_versions": " ".join(f"{ref.role}:{ref.name}:{ref.version}" for ref in manifest.models),
+        "input_version": manifest.input.version,
+        "input_fingerprint": manifest.input.fingerprint,
+        "inputs_digest": manifest.inputs_digest,
+        "code_version": manifest.code_version,
+        "committed_at": _utc(manifest.committed_at),
+        "manifest_json": manifest.to_json(),
+    }
+
+
+def _utc(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _tallies_in(commits: list[dict[str, Any]], day: date | None) -> Iterator[Tally]:
+    for commit in commits:
+        manifest = _manifest_in(commit)
+        if manifest is not None and (day is None or manifest.score_date == day):
+            yield Tally(manifest=manifest, version=commit["version"])
+
+
+def _manifest_in(commit: dict[str, Any]) -> Manifest | None:
+    """The manifest of a commit; None for one that is no tally (a new column, a compaction, somebody's own write)."""
+    try:
+        return Manifest.from_json(str(commit.get(MANIFEST_KEY, "")))
+    except ValidationError:
+        return None

@@ -1,0 +1,114 @@
+"""The scores table: its schema, its creation, and the app transaction that numbers the generations of a day."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Field, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from tallywright.data.delta.protocol import TABLE_PROPERTIES
+from tallywright.data.delta.schema import arrow_schema
+from tallywright.data.storage.store_errors import cause_of
+from tallywright.errors import CommitConflictError, StorageError, TableContractError
+from tallywright.scoring.columns import PARTITION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.spec.model import ModelSpec
+
+_ATTEMPTS: Final = 10
+
+
+def app_id(spec: ModelSpec, day: date) -> str:
+    """The app transaction whose version is the generation of that day's tally."""
+    return f"tallywright/{spec.name}/{day.isoformat()}"
+
+
+def generation_in(table: DeltaTable, spec: ModelSpec, day: date) -> int:
+    """The generation of the day's tally; 0 when the day was never scored."""
+    return table.transaction_version(app_id(spec, day)) or 0
+
+
+def part_schema(table: DeltaTable) -> pa.Schema:
+    """The schema that every part must have, exactly: the table's without the partition column."""
+    return pa.schema([field for field in arrow_schema(table) if field.name != PARTITION])
+
+
+def open_scores(lake: Lake, spec: ModelSpec, wanted: pa.Schema, *, what: str = "scores") -> DeltaTable:
+    """Opens the scores table (or that of shadows), creating it or adding new columns where needed.
+
+    Args:
+        lake: Where it lives.
+        spec: Whose scores.
+        wanted: The columns that this run writes (`scores_schema`).
+        what: `scores` or `shadow`.
+
+    Raises:
+        TableContractError: The table has unsupported features or a column of another type.
+        StorageError: It cannot be created or opened.
+    """
+    name = spec.table(what)
+    for _ in range(_ATTEMPTS):
+        try:
+            if not lake.exists(name):
+                _create(lake, name, wanted)
+            table = lake.open(name)
+            missing = _missing_columns(name, arrow_schema(table), wanted)
+            if not missing:
+                return table
+            table.alter.add_columns(_delta_fields(missing))
+        except CommitFailedError:
+            continue
+        except (DeltaError, OSError) as error:
+            raise StorageError(
+                f"the table {name} cannot be opened or created: {cause_of(error)}",
+                expected=f"a Delta table, or an empty place for one, at {lake.uri(name)}",
+                remedy="check permissions and free space, then run it again",
+            ) from error
+    raise CommitConflictError(f"the schema of {name} kept changing", remedy="run it again")
+
+
+def _create(lake: Lake, name: str, wanted: pa.Schema) -> None:
+    DeltaTable.create(
+        lake.uri(name),
+        wanted,
+        mode="ignore",
+        partition_by=[PARTITION],
+        configuration=dict(TABLE_PROPERTIES),
+        storage_options=lake.options or None,
+        # Tried again by delta-rs, a creation that lost the race would stand in the log a second time.
+        commit_properties=CommitProperties(max_commit_retries=0),
+    )
+
+
+def _missing_columns(name: str, standing: pa.Schema, wanted: pa.Schema) -> list[pa.Field]:
+    changed = [
+        f"{field.name} is {standing.field(field.name).type}, the run writes {field.type}"
+        for field in wanted
+        if field.name in standing.names and not _same_type(standing.field(field.name).type, field.type)
+    ]
+    if changed:
+        raise TableContractError(
+            f"{name} holds other types than this run writes: {'; '.join(changed)}",
+            expected="columns are added, never repurposed",
+            remedy="give the output another name, or move the old table away",
+        )
+    return [field for field in wanted if field.name not in standing.names]
+
+
+def _same_type(standing: pa.DataType, wanted: pa.DataType) -> bool:
+    """Delta has one type for texts of every size, and lists do not keep the name of their items."""
+    return pa.schema([("c", wanted)]) == pa.schema([("c", standing)]) or _delta_type(standing) == _delta_type(wanted)
+
+
+def _delta_type(kind: pa.DataType) -> str:
+    return _delta_fields([pa.field("c", kind)])[0].type.to_json()
+
+
+def _delta_fields(fields: Sequence[pa.Field]) -> list[Field]:
+    return list(Schema.from_arrow(pa.schema(fields)).fields)

@@ -1,0 +1,216 @@
+"""The sink: staged parts become one Delta commit by compare-and-swap, whoever else is writing.
+
+delta-rs records app transactions but does not fence by them, and its own retries accept stale overwrites; so there are
+no automatic retries here. On any conflict: look again, decide again, commit the same parts.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
+
+from tallywright.data.storage.filesystem import is_disk
+from tallywright.data.storage.store_errors import cause_of, store_remedy
+from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
+from tallywright.observability import failpoint, log
+from tallywright.scoring.columns import PARTITION
+from tallywright.scoring.commit.manifests import MANIFEST_KEY, Tally, latest_tally, logged_tallies
+from tallywright.scoring.commit.scores_table import app_id, generation_in
+from tallywright.scoring.commit.verify import check_sizes
+from tallywright.scoring.identity import FORCED, reason_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deltalake import DeltaTable
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.records import Manifest
+    from tallywright.scoring.job import ScoreJob
+    from tallywright.scoring.worker.results import PartManifest
+    from tallywright.spec.model import ModelSpec
+
+ATTEMPTS: Final = 60
+"""Other days' writers make us look again too: enough for a wide backfill."""
+_LONGEST_PAUSE: Final = 0.5
+
+
+class Writer(Protocol):
+    """Tries to commit a manifest and its rows on top of a table version, once."""
+
+    def __call__(self, table: DeltaTable, manifest: Manifest, transaction: str) -> int | None:
+        """The version of the commit; None when the log must tell (it may have been skipped)."""
+
+
+class LostRaceError(Exception):
+    """Another writer changed the day while it was being committed; nothing of ours stands."""
+
+
+class UncertainCommitError(StorageError):
+    """Nobody can say whether the commit stands or will, so the staged parts must stay where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """How a commit ended: the tally that stands, and whether it is made of our parts."""
+
+    tally: Tally
+    ours: bool
+
+
+def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer) -> CommitResult:
+    """Replaces exactly the manifest's date with the verified rows, in one commit.
+
+    Args:
+        lake: Where the table lives.
+        spec: Whose scores.
+        manifest: As decided before scoring: it follows generation `manifest.generation - 1`.
+        write: Makes the commit, of verified rows; may be called several times.
+
+    Raises:
+        CommitConflictError: Another writer scored a newer input, or the table never came to rest.
+        UncertainCommitError: The log cannot be read, or a request to an object store failed and may yet arrive.
+        StorageError: The log cannot be written; the table is unchanged.
+    """
+    manifest = manifest.model_copy(update={"commit_id": uuid.uuid4().hex})
+    for attempt in range(ATTEMPTS):
+        table = lake.open(spec.table("scores"))
+        if generation_in(table, spec, manifest.score_date) != manifest.generation - 1:
+            result, manifest = _look_again(lake, spec, table, manifest)
+            if result is not None:
+                return result
+        failpoint("before-commit")
+        try:
+            version = write(table, manifest, app_id(spec, manifest.score_date))
+        except (CommitFailedError, LostRaceError) as error:
+            if lake.open(spec.table("scores")).version() == table.version():
+                # Nobody else committed: what failed is the storage.
+                raise _failed(lake, spec, manifest, error) from error
+            log.debug("commit of %s lost a race, attempt %d", manifest.score_date, attempt + 1)
+            time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * (attempt + 1))))
+            continue
+        except (DeltaError, OSError, EngineError) as error:
+            return _after_failure(lake, spec, manifest, error)
+        if version is not None:
+            return CommitResult(Tally(manifest=manifest, version=version), ours=True)
+        # Delta's own writer skips a transaction that is recorded already, and says nothing: the log knows.
+        ours = _ours(lake.open(spec.table("scores")), manifest)
+        if ours is not None:
+            return CommitResult(ours, ours=True)
+        log.debug("commit of %s was skipped: generation %d stands", manifest.score_date, manifest.generation)
+    raise CommitConflictError(
+        f"{spec.table('scores')} changed under each of {ATTEMPTS} attempts to commit {manifest.score_date}",
+        expected="a pause between other writers' commits",
+        remedy="run it again, with fewer writers at once",
+    )
+
+
+def parts_writer(job: ScoreJob, parts: Sequence[PartManifest]) -> Writer:
+    """Commits staged parts as they are, by compare-and-swap, if they are still there."""
+
+    def write(table: DeltaTable, manifest: Manifest, transaction: str) -> int:
+        # Delta would commit what is not there; verification and waiting for other writers can have taken a while.
+        check_sizes(job, parts)
+        _write(table, manifest, transaction, parts)
+        return table.version() + 1
+
+    return write
+
+
+def _write(table: DeltaTable, manifest: Manifest, transaction: str, parts: Sequence[PartManifest]) -> None:
+    day = manifest.score_date.isoformat()
+    now = int(manifest.committed_at.timestamp() * 1000)
+    adds: list[AddAction | RemoveAction] = [
+        AddAction(
+            path=part.path,
+            size=part.size,
+            partition_values={PARTITION: day},
+            modification_time=now,
+            data_change=True,
+            stats=part.statistics,
+        )
+        for part in parts
+    ]
+    table.create_write_transaction(
+        adds,
+        mode="overwrite",
+        schema=table.schema(),
+        partition_by=[PARTITION],
+        partition_filters=[(PARTITION, "=", day)],
+        commit_properties=CommitProperties(
+            custom_metadata={MANIFEST_KEY: manifest.to_json()},
+            max_commit_retries=0,
+            app_transactions=[Transaction(transaction, manifest.generation)],
+        ),
+    )
+
+
+def _look_again(
+    lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest
+) -> tuple[CommitResult | None, Manifest]:
+    """What to do about a generation that is not the one decided on: done already, done by another, or the next."""
+    ours = _ours(table, manifest)
+    if ours is not None:
+        return CommitResult(ours, ours=True), manifest
+    standing = latest_tally(lake, spec, manifest.score_date, table=table)
+    generation = generation_in(table, spec, manifest.score_date) + 1
+    if standing is None:
+        return None, manifest.model_copy(update={"generation": generation})
+    forced = manifest.reason == FORCED
+    if standing.manifest.inputs_digest == manifest.inputs_digest and not forced:
+        return CommitResult(standing, ours=False), manifest
+    if standing.manifest.input.version > manifest.input.version:
+        raise CommitConflictError(
+            f"{manifest.score_date} was meanwhile scored from version {standing.manifest.input.version} of "
+            f"{manifest.input.table}; this run read version {manifest.input.version}",
+            expected="the newest input of the day",
+            remedy="run it again: it will read the newer input",
+        )
+    part_of_tally = (manifest.input.fingerprint, manifest.models, manifest.scoring_digest)
+    reason = reason_for(standing.manifest, *part_of_tally) or FORCED
+    return None, manifest.model_copy(update={"generation": generation, "reason": reason})
+
+
+def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> CommitResult:
+    """A failure whose answer may have been lost: the commit stands if the log has it."""
+    try:
+        ours = _ours(lake.open(spec.table("scores")), manifest)
+    except (DeltaError, OSError, TallyError) as unreadable:
+        raise UncertainCommitError(
+            f"the commit of {manifest.score_date} to {spec.table('scores')} failed and its log cannot be read: "
+            f"{cause_of(error)}",
+            expected="a table folder that can be written and read",
+            remedy="repair the storage and run it again: it will find out what stands, and finish it",
+        ) from unreadable
+    if ours is not None:
+        log.warning("the commit of %s stands, though its answer was lost: %s", manifest.score_date, error)
+        return CommitResult(ours, ours=True)
+    raise error if isinstance(error, EngineError) else _failed(lake, spec, manifest, error) from error
+
+
+def _failed(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageError:
+    """On a disk what is not in the log never will be; an object store may still carry out what it did not answer."""
+    found = f"the commit of {manifest.score_date} to {spec.table('scores')} failed: {cause_of(error)}"
+    if not is_disk(lake.root):
+        return UncertainCommitError(
+            f"{found}; it is not in the log, and may yet arrive there",
+            expected="an object store that answers",
+            remedy=f"{store_remedy(error) or 'check the store'}; run it again: it finds out what stands, and finishes "
+            f"it. Staged files stay for `tally maintain {spec.name}`",
+        )
+    return StorageError(
+        found,
+        expected="a writable table folder with free space",
+        remedy="check permissions and free space; the table is unchanged, run it again",
+    )
+
+
+def _ours(table: DeltaTable, manifest: Manifest) -> Tally | None:
+    logged = logged_tallies(table, manifest.score_date)
+    return next((tally for tally in logged if tally.manifest.commit_id == manifest.commit_id), None)

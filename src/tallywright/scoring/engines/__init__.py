@@ -1,0 +1,1 @@
+"""Who distributes a day's splits: threads, Spark or Beam."""

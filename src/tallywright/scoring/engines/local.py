@@ -1,0 +1,86 @@
+"""The engine in this process: one thread a core, each with its own predictor, reading, scoring and writing at once.
+
+Arrow and ONNX Runtime release the interpreter lock, so the threads overlap; each holds one batch and one row group.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Final
+
+from tallywright.scoring.engines.base import PartsEngine
+from tallywright.scoring.worker.cores import threads_for
+from tallywright.scoring.worker.kernel import score_split
+from tallywright.scoring.worker.part_files import discard_run
+from tallywright.scoring.worker.scorer import Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallywright.scoring.engines.base import Advance
+    from tallywright.scoring.job import ScoreJob
+    from tallywright.scoring.worker.fragments import InputSplit
+    from tallywright.scoring.worker.results import PartManifest
+    from tallywright.spec.environment import EngineSettings
+
+NAME: Final = "local"
+
+
+class _StoppedError(Exception):
+    """Another thread failed: this one gives up at its next batch."""
+
+
+class LocalEngine(PartsEngine):
+    """Threads in the driver's own process."""
+
+    name = NAME
+
+    def score(self, job: ScoreJob, splits: Sequence[InputSplit], advance: Advance) -> list[PartManifest]:
+        """Scores the splits; after the first failure the other threads stop and nothing stays staged."""
+        stop = threading.Event()
+        first = Scorer.load(job)
+        own = threading.local()
+
+        def on_batch(rows: int) -> None:
+            if stop.is_set():
+                raise _StoppedError
+            advance(rows)
+
+        def work(split: InputSplit) -> PartManifest:
+            if stop.is_set():
+                raise _StoppedError
+            if not hasattr(own, "scorer"):
+                own.scorer = first.clone()
+            return score_split(job, own.scorer, split, on_batch)
+
+        try:
+            with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(splits))) as pool:
+                futures = [pool.submit(work, split) for split in splits]
+                try:
+                    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                    if any(future.exception() for future in done):
+                        stop.set()
+                except BaseException:
+                    stop.set()
+                    raise
+            return _results(futures)
+        except BaseException:
+            discard_run(job.folders, job.run, job.options)
+            raise
+
+    def close(self) -> None:
+        """Nothing outlives a day."""
+
+
+def engine(settings: EngineSettings) -> LocalEngine:
+    """The engine, for the registry; a thread needs no settings."""
+    del settings
+    return LocalEngine()
+
+
+def _results(futures: Sequence[Future[PartManifest]]) -> list[PartManifest]:
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    if errors:
+        raise next((error for error in errors if not isinstance(error, _StoppedError)), errors[0])
+    return [future.result() for future in futures]

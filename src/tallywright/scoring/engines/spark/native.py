@@ -1,0 +1,195 @@
+"""`io: engine` on the driver: Spark reads the pinned version, keeps the scored rows, and its writer commits them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.data.fingerprint import RowDigest
+from tallywright.scoring.columns import PARTITION
+from tallywright.scoring.commit.manifests import MANIFEST_KEY
+from tallywright.scoring.commit.sink import LostRaceError
+from tallywright.scoring.commit.verify import check_outputs, check_rows, verify_rows
+from tallywright.scoring.engines.spark.failures import engine_error, tidying_up, without_java
+from tallywright.scoring.engines.spark.packed import SCHEMA, Counts, KeysTask, unpacked
+from tallywright.scoring.job import SCORES
+from tallywright.scoring.worker.results import DaySums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from pyspark.sql import DataFrame, SparkSession
+
+    from tallywright.data.fingerprint import Hashes
+    from tallywright.records import InputVersion, Manifest
+    from tallywright.scoring.commit.sink import Writer
+    from tallywright.scoring.engines.base import PinnedDay
+    from tallywright.scoring.engines.spark.packed import PackTask
+    from tallywright.scoring.job import ScoreJob
+    from tallywright.scoring.worker.results import Counted
+
+_LOG_PARTITIONS: Final = "spark.databricks.delta.snapshotPartitions"
+_MOST_LOG_PARTITIONS: Final = 50
+CONFLICT: Final = "[DELTA_CONCURRENT_"
+"""Begins the name of each of Delta's conflicts: append, delete, read, transaction, write."""
+
+
+def day_session(session: SparkSession, job: ScoreJob) -> SparkSession:
+    """A session of the day's own: its settings are nobody else's, its executors and caches are everybody's."""
+    own: SparkSession = session.newSession()
+    own.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(job.batch_rows))
+    # The rows of a day have one partition: without this the writer sorts all of them by it first.
+    own.conf.set("spark.sql.maxConcurrentOutputFileWriters", "1")
+    # Delta reads a table's log in 50 tasks, however short it is: that costs a small cluster seconds a commit.
+    if own.conf.get(_LOG_PARTITIONS, None) is None:
+        own.conf.set(_LOG_PARTITIONS, str(min(own.sparkContext.defaultParallelism, _MOST_LOG_PARTITIONS)))
+    return own
+
+
+def read_day(session: SparkSession, day: PinnedDay) -> DataFrame:
+    """The rows of the day in the pinned version: key and model columns."""
+    table = session.read.format("delta").option("versionAsOf", day.pinned.version).load(spark_address(day.table))
+    return table.where(f"{PARTITION} = DATE '{day.job.score_date}'").select(
+        *(f"`{name}`" for name in day.job.input_schema.names)
+    )
+
+
+def spark_address(address: str) -> str:
+    """The address as Hadoop's file systems call it."""
+    return address.replace("s3://", "s3a://", 1) if address.startswith("s3://") else address
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """The scored rows of a day, cached by Spark."""
+
+    session: SparkSession
+    job: ScoreJob
+    packed: DataFrame
+    counted: tuple[Counted, ...]
+
+    @classmethod
+    def of(cls, session: SparkSession, day: PinnedDay, task: PackTask) -> PackedRows:
+        """Scores the day.
+
+        Raises:
+            TallyError: What a worker refused.
+        """
+        from pyspark import StorageLevel
+
+        packed = read_day(session, day).mapInArrow(task, SCHEMA).persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            told = packed.where("counts IS NOT NULL").select("counts", "hashes").collect()
+            counts = [(Counts.from_json(row["counts"]), row["hashes"] or b"") for row in told]
+            failure = next((one.failure for one, _ in counts if one.failure is not None), None)
+            if failure is not None:
+                raise failure.error()
+        except BaseException:
+            with tidying_up():
+                packed.unpersist()
+            raise
+        return cls(session, task.job, packed, tuple(one.with_hashes(hashes) for one, hashes in counts))
+
+    def keys_with(self, hashes: Hashes) -> Iterator[pa.RecordBatch]:
+        """The key columns of the rows whose key has one of these hashes."""
+        schema = self.session.read.format("delta").load(spark_address(self.job.table)).select(*self.job.key).schema
+        found = self._rows(SCORES).mapInArrow(KeysTask(self.job.key, hashes), schema)
+        yield from found.toArrow().to_batches()
+
+    def commit(self, manifest: Manifest, transaction: str) -> None:
+        """Commits by Delta's own writer, which looks for conflicts itself."""
+        self._commit(self.job.table, [SCORES], manifest, transaction)
+
+    def commit_shadows(self, manifest: Manifest, transaction: str, labels: Sequence[str]) -> None:
+        """The same for the table of shadows."""
+        self._commit(self.job.shadow_table, labels, manifest, transaction)
+
+    def _commit(self, address: str, labels: Sequence[str], manifest: Manifest, transaction: str) -> None:
+        # Importing this is what makes Delta's conflicts recognisable.
+        from delta.exceptions import DeltaConcurrentModificationException as Conflict
+        from delta.exceptions.captured import DeltaConcurrentModificationException  # noqa: F401
+        from pyspark.sql.functions import lit
+
+        table = spark_address(address)
+        options: dict[str, Any] = {
+            "replaceWhere": f"{PARTITION} = DATE '{manifest.score_date}'",
+            "txnAppId": transaction,
+            "txnVersion": manifest.generation,
+            MANIFEST_KEY: manifest.to_json(),
+        }
+        try:
+            columns = self.session.read.format("delta").load(table).drop(PARTITION).schema
+            rows = self._rows(*labels).mapInArrow(unpacked, columns).withColumn(PARTITION, lit(manifest.score_date))
+            rows.write.format("delta").mode("overwrite").options(**options).save(table)
+        except Conflict as error:
+            raise LostRaceError(without_java(str(error))) from error
+        except Exception as error:
+            if CONFLICT in str(error):  # as Spark itself reports it, when another part of the process caught it first
+                raise LostRaceError(without_java(str(error))) from error
+            raise engine_error(error) from error
+
+    def release(self) -> None:
+        """Gives the memory back."""
+        with tidying_up():
+            self.packed.unpersist()
+
+    def _rows(self, *labels: str) -> DataFrame:
+        from pyspark.sql.functions import col
+
+        return self.packed.where(col("label").isin(*labels)).select("rows")
+
+
+def rows_writer(rows: PackedRows) -> Writer:
+    """Lets Spark's table writer commit the rows; it detects conflicts itself."""
+
+    def write(table: DeltaTable, manifest: Manifest, transaction: str) -> None:
+        del table  # the writer looks for itself
+        rows.commit(manifest, transaction)
+
+    return write
+
+
+@dataclass(frozen=True)
+class EngineRows:
+    """Rows that the engine keeps and commits with its own writer; what is not committed ends with its block."""
+
+    job: ScoreJob
+    pinned: InputVersion
+    rows: PackedRows
+
+    @cached_property
+    def sums(self) -> DaySums:
+        """What was counted."""
+        return DaySums.of(self.rows.counted)
+
+    def check_cover(self) -> None:
+        """As many rows as were ingested."""
+        check_rows(self.pinned, self.rows.counted)
+
+    def verify(self) -> RowDigest:
+        """As `verify_rows`."""
+        return verify_rows(self.job, self.pinned, self.rows.counted, self.rows.keys_with)
+
+    def verify_shadow(self, label: str) -> RowDigest:
+        """A shadow's rows come from the very batches of the scores: what is left to check is its answers."""
+        check_outputs(self.job, self.sums.shadow_problems.get(label, {}))
+        return sum((piece.read for piece in self.rows.counted), start=RowDigest())
+
+    def writer(self) -> Writer:
+        """Lets Spark commit."""
+        return rows_writer(self.rows)
+
+    def shadow_writer(self, labels: Sequence[str]) -> Writer:
+        """Lets the engine commit the rows of these shadows."""
+
+        def write(table: DeltaTable, manifest: Manifest, transaction: str) -> None:
+            del table  # the writer looks for itself
+            self.rows.commit_shadows(manifest, transaction, labels)
+
+        return write
+
+    def discard(self, *labels: str) -> None:
+        """Nothing is in the tables' folders."""

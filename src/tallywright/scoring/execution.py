@@ -1,0 +1,176 @@
+"""From a decided day to its commit: a pass over the rows, the canary's limits, the checks, the shadows, the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from tallywright.errors import CommitConflictError, StorageError
+from tallywright.observability import failpoint, log
+from tallywright.records import Manifest, Role, RoleTally
+from tallywright.scoring.commit.profile_table import profile_digest
+from tallywright.scoring.commit.shadows import commit_sound_shadows
+from tallywright.scoring.commit.sink import CommitResult, UncertainCommitError, commit_tally
+from tallywright.scoring.engines.base import PinnedDay
+from tallywright.scoring.engines.registry import require_io
+from tallywright.scoring.job import SCORES, label_of
+from tallywright.scoring.roles.limits import broken_limits, check_fallback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tallywright.profiles.profile import Profile
+    from tallywright.scoring.commit.staged_output import StagedOutput
+    from tallywright.scoring.engines.base import Engine
+    from tallywright.scoring.job import ScoreJob
+    from tallywright.scoring.request import ScoreRequest, TallyDecision
+    from tallywright.scoring.roles.eligibility import ModelSet
+    from tallywright.scoring.worker.fragments import InputSplit
+    from tallywright.scoring.worker.results import DaySums
+
+Progress = Callable[[int, int], None]
+"""Told the rows scored so far and the rows of the day; called from any thread, one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayExecution:
+    """A day that is decided on and execution."""
+
+    request: ScoreRequest
+    model_set: ModelSet
+    decision: TallyDecision
+    splits: tuple[InputSplit, ...]
+    engine: str
+    leak: bool
+    progress: Progress | None
+
+    @property
+    def advance(self) -> Callable[[int], None]:
+        """Counts one pass over the day."""
+        return _counter(self.progress, self.request.input.rows)
+
+    def day(self, job: ScoreJob) -> PinnedDay:
+        """The day as an engine is given it."""
+        request = self.request
+        table = request.lake.uri(request.input.table)
+        return PinnedDay(job, request.input, self.splits, table, request.spec.scoring.io)
+
+    def manifest(self, profile: Profile, key_digest: str) -> Manifest:
+        """What the commit will say, all but the roles."""
+        return Manifest(
+            model=self.request.spec.name,
+            score_date=self.request.input.score_date,
+            generation=self.decision.generation,
+            reason=self.decision.reason,
+            input=self.request.input,
+            models=self.request.models,
+            scoring_digest=self.request.spec.scoring.identity(),
+            rows=self.request.input.rows,
+            key_digest=key_digest,
+            engine=self.engine,
+            run_id=self.request.run_id,
+            code_version=self.request.code_version,
+            committed_at=datetime.now(UTC),
+            profile_digest=profile_digest(profile),
+            leak_allowed=self.leak,
+        )
+
+
+def execute(execution: DayExecution, engine: Engine, job: ScoreJob) -> tuple[CommitResult, DaySums]:
+    """Scores, verifies and commits; a canary that breaks its limits costs a second pass without it.
+
+    Raises:
+        TallyError: What refuses the day or fails; the scores table is then as it was.
+    """
+    request = execution.request
+    require_io(engine.name, request.spec.scoring.io)
+    with engine.staged(execution.day(job), execution.advance) as first:
+        trouble = _canary_trouble(request, first)
+        if not trouble:
+            return _commit(execution, first, "")
+        first.discard()
+    log.warning("%s: the champion takes all rows, the canary broke its limits: %s", job.score_date, trouble)
+    with engine.staged(execution.day(job.without_canary()), execution.advance) as second:
+        return _commit(execution, second, trouble)
+
+
+def _canary_trouble(request: ScoreRequest, day: StagedOutput) -> str:
+    """Which limits the canary broke, over the whole day; empty when it kept them or there is none."""
+    if day.job.canary is None or request.spec.scoring.canary is None:
+        return ""
+    try:
+        day.check_cover()
+    except BaseException:
+        day.discard()
+        raise
+    return broken_limits(request.spec.scoring.canary.limits, day.sums.canary)
+
+
+def _commit(execution: DayExecution, day: StagedOutput, canary_note: str) -> tuple[CommitResult, DaySums]:
+    """Verifies the day; commits its shadows, then its scores."""
+    request, sums = execution.request, day.sums
+    try:
+        failpoint("staged")
+        if day.job.covers and request.spec.scoring.fallback is not None:
+            check_fallback(request.spec.scoring.fallback, sums.served, day.job.score_date)
+        keys = day.verify()
+        failpoint("verified")
+    except BaseException:
+        day.discard()
+        raise
+    manifest = execution.manifest(sums.profile, keys.hex)
+    shadows = commit_sound_shadows(request.lake, request.spec, day, manifest)
+    failpoint("shadowed")
+    roles = (*_served(request, sums, canary_note), *shadows, *execution.model_set.absent)
+    return _commit_scores(request, day, manifest.model_copy(update={"roles": roles})), sums
+
+
+def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[RoleTally]:
+    """What each model did in the scores table."""
+    primary = label_of(request.champion.role, request.champion.version)
+    served = sums.served or {primary: request.input.rows}
+    for ref in request.models:
+        label = label_of(ref.role, ref.version)
+        if ref.role is Role.SHADOW:
+            continue
+        profile = sums.profile if label == primary else sums.profiles.get(label)
+        yield RoleTally(
+            role=ref.role,
+            version=ref.version,
+            rows=served.get(label, 0),
+            profile_digest=profile_digest(profile) if profile is not None and profile.rows else "",
+            note=canary_note if ref.role is Role.CANARY else "",
+        )
+
+
+def _commit_scores(request: ScoreRequest, day: StagedOutput, manifest: Manifest) -> CommitResult:
+    """Commits; parts that certainly did not make it are deleted, doubtful ones are left for maintenance."""
+    try:
+        result = commit_tally(request.lake, request.spec, manifest, day.writer())
+    except UncertainCommitError:
+        raise
+    except (CommitConflictError, StorageError):
+        day.discard(SCORES)
+        raise
+    if not result.ours:
+        day.discard(SCORES)
+    return result
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Adds up what the threads report."""
+    lock = Lock()
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        if progress is None:
+            return
+        with lock:
+            done += rows
+            progress(done, total)
+
+    return advance

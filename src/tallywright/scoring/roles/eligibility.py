@@ -1,0 +1,204 @@
+"""The models of a day that may and can score it: whoever is missing, broken or has seen the day is left out, and noted.
+
+What a canary or a shadow lacks never costs the champion's day; what the champion lacks, only a fallback can make good,
+where the spec says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from tallywright.data.delta.schema import arrow_schema
+from tallywright.errors import PackageError, TallyError
+from tallywright.observability import log
+from tallywright.packaging.predictor import Predictor
+from tallywright.packaging.schema import Postprocess
+from tallywright.records import ModelRef, Role, RoleTally
+from tallywright.scoring.preflight import leak_of, leaks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.packaging.package import Package
+    from tallywright.records import InputVersion
+    from tallywright.spec.model import ModelSpec
+
+PACKAGE: Final = "package"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The models that were resolved for a day, the champion first, and what is at hand of them."""
+
+    spec: ModelSpec
+    lake: Lake
+    input: InputVersion
+    models: tuple[ModelRef, ...]
+    packages: Mapping[str, Package]
+    """By digest."""
+    missing: Mapping[str, str]
+    """Digest of a package that is not among `packages`, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSet:
+    """Who scores a day: the model that answers for it first; `packages` by digest; `absent` are those left out."""
+
+    models: tuple[ModelRef, ...]
+    packages: Mapping[str, Package]
+    output_schema: pa.Schema
+    absent: tuple[RoleTally, ...] = ()
+
+    @classmethod
+    def of(cls, models: tuple[ModelRef, ...], packages: Mapping[str, Package], spec: ModelSpec) -> ModelSet:
+        """These models as they are.
+
+        Raises:
+            PackageError: The package of one of them is not at hand.
+        """
+        for ref in models:
+            if not ref.is_constant and ref.digest not in packages:
+                raise not_at_hand(ref)
+        primary = models[0]
+        schema = _constant_schema(spec) if primary.is_constant else packages[primary.digest].output_schema
+        return cls(models, packages, schema)
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The columns that the models read."""
+        scoring = [self.packages[ref.digest] for ref in self.models if not ref.is_constant]
+        return tuple(dict.fromkeys(name for package in scoring for name in package.preprocess.columns))
+
+    def of_role(self, role: Role) -> ModelRef | None:
+        """The first model in that role."""
+        return next((ref for ref in self.models if ref.role is role), None)
+
+    def row_failures(self, spec: ModelSpec) -> frozenset[str]:
+        """The failures of single rows in which a fallback stands in; a fallback has none of its own."""
+        fallback = spec.scoring.fallback
+        if fallback is None or self.of_role(Role.FALLBACK) in {None, self.models[0]}:
+            return frozenset()
+        return frozenset(fallback.covers) - {PACKAGE}
+
+
+def not_at_hand(ref: ModelRef, why: str = "") -> PackageError:
+    """The error about a package that scoring was not given."""
+    return PackageError(
+        f"the package of version {ref.version} of {ref.name} is not at hand" + (f": {why}" if why else ""),
+        expected=f"digest {ref.digest}",
+        remedy="fetch it into the cache first",
+    )
+
+
+def eligible(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> tuple[ModelRef, ...]:
+    """The models that may score the day, as far as that can be said without their packages; the champion always is."""
+    champion, *others = models
+    return champion, *(ref for ref in others if not _ineligible(spec, champion, ref, day))
+
+
+def _ineligible(spec: ModelSpec, champion: ModelRef, ref: ModelRef, day: date) -> str:
+    """Why a model must not score beside this champion, in words; empty when it may."""
+    if ref.digest == champion.digest:
+        return "it is the champion's own model"
+    return leak_of(ref) if leaks(ref, day) and not spec.scoring.allow_leak else ""
+
+
+def assemble(candidates: Candidates) -> ModelSet:
+    """Looks at every candidate before a row is read.
+
+    Raises:
+        PackageError: The champion's package is not at hand or cannot be loaded, and no fallback covers that.
+    """
+    primary, *others = candidates.models
+    if not others:
+        return ModelSet.of(candidates.models, candidates.packages, candidates.spec)
+    eligibility = _Eligibility(candidates)
+    covered = candidates.spec.scoring.fallback is not None and PACKAGE in candidates.spec.scoring.fallback.covers
+    trouble = eligibility.unloadable(primary) if covered else ""
+    if trouble:
+        return _without_champion(candidates, eligibility, trouble)
+    standard = ModelSet.of((primary,), candidates.packages, candidates.spec).output_schema
+    notes = {ref: eligibility.unfit(ref, standard) for ref in others}
+    kept = (primary, *(ref for ref in others if not notes[ref]))
+    return ModelSet(kept, candidates.packages, standard, _absent(notes))
+
+
+def _without_champion(candidates: Candidates, eligibility: _Eligibility, trouble: str) -> ModelSet:
+    """The fallback answers for the day; without a champion there is nothing to hold a canary against."""
+    champion, *others = candidates.models
+    fallback = next((ref for ref in others if ref.role is Role.FALLBACK), None)
+    reason = eligibility.unfit(fallback, None) if fallback is not None else "nobody was champion before"
+    if fallback is None or reason:
+        raise not_at_hand(champion, f"{trouble}; the fallback cannot stand in: {reason}")
+    standard = eligibility.output_schema(fallback)
+    notes = {champion: trouble}
+    for ref in others:
+        if ref.role is Role.CANARY:
+            notes[ref] = "there is no champion to hold it against"
+        elif ref.role is Role.SHADOW:
+            notes[ref] = eligibility.unfit(ref, standard)
+    kept = (fallback, *(ref for ref in others if ref.role is Role.SHADOW and not notes[ref]))
+    return ModelSet(kept, candidates.packages, standard, _absent(notes))
+
+
+def _absent(notes: Mapping[ModelRef, str]) -> tuple[RoleTally, ...]:
+    for ref, note in notes.items():
+        if note:
+            log.warning("%s version %d does not score: %s", ref.role.value, ref.version, note)
+    return tuple(RoleTally(role=ref.role, version=ref.version, note=note) for ref, note in notes.items() if note)
+
+
+class _Eligibility:
+    """Why a model cannot score the day, in words; empty when it can."""
+
+    def __init__(self, candidates: Candidates) -> None:
+        self._candidates = candidates
+        columns = arrow_schema(candidates.lake.open(candidates.input.table))
+        self._nothing = pa.record_batch([pa.nulls(0, column.type) for column in columns], schema=columns)
+
+    def unfit(self, ref: ModelRef, standard: pa.Schema | None) -> str:
+        """Asks everything: the champion's own version? a leak? loadable? the columns? the champion's outputs?"""
+        asked = self._candidates
+        ineligible = _ineligible(asked.spec, asked.models[0], ref, asked.input.score_date)
+        trouble = ineligible or self.unloadable(ref) or self._schema_mismatch(ref)
+        if not trouble and standard is not None and not self.output_schema(ref).equals(standard):
+            return f"its outputs are {', '.join(self.output_schema(ref).names)} of other types than the champion's"
+        return trouble
+
+    def unloadable(self, ref: ModelRef) -> str:
+        """Asks only whether the package is here, whole, and can be run."""
+        if ref.is_constant:
+            return ""
+        package = self._candidates.packages.get(ref.digest)
+        if package is None:
+            return self._candidates.missing.get(ref.digest, "its package is not at hand")
+        try:
+            Predictor(package)
+        except PackageError as error:
+            return error.found
+        return ""
+
+    def output_schema(self, ref: ModelRef) -> pa.Schema:
+        """The columns of its predictions."""
+        if ref.is_constant:
+            return _constant_schema(self._candidates.spec)
+        return self._candidates.packages[ref.digest].output_schema
+
+    def _schema_mismatch(self, ref: ModelRef) -> str:
+        """Lets the preprocessing look at no rows of the input."""
+        if ref.is_constant:
+            return ""
+        try:
+            self._candidates.packages[ref.digest].preprocess.transform(self._nothing)
+        except TallyError as error:
+            return error.found
+        return ""
+
+
+def _constant_schema(spec: ModelSpec) -> pa.Schema:
+    return Postprocess(task=spec.training.task).output_schema

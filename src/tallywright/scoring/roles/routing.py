@@ -1,0 +1,178 @@
+"""Whose answer a row gets: the champion's, the canary's or the fallback's; a function of the row alone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from tallywright.buffers import number_array
+from tallywright.data.text_hash import mix
+from tallywright.scoring.job import CanaryRule
+from tallywright.scoring.roles.counts import CanaryCounts, fixed
+from tallywright.scoring.roles.guarded import Answer, answer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tallywright.data.fingerprint import Hashes
+    from tallywright.profiles.accumulate import Accumulator
+    from tallywright.scoring.roles.role_model import Counts, RoleModel
+
+OUTPUT: Final = "output"
+PREDICTION: Final = "prediction"
+_ROUND: Final = 1 << 64
+
+
+def canary_rule(model: str, version: int, share: float) -> CanaryRule:
+    """The rule for a share of the keys.
+
+    The salt is the model's name and the canary's version: a key stays in or out for as long as this version is tried,
+    and the next version is tried on other keys. A larger share only adds keys.
+    """
+    salt = hashlib.blake2b(f"canary:{model}:{version}".encode(), digest_size=8).digest()
+    return CanaryRule(salt=int.from_bytes(salt, "little"), below=int(Fraction(share) * _ROUND))
+
+
+def is_canary(rule: CanaryRule, hashes: Hashes) -> NDArray[np.bool_]:
+    """True for the keys (by their hashes) that are the canary's."""
+    mask: NDArray[np.bool_] = mix(hashes ^ np.uint64(rule.salt)) < np.uint64(rule.below)
+    return mask
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The rows of a batch with the answers that they get: `who` numbers the models primary, canary, fallback."""
+
+    outputs: pa.RecordBatch
+    who: NDArray[np.int8]
+
+
+PRIMARY, CANARY, FALLBACK = 0, 1, 2
+
+
+class Router:
+    """Gives every row of a batch one answer.
+
+    Args:
+        primary: Answers for every row that is nobody else's.
+        canary: With its rule; None when there is none.
+        fallback: Stands in where the primary fails; None when nobody does.
+        covers: The failures in which it does.
+    """
+
+    def __init__(
+        self,
+        primary: RoleModel,
+        canary: tuple[RoleModel, CanaryRule] | None,
+        fallback: RoleModel | None,
+        covers: frozenset[str],
+    ) -> None:
+        self._primary = primary
+        self._canary = canary
+        self._fallback = fallback
+        self._covers = covers
+
+    def route(self, batch: pa.RecordBatch, hashes: Hashes, counts: Counts) -> Routed:
+        """Asks the models and counts what they say.
+
+        Raises:
+            InputError: A column is missing or mistyped.
+            PackageError: The primary's graph fails on a row, and that is not covered.
+        """
+        primary = self._ask_primary(batch)
+        chosen = _Chosen(primary.outputs)
+        if self._canary is not None:
+            role_model, rule = self._canary
+            self._add_canary(chosen, role_model, np.flatnonzero(is_canary(rule, hashes)), (batch, primary, counts))
+        if self._fallback is not None:
+            bad = np.flatnonzero(self._covered(primary) & (chosen.who == PRIMARY))
+            self._add_fallback(chosen, self._fallback, bad, (batch, counts))
+        sound = ~self._covered(primary)
+        _profile(counts.profile, primary, slice(None) if sound.all() else np.flatnonzero(sound))
+        return chosen.routed()
+
+    def _ask_primary(self, batch: pa.RecordBatch) -> Answer:
+        primary = answer(self._primary.predictor, batch)
+        if primary.error is not None and PREDICTION not in self._covers:
+            raise primary.error
+        return primary
+
+    def _covered(self, primary: Answer) -> NDArray[np.bool_]:
+        """The rows in which the fallback may stand in."""
+        failed = primary.failed if PREDICTION in self._covers else np.zeros_like(primary.failed)
+        return failed | (primary.broken & ~primary.failed) if OUTPUT in self._covers else failed
+
+    def _add_canary(
+        self,
+        chosen: _Chosen,
+        role_model: RoleModel,
+        rows: NDArray[np.intp],
+        asked: tuple[pa.RecordBatch, Answer, Counts],
+    ) -> None:
+        """The canary's rows; the champion takes those that the canary has no sound answer to."""
+        batch, primary, counts = asked
+        if not rows.size:
+            return
+        said = answer(role_model.predictor, _take(batch, rows))
+        good = np.flatnonzero(~said.broken)
+        both = good[~primary.broken[rows[good]]]
+        bits = self._primary.predictor.definition.score_bits
+        counts.canary += CanaryCounts(
+            rows=int(rows.size),
+            problems=int(rows.size - good.size),
+            compared=int(both.size),
+            champion_total=fixed(primary.prediction.scores[rows[both]], bits),
+            canary_total=fixed(said.prediction.scores[both], bits),
+            bits=bits,
+        )
+        _profile(counts.profiles[role_model.label], said, good)
+        chosen.give(CANARY, said.outputs, rows[good], good)
+
+    def _add_fallback(
+        self, chosen: _Chosen, role_model: RoleModel, rows: NDArray[np.intp], asked: tuple[pa.RecordBatch, Counts]
+    ) -> None:
+        """The fallback's answers; where they are no good either, the output gate will say so."""
+        batch, counts = asked
+        if not rows.size:
+            return
+        said = answer(role_model.predictor, _take(batch, rows))
+        _profile(counts.profiles[role_model.label], said, slice(None))
+        chosen.give(FALLBACK, said.outputs, rows, np.arange(rows.size))
+
+
+class _Chosen:
+    """Answers of several models side by side, and which of them each row gets."""
+
+    def __init__(self, outputs: pa.RecordBatch) -> None:
+        self._batches = [outputs]
+        self._end = outputs.num_rows
+        self._place = np.arange(outputs.num_rows, dtype=np.int64)
+        self.who = np.zeros(outputs.num_rows, dtype=np.int8)
+
+    def give(self, role_model: int, outputs: pa.RecordBatch, rows: NDArray[np.intp], places: NDArray[np.intp]) -> None:
+        """The rows get the answers at these places of the outputs."""
+        self._batches.append(outputs)
+        self._place[rows] = self._end + places
+        self.who[rows] = role_model
+        self._end += outputs.num_rows
+
+    def routed(self) -> Routed:
+        """All rows in their order."""
+        if len(self._batches) == 1:
+            return Routed(self._batches[0], self.who)
+        whole = pa.Table.from_batches(self._batches).combine_chunks().to_batches()[0]
+        return Routed(_take(whole, self._place), self.who)
+
+
+def _take(batch: pa.RecordBatch, rows: NDArray[np.integer]) -> pa.RecordBatch:
+    return batch.take(number_array(rows.astype(np.int64, copy=False), pa.int64()))
+
+
+def _profile(accumulator: Accumulator, said: Answer, rows: NDArray[np.intp] | slice) -> None:
+    inputs = said.prediction.inputs.take(rows)
+    accumulator.update(inputs.numeric, inputs.categorical, said.prediction.scores[rows])

@@ -1,0 +1,103 @@
+"""How a day's input is cut: fragments (row groups of one file), gathered into splits that each make one part.
+
+The cut depends on the files alone, never on the engine or the number of workers.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tallywright.data.storage.filesystem import filesystem_of
+from tallywright.data.storage.store_errors import cause_of
+from tallywright.errors import InputError, StorageError
+from tallywright.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+SPLIT_ROWS = 524_288
+"""About this many rows become one part: a small day is one file, a large one keeps every core busy."""
+
+
+class Fragment(Record):
+    """A range of row groups of one input file: `first` up to, not including, `last`."""
+
+    path: str
+    first: int
+    last: int
+    rows: int
+
+
+class InputSplit(Record):
+    """Fragments that are scored one after the other, in input order, into one part."""
+
+    index: int
+    fragments: tuple[Fragment, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows the part must have."""
+        return sum(fragment.rows for fragment in self.fragments)
+
+
+def fragments_of(
+    path: str, *, target_rows: int = SPLIT_ROWS, options: Mapping[str, str] | None = None
+) -> Iterator[Fragment]:
+    """Cuts one Parquet file at row group boundaries into fragments of up to `target_rows` (one group at least).
+
+    Raises:
+        StorageError: The file is gone or cannot be read.
+        InputError: It is not a Parquet file.
+    """
+    first, rows = 0, 0
+    sizes = _row_group_sizes(path, options or {})
+    for group, size in enumerate(sizes):
+        if rows and rows + size > target_rows:
+            yield Fragment(path=path, first=first, last=group, rows=rows)
+            first, rows = group, 0
+        rows += size
+    if rows:
+        yield Fragment(path=path, first=first, last=len(sizes), rows=rows)
+
+
+def plan_splits(
+    paths: Sequence[str], *, target_rows: int = SPLIT_ROWS, options: Mapping[str, str] | None = None
+) -> tuple[InputSplit, ...]:
+    """The splits of a day, in input order; files are taken in the order of their names, empty ones vanish."""
+    splits: list[InputSplit] = []
+    waiting: list[Fragment] = []
+    for path in sorted(paths, key=lambda path: PurePosixPath(path).name):
+        for fragment in fragments_of(path, target_rows=target_rows, options=options):
+            if waiting and _rows(waiting) + fragment.rows > target_rows:
+                splits.append(InputSplit(index=len(splits), fragments=tuple(waiting)))
+                waiting = []
+            waiting.append(fragment)
+    if waiting:
+        splits.append(InputSplit(index=len(splits), fragments=tuple(waiting)))
+    return tuple(splits)
+
+
+def _rows(fragments: Iterable[Fragment]) -> int:
+    return sum(fragment.rows for fragment in fragments)
+
+
+def _row_group_sizes(path: str, options: Mapping[str, str]) -> list[int]:
+    filesystem, inner = filesystem_of(path, options)
+    try:
+        footer = pq.read_metadata(inner, filesystem=filesystem)
+    except OSError as error:
+        raise StorageError(
+            f"the input file {path} cannot be read: {cause_of(error)}",
+            expected="every file of the pinned input version",
+            remedy="if the file was vacuumed, ingest the day again",
+        ) from error
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"the input file {path} is not a whole Parquet file: {error}",
+            remedy="ingest the day again",
+        ) from error
+    return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]

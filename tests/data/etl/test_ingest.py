@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tallywright.data.etl.ingest import ingest, input_version
+from tallywright.errors import InputError, SpecError, StorageError, TallyError, UsageError
+
+FIRST, LAST = date(2024, 1, 1), date(2024, 1, 5)
+TABLES = ["shop__features", "shop__inputs", "shop__labels", "shop__quarantine"]
+
+
+def versions(lake):
+    return {table: lake.open(table).version() for table in lake.tables()}
+
+
+def run(shop, first=FIRST, last=LAST):
+    return ingest(shop.project(), shop.lake, first, last)
+
+
+def refused(shop, message, first=FIRST, last=LAST, kind=InputError):
+    """The run is refused with this message and leaves every table as it was."""
+    before = versions(shop.lake)
+    with pytest.raises(kind, match=message) as caught:
+        run(shop, first, last)
+    assert versions(shop.lake) == before
+    return str(caught.value)
+
+
+def test_a_range_is_one_commit_a_day_and_table(shop):
+    seen = []
+    done = ingest(shop.project(), shop.lake, FIRST, LAST, progress=seen.append)
+    assert seen == done
+    assert [day.score_date for day in done] == [FIRST + timedelta(days=number) for number in range(5)]
+    assert [(day.rows, day.quarantined, day.labels, day.unlabelled) for day in done] == [(10, 0, 10, 0)] * 5
+    assert [day.version for day in done] == [1, 2, 3, 4, 5]
+    assert versions(shop.lake) == dict(zip(TABLES, [5, 5, 5, 0], strict=True))
+    features = shop.lake.read("shop__features", where={"score_date": FIRST})
+    assert features.schema.field("score_moment").type == pa.timestamp("us", "UTC")
+    assert features["id"].to_pylist() == sorted(features["id"].to_pylist())
+    assert features["score_moment"][0].as_py() == datetime(2024, 1, 1, tzinfo=UTC)
+    labels = shop.lake.read("shop__labels", where={"score_date": FIRST}).to_pylist()
+    assert labels[1] == {"id": "o1", "score_date": FIRST, "bad": 1, "label_status": "known",
+                         "label_time": datetime(2024, 1, 1, 18, tzinfo=UTC)}  # fmt: skip
+
+
+def test_equal_content_makes_no_commit_however_it_is_asked(shop):
+    run(shop)
+    before = versions(shop.lake)
+    shop.lines.reverse()
+    for first, last in [(FIRST, LAST), (date(2024, 1, 3), date(2024, 1, 3)), (date(2024, 1, 2), LAST)]:
+        assert not any(day.changed for day in run(shop, first, last))
+    assert versions(shop.lake) == before
+
+
+def test_a_restated_day_changes_that_day_alone(shop):
+    first = run(shop)
+    shop.lines[25] = shop.order(25, "2024-01-03", amount=1000.0)
+    second = run(shop)
+    assert [day.changed for day in second] == [False, False, True, False, False]
+    assert [day.version for day in second] == [1, 2, 6, 4, 5]
+    assert second[2].fingerprint != first[2].fingerprint
+    assert versions(shop.lake) == dict(zip(TABLES, [6, 6, 5, 0], strict=True))
+
+
+def test_late_labels_do_not_touch_the_features(shop):
+    shop.lines[3] = shop.order(3, "2024-01-01", outcome=None, known_at=None)
+    assert run(shop)[0].unlabelled == 1
+    before = versions(shop.lake)
+    shop.lines[3] = shop.order(3, "2024-01-01", known_at="2024-01-04 10:00:00")
+    [day] = run(shop, FIRST, FIRST)
+    assert (day.changed, day.labels, day.unlabelled) == (False, 10, 0)
+    assert versions(shop.lake) == before | {"shop__labels": 6}
+
+
+def test_rejected_rows_go_to_quarantine_with_reason_and_content(shop):
+    shop.lines[0] = shop.order(0, "2024-01-01", amount=None)
+    assert [day.quarantined for day in run(shop)] == [1, 0, 0, 0, 0]
+    [row] = shop.lake.read("shop__quarantine").to_pylist()
+    assert (row["score_date"], row["reason"]) == (FIRST, "no amount")
+    assert json.loads(row["raw_row"])["id"] == "o0"
+    shop.lines[0] = shop.order(0, "2024-01-01")
+    run(shop)
+    assert shop.lake.read("shop__quarantine").num_rows == 0
+
+
+def test_a_bad_day_stops_the_range_and_keeps_the_days_before_it(shop):
+    del shop.lines[20:30]
+    message = "no rows for date 2024-01-03; nothing was changed"
+    with pytest.raises(InputError, match=message):
+        run(shop)
+    assert {file.day for file in shop.lake.files("shop__features")} == {FIRST, date(2024, 1, 2)}
+    assert versions(shop.lake) == dict(zip(TABLES, [2, 2, 2, 0], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (", amount\n", "\n", "missing column amount"),
+        (", amount\n", ", amount, 1 AS more\n", "unknown column more"),
+        (" amount\n", " CAST(amount AS BIGINT) AS amount\n", "column amount is BIGINT, expected DOUBLE"),
+        (" amount\n", " NULL AS amount\n", "column amount is NULL .no type., expected DOUBLE"),
+        (" amount\n", " CAST(NULL AS DOUBLE) AS amount\n", r"no values in amount \(10 of 10 null\)"),
+        ("CAST(score_date AS TIMESTAMP)", "CASE WHEN id > 'o5' THEN CAST(score_date AS TIMESTAMP) END", "score_moment"),
+        (" id,", " 'one' AS id,", "1 keys occur more than once, such as id=one"),
+        (" id,", " CASE WHEN id <> 'o3' THEN id END AS id,", "1 of 10 rows have no id"),
+        ("FROM accepted", "FROM accepted JOIN (SELECT 'a' AS kind) k USING (kind)", "5 rows from 10 accepted ones"),
+        ("BETWEEN :from_date", "BETWEEN :lookback_date", "rows have score_date 2024-01-01"),
+        ("amount\n", "amnt\n", "amnt"),
+        ("amount\n", "amount, FROM\n", "features.sql"),
+    ],
+)  # fmt: skip
+def test_features_that_break_the_contract_change_nothing(shop, old, new, message):
+    run(shop)
+    assert old in shop.features
+    shop.features = shop.features.replace(old, new)
+    first = FIRST if "lookback" not in new else date(2024, 1, 3)
+    refused(shop, message, first)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("'never'", "'maybe'", "5 rows with a label_status other than"),
+        ("CAST(known_at AS TIMESTAMP)", "CAST(NULL AS TIMESTAMP)", "'known' without bad or label_time"),
+        ("ELSE 'known'", "ELSE 'never'", "5 rows with 'never' with a bad"),
+        (" id,", " id || 'x' AS id,", "10 rows with a key that the features do not have"),
+        (" id,", " 'one' AS id,", "occur more than once"),
+        ("label_time,", "label_date,", "missing column label_time; unknown column label_date"),
+        ("AS INTEGER) AS bad", "AS DATE) AS bad", "labels.sql"),
+    ],
+)  # fmt: skip
+def test_labels_that_break_the_contract_change_nothing(shop, old, new, message):
+    shop.lines = [line.replace(",1,2024", ",NA,2024") for line in shop.lines]
+    run(shop)
+    assert old in shop.labels
+    shop.labels = shop.labels.replace(old, new)
+    refused(shop, message)
+
+
+def test_a_sparse_column_may_be_null_for_a_day(shop):
+    shop.lines[:10] = [shop.order(number, "2024-01-01", kind=None) for number in range(10)]
+    refused(shop, "no values in kind")
+    shop.data["sparse_columns"] = ["kind"]
+    assert run(shop)[0].rows == 10
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "kind"),
+    [
+        (date(2023, 12, 31), FIRST, InputError),
+        (FIRST, date(2024, 2, 1), InputError),
+        (LAST, FIRST, UsageError),
+        (date(2024, 1, 20), date(2024, 1, 20), InputError),
+    ],
+)
+def test_dates_out_of_range(shop, first, last, kind):
+    refused(shop, "2024-01|2023-12", first, last, kind)
+
+
+def test_raw_files_that_cannot_be_used(shop):
+    run(shop)
+    good = shop.lines[:]
+    shop.lines[7] = shop.order(7, "2024-01-01", amount="lots")
+    assert "lots" in refused(shop, "data.sources.orders")
+    shop.lines = good
+    shop.data["sources"] = {"orders": {"path": "orders.csv", "types": {"amont": "DOUBLE"}}}
+    refused(shop, "no column 'amont' .did you mean 'amount'")
+    shop.data["sources"] = {"orders": {"path": "orders.csv", "types": {"amount": "DUBLE"}}}
+    refused(shop, "unknown SQL type 'DUBLE' .did you mean 'DOUBLE'", kind=SpecError)
+    shop.data["sources"] = {"orders": {"path": "nowhere.csv"}}
+    refused(shop, "no file .*nowhere.csv")
+    shop.data["sources"] = {"orders": {"path": "x.csv", "package": "no_such_package"}}
+    refused(shop, "no_such_package is not installed")
+
+
+def test_a_work_folder_that_cannot_be_made(shop):
+    (shop.folder / "work").write_text("in the way")
+    refused(shop, "work", kind=StorageError)
+
+
+def test_input_version(shop):
+    with pytest.raises(InputError, match="tally run shop ingest --date 2024-01-01"):
+        input_version(shop.lake, shop.spec(), FIRST)
+    done = run(shop)
+    with pytest.raises(InputError, match="no input for 2024-01-06"):
+        input_version(shop.lake, shop.spec(), date(2024, 1, 6))
+    for day in done:
+        found = input_version(shop.lake, shop.spec(), day.score_date)
+        assert (found.version, found.fingerprint, found.rows) == (day.version, day.fingerprint, day.rows)
+
+
+def test_the_input_version_outlives_optimize_log_cleanup_and_other_days(shop):
+    run(shop)
+    expected = input_version(shop.lake, shop.spec(), FIRST)
+    for number in range(3):
+        shop.lines[45] = shop.order(45, "2024-01-05", amount=float(number))
+        run(shop, LAST, LAST)
+        shop.lake.open("shop__features").optimize.compact()
+    shop.lake.open("shop__features").optimize.z_order(["id"])
+    handle = shop.lake.open("shop__features")
+    handle.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+    handle = shop.lake.open("shop__features")
+    handle.create_checkpoint()
+    handle.cleanup_metadata()
+    logs = list(Path(shop.lake.uri("shop__features"), "_delta_log").glob("*.json"))
+    assert not any(log.name.startswith(f"{1:020}") for log in logs)
+    assert input_version(shop.lake, shop.spec(), FIRST) == expected
+    assert not run(shop, FIRST, FIRST)[0].changed
+
+
+def test_rows_changed_behind_the_back_of_ingest_are_noticed(shop):
+    run(shop)
+    shop.lake.open("shop__features").delete("score_date = '2024-01-01' AND id = 'o1'")
+    with pytest.raises(InputError, match="has 9 rows, but 10 were ingested"):
+        input_version(shop.lake, shop.spec(), FIRST)
+    [healed] = run(shop, FIRST, FIRST)
+    assert (healed.changed, healed.rows) == (True, 10)
+    assert input_version(shop.lake, shop.spec(), FIRST).version == healed.version
+
+
+_SCRIPT = """
+import sys, pickle
+from datetime import date
+from tallywright.data.etl.ingest import ingest
+from tallywright.data.delta.lake import Lake
+project = pickle.loads(bytes.fromhex(sys.stdin.read()))
+ingest(project, Lake.of(project.environment), date(2024, 1, 1), date(2024, 1, 2))
+"""
+
+
+@pytest.mark.parametrize("place", ["ingest-features", "ingest-committed"])
+def test_a_kill_between_the_writes_is_repaired(shop, place):
+    if place == "ingest-committed":
+        run(shop, FIRST, FIRST)
+        shop.lines[5] = shop.order(5, "2024-01-01", amount=77.0)
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT],
+        input=pickle.dumps(shop.project()).hex(), text=True, check=False,
+        env=os.environ | {"TALLYWRIGHT_KILL_AT": place},
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    if place == "ingest-committed":  # the commit is there, its record is of the content before
+        found = input_version(shop.lake, shop.spec(), FIRST)
+        assert found.version == 2
+        [record] = shop.lake.read("shop__inputs").to_pylist()
+        assert (record["version"], record["fingerprint"]) == (2, found.fingerprint)
+        assert run(shop, FIRST, FIRST)[0].model_dump(include={"version", "fingerprint", "changed"}) == {
+            "version": 2, "fingerprint": found.fingerprint, "changed": False,
+        }  # fmt: skip
+    assert [day.rows for day in run(shop)] == [10] * 5
+
+
+def test_two_processes_that_ingest_the_same_days(shop):
+    run(shop, FIRST, FIRST)
+    shop.lines[5] = shop.order(5, "2024-01-01", amount=77.0)
+    text = pickle.dumps(shop.project()).hex()
+    both = [subprocess.Popen([sys.executable, "-c", _SCRIPT], stdin=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        process.stdin.write(text)
+    for process in both:
+        process.stdin.close()
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert shop.lake.open("shop__features").version() == 3
+    assert [day.changed for day in run(shop, FIRST, date(2024, 1, 2))] == [False, False]
+
+
+def test_a_table_made_anew_does_not_believe_old_records(shop):
+    run(shop, FIRST, FIRST)
+    shutil.rmtree(shop.lake.uri("shop__features"))
+    shop.lines[5] = shop.order(5, "2024-01-01", amount=77.0)
+    [day] = run(shop, FIRST, FIRST)
+    assert (day.version, day.changed) == (1, True)
+    assert input_version(shop.lake, shop.spec(), FIRST).fingerprint == day.fingerprint
+
+
+def test_a_new_feature_column_restates_the_days_it_is_ingested_for(shop):
+    run(shop)
+    shop.features = shop.features.replace(" amount\n", " amount, amount * 2 AS twice\n")
+    shop.data["columns"] = shop.spec().data.columns | {"twice": "DOUBLE"}
+    assert run(shop, LAST, LAST)[0].changed
+    old = shop.lake.read("shop__features", where={"score_date": FIRST}, columns=["twice"])
+    assert old["twice"].null_count == 10
+    assert input_version(shop.lake, shop.spec(), FIRST).version == 1
+
+
+def test_sources_are_staged_once_by_content(shop):
+    run(shop)
+    staged = shop.folder / "work" / "raw"
+    [first] = staged.iterdir()
+    before = first.stat().st_mtime_ns
+    run(shop)
+    assert [path.stat().st_mtime_ns for path in staged.iterdir()] == [before]
+    shop.lines.append(shop.order(99, "2024-01-06"))
+    run(shop)
+    assert len(list(staged.iterdir())) == 2
+
+
+def test_parquet_sources_and_globs(shop):
+    (shop.folder / "raw").mkdir()
+    names = ["id", "day", "amount", "kind", "outcome", "known_at"]
+    for number, part in enumerate([shop.lines[:20], shop.lines[20:]]):
+        columns = list(zip(*(line.split(",") for line in part), strict=True))
+        table = pa.table(dict(zip(names, columns, strict=True)))
+        table = table.set_column(2, "amount", table["amount"].cast(pa.float64()))
+        pq.write_table(table, shop.folder / "raw" / f"part-{number}.parquet")
+    shop.data["sources"] = {"orders": {"path": "raw/*.parquet", "format": "parquet"}}
+    assert [day.rows for day in run(shop)] == [10] * 5
+    shop.data["sources"] = {"orders": {"path": "raw", "format": "parquet"}}
+    assert not any(day.changed for day in run(shop))
+
+
+def test_a_damaged_zip(shop):
+    (shop.folder / "orders.csv.zip").write_bytes(b"PK no zip")
+    shop.data["sources"] = {"orders": {"path": "orders.csv.zip"}}
+    message = refused(shop, "damaged", kind=TallyError)
+    assert "orders.csv.zip" in message

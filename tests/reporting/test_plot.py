@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallywright.reporting.plot import HeatMap, Plot, Series, nice_ticks, say
+
+DAYS = [date(2024, 3, 1) + timedelta(days=offset) for offset in range(5)]
+
+
+@given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
+def test_ticks_are_few_ascending_and_hold_the_range(one: float, other: float) -> None:
+    low, high = min(one, other), max(one, other)
+    ticks = nice_ticks(low, high)
+    slack = 1e-6 * max(abs(low), abs(high), 1e-6)
+    assert ticks == sorted(set(ticks))
+    assert 2 <= len(ticks) <= 8
+    assert ticks[0] <= low + slack
+    assert ticks[-1] >= high - slack
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=5, max_size=5))
+def test_every_value_has_one_marker_and_gaps_break_the_line(values: list[float | None]) -> None:
+    series = Series("share", "one", values)
+    plot = Plot("Shares", DAYS, [series], "share")
+    markers = list(plot.markers(series))
+    assert len(markers) == sum(value is not None for value in values)
+    assert sum(len(points.split()) for points in plot.lines(series)) == len(markers)
+    assert all(plot.left < marker.x < plot.right and 0 <= marker.y <= plot.floor for marker in markers)
+    assert plot.empty == (not markers)
+
+
+def test_bands_go_around_the_interval_of_each_unbroken_piece() -> None:
+    series = Series("auc", "one", [0.6, 0.7, None, 0.8, 0.9], [0.5, 0.6, None, 0.7, 0.8], [0.7, 0.8, None, 0.9, 1.0])
+    plot = Plot("AUC", DAYS, [series])
+    assert [len(points.split()) for points in plot.bands(series)] == [4, 4]
+    assert len(plot.whiskers(series)) == 4
+    assert next(iter(plot.markers(series))).text == "2024-03-01: auc 0.6 (0.5 to 0.7)"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(None, "count", "–"), (0.1234, "share", "12.3%"), (12345.0, "count", "12,345"), (0.12345, "number", "0.123")],
+)
+def test_values_are_said_in_their_unit(value: float | None, unit: str, text: str) -> None:
+    assert say(value, unit) == text
+
+
+@pytest.mark.parametrize("days", [1, 7, 92])
+def test_a_heat_map_never_leaves_its_drawing(days: int) -> None:
+    heat = HeatMap([DAYS[0] + timedelta(days=offset) for offset in range(days)], [("a", []), ("b", [])], 0.2)
+    assert heat.x(days - 1) + heat.cell <= heat.width
+    assert heat.height > 2 * heat.row
+    assert heat.day_labels()
