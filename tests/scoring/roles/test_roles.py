@@ -465,7 +465,7 @@ def test_batches_and_workers_change_nothing_about_who_scores_what(shop, cast, tm
         from tallywright.scoring.worker.fragments import plan_splits
 
         monkeypatch.setattr(
-            job, "plan_splits", lambda paths, options, target=target: plan_splits(paths, target_rows=target)
+            prepare, "plan_splits", lambda paths, options, target=target: plan_splits(paths, target_rows=target)
         )
         pinned = shop.put(features.take(np.random.default_rng(batch_rows).permutation(3000)))
         sizes = {"batch_rows": batch_rows, "workers": workers}
