@@ -462,6 +462,7 @@ def test_batches_and_workers_change_nothing_about_who_scores_what(shop, cast, tm
     scoring = with_canary(max_problem_share=0.5) | with_fallback(PREVIOUS, "output", "prediction")
     contents = []
     for batch_rows, workers, target in ((256, 1, 1 << 20), (777, 3, 1 << 20), (65_536, 2, 900)):
+        from tallywright.scoring import prepare
         from tallywright.scoring.worker.fragments import plan_splits
 
         monkeypatch.setattr(
