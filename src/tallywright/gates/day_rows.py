@@ -54,7 +54,7 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
     Raises:
         StorageError: The table or the pinned version is gone.
     """
-    schema = pa.schema(lake.open(judged.table, judged.version).schema().to_arrow())
+    schema = pa.schema(lake.look(judged.table, judged.version).schema().to_arrow())
     files = lake.files(judged.table, day=judged.score_date, version=judged.version)
     rows = sum(file.rows for file in files)
     if rows <= max_rows or not all(is_disk(file.path) for file in files):
