@@ -61,7 +61,7 @@ def backfill(
     results = []
     with Engines(context.project.environment.engine) as engines:
         for day in days_between(first, last):
-            result = _backfill_day(replace(context, day=day, engines=engines), steps)
+            result = _backfill_day(replace(context, day=day, engines=engines, given=context.shared), steps)
             results.append(result)
             if on_day is not None:
                 on_day(result)

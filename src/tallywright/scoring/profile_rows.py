@@ -52,7 +52,7 @@ def count_again(request: ScoreRequest, manifest: Manifest) -> DaySums:
     model_set = ModelSet.of(models, request.packages, request.spec)
     job = job_for(request.spec, request.lake, manifest.input, model_set)
     splits, _ = pinned_files(request.lake, manifest.input)
-    return profile_again(job, splits)
+    return profile_again(job, splits, request.packages)
 
 
 def _rows(manifest: Manifest, sums: DaySums) -> Iterator[ProfileRow]:

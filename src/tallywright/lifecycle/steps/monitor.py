@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import InputError
-from tallywright.lifecycle.packages import package_of
 from tallywright.lifecycle.steps.score import score_request
 from tallywright.observability import log
 from tallywright.records import Manifest, Role
@@ -38,7 +37,7 @@ def drift(context: RunContext) -> dict[str, Any]:
         log.warning("%s is not compared: the %s answered for it", context.day, champion.role.value)
         return {"signals": 0, "violated": [], "note": f"the {champion.role.value} answered for the day"}
     row = ensure_profile(score_request(context))
-    package = package_of(context.project, champion)
+    package = context.shared.packages.of(context.project, champion)
     signals = compare_day(context.spec, package, manifest, row.profile)
     write_drift(context.lake, context.spec, manifest, signals)
     violated = sorted({signal.column for signal in signals if signal.violated})
