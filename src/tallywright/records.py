@@ -214,6 +214,8 @@ class Manifest(Record):
     """Drawn for each commit, so that a writer whose answer was lost finds his own commit again."""
     roles: tuple[RoleTally, ...] = ()
     """What each model did; empty in tallies of the time when only champions scored."""
+    scoring_json: str = ""
+    """The spec's scoring section at the commit, so that the tally can be counted again; empty in older tallies."""
 
     @property
     def primary(self) -> ModelRef:

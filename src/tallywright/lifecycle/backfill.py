@@ -78,5 +78,5 @@ def _backfill_day(context: RunContext, steps: tuple[str, ...]) -> DayResult:
     scored = results["score"]
     return DayResult(
         context.day, scored["action"], scored["rows"], ", ".join(scored["models"]),
-        f"generation {scored['generation']}, {results['decide']['state']}",
+        f"generation {scored['generation']}, {results['monitor']['state']}",
     )  # fmt: skip

@@ -10,6 +10,7 @@ from tallywright.data.etl.ingest import input_version
 from tallywright.errors import GateRefusedError
 from tallywright.gates.record import record_report, require_day_passed
 from tallywright.lifecycle.packages import packages_of
+from tallywright.lifecycle.steps.monitor import compare
 from tallywright.observability import log
 from tallywright.records import GateReport, ModelRef, Verdict
 from tallywright.registry.resolve import resolve as resolve_models
@@ -72,9 +73,10 @@ def resolve(context: RunContext) -> dict[str, Any]:
 
 
 def score(context: RunContext) -> dict[str, Any]:
-    """Scores the day into one commit; a repeat with the same inputs commits nothing."""
+    """Scores the day into one commit, and compares its profile; a repeat with the same inputs commits nothing."""
     outcome = score_day(score_request(context), progress=_Progress())
-    manifest = outcome.manifest
+    manifest, row = outcome.manifest, outcome.profile_row
+    assert row is not None  # noqa: S101 - it follows every commit; only a record read back from JSON has none
     return {
         "action": outcome.action,
         "version": outcome.version,
@@ -84,7 +86,7 @@ def score(context: RunContext) -> dict[str, Any]:
         "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
         "rows_by_role": manifest.rows_by_role,
         "left_out": [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note],
-    }
+    } | compare(context, manifest, row)
 
 
 class _Progress:
