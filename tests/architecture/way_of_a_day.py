@@ -36,7 +36,7 @@ from deltalake import DeltaTable
 
 from tallywright.cli.main import main as tally
 from tallywright.packaging.manifest import verified_files
-from tallywright.scoring.tally import ScoreRequest
+from tallywright.scoring.request import ScoreRequest
 
 PACKAGE: Final = "tallywright"
 MODEL: Final = "late_orders"
@@ -48,13 +48,6 @@ WATCHED: Final = {
     DeltaTable.is_deltatable.__code__: "existence_checks",
     verified_files.__code__: "packages_hashed",
 }
-FLAT_ROOMS: Final = (
-    "tally", "planned", "staged", "day_profiles", "ensemble", "job", "preflight", "shadow", "inputs", "references",
-    "engine", "beam | spark | local", "sink", "tallies", "verify", "limits", "profile_table", "kernel", "files",
-    "fragments", "scorer", "casting", "answers", "constant", "output_gate", "role_counts", "scores_table", "one_row",
-    "cores", "failure", "score_job",
-)  # fmt: skip
-"""The flow through the flat files of `scoring`, its top first: in use only while no contract orders them."""
 
 
 class Order:
@@ -64,7 +57,7 @@ class Order:
         contracts = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
         named = {name: one["layers"] for one in contracts for name in one.get("containers", ())}
         self._layers = _places(named[PACKAGE])
-        self._rooms = _places(named.get(f"{PACKAGE}.scoring", FLAT_ROOMS))
+        self._rooms = _places(named[f"{PACKAGE}.scoring"])
 
     def above(self, callee: str, caller: str) -> bool:
         """Whether a call of the first by the second climbs."""

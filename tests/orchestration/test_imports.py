@@ -35,17 +35,7 @@ def test_a_dag_file_loads_nothing_heavy(file: str, repository: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "module",
-    "module",
-    [
-        "dates",
-        "command",
-        "doc_md",
-        "alerts",
-        "embedded.processes",
-        "embedded.rest",
-        "embedded.sqlite",
-    ],
+    "module", ["dates", "command", "doc_md", "alerts", "embedded.processes", "embedded.rest", "embedded.sqlite"]
 )
 def test_what_needs_no_airflow_loads_no_airflow(module: str, tmp_path: Path) -> None:
     loaded = modules_after(f"import tallywright.orchestration.{module}", tmp_path)
