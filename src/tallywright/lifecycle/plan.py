@@ -124,9 +124,9 @@ def longest_run(steps: tuple[Step, ...]) -> timedelta:
 
 def _score(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
-        Step("ingest", "raw files -> contract check -> features and labels of the day", "score:ingest",
+        Step("ingest", "raw files -> contract check -> features and labels of the day", "input:ingest",
              produces=("features",), uses=frozenset({Uses.SQL})),
-        Step("day_gate", "Great Expectations judges the day", "score:day_gate", needs=("ingest",), heavy=True,
+        Step("day_gate", "Great Expectations judges the day", "input:day_gate", needs=("ingest",), heavy=True,
              extra="gx"),
         Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "score:score",
              parts=(
