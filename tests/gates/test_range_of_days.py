@@ -77,9 +77,11 @@ def frames() -> dict[str, pd.DataFrame]:
 @contextmanager
 def counted(monkeypatch):
     """Counts what the library is asked for; it does all of it."""
-    import great_expectations as gx
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.validator.validation_graph import ValidationGraph
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library imports deprecated modules
+        import great_expectations as gx
+        from great_expectations.render.renderer import ValidationResultsPageRenderer
+        from great_expectations.validator.validation_graph import ValidationGraph
 
     counts: Counter[str] = Counter()
 
