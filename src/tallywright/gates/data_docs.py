@@ -31,7 +31,9 @@ _FOREIGN: Final = re.compile(
 )
 _ELSEWHERE: Final = re.compile(r"""(?:srcset|src|href)=["'](?:(?:https?:)?//|\.\./)[^"']*["']""", re.IGNORECASE)
 
-_STYLE: Final = """<style>
+# The library does not escape the values it shows: whatever a column holds, nothing on a page runs or is loaded.
+_STYLE: Final = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;background:#fff;max-width:72rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
 td,th{border-bottom:1px solid #d8dee4;padding:.4rem .6rem;text-align:left;vertical-align:top}
