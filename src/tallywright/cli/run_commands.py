@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--act", is_flag=True, help="Only for monitor and decide: claim the training that is asked for.")
 @click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
 @click.option("--dry-run", is_flag=True, help="Only for maintain: say what would be done, change nothing.")
+@click.option("--page", is_flag=True, help="Only for day-gate: render the whole page also of a day that passes.")
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
 @json_option
 def run(
@@ -54,6 +55,8 @@ def run(
         raise UsageError(f"{found.name} has no dry run", expected="--dry-run with maintain, or `tally backfill`")
     if given["act"] and not found.acts:
         raise UsageError(f"{found.name} decides nothing", expected="--act with monitor or decide")
+    if given["page"] and not found.pages:
+        raise UsageError(f"{found.name} has no page", expected="--page with day-gate")
     context = context_for(project, day, run_id or new_run_id(pipeline), RunOptions(**given))
     result = run_step(context, found.name)
     if result_file is not None:

@@ -68,6 +68,7 @@ class Step:
         uses: The engines that it may start: its task is submitted as these want it.
         acts: True when it may be told (`--act`) to claim the training that it decides on.
         ranged: True when it is about a range of days (`--to`).
+        pages: True when it can render a page of what it found (`--page`).
     """
 
     name: str
@@ -84,6 +85,7 @@ class Step:
     uses: frozenset[Uses] = frozenset()
     acts: bool = False
     ranged: bool = False
+    pages: bool = False
 
 
 def plan(spec: ModelSpec, pipeline: Pipeline | str) -> tuple[Step, ...]:
@@ -127,7 +129,7 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
         Step("ingest", "raw files -> contract check -> features and labels of the day", "input:ingest",
              produces=("features",), uses=frozenset({Uses.SQL})),
         Step("day_gate", "Great Expectations judges the day", "input:day_gate", needs=("ingest",), heavy=True,
-             extra="gx"),
+             extra="gx", pages=True),
         Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "score:score",
              parts=(
                  Step("resolve", "which model was champion on the day", "score:resolve"),

@@ -26,7 +26,7 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     from tallywright.gates.day import day_gate as judge
 
     source = input_version(context.lake, context.spec, context.day)
-    report = judge(context.project, context.lake, source)
+    report = judge(context.project, context.lake, source, gates=context.day_gates, page=context.options.page)
     record_report(context.lake, context.spec, report, run_id=context.run_id, recorded_at=context.now)
     require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
     return {"subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
