@@ -119,14 +119,17 @@ def _refused(day: date, error: TallyError) -> DayResult:
 
 def _realised(context: RunContext, found: Sequence[DayResult]) -> list[DayResult]:
     """Measures the days whose labels matured with these; a day that cannot measure what it is due is refused."""
-    from tallywright.monitoring.performance import realised_with
+    from tallywright.monitoring.performance import due_with, realised_when_mature
 
     scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
+    done: set[date] = set()
     results = []
     for result in found:
+        due = [] if result.exit_code else due_with(context.spec, result.score_date, scored)
         try:
-            if not result.exit_code:
-                realised_with(context.lake, context.spec, result.score_date, scored)
+            for day in (day for day in due if day not in done):
+                done.add(day)
+                realised_when_mature(context.lake, context.spec, day)
             results.append(result)
         except TallyError as error:
             results.append(_refused(result.score_date, error))

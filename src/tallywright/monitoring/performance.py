@@ -135,22 +135,26 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
     return _summary(spec, found)
 
 
-def realised_with(lake: Lake, spec: ModelSpec, day: date, scored: Collection[date]) -> list[Performance]:
-    """Realised metrics of the scored days that are due once this day is scored, as far as scoring has come.
+def due_with(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
+    """The scored days to realise once a day is scored, as far as scoring has come.
 
     That is the day whose labels matured with this one and, when later days were scored before it (a backfill runs days
     side by side), this day too; so no order of the days leaves one out.
 
     Args:
-        lake: As `realised`.
-        spec: As `realised`.
+        spec: Whose labels.
         day: The day that was scored.
         scored: All scored days.
     """
     maturity = timedelta(days=spec.data.label_maturity_days)
     newest = max(scored, default=day)
-    due = [one for one in (day - maturity, day) if one in scored and one + maturity <= newest]
-    return [realised(lake, spec, one, as_of=one + maturity) for one in dict.fromkeys(due)]
+    due = (one for one in (day - maturity, day) if one in scored and one + maturity <= newest)
+    return list(dict.fromkeys(due))
+
+
+def realised_when_mature(lake: Lake, spec: ModelSpec, day: date) -> Performance:
+    """As `realised`, as of the day on which the day's labels matured."""
+    return realised(lake, spec, day, as_of=day + timedelta(days=spec.data.label_maturity_days))
 
 
 def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:

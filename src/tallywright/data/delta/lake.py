@@ -94,7 +94,7 @@ class Lake:
         with self._opening(table, version):
             if version is None:
                 return self._handles.newest(uri)
-            return self._handles.at(uri, version) or self._handles.opened(uri, version)
+            return self._handles.at(uri, version)
 
     @contextmanager
     def hold(self, table: str, *, create: Change | None = None) -> Iterator[DeltaTable]:

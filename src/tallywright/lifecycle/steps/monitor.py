@@ -62,10 +62,12 @@ def monitor(context: RunContext) -> dict[str, Any]:
 
 def performance(context: RunContext) -> dict[str, Any]:
     """Realised metrics of the scored days whose labels are mature as far as scoring has come."""
-    from tallywright.monitoring.performance import realised_with
+    from tallywright.monitoring.performance import due_with, realised_when_mature
 
     scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
-    found = realised_with(context.lake, context.spec, context.day, scored)
+    found = [
+        realised_when_mature(context.lake, context.spec, day) for day in due_with(context.spec, context.day, scored)
+    ]
     return {"days": [day.model_dump(mode="json") for day in found]}
 
 
