@@ -96,9 +96,10 @@ def _judged(spec: ModelSpec, candidate: Package, champion: Package | None, holdo
 def _about_the_judges(spec: ModelSpec, champion: Package | None) -> list[Check]:
     """What a promotion compares with: evidence against another champion, or by other settings, is not evidence."""
     against = champion.digest if champion is not None else NO_CHAMPION
+    judge = spec.gates.identity().current
     return [
         Check(name=JUDGED_AGAINST, verdict=Verdict.PASS, observed=against, bound="the champion when it is promoted"),
-        Check(name=JUDGED_BY, verdict=Verdict.PASS, observed=spec.gates.digest(), bound="the section gates by then"),
+        Check(name=JUDGED_BY, verdict=Verdict.PASS, observed=judge, bound="the section gates by then"),
     ]
 
 

@@ -19,6 +19,7 @@ from tallywright.monitoring.swap import Row, SmallTable
 if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.records import RetrainDecision
+    from tallywright.spec.identity import Identity
     from tallywright.spec.model import ModelSpec
 
 SCHEMA: Final = pa.schema(
@@ -57,7 +58,7 @@ def decide(lake: Lake, spec: ModelSpec, day: date, *, recorded_at: datetime | No
         days = {day, *(row["score_date"] for row in rows)}
         decisions = fold(day_signals(lake, spec, days), spec.retraining)
         decided.update({decision.score_date: decision for decision in decisions})
-        return _rewrite(rows, decided, day, now)
+        return _rewrite(rows, decided, spec.retraining.identity(), day, now)
 
     SmallTable(spec.table("decisions"), spec.name, SCHEMA).swap(lake, propose)
     return decided[day]
@@ -68,14 +69,15 @@ def current_decisions(rows: list[Row]) -> dict[date, Row]:
     return {row["score_date"]: row for row in rows if not row["superseded"]}
 
 
-def _rewrite(rows: list[Row], decided: dict[date, RetrainDecision], day: date, now: datetime) -> list[Row] | None:
+def _rewrite(
+    rows: list[Row], decided: dict[date, RetrainDecision], policy: Identity, day: date, now: datetime
+) -> list[Row] | None:
     """The table as it shall stand; None when every row says what the fold says."""
     standing = current_decisions(rows)
     changed = {
         when
         for when, row in standing.items()
-        if row["decision_id"] != decided[when].decision_id
-        and (when == day or row["policy_digest"] == decided[when].policy_digest)
+        if row["decision_id"] != decided[when].decision_id and (when == day or policy.matches(row["policy_digest"]))
     }
     fresh = changed if day in standing else {*changed, day}
     if not fresh:

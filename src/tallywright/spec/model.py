@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from tallywright.records import digest_of
 from tallywright.spec.base import Section
+from tallywright.spec.identity import Identity, identity_of
 from tallywright.spec.roles import Canary, Fallback, Version
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -227,6 +227,17 @@ class Gates(Section):
     max_latency_ms_per_1000: float = Field(default=1000.0, gt=0)
     """Scoring 1,000 rows through the package may take this long (median)."""
 
+    def identity(self) -> Identity:
+        """By what a candidate is judged: evidence by another identity is no evidence."""
+        return identity_of(self, _FIRST_GATES)
+
+
+_FIRST_GATES: Final = {
+    **dict.fromkeys(("primary_metric", "min_gain", "confidence", "bootstrap")),
+    "floors": [{"min": None, "max": None}],
+    **dict.fromkeys(("max_calibration_error", "min_holdout_rows", "max_latency_ms_per_1000")),
+}
+
 
 class Registry(Section):
     """Where versions live and who may promote."""
@@ -266,19 +277,25 @@ class Scoring(Section):
             raise ValueError(f"each version once; found {list(value)}")
         return value
 
-    def identity(self) -> str:
-        """The digest of what changes a score: equal digests, equal rows.
+    def identity(self) -> Identity:
+        """What changes a score: the same identity, the same rows.
 
         Which models score is no part of it: they are a part of a tally's identity of their own, by role and digest.
         A section that is not given leaves no trace, so tallies keep their identity when such sections are invented.
         """
-        speed = {"engine", "io", "models", "allow_leak", "batch_rows", "workers", "shadow"}
-        content = self.as_json(without=frozenset(speed | {"canary", "fallback"}))
-        if self.canary is not None:
-            content["canary"] = self.canary.as_json(without=frozenset({"model"}))
-        if self.fallback is not None:
-            content["fallback"] = self.fallback.as_json(without=frozenset({"model", "constant"}))
-        return digest_of(content)
+        given = {name: fields for name, fields in _FIRST_ROLES.items() if getattr(self, name) is not None}
+        return identity_of(self, {"threshold": None} | given, without=_NO_CHANGE_OF_SCORES)
+
+
+_FIRST_ROLES: Final = {
+    "canary": {"share": None, "limits": {"max_problem_share": None, "max_mean_difference": None}},
+    "fallback": {"covers": None, "max_share": None},
+}
+_NO_CHANGE_OF_SCORES: Final = {
+    **dict.fromkeys(("engine", "io", "models", "allow_leak", "batch_rows", "workers", "shadow"), True),
+    "canary": {"model"},
+    "fallback": {"model", "constant"},
+}
 
 
 class Monitoring(Section):
@@ -316,6 +333,10 @@ class Retraining(Section):
     trigger: bool = True
     """A confirmed decision about the newest day triggers the train DAG."""
 
+    def identity(self) -> Identity:
+        """What the policy decides; `trigger` says whether a decision is acted upon, not what it is."""
+        return identity_of(self, _FIRST_POLICY, without={"trigger": True})
+
     @model_validator(mode="after")
     def _k_of_n(self) -> Retraining:
         if self.num_violation_windows > self.num_evaluation_windows:
@@ -324,6 +345,11 @@ class Retraining(Section):
                 f"num_evaluation_windows {self.num_evaluation_windows}"
             )
         return self
+
+
+_FIRST_POLICY: Final = dict.fromkeys(
+    ("num_evaluation_windows", "num_violation_windows", "min_violated_columns", "cooldown_days")
+)
 
 
 class Maintenance(Section):
