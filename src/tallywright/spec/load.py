@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tallywright.errors import UsageError, did_you_mean
+from tallywright.errors import SpecError, UsageError, did_you_mean
 from tallywright.spec.environment import Environment
 from tallywright.spec.model import ModelSpec
 from tallywright.spec.problems import refusal, validated
+from tallywright.spec.versions import KEY, misplaced, with_defaults
 from tallywright.spec.yaml_files import merged, read_mapping
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def load_project(
     spec_sets = [text for text in overrides if not text.startswith("environment.")]
     environment_sets = [text.removeprefix("environment.") for text in overrides if text.startswith("environment.")]
     overlay = read_overlay(base, environment)
+    if misplaced({}, spec_sets):
+        raise SpecError(f"--set {KEY}=…", expected=f"{KEY} in {file} alone: it says what the keys of that file mean")
     values = merged(file, read_mapping(file), overlay.layer_of(model), spec_sets)
     return assemble(file, values, overlay, overlay.environment(environment_sets))
 
@@ -163,7 +166,9 @@ def assemble(
     """
     settings, elsewhere = environment
     problems, name = list(elsewhere), file.parent.name
-    spec = validated(ModelSpec, values, file, problems)
+    if misplaced(overlay.layer_of(name)):
+        problems.append(f"{overlay.file}: models.{name}.{KEY}: it stands in {file} alone, whose keys it is about")
+    spec = validated(ModelSpec, with_defaults(values), file, problems)
     if spec is not None and spec.name != name:
         problems.append(f"{file}: name: found {spec.name!r}; expected {name!r}, the folder's name")
     if problems or spec is None or settings is None:

@@ -398,6 +398,9 @@ def _constant_problems(task: str, constant: float) -> list[str]:
 class ModelSpec(Section):
     """One model, whole."""
 
+    spec_version: int = Field(default=1, ge=1, le=2, strict=True)
+    """What an absent key means: 1 (also when this key is absent) is what it meant to the first release. It stands in
+    `model.yaml` alone."""
     name: Name
     description: str
     tags: tuple[str, ...] = ()

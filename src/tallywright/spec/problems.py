@@ -57,17 +57,18 @@ def _allowed_keys(cls: type[Section], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc:
         field = getattr(current, "model_fields", {}).get(part) if isinstance(current, type) else None
         annotation = field.annotation if field is not None else current
-        current = _section_in(annotation)
+        current = section_in(annotation)
         if current is None:
             return []
     return sorted(current.model_fields)
 
 
-def _section_in(annotation: Any) -> type[Section] | None:
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section in a field's annotation, through unions and containers; None when there is none."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _section_in(inner)
+        found = section_in(inner)
         if found is not None:
             return found
     return None
