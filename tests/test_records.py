@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tallywright.records import Check, Decision, GateReport, ModelRef, Role, Verdict, inputs_digest
+from tallywright.records import FORMAT, Check, Decision, GateReport, Manifest, ModelRef, Role, Verdict, inputs_digest
 
 CHECKS = st.builds(
     Check, name=st.text(), verdict=st.sampled_from(Verdict), observed=st.none() | st.floats(), bound=st.text()
@@ -53,3 +57,29 @@ def test_each_input_changes_the_digest() -> None:
     canary = ref.model_copy(update={"role": Role.CANARY})
     digests = {inputs_digest(f, (m,), s) for f in "ab" for m in (ref, other, canary) for s in "xy"}
     assert len(digests) == 12
+
+
+OLD = """{"model":"m","score_date":"2025-04-01","generation":2,"reason":"model","input":{"table":"m__features",
+"score_date":"2025-04-01","version":3,"fingerprint":"f","rows":5},"models":[{"name":"m","version":1,"digest":"d",
+"role":"champion"}],"scoring_digest":"s","rows":5,"key_digest":"k","engine":"local","run_id":"r","code_version":"c",
+"committed_at":"2025-04-02T04:00:00Z","profile_digest":"p"}"""
+
+
+def test_a_manifest_of_before_counts_as_format_0_and_keeps_it() -> None:
+    manifest = Manifest.from_json(OLD)
+    assert manifest.format == 0
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert manifest.model_copy(update={"format": FORMAT}).to_json().startswith('{"format":1,')
+
+
+def test_a_manifest_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
+    values = json.loads(OLD) | {"format": 7, "invented": {"later": True}}
+    values["input"]["invented"] = values["models"][0]["invented"] = 1
+    later = Manifest.from_json(json.dumps(values))
+    assert later == Manifest.from_json(OLD).model_copy(update={"format": 7})
+
+
+def test_what_is_no_manifest_is_refused() -> None:
+    for text in ("", "[]", "{}", "null"):
+        with pytest.raises(ValidationError):
+            Manifest.from_json(text)

@@ -30,6 +30,34 @@ class Record(BaseModel):
         return cls.model_validate_json(text)
 
 
+FORMAT: Final = 1
+"""The form of the stored records that this version writes; records of the time before have none, and count as 0."""
+
+
+class StoredRecord(Record):
+    """A record that is kept in a table or a commit, and must be readable by every later version.
+
+    It is read tolerantly: fields that this version does not know are left out, those that an older version did not have
+    get their defaults. `format` says by which rules it was written.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: int = FORMAT
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The record that `to_json` of this or of another version wrote."""
+        record = cls.model_validate_json(text)
+        return record if "format" in record.model_fields_set else record.model_copy(update={"format": 0})
+
+
+class StoredPart(Record):
+    """A part of stored records: as tolerant as they are, and numbered by them."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 def digest_of(value: Any) -> str:
     """The sha256 (hex) of a JSON-able value in canonical form: sorted keys, no spaces."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
@@ -60,7 +88,7 @@ class Reference(Record):
     by: str
 
 
-class InputVersion(Record):
+class InputVersion(StoredPart):
     """One date of the input table as ingest left it.
 
     `version` is the Delta version that last changed this date's content, `fingerprint` its order-free content digest.
@@ -73,7 +101,7 @@ class InputVersion(Record):
     rows: int
 
 
-class ModelRef(Record):
+class ModelRef(StoredPart):
     """One immutable model version, in the role it has for a score date.
 
     Version 0 is no model but the constant that the spec declares as fallback; registered versions start at 1.
@@ -107,7 +135,7 @@ class Verdict(StrEnum):
     FAIL = "fail"
 
 
-class Check(Record):
+class Check(StoredPart):
     """One named comparison of something observed with its bound."""
 
     name: str
@@ -117,7 +145,7 @@ class Check(Record):
     evidence: str = ""
 
 
-class GateReport(Record):
+class GateReport(StoredPart):
     """What one gate found about one subject (a day, a candidate)."""
 
     gate: str
@@ -142,7 +170,7 @@ class GateReport(Record):
         return tuple(check for check in self.checks if check.verdict is Verdict.FAIL)
 
 
-class Decision(Record):
+class Decision(StoredRecord):
     """The reports about one candidate, and who decided on them; the registry moves for nothing else."""
 
     model: str
@@ -178,7 +206,7 @@ class Promotion(Record):
     decision_json: str = ""
 
 
-class RoleTally(Record):
+class RoleTally(StoredPart):
     """What one model did on a day, or why it did nothing."""
 
     role: Role
@@ -191,7 +219,7 @@ class RoleTally(Record):
     """Why it was not heard: its package is missing, a limit is broken, it has seen the day."""
 
 
-class Manifest(Record):
+class Manifest(StoredRecord):
     """All that is known about one tally, kept in its commit and in `<model>__tallies`."""
 
     model: str
@@ -214,6 +242,8 @@ class Manifest(Record):
     """Drawn for each commit, so that a writer whose answer was lost finds his own commit again."""
     roles: tuple[RoleTally, ...] = ()
     """What each model did; empty in tallies of the time when only champions scored."""
+    scoring_json: str = ""
+    """The spec's scoring section at the commit, so that the tally can be counted again; empty in older tallies."""
 
     @property
     def primary(self) -> ModelRef:

@@ -51,3 +51,9 @@ def test_a_range_that_ends_before_it_begins_is_refused(command: str, repository:
 def test_days_may_be_open_at_either_end(repository: Path) -> None:
     for ends in ([], ["--from", "2013-07-01"], ["--to", "2013-07-01"]):
         assert json.loads(_answer("days", repository, *ends, "--json")) == []
+
+
+@pytest.mark.parametrize(("option", "step"), [("--page", "score"), ("--act", "day-gate"), ("--dry-run", "day-gate")])
+def test_an_option_of_one_step_is_refused_with_another(option: str, step: str, repository: Path) -> None:
+    with pytest.raises(UsageError, match=f"expected: {option} with "):
+        _answer("run", repository, step, "--date", "2013-07-01", option)

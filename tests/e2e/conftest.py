@@ -6,16 +6,15 @@ import fcntl
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from old_lake import readdress
 
 
 @dataclass(frozen=True)
@@ -94,17 +93,22 @@ def _bring_to_life(world: World) -> None:
     world.tally("backfill", world.model, "--from", "2025-04-01", "--to", "2025-04-07")
 
 
+def _kept(root: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of each file that the copies are made of."""
+    files = (path for part in ("lake", "mlartifacts", "cache") for path in (root / ".tally" / part).rglob("*"))
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file()}
+
+
 @pytest.fixture
-def copy(alive: World, tmp_path: Path) -> Callable[..., World]:
-    """Makes copies of the living project that a test may harm."""
+def copy(alive: World, tmp_path: Path) -> Iterator[Callable[..., World]]:
+    """Makes copies of the living project that a test may harm; the project itself must stay as it is."""
+    before = _kept(alive.root)
 
     def make(name: str = "copy") -> World:
         root = tmp_path / name
         shutil.copytree(alive.root, root, symlinks=True)
-        with closing(sqlite3.connect(root / ".tally/mlflow.db")) as store:
-            # MLflow keeps absolute addresses; the copy has artifacts of its own.
-            store.execute("update runs set artifact_uri = replace(artifact_uri, ?, ?)", (str(alive.root), str(root)))
-            store.commit()
+        readdress(root / ".tally/mlflow.db", str(alive.root), str(root))
         return World(root)
 
-    return make
+    yield make
+    assert _kept(alive.root) == before, "a test wrote into the project that every test copies"

@@ -97,7 +97,7 @@ def test_a_corrupted_or_swapped_model_file_is_not_loaded(copy) -> None:
     world = copy()
     (model,) = (world.root / ".tally/cache").rglob("model.onnx")
     other = model.with_name("model.safetensors").read_bytes()
-    artifact = next((world.root / ".tally/mlartifacts").rglob("model.onnx"))
+    (artifact,) = (world.root / ".tally/mlartifacts").rglob("model.onnx")
     for file in (model, artifact):
         file.chmod(0o644)
         file.write_bytes(other)

@@ -140,6 +140,7 @@ def test_data_docs_open_without_a_network(judge, project):
         assert "<script" not in text
         assert not re.findall(r"""(?:src|srcset|href)=["'](?:https?:)?//""", text)
         assert "@import" not in text
+        assert "default-src 'none'" in text.partition("</head>")[0]  # a value with markup in it runs nothing
     assert f'href="{DAY}.html"' in index
     assert "should not happen" in page
     assert "Statistics" in page  # the library's own rendering is there too

@@ -4,6 +4,7 @@ import pytest
 
 from tallywright.errors import UsageError
 from tallywright.lifecycle.plan import Actor, Pipeline, find_step, plan
+from tallywright.lifecycle.run import function_of
 from tallywright.spec import load_project
 
 
@@ -37,6 +38,24 @@ def test_a_policy_without_trigger_triggers_nothing(repository) -> None:
 def test_a_step_is_found_by_either_spelling(spec) -> None:
     assert find_step(spec, "day-gate") == find_step(spec, "day_gate")
     assert find_step(spec, "quality_gate")[0] is Pipeline.TRAIN
+
+
+@pytest.mark.parametrize("pipeline", Pipeline)
+def test_every_step_names_a_function_that_runs_it_or_is_airflows(spec, pipeline: Pipeline) -> None:
+    for step in plan(spec, pipeline):
+        for one in (step, *step.parts):
+            if one.actor is Actor.COMMAND:
+                assert callable(function_of(one))
+                assert function_of(one).__name__ == one.name
+            else:
+                assert not one.runs
+
+
+def test_a_scored_day_is_five_tasks_and_its_parts_can_be_run_by_themselves(spec) -> None:
+    steps = plan(spec, Pipeline.SCORE)
+    assert [step.name for step in steps] == ["ingest", "day_gate", "score", "monitor", "trigger_train"]
+    for part in ("resolve", "profile", "drift", "performance", "decide"):
+        assert find_step(spec, part)[1].name == part
 
 
 @pytest.mark.parametrize("name", ["scor", "approval", "trigger_train", "; rm -rf /"])

@@ -34,7 +34,7 @@ def test_the_tasks_are_the_steps_of_the_plan(pipeline: Pipeline, dags: dict[str,
         assert task.retries == step.retries
         assert task.execution_timeout == step.timeout
         assert (task.pool == "tallywright") is step.heavy
-        assert [asset.name for asset in task.outlets] == ([f"{MODEL}__{step.produces}"] if step.produces else [])
+        assert [asset.name for asset in task.outlets] == [f"{MODEL}__{table}" for table in step.produces]
         if step.actor is Actor.COMMAND:
             assert task.command.step == step.name
 
@@ -97,9 +97,9 @@ def test_the_form_of_maintenance_asks_for_a_dry_run(answer: object, flags: objec
 
     from tallywright.orchestration.params import options
 
-    assert options(Pipeline.MAINTAIN, "maintain", {"params": {"dry_run": answer}}) == {"dry-run": flags}
+    assert options(Pipeline.MAINTAIN, {"params": {"dry_run": answer}}, acts=False) == {"dry-run": flags}
     with pytest.raises(UsageError, match="dry_run"):
-        options(Pipeline.MAINTAIN, "maintain", {"params": {"dry_run": "yes; reboot"}})
+        options(Pipeline.MAINTAIN, {"params": {"dry_run": "yes; reboot"}}, acts=False)
     params = dags[f"{MODEL}__maintain"].params
     with pytest.raises(ParamValidationError):
         params["dry_run"] = "yes; reboot"

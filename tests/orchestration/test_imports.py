@@ -34,7 +34,9 @@ def test_a_dag_file_loads_nothing_heavy(file: str, repository: Path, tmp_path: P
     assert not [name for name in own if name.startswith(("tallywright.lifecycle.steps", "tallywright.cli"))]
 
 
-@pytest.mark.parametrize("module", ["dates", "command", "embedded", "rest", "documents", "alerts", "sqlite"])
+@pytest.mark.parametrize(
+    "module", ["dates", "command", "doc_md", "alerts", "embedded.processes", "embedded.rest", "embedded.sqlite"]
+)
 def test_what_needs_no_airflow_loads_no_airflow(module: str, tmp_path: Path) -> None:
     loaded = modules_after(f"import tallywright.orchestration.{module}", tmp_path)
     assert "airflow" not in loaded

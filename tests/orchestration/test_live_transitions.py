@@ -229,7 +229,7 @@ def test_repeating_the_run_starts_no_second_training(
     live: Live, manual_run: str, states_of_manual_run: dict[str, str], decided_train: str
 ) -> None:
     assert states_of_manual_run["trigger_train"] == "success"
-    live.clear(SCORE, manual_run, "decide", "trigger_train")
+    live.clear(SCORE, manual_run, "monitor", "trigger_train")
     assert live.ended(SCORE, manual_run) == "success", live.states(SCORE, manual_run)
     assert live.states(SCORE, manual_run)["trigger_train"] == "skipped"
     assert live.train_runs() == [decided_train]

@@ -115,10 +115,10 @@ def test_on_kill_ends_the_step(task: Callable[..., Any], tmp_path: Path) -> None
     killer.join()
 
 
-def test_only_decide_may_act_and_not_in_a_backfill(task: Callable[..., Any], tmp_path: Path) -> None:
-    task(step="decide").execute(context(run_type="scheduled"))
+def test_only_the_step_that_decides_may_act_and_not_in_a_backfill(task: Callable[..., Any], tmp_path: Path) -> None:
+    task(step="monitor").execute(context(run_type="scheduled"))
     assert asked_for(tmp_path).endswith("--act")
-    task(step="decide").execute(context(run_type="backfill"))
+    task(step="monitor").execute(context(run_type="backfill"))
     assert "--act" not in asked_for(tmp_path)
     task(step="score").execute(context(run_type="scheduled"))
     assert "--act" not in asked_for(tmp_path)
@@ -161,7 +161,7 @@ class Results:
         self.value = value
 
     def xcom_pull(self, task_ids: str) -> object:
-        assert task_ids in ("decide", "approval")
+        assert task_ids in ("monitor", "approval")
         return self.value
 
     def xcom_push(self, key: str, value: object) -> None:

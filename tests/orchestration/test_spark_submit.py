@@ -71,7 +71,7 @@ def test_it_is_a_spark_submit_operator(task: Callable[..., Any]) -> None:
     assert (made.retries, made.pool, [asset.name for asset in made.outlets]) == (
         2,
         "tallywright",
-        ["flight_delays__scores"],
+        ["flight_delays__scores", "flight_delays__profile", "flight_delays__drift"],
     )
 
 

@@ -24,7 +24,8 @@ from tallywright.packaging.package import PackageContents, write_package
 from tallywright.records import ModelRef
 from tallywright.scoring.commit.manifests import latest_manifest, manifests, recorded_tallies
 from tallywright.scoring.commit.profile_table import read_profile
-from tallywright.scoring.day import decide, ensure_profile, profile_of, score_day
+from tallywright.scoring.day import decide, score_day
+from tallywright.scoring.profile_rows import count_again, ensure_profile
 from tallywright.spec.model import Scoring
 
 on_disk_and_store = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
@@ -153,22 +154,26 @@ def test_progress_ends_with_all_rows(shop) -> None:
     assert seen[-1] == (300, 300)
 
 
+def counted_again(shop, manifest):
+    return count_again(shop.lake, shop.spec, manifest, lambda _: shop.package).profile
+
+
 @on_disk_and_store
 def test_a_lost_row_of_tallies_and_profile_is_written_again(shop) -> None:
     pinned = shop.put()
     outcome = shop.score(pinned)
-    profile = profile_of(shop.request(pinned), outcome.manifest)
+    profile = counted_again(shop, outcome.manifest)
     for table in ("tallies", "profile"):
         shop.lake.open(shop.spec.table(table)).delete()
     assert latest_manifest(shop.lake, shop.spec, DAY) == outcome.manifest
     assert manifests(shop.lake, shop.spec) == [outcome.manifest]
-    assert profile_of(shop.request(pinned), outcome.manifest) == profile
+    assert counted_again(shop, outcome.manifest) == profile
     assert shop.score(pinned).action == "unchanged"
     assert [tally.manifest for tally in recorded_tallies(shop.lake, shop.spec)] == [outcome.manifest]
     row = read_profile(shop.lake, shop.spec, outcome.manifest)
     assert row is not None
     assert row.profile == profile
-    assert ensure_profile(shop.request(pinned)) == row
+    assert ensure_profile(shop.lake, shop.spec, DAY, lambda _: shop.package)[1] == row
 
 
 def _clean_log(shop) -> None:

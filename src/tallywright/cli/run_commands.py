@@ -34,15 +34,16 @@ if TYPE_CHECKING:
 @project_options
 @click.argument("step")
 @click.option("--date", "day", type=DATE, required=True, help="Score date; for training steps the as-of date.")
-@click.option("--to", "last", type=DATE, help="The last date, inclusive, for the step `backfill`.")
+@click.option("--to", "last", type=DATE, help="The last date, inclusive, for a step about a range (`backfill`).")
 @click.option("--run-id", help="The run whose steps share a folder (default: a new one).")
 @click.option("--effective-from", type=DATE, help="First date of a promotion or rollback (default: --date).")
 @click.option("--version", type=int, help="A registered version, for promote.")
 @click.option("--by", default="", help="Who asks or approves.")
 @click.option("--reason", default="", help="Why.")
-@click.option("--act", is_flag=True, help="Only for decide: claim the training that it may ask for, to start it.")
+@click.option("--act", is_flag=True, help="Only for monitor and decide: claim the training that is asked for.")
 @click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
 @click.option("--dry-run", is_flag=True, help="Only for maintain: say what would be done, change nothing.")
+@click.option("--page", is_flag=True, help="Only for day-gate: render the whole page also of a day that passes.")
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
 @json_option
 def run(
@@ -52,8 +53,10 @@ def run(
     pipeline, found = find_step(project.spec, step)
     if given["dry_run"] and pipeline is not Pipeline.MAINTAIN:
         raise UsageError(f"{found.name} has no dry run", expected="--dry-run with maintain, or `tally backfill`")
-    if given["act"] and found.name != "decide":
-        raise UsageError(f"{found.name} decides nothing", expected="--act with decide")
+    if given["act"] and not found.acts:
+        raise UsageError(f"{found.name} decides nothing", expected="--act with monitor or decide")
+    if given["page"] and not found.pages:
+        raise UsageError(f"{found.name} has no page", expected="--page with day-gate")
     context = context_for(project, day, run_id or new_run_id(pipeline), RunOptions(**given))
     result = run_step(context, found.name)
     if result_file is not None:

@@ -76,7 +76,7 @@ def explain(project: Project, first: date, last: date, pipeline: str, *, as_json
     from tallywright.reporting.preview import preview
 
     steps = [
-        {"step": step.name, "does": step.help, "after": ", ".join(step.needs), "writes": step.produces or "",
+        {"step": step.name, "does": step.help, "after": ", ".join(step.needs), "writes": ", ".join(step.produces),
          "retries": step.retries, "timeout": str(step.timeout)}
         for step in plan(project.spec, pipeline)
     ]  # fmt: skip

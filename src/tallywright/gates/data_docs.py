@@ -1,7 +1,9 @@
 """Data Docs as files that open without a network: a page per judged day, and an index of the days.
 
-Great Expectations renders the page. Its template loads a dozen scripts and styles from the web; they are taken out and
-a small style is put in, so that opening a page neither needs the internet nor tells it anything.
+A page is the gate's own report; below it, for a day that did not meet every expectation or when it is asked for, stands
+the page that Great Expectations renders, which costs more than judging the day. Its template loads a dozen scripts and
+styles from the web; they are taken out and a small style is put in, so that opening a page neither needs the internet
+nor tells it anything.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ import json
 import os
 import re
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import date
     from pathlib import Path
 
@@ -27,7 +31,9 @@ _FOREIGN: Final = re.compile(
 )
 _ELSEWHERE: Final = re.compile(r"""(?:srcset|src|href)=["'](?:(?:https?:)?//|\.\./)[^"']*["']""", re.IGNORECASE)
 
-_STYLE: Final = """<style>
+# The library does not escape the values it shows: whatever a column holds, nothing on a page runs or is loaded.
+_STYLE: Final = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;background:#fff;max-width:72rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
 td,th{border-bottom:1px solid #d8dee4;padding:.4rem .6rem;text-align:left;vertical-align:top}
@@ -43,44 +49,74 @@ _BLANK: Final = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"></he
 
 
 def write_day(folder: Path, day: date, report: GateReport, result: Any) -> Path:
-    """Writes `<folder>/<day>.html` and the index; a day judged again replaces its page.
+    """Writes `<folder>/<day>.html`, and `<day>.json` for the index; a day judged again replaces its page.
 
     Args:
         folder: The model's Data Docs.
         day: The day that was judged.
         report: The gate's verdict, shown on top.
-        result: The library's validation result; None for a day on which there was nothing to validate.
+        result: The library's validation result, to be rendered below; None leaves it at the report.
 
     Raises:
         StorageError: The folder cannot be written.
     """
     page = folder / f"{day}.html"
-    try:
+    with _storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(page, _offline(_rendered(result) if result is not None else _BLANK, _summary(day, report)))
+        _replace(page, _page(day, report, result))
         failed = [check.name for check in report.checks if check.verdict.value != "pass"]
         _replace(folder / f"{day}.json", json.dumps({"verdict": report.verdict.value, "findings": failed}))
-        _replace(folder / "index.html", _index(folder, report.model))
+    return page
+
+
+def write_index(folder: Path, model: str) -> Path:
+    """Writes `<folder>/index.html` of all days that have a page.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    with _storage(folder):
+        _replace(folder / "index.html", _index(folder, model))
+    return folder / "index.html"
+
+
+@contextmanager
+def _storage(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StorageError(
             f"Data Docs cannot be written to {folder}: {error}",
             expected="a writable work folder with free space",
             remedy="see storage.work of the environment's overlay in conf/",
         ) from error
-    return page
+
+
+def _page(day: date, report: GateReport, result: Any) -> str:
+    summary = _summary(day, report)
+    if result is None:
+        return _offline(_BLANK, summary)
+    return _offline(_rendered(result), f"{summary}<h2>As Great Expectations shows it</h2>")
 
 
 def _rendered(result: Any) -> str:
-    """The library's page; the result goes through JSON, because its renderer stumbles over numpy numbers."""
+    """The library's page; the result goes through JSON text, because its renderer stumbles over numpy numbers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library's renderer uses deprecated parts of its own dependencies
         from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
         from great_expectations.render.renderer import ValidationResultsPageRenderer
         from great_expectations.render.view import DefaultJinjaPageView
 
-        plain = expectationSuiteValidationResultSchema.load(result.to_json_dict())
+        plain = expectationSuiteValidationResultSchema.load(
+            json.loads(json.dumps(result.to_json_dict(), default=_plain))
+        )
         document = ValidationResultsPageRenderer(run_info_at_end=False).render(plain)
         return str(DefaultJinjaPageView().render(document))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: a numpy number that the library let through, or something to be shown as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _offline(page: str, summary: str) -> str:
@@ -101,7 +137,7 @@ def _summary(day: date, report: GateReport) -> str:
         f'<p><a href="index.html">all days</a></p><h1>{html.escape(report.model)}, {day}: '
         f'<span class="{verdict}">{verdict}</span></h1>'
         "<table><tr><th>verdict</th><th>check</th><th>observed</th><th>expected</th><th>evidence</th></tr>"
-        f"{rows}</table><h2>As Great Expectations shows it</h2>"
+        f"{rows}</table>"
     )
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.gates.data_docs import write_day
 from tallywright.gates.day_rows import DayRows, read_day
 from tallywright.gates.record import DAY_GATE, day_subject
-from tallywright.gates.suite import Expected, Suite, load_suite
+from tallywright.gates.session import DayGates
 from tallywright.records import Check, GateReport, InputVersion, Verdict
 
 if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
+    from tallywright.gates.suite import Expected, Suite
+    from tallywright.gates.validate import SuiteValidator
     from tallywright.spec import ModelSpec, Project
 
 _ABOUT_NULLS: Final = frozenset(
@@ -21,23 +23,36 @@ _ABOUT_NULLS: Final = frozenset(
 _ROW_COUNT: Final = frozenset({"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"})
 
 
-def day_gate(project: Project, lake: Lake, judged: InputVersion) -> GateReport:
+def day_gate(
+    project: Project, lake: Lake, judged: InputVersion, *, gates: DayGates | None = None, page: bool = False
+) -> GateReport:
     """Judges one day as ingest left it, and writes its page of the Data Docs.
 
     Three checks need no suite: the rows are all there, the columns of the spec are there, and no column is wholly
     null, unless the spec calls it sparse or the suite itself speaks of its nulls.
 
+    Args:
+        project: The model project.
+        lake: Where the day is.
+        judged: The day, as ingested.
+        gates: What the days of a range share; a single day has its own.
+        page: Let Great Expectations render its page too although all expectations were met: it takes longer than
+            judging the day.
+
     Raises:
         SpecError: The suite is missing or is not one.
         StorageError: The day cannot be read, or the Data Docs cannot be written.
     """
-    spec, file = project.spec, project.expectations
-    suite = load_suite(file, spec.table("features"))
-    day = read_day(lake, spec, judged)
-    built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, suite))
-    expected, result = _judged(suite, day, file)
-    report = GateReport(gate=DAY_GATE, model=spec.name, subject=day_subject(judged), checks=built_in + expected)
-    write_day(data_docs_folder(project), judged.score_date, report, result)
+    spec, folder = project.spec, data_docs_folder(project)
+    with DayGates.borrowed(gates) as shared:
+        validator = shared.validator(project.expectations, spec.table("features"))
+        day = read_day(lake, spec, judged)
+        built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, validator.suite))
+        expected, result = _judged(validator, day)
+        report = GateReport(gate=DAY_GATE, model=spec.name, subject=day_subject(judged), checks=built_in + expected)
+        rendered = result is not None and (page or not result.success)
+        write_day(folder, judged.score_date, report, result if rendered else None)
+        shared.judged(folder, spec.name)
     return report
 
 
@@ -46,16 +61,14 @@ def data_docs_folder(project: Project) -> Path:
     return Path(project.environment.storage.work) / "data_docs" / project.spec.name
 
 
-def _judged(suite: Suite, day: DayRows, file: Path) -> tuple[tuple[Check, ...], Any]:
+def _judged(validator: SuiteValidator, day: DayRows) -> tuple[tuple[Check, ...], Any]:
     """One check an expectation; an empty day has nothing to look at and has failed already."""
-    from tallywright.gates.validate import validate
-
     if not day.rows:
         return (), None
-    validated = validate(suite, day.table.to_pandas(), file)
+    validated = validator.validate(day.table.to_pandas())
     if not day.sampled:
         return validated.checks, validated.result
-    pairs = zip(suite.expectations, validated.checks, strict=True)
+    pairs = zip(validator.suite.expectations, validated.checks, strict=True)
     return tuple(_of_a_sample(expected, check, day) for expected, check in pairs), validated.result
 
 

@@ -1,28 +1,25 @@
-"""The home of Great Expectations: runs a suite over one day's rows, without project folders and without the network.
-
-The library is imported inside the functions, because the import alone takes six seconds.
-"""
+"""What a suite says about one day's rows, as checks: the verdict by severity, what was observed, some examples."""
 
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import SpecError, did_you_mean
+from tallywright.gates.expectations import Frames, build
+from tallywright.gates.plan import BOOLEAN_ONLY, Plan
 from tallywright.records import Check, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from tallywright.gates.suite import Expected, Suite
 
-_EXAMPLES: Final = 5
+_DETAILS: Final = {"result_format": "SUMMARY", "partial_unexpected_count": 5}
 _VERDICTS: Final = {"critical": Verdict.FAIL, "warning": Verdict.WARN, "info": Verdict.PASS}
 
 
@@ -34,106 +31,51 @@ class Validated:
     result: Any
 
 
+class SuiteValidator:
+    """A suite made ready at its first use, in one context of the library, for any number of days."""
+
+    def __init__(self, suite: Suite, file: Path) -> None:
+        self.suite = suite
+        self._file = file
+        self._plan: Plan | None = None
+
+    def validate(self, rows: pd.DataFrame) -> Validated:
+        """Runs every expectation once without details, and those that failed once more for their examples.
+
+        Raises:
+            SpecError: An expectation that does not exist, or arguments it does not take, all problems at once.
+        """
+        with warnings.catch_warnings():
+            # The library imports the deprecated sre_constants, and pandas warns of the dtypes it builds.
+            warnings.simplefilter("ignore")
+            batch = self._frames.load(rows)
+            if self._plan is None:
+                self._plan = Plan(batch, self._expectations, BOOLEAN_ONLY)
+            results = self._plan.run()
+            failed = [index for index, result in enumerate(results) if not result.success]
+            if failed:
+                again = Plan(batch, [self._expectations[index] for index in failed], _DETAILS).run()
+                detailed = dict(zip(failed, again, strict=True))
+                results = [detailed.get(index, result) for index, result in enumerate(results)]
+        checks = tuple(_check(e, r) for e, r in zip(self.suite.expectations, results, strict=True))
+        return Validated(checks, _suite_result(self.suite, results, batch))
+
+    @cached_property
+    def _expectations(self) -> list[Any]:
+        return build(self.suite, self._file)
+
+    @cached_property
+    def _frames(self) -> Frames:
+        return Frames(self.suite.dataset)
+
+
 def validate(suite: Suite, rows: pd.DataFrame, file: Path) -> Validated:
-    """Runs every expectation once without details, and those that failed once more for their examples.
+    """Judges one day by a suite that is needed once.
 
     Raises:
-        SpecError: An expectation that does not exist, or arguments it does not take, all problems at once.
+        SpecError: As for `SuiteValidator.validate`.
     """
-    with warnings.catch_warnings():
-        # The library imports the deprecated sre_constants, and pandas warns of the dtypes it builds.
-        warnings.simplefilter("ignore")
-        built = build(suite, file)
-        context = _context()
-        asset = context.data_sources.add_pandas("day").add_dataframe_asset(suite.dataset)
-        batch = asset.add_batch_definition_whole_dataframe("day").get_batch({"dataframe": rows})
-        first = _run(batch, suite.dataset, built, "BOOLEAN_ONLY")
-        failed = [index for index, result in enumerate(first) if not result.success]
-        detailed = dict(zip(failed, _run(batch, suite.dataset, [built[i] for i in failed], "SUMMARY"), strict=True))
-        results = [detailed.get(index, result) for index, result in enumerate(first)]
-        checks = tuple(_check(e, r) for e, r in zip(suite.expectations, results, strict=True))
-        return Validated(checks, _suite_result(suite, results, batch))
-
-
-def build(suite: Suite, file: Path) -> list[Any]:
-    """The library's objects for a suite's expectations.
-
-    Raises:
-        SpecError: As for `validate`.
-    """
-    gxe = _library().expectations
-    types = {
-        getattr(gxe, name).expectation_type: getattr(gxe, name)
-        for name in dir(gxe)
-        if name.startswith("Expect") and hasattr(getattr(gxe, name), "expectation_type")
-    }
-    built: list[Any] = []
-    problems: list[str] = []
-    for index, expected in enumerate(suite.expectations):
-        try:
-            built.append(_build_one(expected, types))
-        except ValueError as error:
-            problems.append(f"{file}: expectations.{index}: {error}")
-    if problems:
-        raise SpecError(
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the suite:\n"
-            + "\n".join(f"  - {problem}" for problem in problems),
-            expected="expectations of Great Expectations with the arguments they take",
-            remedy="https://greatexpectations.io/expectations lists them",
-        )
-    return built
-
-
-def _library() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the library imports a deprecated module of the standard library
-        import great_expectations as gx
-        import great_expectations.expectations
-    return gx
-
-
-def _context() -> Any:
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = _library().get_context(mode="ephemeral")
-    context.enable_analytics(enable=False)
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
-
-
-def _build_one(expected: Expected, types: dict[str, Any]) -> Any:
-    kind = types.get(expected.expect)
-    if kind is None:
-        raise ValueError(f"no expectation {expected.expect!r}{did_you_mean(expected.expect, sorted(types))}")
-    try:
-        return kind(**expected.arguments, severity=expected.severity, notes=expected.notes or None)
-    except ValueError as error:  # the pydantic v1 error of the library is one
-        details: list[dict[str, Any]] = getattr(error, "errors", list)()
-        said = "; ".join(_argument_problem(detail, kind) for detail in details) or str(error)
-        raise ValueError(f"{expected.expect}: {said}") from error
-
-
-def _argument_problem(detail: dict[str, Any], kind: Any) -> str:
-    name = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "value_error.extra":
-        return f"unknown argument {name!r}{did_you_mean(name, sorted(kind.__fields__))}"
-    return f"{name}: {detail['msg']}" if name != "__root__" else str(detail["msg"])
-
-
-def _run(batch: Any, name: str, expectations: Sequence[Any], result_format: str) -> list[Any]:
-    """The results in the order of `expectations`; the library sorts them its own way, so each is run by its place."""
-    if not expectations:
-        return []
-    gx = _library()
-    suite = gx.ExpectationSuite(
-        name=name,
-        expectations=[item.copy(update={"id": None, "meta": {"place": i}}) for i, item in enumerate(expectations)],
-    )
-    settings = {"result_format": result_format, "partial_unexpected_count": _EXAMPLES}
-    results = batch.validate(suite, result_format=settings if result_format == "SUMMARY" else result_format)
-    by_place = {result.expectation_config.meta["place"]: result for result in results.results}
-    return [by_place[place] for place in range(len(expectations))]
+    return SuiteValidator(suite, file).validate(rows)
 
 
 def _check(expected: Expected, result: Any) -> Check:
@@ -173,7 +115,8 @@ def _examples(result: dict[str, Any]) -> str:
     if not result.get("unexpected_count"):
         return ""
     values = dict.fromkeys(str(value) for value in result.get("partial_unexpected_list", ()))
-    return f"{result['unexpected_count']} of {result['element_count']} rows, such as {', '.join(values)}"[:300]
+    rows = f"of {result['element_count']} rows" if "element_count" in result else "unexpected values"
+    return f"{result['unexpected_count']} {rows}, such as {', '.join(values)}"[:300]
 
 
 def _suite_result(suite: Suite, results: list[Any], batch: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tallywright.data.etl.ingest import ingest
 from tallywright.errors import InputError, TallyError
+from tallywright.gates.session import DayGates
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
@@ -59,9 +60,9 @@ def backfill(
     else:
         steps = tuple(name for name in steps if name != "ingest")
     results = []
-    with Engines(context.project.environment.engine) as engines:
+    with Engines(context.project.environment.engine) as engines, DayGates() as day_gates:
         for day in days_between(first, last):
-            result = _backfill_day(replace(context, day=day, engines=engines), steps)
+            result = _backfill_day(replace(context, day=day, engines=engines, day_gates=day_gates), steps)
             results.append(result)
             if on_day is not None:
                 on_day(result)
@@ -78,5 +79,5 @@ def _backfill_day(context: RunContext, steps: tuple[str, ...]) -> DayResult:
     scored = results["score"]
     return DayResult(
         context.day, scored["action"], scored["rows"], ", ".join(scored["models"]),
-        f"generation {scored['generation']}, {results['decide']['state']}",
+        f"generation {scored['generation']}, {results['monitor']['state']}",
     )  # fmt: skip

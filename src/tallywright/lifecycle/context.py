@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.gates.session import DayGates
     from tallywright.scoring.engines.registry import Engines
     from tallywright.spec import ModelSpec, Project
 
@@ -39,6 +40,7 @@ class RunOptions:
         act: The caller starts the training that a decision asks for: the decision is claimed, not only written.
         force: Score again although the inputs are equal.
         dry_run: Say what maintenance would do, change nothing.
+        page: Let the day gate render its whole page also of a day that met every expectation.
         allow_later_lines: Promote or roll back before the effective date of lines that are recorded, which stand.
     """
 
@@ -50,6 +52,7 @@ class RunOptions:
     act: bool = False
     force: bool = False
     dry_run: bool = False
+    page: bool = False
     allow_later_lines: bool = False
 
 
@@ -63,6 +66,8 @@ class RunContext:
     options: RunOptions = field(default_factory=RunOptions)
     engines: Engines | None = None
     """Engines that a range of days shares; a single day starts and ends its own."""
+    day_gates: DayGates | None = None
+    """What the day gates of a range share; a single day has its own."""
 
     @property
     def spec(self) -> ModelSpec:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from tallywright.errors import UsageError
+from tallywright.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from tallywright.spec import ModelSpec
@@ -40,6 +40,15 @@ class Actor(StrEnum):
     """Airflow starts the train DAG, if the step before says so."""
 
 
+class Uses(StrEnum):
+    """Which of the spec's engines a step may start."""
+
+    SQL = "sql"
+    """`data.engine`, for the project's queries."""
+    SCORING = "scoring"
+    """`scoring.engine`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a pipeline.
@@ -47,24 +56,36 @@ class Step:
     Attributes:
         name: snake_case; also the Airflow task id. On the command line hyphens are accepted too.
         help: What it does, in one line.
+        runs: The function that runs it, `module:name` below `tallywright.lifecycle.steps`; empty where Airflow does.
+        parts: Sub-steps that it does too; each can be run by itself with `tally run`.
         needs: Names of the steps that must have succeeded.
         timeout: After this long the step is killed.
         retries: How often a retryable failure is tried again.
         heavy: True when it takes a slot of the pool that bounds memory.
         actor: Who carries it out.
-        produces: Short name (`scores`, …) of the table it writes; an Airflow asset.
+        produces: Short names (`scores`, …) of the tables it writes; Airflow assets.
         extra: The extra of the distribution it needs besides the slim core, if any.
+        uses: The engines that it may start: its task is submitted as these want it.
+        acts: True when it may be told (`--act`) to claim the training that it decides on.
+        ranged: True when it is about a range of days (`--to`).
+        pages: True when it can render a page of what it found (`--page`).
     """
 
     name: str
     help: str
+    runs: str = ""
+    parts: tuple[Step, ...] = ()
     needs: tuple[str, ...] = ()
     timeout: timedelta = timedelta(minutes=15)
     retries: int = 2
     heavy: bool = False
     actor: Actor = Actor.COMMAND
-    produces: str | None = None
+    produces: tuple[str, ...] = ()
     extra: str | None = None
+    uses: frozenset[Uses] = frozenset()
+    acts: bool = False
+    ranged: bool = False
+    pages: bool = False
 
 
 def plan(spec: ModelSpec, pipeline: Pipeline | str) -> tuple[Step, ...]:
@@ -81,21 +102,21 @@ def plan(spec: ModelSpec, pipeline: Pipeline | str) -> tuple[Step, ...]:
 
 
 def find_step(spec: ModelSpec, name: str) -> tuple[Pipeline, Step]:
-    """The step of that name (hyphens or underscores), and the pipeline it belongs to; score steps are found first.
+    """The step (or sub-step) of that name, and the pipeline it belongs to; score steps are found first.
 
     Raises:
         UsageError: No such step, or one that only Airflow can carry out.
     """
     wanted = name.replace("-", "_")
-    known: list[str] = []
+    known: dict[str, tuple[Pipeline, Step]] = {}
     for pipeline in Pipeline:
         for step in plan(spec, pipeline):
-            if step.actor is not Actor.COMMAND:
-                continue
-            if step.name == wanted:
-                return pipeline, step
-            known.append(step.name)
-    raise UsageError(f"no step {name!r}", expected=f"one of {', '.join(dict.fromkeys(known))}")
+            for one in (step, *step.parts):
+                if one.actor is Actor.COMMAND:
+                    known.setdefault(one.name, (pipeline, one))
+    if wanted not in known:
+        raise UsageError(f"no step {name!r}{did_you_mean(wanted, list(known))}", expected=f"one of {', '.join(known)}")
+    return known[wanted]
 
 
 def longest_run(steps: tuple[Step, ...]) -> timedelta:
@@ -105,24 +126,32 @@ def longest_run(steps: tuple[Step, ...]) -> timedelta:
 
 def _score(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
-        Step("ingest", "raw files -> contract check -> features and labels of the day", produces="features"),
-        Step("day_gate", "Great Expectations judges the day", needs=("ingest",), heavy=True, extra="gx"),
-        Step("resolve", "which model was champion on the day", needs=("day_gate",)),
-        Step("score", "score the day, one atomic commit", needs=("resolve",), heavy=True, produces="scores",
-             timeout=timedelta(hours=2)),
-        Step("profile", "the profile of the tally stands in its table", needs=("score",), produces="profile"),
-        Step("drift", "compare the profile with the training reference", needs=("profile",), produces="drift"),
-        Step("performance", "realised metrics of the day whose labels just matured", needs=("score",),
-             produces="performance"),
-        Step("decide", "the retraining policy's decision of the day", needs=("drift", "performance"),
-             produces="decisions"),
+        Step("ingest", "raw files -> contract check -> features and labels of the day", "input:ingest",
+             produces=("features",), uses=frozenset({Uses.SQL})),
+        Step("day_gate", "Great Expectations judges the day", "input:day_gate", needs=("ingest",), heavy=True,
+             extra="gx", pages=True),
+        Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "score:score",
+             parts=(
+                 Step("resolve", "which model was champion on the day", "score:resolve"),
+                 Step("profile", "the profile of the tally stands in its table", "monitor:profile"),
+                 Step("drift", "compare the profile with the training reference", "monitor:drift"),
+             ),
+             needs=("day_gate",), heavy=True, produces=("scores", "profile", "drift"), timeout=timedelta(hours=2),
+             uses=frozenset({Uses.SCORING})),
+        Step("monitor", "realised metrics of the days whose labels matured, and the day's retraining decision",
+             "monitor:monitor",
+             parts=(
+                 Step("performance", "realised metrics of the day whose labels just matured", "monitor:performance"),
+                 Step("decide", "the retraining policy's decision of the day", "monitor:decide", acts=True),
+             ),
+             needs=("score",), produces=("performance", "decisions"), acts=True),
     )  # fmt: skip
     if not spec.retraining.trigger:
         return steps
     trigger = Step(
         "trigger_train",
         "start training, if the decision about the newest day says so",
-        needs=("decide",),
+        needs=("monitor",),
         actor=Actor.TRIGGER,
     )
     return (*steps, trigger)
@@ -130,19 +159,21 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
 
 def _backfill(_: ModelSpec) -> tuple[Step, ...]:
     return (Step("backfill", "every step of each day of a range, one engine start for all, one commit a day",
-                 timeout=timedelta(hours=24), heavy=True, produces="scores", extra="gx"),)  # fmt: skip
+                 "backfill:backfill", timeout=timedelta(hours=24), heavy=True, produces=("scores",), extra="gx",
+                 uses=frozenset(Uses), ranged=True),)  # fmt: skip
 
 
 def _train(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
-        Step("snapshot", "pin the training data by version and date"),
-        Step("train", "train, evaluate and package", needs=("snapshot",), heavy=True, timeout=timedelta(hours=6),
-             retries=1, extra="train"),
-        Step("quality_gate", "floors, and superiority over the champion on the same rows", needs=("train",),
+        Step("snapshot", "pin the training data by version and date", "train:snapshot"),
+        Step("train", "train, evaluate and package", "train:train", needs=("snapshot",), heavy=True,
+             timeout=timedelta(hours=6), retries=1, extra="train"),
+        Step("quality_gate", "metric bounds, and superiority over the champion on the same rows", "gates:quality_gate",
+             needs=("train",), heavy=True),
+        Step("operations_gate", "loads cleanly, parity, latency, owner", "gates:operations_gate", needs=("train",),
              heavy=True),
-        Step("operations_gate", "loads cleanly, parity, latency, owner", needs=("train",), heavy=True),
-        Step("register", "the version and its evidence in the registry", needs=("quality_gate", "operations_gate"),
-             extra="train"),
+        Step("register", "the version and its evidence in the registry", "promotion:register",
+             needs=("quality_gate", "operations_gate"), extra="train"),
     )  # fmt: skip
     promote = _promote_step("register")
     if spec.registry.approval == "policy":
@@ -159,8 +190,8 @@ def _train(spec: ModelSpec) -> tuple[Step, ...]:
 
 
 def _promote_step(*needs: str) -> Step:
-    return Step("promote", "champion from the effective date on, if every gate passed", needs=needs, retries=1,
-                produces="promotions", extra="train")  # fmt: skip
+    return Step("promote", "champion from the effective date on, if every gate passed", "promotion:promote",
+                needs=needs, retries=1, produces=("promotions",), extra="train")  # fmt: skip
 
 
 def _promote(_: ModelSpec) -> tuple[Step, ...]:
@@ -168,17 +199,17 @@ def _promote(_: ModelSpec) -> tuple[Step, ...]:
 
 
 def _rollback(_: ModelSpec) -> tuple[Step, ...]:
-    return (Step("rollback", "the previous champion, from the effective date on", retries=1, produces="promotions",
-                 extra="train"),)  # fmt: skip
+    return (Step("rollback", "the previous champion, from the effective date on", "promotion:rollback", retries=1,
+                 produces=("promotions",), extra="train"),)  # fmt: skip
 
 
 def _watch(_: ModelSpec) -> tuple[Step, ...]:
-    return (Step("watch", "fails when the day that is due was not scored", retries=0),)
+    return (Step("watch", "fails when the day that is due was not scored", "monitor:watch", retries=0),)
 
 
 def _maintain(_: ModelSpec) -> tuple[Step, ...]:
-    return (Step("maintain", "compact tables, delete what nothing refers to any more", retries=1, heavy=True,
-                 timeout=timedelta(hours=4), extra="train"),)  # fmt: skip
+    return (Step("maintain", "compact tables, delete what nothing refers to any more", "maintain:maintain", retries=1,
+                 heavy=True, timeout=timedelta(hours=4), extra="train"),)  # fmt: skip
 
 
 _PIPELINES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import UsageError
 from tallywright.lifecycle.plan import Actor, Pipeline, Step, find_step, plan
@@ -17,27 +17,6 @@ if TYPE_CHECKING:
 StepFunction = Callable[["RunContext"], dict[str, Any]]
 Listener = Callable[[str, Mapping[str, Any]], None]
 
-_MODULES: Final = {
-    "ingest": "score",
-    "day_gate": "score",
-    "resolve": "score",
-    "score": "score",
-    "backfill": "backfill",
-    "profile": "monitor",
-    "drift": "monitor",
-    "performance": "monitor",
-    "decide": "monitor",
-    "snapshot": "train",
-    "train": "train",
-    "quality_gate": "gates",
-    "operations_gate": "gates",
-    "register": "promotion",
-    "promote": "promotion",
-    "rollback": "promotion",
-    "watch": "monitor",
-    "maintain": "maintain",
-}
-
 
 def run_step(context: RunContext, name: str) -> dict[str, Any]:
     """Runs one step and returns its result: small, JSON-able, references only.
@@ -47,17 +26,26 @@ def run_step(context: RunContext, name: str) -> dict[str, Any]:
         TallyError: Whatever the step refuses.
     """
     _, step = find_step(context.spec, name)
+    return _run(context, step)
+
+
+def _run(context: RunContext, step: Step) -> dict[str, Any]:
     log.info("%s %s of %s: start", context.spec.name, step.name, context.day)
     try:
-        module = importlib.import_module(f"tallywright.lifecycle.steps.{_MODULES[step.name]}")
-        function: StepFunction = getattr(module, step.name)
-        result = function(context)
+        result = function_of(step)(context)
     except ModuleNotFoundError as error:
         if step.extra is None or (error.name or "").startswith("tallywright"):
             raise
         raise _not_installed(step, error) from error
     log.info("%s %s of %s: done", context.spec.name, step.name, context.day)
     return result
+
+
+def function_of(step: Step) -> StepFunction:
+    """The function that runs a step; its module is imported now."""
+    module, _, name = step.runs.partition(":")
+    function: StepFunction = getattr(importlib.import_module(f"tallywright.lifecycle.steps.{module}"), name)
+    return function
 
 
 def _not_installed(step: Step, error: ModuleNotFoundError) -> UsageError:
@@ -76,7 +64,7 @@ def run_pipeline(
     for step in plan(context.spec, pipeline):
         if step.actor is not Actor.COMMAND or (only and step.name not in only):
             continue
-        results[step.name] = run_step(context, step.name)
+        results[step.name] = _run(context, step)
         if listener is not None:
             listener(step.name, results[step.name])
     return results

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 from airflow.sdk.configuration import conf
 
-from tallywright.lifecycle.plan import Actor, Pipeline, Step, longest_run, plan
+from tallywright.lifecycle.plan import Actor, Pipeline, Step, Uses, longest_run, plan
 from tallywright.orchestration.alerts import failure_alert
 from tallywright.orchestration.approval import approval
 from tallywright.orchestration.command import POOL, StepCommand
@@ -18,6 +18,7 @@ from tallywright.orchestration.doc_md import SUMMARIES, dag_document
 from tallywright.orchestration.operator import TallyOperator
 from tallywright.orchestration.params import form
 from tallywright.orchestration.trigger import TrainTrigger
+from tallywright.spec.environment import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +68,8 @@ def model_dag(project: Project, pipeline: Pipeline, limits: Mapping[str, Any] | 
         **(_limits() if limits is None else limits),
         **timing,
     )
-    tasks = {step.name: _task(project, pipeline, step, dag) for step in steps}
+    persons = frozenset(step.name for step in steps if step.actor is Actor.APPROVAL)
+    tasks = {step.name: _task(project, pipeline, step, dag, persons) for step in steps}
     for step in steps:
         for upstream in step.needs:
             tasks[upstream] >> tasks[step.name]
@@ -109,13 +111,15 @@ def _local(day: date, at: time, schedule: Schedule) -> datetime:
     return datetime.combine(day, at, ZoneInfo(schedule.timezone))
 
 
-def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:
+def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG, persons: frozenset[str]) -> Any:
+    """The task of a step; `persons` are the steps that a person answers."""
     spec = project.spec
     if step.actor is Actor.APPROVAL:
         return approval(spec, step, {"dag": dag, "retries": step.retries})
     if step.actor is Actor.TRIGGER:
         return TrainTrigger(
             spec=spec,
+            decided_by=step.needs[0],
             task_id=step.name,
             dag=dag,
             retries=step.retries,
@@ -130,12 +134,14 @@ def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:
         command=_command(project, step),
         pipeline=pipeline,
         schedule=spec.schedule,
+        acts=step.acts,
+        approved_by=next(iter(persons.intersection(step.needs)), ""),
         execution_timeout=step.timeout,
         retries=step.retries,
         retry_delay=_RETRY_DELAY,
         retry_exponential_backoff=True,
         max_retry_delay=_LONGEST_RETRY_DELAY,
-        outlets=[table_asset(spec, step.produces)] if step.produces else [],
+        outlets=[table_asset(spec, table) for table in step.produces],
         doc_md=step.help,
         **pool,
         **own,
@@ -144,20 +150,24 @@ def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG) -> Any:
 
 def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[str, Any]]:
     """The operator of a step, and its own arguments: an engine's cluster may want to be asked in its own way."""
-    spark = project.environment.engine.spark
-    ingests = step.name in ("ingest", "backfill") and project.spec.data.engine == "spark"
-    scores = step.name in ("score", "backfill") and _may_score_on_spark(project)
-    if spark.connection and (ingests or scores):
-        from tallywright.orchestration.spark_submit import SparkTallyOperator, submitted
+    settings = project.environment.engine
+    for use in sorted(step.uses, reverse=True):
+        for engine in _engines(project, use):
+            cluster = settings.submitted(engine)
+            if cluster is not None:
+                from tallywright.orchestration.spark_submit import SparkTallyOperator, submitted
 
-        return SparkTallyOperator, submitted(spark, project.spec.scoring.io if scores else "direct")
+                scores = Uses.SCORING in step.uses and engine in _engines(project, Uses.SCORING)
+                return SparkTallyOperator, submitted(cluster, project.spec.scoring.io if scores else "direct")
     return TallyOperator, {}
 
 
-def _may_score_on_spark(project: Project) -> bool:
-    """`auto` looks at the bytes of a day, which nobody knows yet; Spark starts nothing for a day that stays local."""
+def _engines(project: Project, use: Uses) -> tuple[str, ...]:
+    """The engines that may be started; `auto` looks at the bytes of a day, which nobody knows yet."""
+    if use is Uses.SQL:
+        return (project.spec.data.engine,)
     engine = project.spec.scoring.engine
-    return engine == "spark" or (engine == "auto" and "spark" in project.environment.engine.auto)
+    return project.environment.engine.auto if engine == AUTO else (engine,)
 
 
 def _command(project: Project, step: Step) -> StepCommand:

@@ -64,12 +64,12 @@ def _dates(spec: ModelSpec) -> str:
 
 
 def _tables(spec: ModelSpec, steps: tuple[Step, ...]) -> str:
-    return ", ".join(f"`{spec.table(step.produces)}`" for step in steps if step.produces)
+    return ", ".join(f"`{spec.table(table)}`" for step in steps for table in step.produces)
 
 
 def _row(spec: ModelSpec, step: Step) -> str:
     if step.actor is Actor.COMMAND:
-        last = " --to LAST" if step.name == Pipeline.BACKFILL else ""
+        last = " --to LAST" if step.ranged else ""
         by_hand = f"`tally run {spec.name} {step.name.replace('_', '-')} --date D{last}`"
     else:
         by_hand = "in Airflow only"

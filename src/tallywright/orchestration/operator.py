@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tallywright.lifecycle.plan import Pipeline
     from tallywright.spec.model import Schedule
 
-APPROVAL_TASK: Final = "approval"
 _LARGEST_RESULT: Final = 32_768
 _LEVELLED: Final = re.compile(r"\d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) +(.*)")
 _TAIL_LINES: Final = 12
@@ -47,15 +46,28 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
         command: Interpreter, project, model and step.
         pipeline: The pipeline the step stands in.
         schedule: The spec's schedule, by which the run's date is found and checked.
+        acts: The step may claim the training that it decides on, where the run may act.
+        approved_by: The task in which a person answered; empty where nobody is asked.
     """
 
     ui_color = "#e8f1ec"
 
-    def __init__(self, *, command: StepCommand, pipeline: Pipeline, schedule: Schedule, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        command: StepCommand,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        acts: bool = False,
+        approved_by: str = "",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.command = command
         self.pipeline = pipeline
         self.schedule_section = schedule
+        self.acts = acts
+        self.approved_by = approved_by
         self._process: GuardedProcess | None = None
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,11 +90,11 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
     def _argv(self, context: Mapping[str, Any], result: Path) -> list[str]:
         try:
             day = run_date(RunFacts.of(context), self.schedule_section)
-            options = params.options(self.pipeline, self.command.step, context)
+            options = params.options(self.pipeline, context, acts=self.acts)
         except UsageError as error:
             raise AirflowFailException(str(error)) from error
-        if APPROVAL_TASK in self.upstream_task_ids:
-            options |= _approved_by(context)
+        if self.approved_by:
+            options |= _approved_by(context, self.approved_by)
         return self.command.argv(day, context["dag_run"].run_id, result, options)
 
     def _guarded(self, argv: list[str]) -> GuardedProcess:
@@ -153,8 +165,8 @@ def _read_result(file: Path, step: str) -> dict[str, Any]:
     return values
 
 
-def _approved_by(context: Mapping[str, Any]) -> dict[str, str | bool]:
-    answer = context["ti"].xcom_pull(task_ids=APPROVAL_TASK) or {}
+def _approved_by(context: Mapping[str, Any], task: str) -> dict[str, str | bool]:
+    answer = context["ti"].xcom_pull(task_ids=task) or {}
     user = answer.get("responded_by_user") or {}
     name = user.get("name") if isinstance(user, Mapping) else getattr(user, "name", None)
     if not name:

@@ -56,7 +56,7 @@ def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
     return fields
 
 
-def options(pipeline: Pipeline, step: str, context: Mapping[str, Any]) -> dict[str, str | bool]:
+def options(pipeline: Pipeline, context: Mapping[str, Any], *, acts: bool) -> dict[str, str | bool]:
     """The options of one step's command line for this run.
 
     Raises:
@@ -77,7 +77,7 @@ def options(pipeline: Pipeline, step: str, context: Mapping[str, Any]) -> dict[s
         found["reason"] = _reason(params.get("reason"))
     if pipeline is Pipeline.MAINTAIN:
         found["dry-run"] = _flag(params.get("dry_run"), "dry_run")
-    if step == "decide":
+    if acts:
         found["act"] = not is_backfill(run)
     return found
 

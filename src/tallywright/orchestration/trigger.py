@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -18,29 +18,32 @@ if TYPE_CHECKING:
 
     from tallywright.spec import ModelSpec
 
-DECIDE_TASK: Final = "decide"
-
 
 class TrainTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow ships no types that mypy follows here
     """Starts `<model>__train` when the decision of this run says so; in a backfill, and on quiet days, it is skipped.
 
     The new run's id is made of the decision's, so that a decision starts one training however often it is made again.
+
+    Args:
+        spec: Whose train DAG.
+        decided_by: The task whose result is the decision.
     """
 
     template_fields = ()
     ui_color = "#fdf1dc"
 
-    def __init__(self, *, spec: ModelSpec, **kwargs: Any) -> None:
+    def __init__(self, *, spec: ModelSpec, decided_by: str, **kwargs: Any) -> None:
         super().__init__(
             trigger_dag_id=f"{spec.name}__train", skip_when_already_exists=True, logical_date=None, **kwargs
         )
         self.schedule_section = spec.schedule
+        self.decided_by = decided_by
 
     def execute(self, context: Mapping[str, Any]) -> None:
         """Skips, or starts the train DAG as of the day after the score date."""
         if is_backfill(context["dag_run"]):
             raise AirflowSkipException("a backfill run writes decisions and acts on none")
-        decision = context["ti"].xcom_pull(task_ids=DECIDE_TASK)
+        decision = context["ti"].xcom_pull(task_ids=self.decided_by)
         if not isinstance(decision, Mapping) or decision.get("act") is not True:
             raise AirflowSkipException("the decision asks for no training")
         try:

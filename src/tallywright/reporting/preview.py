@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.etl.input_record import input_version
 from tallywright.errors import InputError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day

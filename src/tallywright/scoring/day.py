@@ -8,23 +8,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from tallywright.errors import InputError
 from tallywright.observability import failpoint, log
 from tallywright.scoring.commit.manifests import Tally, latest_tally, record_tally
-from tallywright.scoring.commit.profile_table import ProfileRow, read_profile
 from tallywright.scoring.commit.scores_table import generation_in
 from tallywright.scoring.engines.registry import EngineChoice, Engines, choose_engine
 from tallywright.scoring.execution import DayExecution, execute
 from tallywright.scoring.identity import FIRST, FORCED, LOST, reason_for
 from tallywright.scoring.preflight import check_leak, check_volume
 from tallywright.scoring.prepare import job_for, pinned_files
-from tallywright.scoring.profile_rows import count_again, ensure_rows
+from tallywright.scoring.profile_rows import ensure_rows
 from tallywright.scoring.request import ScoreOutcome, ScoreRequest, TallyDecision
 from tallywright.scoring.roles.eligibility import assemble
 
 if TYPE_CHECKING:
-    from tallywright.profiles.profile import Profile
-    from tallywright.records import Manifest
     from tallywright.scoring.execution import Progress
     from tallywright.scoring.worker.fragments import InputSplit
     from tallywright.scoring.worker.results import DaySums
@@ -77,27 +73,6 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     )
 
 
-def ensure_profile(request: ScoreRequest) -> ProfileRow:
-    """The profile row of the tally that stands, written now if a crash kept it out of the table.
-
-    Raises:
-        InputError: The day was never scored.
-        PackageError: The row must be counted again, and its model's package is not among the request's.
-    """
-    tally = latest_tally(request.lake, request.spec, request.input.score_date)
-    if tally is None:
-        raise InputError(
-            f"{request.spec.name} has no tally for {request.input.score_date}", remedy="score the day first"
-        )
-    return ensure_rows(request, tally.manifest, None)
-
-
-def profile_of(request: ScoreRequest, manifest: Manifest) -> Profile:
-    """The profile of a tally: its row where there is one, else counted again from the pinned input."""
-    row = read_profile(request.lake, request.spec, manifest)
-    return row.profile if row else count_again(request, manifest).profile
-
-
 def _plan(request: ScoreRequest) -> tuple[tuple[InputSplit, ...], EngineChoice]:
     splits, size = pinned_files(request.lake, request.input)
     settings = request.engine_settings
@@ -111,6 +86,6 @@ def _finish(
     if record_tally(request.lake, request.spec, tally):
         log.debug("recorded generation %d of %s", tally.manifest.generation, tally.manifest.score_date)
     failpoint("tallied")
-    ensure_rows(request, tally.manifest, sums)
+    row = ensure_rows(request.lake, request.spec, tally.manifest, request.package_of, sums)
     failpoint("profiled")
-    return ScoreOutcome(action=action, version=tally.version, manifest=tally.manifest)
+    return ScoreOutcome(action=action, version=tally.version, manifest=tally.manifest, profile_row=row)

@@ -76,6 +76,7 @@ class DayExecution:
             committed_at=datetime.now(UTC),
             profile_digest=profile_digest(profile),
             leak_allowed=self.leak,
+            scoring_json=self.request.spec.scoring.model_dump_json(),
         )
 
 

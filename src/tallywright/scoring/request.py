@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from tallywright.records import InputVersion, Manifest, ModelRef, Record
 from tallywright.scoring.commit.manifests import Tally
+from tallywright.scoring.commit.profile_table import ProfileRow
 from tallywright.scoring.roles.eligibility import Candidates, not_at_hand
 
 if TYPE_CHECKING:
@@ -48,12 +51,15 @@ class ScoreRequest:
         """Who may score the day, as far as the request knows."""
         return Candidates(self.spec, self.lake, self.input, self.models, self.packages, self.missing)
 
-    @property
-    def package(self) -> Package:
-        """The champion's package."""
-        package = self.packages.get(self.champion.digest)
+    def package_of(self, ref: ModelRef) -> Package:
+        """The package of one of the models.
+
+        Raises:
+            PackageError: It is not at hand.
+        """
+        package = self.packages.get(ref.digest)
         if package is None:
-            raise not_at_hand(self.champion, self.missing.get(self.champion.digest, ""))
+            raise not_at_hand(ref, self.missing.get(ref.digest, ""))
         return package
 
 
@@ -72,3 +78,5 @@ class ScoreOutcome(Record):
     action: Literal["committed", "unchanged"]
     version: int
     manifest: Manifest
+    profile_row: ProfileRow | None = Field(default=None, exclude=True)
+    """Of the model that answers for the day."""

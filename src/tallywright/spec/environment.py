@@ -11,6 +11,8 @@ from tallywright.spec.base import Section
 if TYPE_CHECKING:
     from pathlib import Path
 
+AUTO: Final = "auto"
+"""`scoring.engine`: chosen for each day, among those of `engine.auto`."""
 _CREDENTIALS: Final = frozenset({"access_key_id", "secret_access_key", "session_token", "token"})
 
 
@@ -88,6 +90,11 @@ class EngineSettings(Section):
     """The engines that `scoring.engine: auto` may choose among here."""
     spark: SparkSettings = SparkSettings()
     beam: BeamSettings = BeamSettings()
+
+    def submitted(self, engine: str) -> SparkSettings | None:
+        """The cluster that tasks of an engine are submitted to; None where a task starts the engine itself."""
+        settings = getattr(self, engine, None)
+        return settings if isinstance(settings, SparkSettings) and settings.connection else None
 
 
 class Environment(Section):

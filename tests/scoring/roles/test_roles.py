@@ -22,7 +22,7 @@ from tallywright.registry.resolve import resolve
 from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import recorded_tallies
 from tallywright.scoring.commit.profile_table import read_profiles
-from tallywright.scoring.day import ensure_profile, profile_of
+from tallywright.scoring.profile_rows import count_again, ensure_profile
 from tallywright.scoring.roles.routing import canary_rule, is_canary
 
 OUTPUTS = ["order_id", "prediction", "probability", "confidence"]
@@ -415,7 +415,8 @@ def test_a_lost_package_falls_back_for_the_day_until_it_is_there(shop, cast, pac
         same_bits(rows, answers(packages[2], features))
     else:
         assert set(rows["probability"].to_pylist()) == {0.25}
-        assert profile_of(shop.request(pinned), outcome.manifest).mean("prediction") == 0.25
+        counted = count_again(shop.lake, make_spec(scoring=scoring), outcome.manifest, lambda _: shop.package)
+        assert counted.profile.mean("prediction") == 0.25
     kwargs = {"canary": 3, "fallback": standing_in, "shadows": [2], "scoring": scoring}
     assert cast(pinned, lost=[1], **kwargs).action == "unchanged"
     again = cast(pinned, **kwargs)
@@ -544,6 +545,7 @@ def test_roles_that_are_not_given_leave_no_trace_in_the_identity() -> None:
 def test_ensure_profile_of_a_day_with_roles_is_the_champions(shop, cast, packages) -> None:
     pinned = shop.put(500)
     manifest = cast(pinned, canary=2, scoring=with_canary()).manifest
-    row = ensure_profile(shop.request(pinned, packages={one.digest: one for one in packages.values()}))
+    by_digest = {one.digest: one for one in packages.values()}
+    _, row = ensure_profile(shop.lake, shop.spec, DAY, lambda ref: by_digest[ref.digest])
     assert (row.role, row.model_version, row.rows) == ("champion", 1, 500)
     assert row.generation == manifest.generation

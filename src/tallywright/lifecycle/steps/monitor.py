@@ -3,46 +3,61 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import InputError
 from tallywright.lifecycle.packages import package_of
-from tallywright.lifecycle.steps.score import score_request
 from tallywright.observability import log
-from tallywright.records import Manifest, Role
+from tallywright.records import Role
 from tallywright.scoring.commit.manifests import latest_manifest, manifests
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
+    from tallywright.records import Manifest
+    from tallywright.scoring.commit.manifests import Tally
+    from tallywright.scoring.commit.profile_table import ProfileRow
 
 
 def profile(context: RunContext) -> dict[str, Any]:
     """Makes sure that the profile of the day's tally stands in its table; rebuilds it after a crash."""
-    from tallywright.scoring.day import ensure_profile
-
-    row = ensure_profile(score_request(context))
-    return {"generation": row.generation, "rows": row.profile.rows}
+    tally, row = _profiled(context)
+    return {"generation": tally.manifest.generation, "rows": row.profile.rows}
 
 
 def drift(context: RunContext) -> dict[str, Any]:
-    """Compares the day's profile with the training reference of the champion that scored it.
+    """Compares the profile of the day's tally with the training reference of the champion that scored it."""
+    tally, row = _profiled(context)
+    return compare(context, tally.manifest, row)
+
+
+def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[str, Any]:
+    """Compares the profile of a tally with the training reference of the champion that scored it.
 
     A day that a fallback answered for is not compared: its figures would tell of another model than the policy follows.
     """
     from tallywright.monitoring.drift import compare_day, write_drift
-    from tallywright.scoring.day import ensure_profile
 
-    manifest = require_tally(context)
     champion = manifest.primary
     if champion.role is not Role.CHAMPION:
         log.warning("%s is not compared: the %s answered for it", context.day, champion.role.value)
         return {"signals": 0, "violated": [], "note": f"the {champion.role.value} answered for the day"}
-    row = ensure_profile(score_request(context))
-    package = package_of(context.project, champion)
-    signals = compare_day(context.spec, package, manifest, row.profile)
+    signals = compare_day(context.spec, package_of(context.project, champion), manifest, row.profile)
     write_drift(context.lake, context.spec, manifest, signals)
     violated = sorted({signal.column for signal in signals if signal.violated})
+    log.info("drift of %s: %d comparisons, %s", context.day, len(signals), ", ".join(violated) or "none violated")
     return {"signals": len(signals), "violated": violated}
+
+
+def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
+    from tallywright.scoring.profile_rows import ensure_profile
+
+    return ensure_profile(context.lake, context.spec, context.day, partial(package_of, context.project))
+
+
+def monitor(context: RunContext) -> dict[str, Any]:
+    """Measures the days whose labels matured, then decides on the day."""
+    return performance(context) | decide(context)
 
 
 def performance(context: RunContext) -> dict[str, Any]:

@@ -1,65 +1,27 @@
-"""The first half of the score pipeline: the day's input, its gate, its models, its tally."""
+"""The second half of the score pipeline: the day's models and its tally."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.etl.ingest import ingest as ingest_days
-from tallywright.data.etl.ingest import input_version
-from tallywright.errors import GateRefusedError
-from tallywright.gates.record import record_report, require_day_passed
+from tallywright.data.etl.input_record import input_version
+from tallywright.gates.record import require_day_passed
 from tallywright.lifecycle.packages import packages_of
+from tallywright.lifecycle.steps.monitor import compare
 from tallywright.observability import log
-from tallywright.records import GateReport, ModelRef, Verdict
+from tallywright.records import ModelRef
 from tallywright.registry.resolve import resolve as resolve_models
-from tallywright.scoring.day import score_day
 from tallywright.scoring.preflight import check_leak, check_volume
-from tallywright.scoring.request import ScoreRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tallywright.lifecycle.context import RunContext
+    from tallywright.scoring.request import ScoreRequest
 
 
 _SECONDS_BETWEEN_LINES: Final = 5.0
-
-
-def ingest(context: RunContext) -> dict[str, Any]:
-    """Raw files to features and labels of the day; equal content makes no commit."""
-    (day,) = ingest_days(context.project, context.lake, context.day, context.day)
-    return day.model_dump(mode="json")
-
-
-def day_gate(context: RunContext) -> dict[str, Any]:
-    """Judges the day as ingested, records the report, and refuses the day when a critical expectation fails."""
-    from tallywright.gates.day import day_gate as judge
-
-    source = input_version(context.lake, context.spec, context.day)
-    report = judge(context.project, context.lake, source)
-    record_report(context.lake, context.spec, report, run_id=context.run_id, recorded_at=context.now)
-    require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
-    return {"subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
-
-
-def require_passed(report: GateReport, *, remedy: str) -> None:
-    """Raises when the report failed, naming its failed checks.
-
-    Raises:
-        GateRefusedError: With each failed check's observed value and bound.
-    """
-    if report.verdict is not Verdict.FAIL:
-        return
-    lines = [
-        f"{check.name}: observed {check.observed}" + (f" ({check.evidence})" if check.evidence else "")
-        for check in report.failed
-    ]
-    raise GateRefusedError(
-        f"the {report.gate} gate refuses {report.subject}: " + "; ".join(lines or ["it made no checks"]),
-        expected="; ".join(f"{check.name} {check.bound}" for check in report.failed if check.bound),
-        remedy=remedy,
-    )
 
 
 def resolve(context: RunContext) -> dict[str, Any]:
@@ -72,9 +34,12 @@ def resolve(context: RunContext) -> dict[str, Any]:
 
 
 def score(context: RunContext) -> dict[str, Any]:
-    """Scores the day into one commit; a repeat with the same inputs commits nothing."""
+    """Scores the day into one commit, and compares its profile; a repeat with the same inputs commits nothing."""
+    from tallywright.scoring.day import score_day
+
     outcome = score_day(score_request(context), progress=_Progress())
-    manifest = outcome.manifest
+    manifest, row = outcome.manifest, outcome.profile_row
+    assert row is not None  # noqa: S101 - it follows every commit; only a record read back from JSON has none
     return {
         "action": outcome.action,
         "version": outcome.version,
@@ -84,7 +49,7 @@ def score(context: RunContext) -> dict[str, Any]:
         "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
         "rows_by_role": manifest.rows_by_role,
         "left_out": [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note],
-    }
+    } | compare(context, manifest, row)
 
 
 class _Progress:
@@ -102,6 +67,8 @@ class _Progress:
 
 def score_request(context: RunContext) -> ScoreRequest:
     """All that scoring the day needs, checked: the input passed its gate, has its rows, and no model leaks."""
+    from tallywright.scoring.request import ScoreRequest
+
     spec, lake = context.spec, context.lake
     source = input_version(lake, spec, context.day)
     require_day_passed(lake, spec, source)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tallywright.scoring.worker.fragments import InputSplit
     from tallywright.scoring.worker.results import PartManifest
 
-AUTO: Final = "auto"
 DIRECT: Final = "direct"
 OWN_IO: Final = "engine"
 """`scoring.io`: workers read and write files themselves, or the engine does with its own reader and table writer."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from tallywright.errors import UsageError
-from tallywright.scoring.engines.base import AUTO, OWN_IO, Capabilities, Engine
-from tallywright.spec.environment import EngineSettings
+from tallywright.scoring.engines.base import OWN_IO, Capabilities, Engine
+from tallywright.spec.environment import AUTO, EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.data.storage.options import is_s3
 from tallywright.errors import UsageError
-from tallywright.scoring.engines.base import AUTO, OWN_IO, PartsEngine
+from tallywright.scoring.engines.base import OWN_IO, PartsEngine
 from tallywright.scoring.engines.spark.failures import comes_from_spark, engine_error, tidying_up
 from tallywright.scoring.engines.spark.native import EngineRows, PackedRows, day_session
 from tallywright.scoring.engines.spark.packed import PackTask
@@ -18,6 +18,7 @@ from tallywright.scoring.engines.spark.shipping import Shipper
 from tallywright.scoring.engines.spark.worker import Answer, Attempts, Reports, SplitTask
 from tallywright.scoring.worker.part_files import discard_run
 from tallywright.spark_session import end_session, session_lives, session_runs, spark_session
+from tallywright.spec.environment import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,0 +1,37 @@
+"""The way of one scored day gets no longer: fewer modules, edges, climbs, handles and hashes, never more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("way_of_a_day.py")
+
+# What `way_of_a_day.py` counts today. These only ever go down.
+MOST = {
+    "modules": 101,
+    "edges": 237,
+    "climbs": 1,
+    "climbing_calls": 2,
+    "handles": 53,
+    "handles_before": 16,
+    "existence_checks": 44,
+    "existence_checks_before": 9,
+    "packages_hashed": 5,
+    "packages_hashed_before": 0,
+}
+
+
+@pytest.mark.slow
+def test_the_way_of_a_day_gets_no_longer() -> None:
+    done = subprocess.run([sys.executable, SCRIPT, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() == MOST.keys()
+    assert found["handles"], "nothing was scored while it was watched"
+    assert found["packages_hashed"], "no package was verified, or another function does it now"
+    assert {name: number for name, number in found.items() if number > MOST[name]} == {}
