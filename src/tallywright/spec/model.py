@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from tallywright.spec.base import Section
 from tallywright.spec.identity import Identity, identity_of
 from tallywright.spec.roles import Canary, Fallback, Version
+from tallywright.tasks import TASKS, PrimaryMetric, Task, TaskName
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
@@ -159,7 +160,7 @@ class Network(Section):
 class Training(Section):
     """What is learnt, from which rows, and how."""
 
-    task: Literal["binary", "multiclass", "regression"] = "binary"
+    task: TaskName = "binary"
     target: Column = "label"
     numeric: tuple[Column, ...] = ()
     categorical: tuple[Column, ...] = ()
@@ -178,6 +179,11 @@ class Training(Section):
     network: Network = Network()
     baselines: bool = True
     """Also fit a logistic regression and gradient-boosted trees on the same rows, for comparison."""
+
+    @property
+    def kind(self) -> Task:
+        """What the task means."""
+        return TASKS[self.task]
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
@@ -204,18 +210,10 @@ class MetricBound(Section):
         return self
 
 
-METRICS: Final = {
-    "binary": frozenset({"roc_auc", "log_loss", "brier", "accuracy", "calibration_error"}),
-    "multiclass": frozenset({"log_loss", "accuracy"}),
-    "regression": frozenset({"rmse", "mae", "r2"}),
-}
-"""What can be computed for each task."""
-
-
 class Gates(Section):
     """What a candidate must show before it may be promoted."""
 
-    primary_metric: Literal["roc_auc", "log_loss", "brier", "rmse", "accuracy"] = "roc_auc"
+    primary_metric: PrimaryMetric = TASKS["binary"].primary_metric
     min_gain: float = Field(default=0.0, ge=0)
     """The lower confidence bound of the paired gain over the champion must exceed this."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -386,11 +384,12 @@ class Alerts(Section):
     """Name of the environment variable that holds a webhook's address; the address itself stays out of the spec."""
 
 
-def _constant_problems(task: str, constant: float) -> list[str]:
+def _constant_problems(task: Task, constant: float) -> list[str]:
     """A constant must be an answer that the output gate would let through."""
-    if task == "multiclass":
+    if task.constant is None:
         return ["scoring.fallback.constant cannot stand for several classes; use `model: previous`"]
-    if task == "binary" and not 0 <= constant <= 1:
+    low, high = task.constant
+    if not low <= constant <= high:
         return [f"scoring.fallback.constant is {constant}, but a probability lies between 0 and 1"]
     return []
 
@@ -435,7 +434,7 @@ class ModelSpec(Section):
             if name not in columns
         ]
         if self.scoring.fallback is not None and self.scoring.fallback.constant is not None:
-            problems += _constant_problems(self.training.task, self.scoring.fallback.constant)
+            problems += _constant_problems(self.training.kind, self.scoring.fallback.constant)
         problems += self._unknown_metrics()
         reserved = sorted(columns & (PROVENANCE_COLUMNS | OUTPUT_COLUMNS))
         if reserved:
@@ -445,7 +444,7 @@ class ModelSpec(Section):
         return self
 
     def _unknown_metrics(self) -> list[str]:
-        known = METRICS[self.training.task]
+        known = self.training.kind.metrics
         named: dict[str, list[str]] = {
             "gates.floors": list(self.gates.floors),
             "gates.primary_metric": [self.gates.primary_metric]
