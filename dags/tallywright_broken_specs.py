@@ -1,4 +1,4 @@
-"""Makes Airflow show an import error for each model without DAGs because its spec is broken.
+"""Makes Airflow show an import error for each model without DAGs: its spec is broken, or none can be made of it.
 
 It stands apart from `tallywright_dags.py` because a file that raises loses all of its DAGs.
 """

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference  # noqa: TID253 - the reference itself
 
-from tallywright.metrics import HIGHER_IS_BETTER, accuracy, brier, calibration_error, evaluate, log_loss, roc_auc
+from tallywright.metrics import accuracy, brier, calibration_error, evaluate, log_loss, roc_auc
+from tallywright.tasks import HIGHER_IS_BETTER
 
 # Few distinct probabilities make ties, which is where AUC implementations differ.
 probabilities = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1, width=32)

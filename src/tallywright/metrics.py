@@ -5,23 +5,14 @@ Training, the quality gate and realised performance all call these, so a figure 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from tallywright.tasks import TASKS, TaskName
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-HIGHER_IS_BETTER: Final[dict[str, bool]] = {
-    "roc_auc": True,
-    "log_loss": False,
-    "brier": False,
-    "accuracy": True,
-    "calibration_error": False,
-    "rmse": False,
-    "mae": False,
-    "r2": True,
-}
 
 _SMALLEST_PROBABILITY: Final = 1e-7
 """About the resolution of a float32 probability near 1: a certain and wrong prediction costs 16.1, not infinity."""
@@ -84,9 +75,7 @@ def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = _CALIBRATION_BINS)
     return float(np.abs(observed - expected).sum() / labels.size)
 
 
-def evaluate(
-    y: ArrayLike, p: ArrayLike, *, task: Literal["binary", "multiclass", "regression"] = "binary"
-) -> dict[str, float]:
+def evaluate(y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary") -> dict[str, float]:
     """All metrics of a task.
 
     Args:
@@ -94,9 +83,10 @@ def evaluate(
         p: Probabilities of 1; probabilities [rows, classes]; predicted values.
         task: What kind of model it is.
     """
-    if task == "regression":
+    kind = TASKS[task]
+    if not kind.classifies:
         return _regression(np.asarray(y, np.float64), np.asarray(p, np.float64))
-    if task == "multiclass":
+    if kind.per_class:
         return _multiclass(np.asarray(y, np.int64), np.asarray(p, np.float64))
     functions = (roc_auc, log_loss, brier, accuracy, calibration_error)
     return {function.__name__: function(y, p) for function in functions}

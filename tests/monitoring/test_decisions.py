@@ -4,12 +4,14 @@ import threading
 from datetime import date, timedelta
 
 import pytest
+from first_version import as_the_first_version
 from world import NOW, World, warmer
 
 from tallywright.monitoring.actions import claim_action
 from tallywright.monitoring.decisions import decide
 from tallywright.monitoring.performance import realised
 from tallywright.records import DayState, Verdict
+from tallywright.spec.model import Retraining
 
 FIRST = date(2024, 3, 1)
 
@@ -54,7 +56,7 @@ def test_every_day_has_a_row_the_quiet_ones_too(monitored) -> None:
     last = table_of(monitored)[-1]
     assert last["reasons"][0] == "drift: 1 columns: x0"
     assert last["recorded_at"] == NOW
-    assert last["policy_digest"] == monitored.spec.retraining.digest(without=frozenset({"trigger"}))
+    assert last["policy_digest"] == monitored.spec.retraining.identity().current
 
 
 def test_deciding_again_writes_nothing(monitored) -> None:
@@ -63,6 +65,21 @@ def test_deciding_again_writes_nothing(monitored) -> None:
     version = monitored.lake.open("shop__decisions").version()
     assert decide(monitored.lake, monitored.spec, day(1)) == first
     assert monitored.lake.open("shop__decisions").version() == version
+
+
+def test_decisions_of_the_first_version_stand(monitored) -> None:
+    with as_the_first_version(Retraining):
+        for number in (1, 2, 3):
+            watch(monitored, number, shifted=number > 1)
+            decide(monitored.lake, monitored.spec, day(number), recorded_at=NOW)
+    before = table_of(monitored)
+    assert not any(row["policy_digest"].startswith("1:") for row in before)
+    for number in (1, 2, 3):
+        assert decide(monitored.lake, monitored.spec, day(number)).decision_id == before[number - 1]["decision_id"]
+    assert table_of(monitored) == before
+    watch(monitored, 2)  # restated: the decisions of this very policy follow, whichever form they say
+    decide(monitored.lake, monitored.spec, day(2), recorded_at=NOW + timedelta(hours=1))
+    assert [row["revision"] for row in table_of(monitored)] == [1, 1, 2, 1, 2]
 
 
 def test_a_restated_day_supersedes_what_followed_from_it_visibly(monitored) -> None:

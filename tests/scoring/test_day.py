@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
+from first_version import as_the_first_version
 from synthetic import DAY, make_features, make_package, make_spec, network, read_scores
 
 from tallywright.errors import (
@@ -25,6 +26,7 @@ from tallywright.scoring.commit.manifests import latest_manifest, manifests, rec
 from tallywright.scoring.commit.profile_table import read_profile
 from tallywright.scoring.day import decide, score_day
 from tallywright.scoring.profile_rows import count_again, ensure_profile
+from tallywright.spec.model import Scoring
 
 on_disk_and_store = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
 
@@ -395,3 +397,17 @@ def test_parts_that_cannot_be_written_are_a_storage_error_and_nothing_is_left(sc
     (scored.root / "lake" / "shop__scores" / f"score_date={other}").write_text("a file where the day should be")
     with pytest.raises(StorageError, match="failed on storage"):
         scored.score(scored.put(day=other, seed=3))
+
+
+@pytest.mark.parametrize("scoring", [{}, {"threshold": 0.3}])
+def test_a_tally_of_the_first_version_stands(shop, scoring) -> None:
+    shop.spec, pinned = make_spec(scoring=scoring), shop.put()
+    with as_the_first_version(Scoring):
+        first = shop.score(pinned)
+    assert first.manifest.scoring_digest == shop.spec.scoring.identity().first
+    again = shop.score(pinned)
+    assert (again.action, again.manifest) == ("unchanged", first.manifest)
+    shop.spec = make_spec(scoring={"threshold": 0.9})
+    changed = shop.score(pinned)
+    assert (changed.manifest.reason, changed.manifest.generation) == ("spec", 2)
+    assert changed.manifest.scoring_digest == shop.spec.scoring.identity().current

@@ -10,8 +10,8 @@ from tallywright.errors import SpecError, UsageError
 from tallywright.metrics import evaluate
 from tallywright.spec import load_project, model_names
 from tallywright.spec.load import load_environment
-from tallywright.spec.model import METRICS
 from tallywright.spec.schema import json_schema
+from tallywright.tasks import TASKS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,9 @@ def test_every_cron_of_airflow_is_taken_for_maintenance_and_a_daily_one_for_scor
 def test_the_metrics_of_a_task_are_those_that_are_computed() -> None:
     answers = {"binary": ([0, 1], [0.2, 0.8]), "multiclass": ([0, 1], [[0.9, 0.1], [0.2, 0.8]]),
                "regression": ([1.0, 2.0], [1.5, 2.0])}  # fmt: skip
-    assert {task: set(evaluate(*given, task=task)) for task, given in answers.items()} == METRICS
+    assert {task: set(evaluate(*given, task=task)) for task, given in answers.items()} == {
+        name: task.metrics for name, task in TASKS.items()
+    }
 
 
 def test_relative_storage_is_below_the_project(project: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 
 from tallywright.errors import InputError
 from tallywright.gates.paired import Array, Gain, Resampling, paired_gain, statistic
-from tallywright.metrics import HIGHER_IS_BETTER, evaluate
+from tallywright.metrics import evaluate
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Check, GateReport, Verdict
+from tallywright.tasks import HIGHER_IS_BETTER, TASKS
 
 if TYPE_CHECKING:
     from tallywright.packaging.package import Package
@@ -34,7 +35,7 @@ MIN_SLICE_ROWS: Final = 200
 GUARD_MARGIN: Final = 0.01
 """A guard metric counts as not worse when it is worse by less than this share of the champion's."""
 
-_GUARDS: Final = {"binary": ("log_loss", "brier"), "regression": ("rmse",)}
+_SUPPORTED: Final = tuple(name for name, task in TASKS.items() if task.guards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _judged(spec: ModelSpec, candidate: Package, champion: Package | None, holdo
     """The checks that need scores; a model that cannot score these rows has failed, without a traceback."""
     try:
         trial = _trial(spec, candidate, champion, holdout)
-        figures = evaluate(trial.target, trial.candidate, task=_task(spec))
+        figures = evaluate(trial.target, trial.candidate, task=spec.training.task)
     except (InputError, ValueError) as error:
         bound = "both models score every row, labels and scores in range"
         return [Check(name="metrics", verdict=Verdict.FAIL, bound=bound, evidence=str(error)[:500])]
@@ -96,9 +97,10 @@ def _judged(spec: ModelSpec, candidate: Package, champion: Package | None, holdo
 def _about_the_judges(spec: ModelSpec, champion: Package | None) -> list[Check]:
     """What a promotion compares with: evidence against another champion, or by other settings, is not evidence."""
     against = champion.digest if champion is not None else NO_CHAMPION
+    judge = spec.gates.identity().current
     return [
         Check(name=JUDGED_AGAINST, verdict=Verdict.PASS, observed=against, bound="the champion when it is promoted"),
-        Check(name=JUDGED_BY, verdict=Verdict.PASS, observed=spec.gates.digest(), bound="the section gates by then"),
+        Check(name=JUDGED_BY, verdict=Verdict.PASS, observed=judge, bound="the section gates by then"),
     ]
 
 
@@ -107,7 +109,9 @@ def _about_the_rows(spec: ModelSpec, holdout: pa.Table, champion: Package | None
     least, target = spec.gates.min_holdout_rows, spec.training.target
     unlabelled = holdout[target].null_count if target in holdout.column_names else holdout.num_rows
     checks = [
-        _check("task_supported", spec.training.task in _GUARDS, spec.training.task, f"one of {', '.join(_GUARDS)}"),
+        _check(
+            "task_supported", bool(spec.training.kind.guards), spec.training.task, f"one of {', '.join(_SUPPORTED)}"
+        ),
         _check("holdout_rows", holdout.num_rows >= least, float(holdout.num_rows), f">= {least}"),
         _check("holdout_labels", unlabelled == 0, float(unlabelled), "0 rows without a label"),
     ]
@@ -154,7 +158,7 @@ def _scores(package: Package, holdout: pa.Table) -> Array:
 
 def _absolute(spec: ModelSpec, figures: dict[str, float]) -> list[Check]:
     checks = [_floor(metric, bound, figures.get(metric)) for metric, bound in sorted(spec.gates.floors.items())]
-    if spec.training.task == "binary":
+    if spec.training.kind.thresholds:
         found, most = figures["calibration_error"], spec.gates.max_calibration_error
         checks.append(_check("calibration_error", found <= most, found, f"<= {most:g}"))
     others = {name: value for name, value in figures.items() if name not in spec.gates.floors}
@@ -192,7 +196,7 @@ def _first() -> Check:
 def _against_champion(trial: _Trial) -> list[Check]:
     spec = trial.spec
     primary = spec.gates.primary_metric
-    guards = [metric for metric in _GUARDS[spec.training.task] if metric != primary]
+    guards = [metric for metric in spec.training.kind.guards if metric != primary]
     return [
         _superiority(primary, trial.gain(primary), trial),
         *(_non_inferiority(metric, trial.gain(metric), trial) for metric in guards),
@@ -245,7 +249,7 @@ def _slice(trial: _Trial, metric: str, name: str, rows: npt.NDArray[np.bool_]) -
             bound=f"{metric} not shown to be worse than the champion's {gain.champion:.4f}",
             evidence=f"{int(rows.sum())} rows; {_told(gain, trial)}",
         )
-    found = evaluate(trial.target[rows], trial.candidate[rows], task=_task(trial.spec)).get(metric, math.nan)
+    found = evaluate(trial.target[rows], trial.candidate[rows], task=trial.spec.training.task).get(metric, math.nan)
     computable = math.isfinite(found)
     return Check(
         name=name,
@@ -266,10 +270,6 @@ def _told(gain: Gain, trial: _Trial) -> str:
 
 def _no_evidence(name: str, bound: str) -> Check:
     return Check(name=name, verdict=Verdict.FAIL, bound=bound, evidence="cannot be computed on these rows")
-
-
-def _task(spec: ModelSpec) -> Literal["binary", "regression"]:
-    return "regression" if spec.training.task == "regression" else "binary"
 
 
 def _check(name: str, good: bool, observed: float | str, bound: str, evidence: str = "") -> Check:  # noqa: FBT001

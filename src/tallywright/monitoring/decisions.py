@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.records import RetrainDecision
+    from tallywright.spec.identity import Identity
     from tallywright.spec.model import ModelSpec
 
 
@@ -79,7 +80,7 @@ def decide_days(
         days = {*asked, *(row.score_date for row in rows)}
         decisions = fold(day_signals(lake, spec, days), spec.retraining)
         decided.update({decision.score_date: decision for decision in decisions})
-        return _rewrite(rows, decided, asked, now)
+        return _rewrite(rows, decided, spec.retraining.identity(), asked, now)
 
     Table(DECISIONS, lake, spec).update(propose, {"model_name": spec.name})
     return {day: decided[day] for day in asked}
@@ -91,15 +92,18 @@ def current_decisions(rows: list[DecisionRow]) -> dict[date, DecisionRow]:
 
 
 def _rewrite(
-    rows: list[DecisionRow], decided: dict[date, RetrainDecision], asked: Collection[date], now: datetime
+    rows: list[DecisionRow],
+    decided: dict[date, RetrainDecision],
+    policy: Identity,
+    asked: Collection[date],
+    now: datetime,
 ) -> list[DecisionRow] | None:
     """The table as it shall stand; None when every row says what the fold says."""
     standing = current_decisions(rows)
     changed = {
         when
         for when, row in standing.items()
-        if row.decision_id != decided[when].decision_id
-        and (when in asked or row.policy_digest == decided[when].policy_digest)
+        if row.decision_id != decided[when].decision_id and (when in asked or policy.matches(row.policy_digest))
     }
     fresh = changed | (set(asked) - standing.keys())
     if not fresh:

@@ -201,18 +201,18 @@ def _metrics(known: pa.Table, segment: _Segment, spec: ModelSpec) -> Iterator[tu
     if not known.num_rows:
         return
     y = known.column(spec.training.target)
-    if spec.training.task == "multiclass":
+    if spec.training.kind.per_class:
         hits = pc.equal(y.cast(pa.string()), known.column("prediction").cast(pa.string()))
         yield "accuracy", float(pc.mean(hits).as_py()), None
         return
     labels = y.to_numpy().astype(np.float64)
-    p = known.column("probability" if spec.training.task == "binary" else "prediction").to_numpy().astype(np.float64)
+    p = known.column(spec.training.kind.score_column).to_numpy().astype(np.float64)
     found = metrics.evaluate(labels, p, task=spec.training.task)
-    if spec.training.task == "binary":
+    if spec.training.kind.thresholds:
         found["accuracy"] = metrics.accuracy(labels, p, spec.scoring.threshold)
     for name, value in found.items():
         if math.isfinite(value):
-            yield name, value, interval(name, value, labels, p) if spec.training.task == "binary" else None
+            yield name, value, interval(name, value, labels, p) if spec.training.kind.thresholds else None
 
 
 def _outside(value: float, bound: MetricBound) -> bool:

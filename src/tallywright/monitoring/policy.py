@@ -18,10 +18,8 @@ from tallywright.records import DayState, Record, RetrainDecision, digest_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tallywright.spec.identity import Identity
     from tallywright.spec.model import Retraining
-
-NOT_PART_OF_THE_POLICY = frozenset({"trigger"})
-"""`trigger` says whether a decision is acted upon, not what it is."""
 
 
 class DaySignals(Record):
@@ -80,19 +78,19 @@ def fold(days: Sequence[DaySignals], policy: Retraining) -> list[RetrainDecision
 
 def _decisions(days: Sequence[DaySignals], policy: Retraining) -> Iterator[RetrainDecision]:
     memory = _Memory()
-    digest = policy.digest(without=NOT_PART_OF_THE_POLICY)
+    identity = policy.identity()
     for day in days:
         if not day.broken:
             same_model = tuple(past for past in memory.windows if past.model_version == day.model_version)
             windows = (*same_model, day)[-policy.num_evaluation_windows :]
             memory = _Memory(windows=windows, retrained=memory.retrained)
-        decision = _decide(day, memory, policy, digest)
+        decision = _decide(day, memory, policy, identity)
         yield decision
         if decision.retrain:
             memory = _Memory(windows=(), retrained=day)
 
 
-def _decide(day: DaySignals, memory: _Memory, policy: Retraining, digest: str) -> RetrainDecision:
+def _decide(day: DaySignals, memory: _Memory, policy: Retraining, identity: Identity) -> RetrainDecision:
     violations = [past for past in memory.windows if past.violates(policy)]
     state = _state(day, memory, policy, len(violations))
     retrain = state is DayState.CONFIRMED and not day.broken
@@ -113,8 +111,9 @@ def _decide(day: DaySignals, memory: _Memory, policy: Retraining, digest: str) -
         retrain=retrain,
         reasons=reasons,
         signals_json=signals,
-        policy_digest=digest,
-        decision_id=digest_of([day.model, str(day.score_date), state, retrain, reasons, signals, digest]),
+        policy_digest=identity.current,
+        # Rows of before have the id of form 0: the same decision keeps its name, and is not written again.
+        decision_id=digest_of([day.model, str(day.score_date), state, retrain, reasons, signals, identity.oldest]),
     )
 
 

@@ -1,35 +1,69 @@
-"""Every model of a project at once, so that one broken spec leaves the other models' DAGs alone."""
+"""Every model of a project at once, so that one broken spec leaves the other models' DAGs alone.
+
+Three kinds of process come here. The DAG processor looks at both DAG files every few seconds, each time in a new
+process, and wants everything: a spec is parsed once per content. A task's process wants its own DAG: it reads its own
+spec and no other. Tools want the specs alone.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tallywright.errors import SpecError, TallyError
+from tallywright.lifecycle.plan import Pipeline
+from tallywright.observability import log
 from tallywright.spec import Project, load_project, model_names
+from tallywright.spec.cache import SpecCache, cache_file
+from tallywright.spec.load import assemble, project_root, read_overlay
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow.sdk import DAG
 
 
 def project_dags(root: Path) -> dict[str, DAG]:
-    """The DAGs of all models under `root` whose specs can be read; see `require_valid_specs` for the others."""
-    from tallywright.orchestration.dags import model_dags
+    """The DAGs of all models under `root` that can be made; see `require_valid_specs` for the others.
 
+    In a task's process only the DAG of the task.
+
+    Raises:
+        TallyError: In a task's process: the spec of its model cannot be read.
+    """
+    from airflow.sdk import get_parsing_context
+
+    wanted = get_parsing_context().dag_id
+    if wanted is not None:
+        return _one_dag(root, wanted)
     found: dict[str, DAG] = {}
-    for project in load_all(root)[0]:
-        found |= model_dags(project)
+    with _specs(root) as specs:
+        for project in specs.projects:
+            found |= specs.made(project)
+    for name, error in sorted(specs.failed.items()):
+        log.error("%s has no DAGs: %s", name, error)
     return found
 
 
 def require_valid_specs(root: Path) -> None:
-    """Raises, so that Airflow shows an import error, when a spec under `root` cannot be read.
+    """Raises, so that Airflow shows an import error, when a model under `root` has no DAGs.
+
+    A task's process never asks for this.
 
     Raises:
-        SpecError: All problems of all broken specs.
+        SpecError: All problems of all broken specs, and why DAGs could not be made of a valid one.
     """
-    broken = load_all(root)[1]
+    from airflow.sdk import get_parsing_context
+
+    if get_parsing_context().dag_id is not None:
+        return
+    with _specs(root) as specs:
+        for project in specs.projects:
+            if not specs.is_made(project):
+                specs.made(project)
+    broken: dict[str, Exception] = {**specs.broken, **specs.failed}
     if broken:
         raise SpecError(
             "\n".join(f"{name} has no DAGs: {error}" for name, error in sorted(broken.items())),
@@ -39,11 +73,79 @@ def require_valid_specs(root: Path) -> None:
 
 def load_all(root: Path) -> tuple[list[Project], dict[str, TallyError]]:
     """The models of a project that can be read, and by name the errors of those that cannot."""
-    projects: list[Project] = []
-    broken: dict[str, TallyError] = {}
-    for name in model_names(root):
+    with _specs(root) as specs:
+        return specs.projects, specs.broken
+
+
+@dataclass(slots=True)
+class _Specs:
+    """The specs of a project as read, and what became of their DAGs."""
+
+    cache: SpecCache | None = None
+    projects: list[Project] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of each model's content; empty where it cannot be remembered."""
+    broken: dict[str, TallyError] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
+    """Models with a valid spec of which DAGs could not be made."""
+
+    def is_made(self, project: Project) -> bool:
+        """Whether DAGs were made of this very content before, on this machine as it is."""
+        return self.cache is not None and self.cache.is_done(self.digests[project.spec.name], _mark(project))
+
+    def made(self, project: Project) -> dict[str, DAG]:
+        """The DAGs of a model; none, and the cause among `failed`, when that goes wrong in any way."""
+        from tallywright.orchestration.dags import model_dags
+
+        name = project.spec.name
+        found: dict[str, DAG] = {}
         try:
-            projects.append(load_project(name, root=root))
+            found = model_dags(project)
+        except Exception as error:  # noqa: BLE001 - a file that raises loses the DAGs of all models
+            self.failed[name] = error
+        if self.cache is not None:
+            self.cache.set_done(self.digests[name], _mark(project) if found else "")
+        return found
+
+
+@contextmanager
+def _specs(root: Path) -> Iterator[_Specs]:
+    """Reads every spec; what was learnt meanwhile is kept."""
+    specs = _Specs()
+    names = model_names(root)
+    try:
+        overlay = read_overlay(project_root(root))
+        environment = overlay.environment()
+    except TallyError as error:
+        specs.broken = dict.fromkeys(names, error)
+        yield specs
+        return
+    folder = environment[0].storage.cache if environment[0] else ""
+    specs.cache = SpecCache(cache_file(folder, overlay.file))
+    for name in names:
+        file = overlay.root / "models" / name / "model.yaml"
+        try:
+            values, digest = specs.cache.values(file, overlay.layer_of(name))
+            specs.projects.append(assemble(file, values, overlay, environment))
+            specs.digests[name] = digest
         except TallyError as error:
-            broken[name] = error
-    return projects, broken
+            specs.broken[name] = error
+    yield specs
+    specs.cache.save()
+
+
+def _one_dag(root: Path, dag_id: str) -> dict[str, DAG]:
+    """The DAG of that id; nothing when it is of another file."""
+    from tallywright.orchestration.dags import model_dag
+
+    name, _, pipeline = dag_id.rpartition("__")
+    if pipeline not in set(Pipeline) or name not in model_names(root):
+        return {}
+    return {dag_id: model_dag(load_project(name, root=root), Pipeline(pipeline))}
+
+
+def _mark(project: Project) -> str:
+    """What decides, besides the spec, whether DAGs can be made."""
+    from airflow import __version__ as airflow
+
+    return f"dags {airflow} {project.environment.engine.digest()}"

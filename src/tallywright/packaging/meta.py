@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tallywright.packaging.schema import Task
 from tallywright.records import Record
+from tallywright.tasks import TaskName
 
 
 class PackageMeta(Record):
@@ -20,7 +20,7 @@ class PackageMeta(Record):
     """
 
     model: str
-    task: Task
+    task: TaskName
     target: str
     key: tuple[str, ...] = ()
     score_date_column: str = "score_date"

@@ -11,6 +11,7 @@ import onnxruntime
 from tallywright.errors import PackageError
 from tallywright.packaging.package import ONNX, Package
 from tallywright.packaging.postprocess import outputs_of
+from tallywright.tasks import TASKS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,7 @@ class Predictor:
 
     def no_scores(self, rows: int) -> NDArray[np.float32]:
         """Scores of rows that have none: NaN, in the shape of `score`."""
-        classes = len(self.package.postprocess.classes) if self.package.postprocess.task == "multiclass" else 0
+        classes = len(self.package.postprocess.classes) if TASKS[self.package.postprocess.task].per_class else 0
         return np.full((rows, classes) if classes else rows, np.nan, dtype=np.float32)
 
     def score(self, inputs: ModelInput) -> NDArray[np.float32]:

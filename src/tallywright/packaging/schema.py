@@ -9,11 +9,10 @@ import pyarrow as pa
 
 from tallywright.errors import PackageError
 from tallywright.records import Record
+from tallywright.tasks import TaskName
 
 if TYPE_CHECKING:
     from tallywright.packaging.preprocess import Preprocess
-
-Task = Literal["binary", "multiclass", "regression"]
 
 _MLFLOW_TYPES: Final = {"double": "double", "string": "string", "int32": "integer", "float": "float"}
 
@@ -25,7 +24,7 @@ class Postprocess(Record):
     whole numbers written as text.
     """
 
-    task: Task
+    task: TaskName
     classes: tuple[str, ...] = ()
     class_type: Literal["string", "int32"] = "string"
 

@@ -197,15 +197,16 @@ def _require_same_judges(decision: Decision, champion: Promotion | None, spec: M
     digest = name = NO_CHAMPION
     if champion is not None:
         digest, name = champion.package_digest, f"version {champion.model_version}"
-    judges = (
-        (JUDGED_AGAINST, digest, f"today's ({name})"),
-        (JUDGED_BY, spec.gates.digest(), "the spec's section gates"),
-    )
     report = next(report for report in decision.reports if report.gate == "quality")
+    against, by = report.observed(JUDGED_AGAINST), report.observed(JUDGED_BY)
+    judges = (
+        (JUDGED_AGAINST, against, against == digest, f"today's ({name})"),
+        (JUDGED_BY, by, spec.gates.identity().matches(str(by or "")), "the spec's section gates"),
+    )
     different = [
-        f"it was {check.replace('_', ' ')} {str(report.observed(check) or 'nothing')[:16]}, which is not {what}"
-        for check, wanted, what in judges
-        if report.observed(check) != wanted
+        f"it was {check.replace('_', ' ')} {str(observed or 'nothing')[:16]}, which is not {what}"
+        for check, observed, same, what in judges
+        if not same
     ]
     if not different:
         return

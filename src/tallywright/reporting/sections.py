@@ -89,10 +89,10 @@ def score_plots(sources: Sources) -> list[Plot]:
     ]
     means = {row["score_date"]: row["mean_score"] for row in _newest(profiles, "generation")}
     lines = [Series("mean score", "one", [means.get(day) for day in days])]
-    if spec.training.task == "binary":
+    if spec.training.kind.thresholds:
         positive = _positive_shares(sources)
         lines.append(Series("predicted positive", "two", [positive.get(day) for day in days]))
-    unit = "share" if spec.training.task == "binary" else "number"
+    unit = "share" if spec.training.kind.thresholds else "number"
     return [
         Plot(
             "Rows scored a day",

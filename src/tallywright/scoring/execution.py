@@ -67,7 +67,7 @@ class DayExecution:
             reason=self.decision.reason,
             input=self.request.input,
             models=self.request.models,
-            scoring_digest=self.request.spec.scoring.identity(),
+            scoring_digest=self.request.spec.scoring.identity().current,
             rows=self.request.input.rows,
             key_digest=key_digest,
             engine=self.engine,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tallywright.records import Manifest, ModelRef
+    from tallywright.spec.identity import Identity
+    from tallywright.spec.model import Scoring
 
 FIRST: Final = "first"
 FORCED: Final = "forced"
@@ -15,12 +17,25 @@ MODEL: Final = "model"
 SPEC: Final = "spec"
 
 
-def reason_for(last: Manifest, fingerprint: str, models: tuple[ModelRef, ...], scoring_digest: str) -> str:
+def reason_for(last: Manifest, fingerprint: str, models: tuple[ModelRef, ...], scoring: Identity) -> str:
     """Why the inputs differ from the last tally's, in the order input, model, spec, joined by `+`; empty if equal."""
+    return _reason(last, fingerprint, models, same_scoring=scoring.matches(last.scoring_digest))
+
+
+def reason_between(last: Manifest, manifest: Manifest, scoring: Scoring) -> str:
+    """The same of a manifest that is about to be committed, made with the section `scoring`."""
+    same = last.scoring_digest == manifest.scoring_digest
+    if not same:
+        today = scoring.identity()
+        same = today.matches(manifest.scoring_digest) and today.matches(last.scoring_digest)
+    return _reason(last, manifest.input.fingerprint, manifest.models, same_scoring=same)
+
+
+def _reason(last: Manifest, fingerprint: str, models: tuple[ModelRef, ...], *, same_scoring: bool) -> str:
     changes = {
         RESTATED: last.input.fingerprint != fingerprint,
         MODEL: _by_role(last.models) != _by_role(models),
-        SPEC: last.scoring_digest != scoring_digest,
+        SPEC: not same_scoring,
     }
     return "+".join(reason for reason, changed in changes.items() if changed)
 

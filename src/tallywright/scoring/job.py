@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from tallywright.packaging.schema import Task
+    from tallywright.tasks import TaskName
 
 SCORES: Final = "scores"
 """Under this name stand the rows of the scores table where a batch gives rows for several tables."""
@@ -42,7 +42,7 @@ class JobConstant:
     """The declared constant, which stands in for a model as version 0."""
 
     score: float
-    task: Task
+    task: TaskName
     constants: Mapping[str, str | int]
 
     @property

@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from tallywright.records import digest_of
 from tallywright.spec.base import Section
+from tallywright.spec.identity import Identity, identity_of
 from tallywright.spec.roles import Canary, Fallback, Version
+from tallywright.tasks import TASKS, PrimaryMetric, Task, TaskName
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
@@ -159,7 +160,7 @@ class Network(Section):
 class Training(Section):
     """What is learnt, from which rows, and how."""
 
-    task: Literal["binary", "multiclass", "regression"] = "binary"
+    task: TaskName = "binary"
     target: Column = "label"
     numeric: tuple[Column, ...] = ()
     categorical: tuple[Column, ...] = ()
@@ -178,6 +179,11 @@ class Training(Section):
     network: Network = Network()
     baselines: bool = True
     """Also fit a logistic regression and gradient-boosted trees on the same rows, for comparison."""
+
+    @property
+    def kind(self) -> Task:
+        """What the task means."""
+        return TASKS[self.task]
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
@@ -204,18 +210,10 @@ class MetricBound(Section):
         return self
 
 
-METRICS: Final = {
-    "binary": frozenset({"roc_auc", "log_loss", "brier", "accuracy", "calibration_error"}),
-    "multiclass": frozenset({"log_loss", "accuracy"}),
-    "regression": frozenset({"rmse", "mae", "r2"}),
-}
-"""What can be computed for each task."""
-
-
 class Gates(Section):
     """What a candidate must show before it may be promoted."""
 
-    primary_metric: Literal["roc_auc", "log_loss", "brier", "rmse", "accuracy"] = "roc_auc"
+    primary_metric: PrimaryMetric = TASKS["binary"].primary_metric
     min_gain: float = Field(default=0.0, ge=0)
     """The lower confidence bound of the paired gain over the champion must exceed this."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -226,6 +224,17 @@ class Gates(Section):
     min_holdout_rows: int = Field(default=500, ge=1)
     max_latency_ms_per_1000: float = Field(default=1000.0, gt=0)
     """Scoring 1,000 rows through the package may take this long (median)."""
+
+    def identity(self) -> Identity:
+        """By what a candidate is judged: evidence by another identity is no evidence."""
+        return identity_of(self, _FIRST_GATES)
+
+
+_FIRST_GATES: Final = {
+    **dict.fromkeys(("primary_metric", "min_gain", "confidence", "bootstrap")),
+    "floors": [{"min": None, "max": None}],
+    **dict.fromkeys(("max_calibration_error", "min_holdout_rows", "max_latency_ms_per_1000")),
+}
 
 
 class Registry(Section):
@@ -266,19 +275,25 @@ class Scoring(Section):
             raise ValueError(f"each version once; found {list(value)}")
         return value
 
-    def identity(self) -> str:
-        """The digest of what changes a score: equal digests, equal rows.
+    def identity(self) -> Identity:
+        """What changes a score: the same identity, the same rows.
 
         Which models score is no part of it: they are a part of a tally's identity of their own, by role and digest.
         A section that is not given leaves no trace, so tallies keep their identity when such sections are invented.
         """
-        speed = {"engine", "io", "models", "allow_leak", "batch_rows", "workers", "shadow"}
-        content = self.as_json(without=frozenset(speed | {"canary", "fallback"}))
-        if self.canary is not None:
-            content["canary"] = self.canary.as_json(without=frozenset({"model"}))
-        if self.fallback is not None:
-            content["fallback"] = self.fallback.as_json(without=frozenset({"model", "constant"}))
-        return digest_of(content)
+        given = {name: fields for name, fields in _FIRST_ROLES.items() if getattr(self, name) is not None}
+        return identity_of(self, {"threshold": None} | given, without=_NO_CHANGE_OF_SCORES)
+
+
+_FIRST_ROLES: Final = {
+    "canary": {"share": None, "limits": {"max_problem_share": None, "max_mean_difference": None}},
+    "fallback": {"covers": None, "max_share": None},
+}
+_NO_CHANGE_OF_SCORES: Final = {
+    **dict.fromkeys(("engine", "io", "models", "allow_leak", "batch_rows", "workers", "shadow"), True),
+    "canary": {"model"},
+    "fallback": {"model", "constant"},
+}
 
 
 class Monitoring(Section):
@@ -316,6 +331,10 @@ class Retraining(Section):
     trigger: bool = True
     """A confirmed decision about the newest day triggers the train DAG."""
 
+    def identity(self) -> Identity:
+        """What the policy decides; `trigger` says whether a decision is acted upon, not what it is."""
+        return identity_of(self, _FIRST_POLICY, without={"trigger": True})
+
     @model_validator(mode="after")
     def _k_of_n(self) -> Retraining:
         if self.num_violation_windows > self.num_evaluation_windows:
@@ -324,6 +343,11 @@ class Retraining(Section):
                 f"num_evaluation_windows {self.num_evaluation_windows}"
             )
         return self
+
+
+_FIRST_POLICY: Final = dict.fromkeys(
+    ("num_evaluation_windows", "num_violation_windows", "min_violated_columns", "cooldown_days")
+)
 
 
 class Maintenance(Section):
@@ -360,11 +384,12 @@ class Alerts(Section):
     """Name of the environment variable that holds a webhook's address; the address itself stays out of the spec."""
 
 
-def _constant_problems(task: str, constant: float) -> list[str]:
+def _constant_problems(task: Task, constant: float) -> list[str]:
     """A constant must be an answer that the output gate would let through."""
-    if task == "multiclass":
+    if task.constant is None:
         return ["scoring.fallback.constant cannot stand for several classes; use `model: previous`"]
-    if task == "binary" and not 0 <= constant <= 1:
+    low, high = task.constant
+    if not low <= constant <= high:
         return [f"scoring.fallback.constant is {constant}, but a probability lies between 0 and 1"]
     return []
 
@@ -372,6 +397,9 @@ def _constant_problems(task: str, constant: float) -> list[str]:
 class ModelSpec(Section):
     """One model, whole."""
 
+    spec_version: int = Field(default=1, ge=1, le=2, strict=True)
+    """What an absent key means: 1 (also when this key is absent) is what it meant to the first release. It stands in
+    `model.yaml` alone."""
     name: Name
     description: str
     tags: tuple[str, ...] = ()
@@ -406,7 +434,7 @@ class ModelSpec(Section):
             if name not in columns
         ]
         if self.scoring.fallback is not None and self.scoring.fallback.constant is not None:
-            problems += _constant_problems(self.training.task, self.scoring.fallback.constant)
+            problems += _constant_problems(self.training.kind, self.scoring.fallback.constant)
         problems += self._unknown_metrics()
         reserved = sorted(columns & (PROVENANCE_COLUMNS | OUTPUT_COLUMNS))
         if reserved:
@@ -416,7 +444,7 @@ class ModelSpec(Section):
         return self
 
     def _unknown_metrics(self) -> list[str]:
-        known = METRICS[self.training.task]
+        known = self.training.kind.metrics
         named: dict[str, list[str]] = {
             "gates.floors": list(self.gates.floors),
             "gates.primary_metric": [self.gates.primary_metric]

@@ -35,7 +35,7 @@ def linear_scores(
     with warnings.catch_warnings(), _one_thread():
         # A baseline that has not quite converged is still one; the steps are bounded to keep training short.
         warnings.filterwarnings("ignore", category=ConvergenceWarning)
-        fitted: Any = Ridge() if objective.task == "regression" else LogisticRegression(max_iter=LINEAR_ITERATIONS)
+        fitted: Any = LogisticRegression(max_iter=LINEAR_ITERATIONS) if objective.kind.classifies else Ridge()
         fitted.fit(_design(scaling, categories, train), train.target)
         return _scores(objective, fitted, _design(scaling, categories, rows))
 
@@ -44,7 +44,7 @@ def tree_scores(objective: Objective, categories: Sequence[int], train: Rows, ro
     """Scores of scikit-learn's histogram gradient boosting at its defaults, nulls and categories as they are."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    kind = HistGradientBoostingRegressor if objective.task == "regression" else HistGradientBoostingClassifier
+    kind = HistGradientBoostingClassifier if objective.kind.classifies else HistGradientBoostingRegressor
     first = train.numeric.shape[1]
     few = [first + number for number, codes in enumerate(categories) if codes <= MOST_TREE_CATEGORIES]
     fitted = kind(random_state=seed, categorical_features=few or None)
@@ -61,10 +61,10 @@ def _one_thread() -> Any:
 
 
 def _scores(objective: Objective, fitted: Any, matrix: Any) -> np.ndarray:
-    if objective.task == "regression":
+    if not objective.kind.classifies:
         return np.asarray(fitted.predict(matrix) * objective.scale + objective.location)
     shares = np.asarray(fitted.predict_proba(matrix))
-    return shares[:, 1] if objective.task == "binary" else shares
+    return shares if objective.kind.per_class else shares[:, 1]
 
 
 def _matrix(rows: Rows) -> np.ndarray:

@@ -100,7 +100,7 @@ def _contents(origin: Origin, splits: Splits, fitted: Fitted) -> PackageContents
 def _classes(fitted: Fitted) -> tuple[str, ...]:
     # Only a multiclass model has labels that the package must name.
     objective = fitted.module.objective
-    return tuple(str(value) for value in objective.classes) if objective.task == "multiclass" else ()
+    return tuple(str(value) for value in objective.classes) if objective.kind.per_class else ()
 
 
 def _meta(origin: Origin, classes: tuple[str, ...]) -> PackageMeta:

@@ -43,7 +43,7 @@ class Comparison:
 
     def baseline_scores(self, rows: Rows) -> dict[str, np.ndarray]:
         """Each baseline's scores of the rows, by its name."""
-        linear = "linear_regression" if self.objective.task == "regression" else "logistic_regression"
+        linear = "logistic_regression" if self.objective.kind.classifies else "linear_regression"
         return {
             linear: linear_scores(self.objective, self.scaling, self.categories, self.train, rows),
             "gradient_boosting": tree_scores(self.objective, self.categories, self.train, rows, self.seed),
@@ -52,7 +52,7 @@ class Comparison:
 
 def measure(objective: Objective, target: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """The task's metrics by name; those that these rows do not define (one class only) are left out."""
-    truth = target if objective.task == "regression" else objective.encode(target)
+    truth = objective.encode(target) if objective.kind.classifies else target
     found = metrics.evaluate(truth, scores, task=objective.task)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 

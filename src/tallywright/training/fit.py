@@ -159,7 +159,7 @@ def _tags(origin: Origin, fitted: Fitted, candidate: Candidate) -> dict[str, str
         "data.fingerprint": snapshot.fingerprint,
         "data.snapshot": snapshot.to_json(),
         "data.as_of": snapshot.as_of.isoformat(),
-        "spec.digest": spec.digest(),
+        "spec.digest": spec.digest(without=frozenset({"spec_version"})),
         "spec.training_digest": spec.training.digest(),
         "training.seed": str(spec.training.seed),
         "training.best_epoch": str(fitted.progress.best_epoch),

@@ -15,8 +15,7 @@ import torch
 from torch.nn import functional
 
 from tallywright.errors import InputError
-
-Task = Literal["binary", "multiclass", "regression"]
+from tallywright.tasks import TASKS, Task, TaskName
 
 MAX_CLASSES: Final = 1000
 
@@ -33,16 +32,21 @@ class Objective:
         scale: Standard deviation of the training targets (regression).
     """
 
-    task: Task
+    task: TaskName
     classes: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
     location: float = 0.0
     scale: float = 1.0
 
     @property
+    def kind(self) -> Task:
+        """What the task means."""
+        return TASKS[self.task]
+
+    @property
     def outputs(self) -> int:
         """Width of the network's last layer."""
-        return len(self.classes) if self.task == "multiclass" else 1
+        return len(self.classes) if self.kind.per_class else 1
 
     def encode(self, target: np.ndarray) -> np.ndarray:
         """The targets as the loss wants them: 0/1 or standardised float32, or class numbers.
@@ -50,7 +54,7 @@ class Objective:
         Raises:
             InputError: A class that the training rows do not have.
         """
-        if self.task == "regression":
+        if not self.kind.classifies:
             return ((target.astype(np.float64) - self.location) / self.scale).astype(np.float32)
         codes = np.searchsorted(np.asarray(self.classes), target).clip(max=len(self.classes) - 1)
         strange = np.asarray(self.classes)[codes] != target
@@ -60,14 +64,14 @@ class Objective:
                 expected=f"the classes of the training rows: {list(self.classes)[:20]}",
                 remedy="lengthen training.window_days so that each class is in the window, or correct the labels",
             )
-        return codes.astype(np.float32 if self.task == "binary" else np.int64)
+        return codes.astype(np.float32 if self.kind.thresholds else np.int64)
 
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The mean loss of a batch that the fit minimises, class weights included."""
-        if self.task == "regression":
+        if not self.kind.classifies:
             return functional.mse_loss(logits.squeeze(1), target)
         weights = torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
-        if self.task == "binary":
+        if self.kind.thresholds:
             return functional.binary_cross_entropy_with_logits(
                 logits.squeeze(1), target, weight=torch.where(target > 0, weights[1], weights[0])
             )
@@ -76,32 +80,32 @@ class Objective:
     def plain_loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The summed loss of the scores as they are served: log loss, or squared error in standard deviations."""
         corrected = self.corrected(logits)
-        if self.task == "regression":
+        if not self.kind.classifies:
             return functional.mse_loss(corrected.squeeze(1), target, reduction="sum")
-        if self.task == "binary":
+        if self.kind.thresholds:
             return functional.binary_cross_entropy_with_logits(corrected.squeeze(1), target, reduction="sum")
         return functional.cross_entropy(corrected, target, reduction="sum")
 
     def corrected(self, logits: torch.Tensor) -> torch.Tensor:
         """The logits with the class weights' shift of the odds taken out."""
-        if self.task == "regression" or len(set(self.weights)) == 1:
+        if not self.kind.classifies or len(set(self.weights)) == 1:
             return logits
         shift = np.log(np.asarray(self.weights))
-        if self.task == "binary":
+        if self.kind.thresholds:
             return logits - float(shift[1] - shift[0])
         return logits - torch.tensor(shift, dtype=logits.dtype, device=logits.device)
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
         """Scores as the package promises them: probability, probabilities [N, K], or value."""
         corrected = self.corrected(logits)
-        if self.task == "multiclass":
+        if self.kind.per_class:
             return torch.softmax(corrected, dim=1)
-        if self.task == "binary":
+        if self.kind.thresholds:
             return torch.sigmoid(corrected.squeeze(1))
         return corrected.squeeze(1) * self.scale + self.location
 
 
-def learn_objective(task: Task, target: np.ndarray, class_weight: Literal["none", "balanced"]) -> Objective:
+def learn_objective(task: TaskName, target: np.ndarray, class_weight: Literal["none", "balanced"]) -> Objective:
     """The objective for these training targets.
 
     Raises:
@@ -109,7 +113,7 @@ def learn_objective(task: Task, target: np.ndarray, class_weight: Literal["none"
     """
     if not np.isfinite(target.astype(np.float64)).all():
         raise InputError("the training target has values that are not finite", expected="finite numbers in every row")
-    if task == "regression":
+    if not TASKS[task].classifies:
         spread = float(target.astype(np.float64).std())
         return Objective(task, location=float(target.astype(np.float64).mean()), scale=spread or 1.0)
     classes, counts = np.unique(target, return_counts=True)
@@ -118,14 +122,13 @@ def learn_objective(task: Task, target: np.ndarray, class_weight: Literal["none"
     return Objective(task, tuple(int(value) for value in classes), tuple(float(weight) for weight in weights))
 
 
-def _require_classes(task: Task, classes: np.ndarray) -> None:
-    allowed = [0, 1] if task == "binary" else list(range(MAX_CLASSES))
+def _require_classes(task: TaskName, classes: np.ndarray) -> None:
+    two = TASKS[task].thresholds
+    allowed = [0, 1] if two else list(range(MAX_CLASSES))
     found = classes[:5].tolist()
     if len(classes) < 2 or not np.isin(classes, allowed).all():  # noqa: PLR2004 - one class cannot be learnt
         raise InputError(
             f"the target of a {task} task has the values {found}{' …' if len(classes) > len(found) else ''}",
-            expected="both 0 and 1"
-            if task == "binary"
-            else f"at least two classes numbered from 0 to {MAX_CLASSES - 1}",
+            expected="both 0 and 1" if two else f"at least two classes numbered from 0 to {MAX_CLASSES - 1}",
             remedy="correct training.target or training.task, or lengthen training.window_days",
         )

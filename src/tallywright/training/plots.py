@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tallywright.tasks import TASKS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
 
+    from tallywright.tasks import TaskName
     from tallywright.training.checkpoint import Epoch
-    from tallywright.training.objective import Task
 
 
-def draw_plots(task: Task, history: Sequence[Epoch], truth: np.ndarray, scores: np.ndarray) -> dict[str, bytes]:
+def draw_plots(task: TaskName, history: Sequence[Epoch], truth: np.ndarray, scores: np.ndarray) -> dict[str, bytes]:
     """File name to PNG: the loss curve always, ROC and calibration for binary, predicted against true for regression.
 
     Args:
@@ -26,10 +28,11 @@ def draw_plots(task: Task, history: Sequence[Epoch], truth: np.ndarray, scores: 
         scores: The package's scores of them.
     """
     plots = {"loss.png": _png(lambda axes: _loss(axes, history))}
-    if task == "binary":
+    kind = TASKS[task]
+    if kind.thresholds:
         plots["roc.png"] = _png(lambda axes: _roc(axes, truth, scores))
         plots["calibration.png"] = _png(lambda axes: _calibration(axes, truth, scores))
-    elif task == "regression":
+    elif not kind.classifies:
         plots["predicted.png"] = _png(lambda axes: _predicted(axes, truth, scores))
     return plots
 

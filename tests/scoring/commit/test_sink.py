@@ -7,12 +7,14 @@ from functools import partial
 
 import pytest
 from deltalake.exceptions import CommitFailedError
+from first_version import as_the_first_version
 from synthetic import DAY, read_scores
 
 from tallywright.errors import CommitConflictError, StorageError
 from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import logged_tallies
 from tallywright.scoring.worker.fragments import plan_splits
+from tallywright.spec.model import Scoring
 
 pytestmark = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
 
@@ -65,6 +67,19 @@ def test_equal_inputs_between_look_and_commit_win(shop, monkeypatch) -> None:
     outcome = shop.score(pinned, run_id="slower")
     assert (outcome.action, outcome.manifest.run_id) == ("unchanged", "quicker")
     assert len(shop.files()) == 1
+
+
+def test_they_win_too_when_the_quicker_writer_is_of_the_first_version(shop, monkeypatch) -> None:
+    pinned = shop.put(seed=2)
+
+    def quicker() -> None:
+        with as_the_first_version(Scoring):
+            shop.score(pinned, run_id="quicker")
+
+    once(monkeypatch, quicker)
+    outcome = shop.score(pinned, run_id="slower")
+    assert (outcome.action, outcome.manifest.run_id) == ("unchanged", "quicker")
+    assert outcome.manifest.scoring_digest == shop.spec.scoring.identity().first
 
 
 @pytest.mark.parametrize("error", [OSError("connection reset"), CommitFailedError("timed out")])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Imports, then hands over to Airflow's own command line with the same arguments."""
+    import omegaconf  # noqa: F401 - imported for the forks: every overlay needs it
     from airflow.__main__ import main as airflow
 
     import tallywright.orchestration.dags

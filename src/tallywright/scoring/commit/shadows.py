@@ -15,7 +15,7 @@ from tallywright.records import Role, RoleTally
 from tallywright.scoring.commit.manifests import logged_tallies
 from tallywright.scoring.commit.profile_table import profile_digest
 from tallywright.scoring.commit.scores_table import app_id, generation_in
-from tallywright.scoring.identity import FORCED
+from tallywright.scoring.identity import FORCED, reason_between
 from tallywright.scoring.job import label_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def commit_shadows(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Write
 
 def _attempt(spec: ModelSpec, table: DeltaTable, manifest: Manifest, write: Writer) -> bool:
     standing = next((tally.manifest for tally in logged_tallies(table, manifest.score_date)), None)
-    if standing is not None and _same(standing, manifest):
+    if standing is not None and _same(standing, manifest, spec):
         return standing.commit_id == manifest.commit_id
     _require_newest(standing, manifest)
     # The table numbers its own generations: a day may be scored without shadows in between.
@@ -132,12 +132,12 @@ def _attempt(spec: ModelSpec, table: DeltaTable, manifest: Manifest, write: Writ
     return True
 
 
-def _same(standing: Manifest, manifest: Manifest) -> bool:
+def _same(standing: Manifest, manifest: Manifest, spec: ModelSpec) -> bool:
     """Whether the rows that stand are these: written by this very commit, or from the same inputs."""
     if standing.commit_id == manifest.commit_id:
         return True
-    same = (standing.inputs_digest, standing.roles) == (manifest.inputs_digest, manifest.roles)
-    return same and manifest.reason != FORCED
+    changed = reason_between(standing, manifest, spec.scoring) or standing.roles != manifest.roles
+    return not changed and manifest.reason != FORCED
 
 
 def _require_newest(standing: Manifest | None, manifest: Manifest) -> None:

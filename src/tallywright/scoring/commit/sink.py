@@ -23,7 +23,7 @@ from tallywright.scoring.columns import PARTITION
 from tallywright.scoring.commit.manifests import MANIFEST_KEY, Tally, latest_tally, logged_tallies
 from tallywright.scoring.commit.scores_table import app_id, generation_in
 from tallywright.scoring.commit.verify import check_sizes
-from tallywright.scoring.identity import FORCED, reason_for
+from tallywright.scoring.identity import FORCED, reason_between
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,8 +170,8 @@ def _look_again(
     generation = generation_in(table, spec, manifest.score_date) + 1
     if standing is None:
         return None, manifest.model_copy(update={"generation": generation})
-    forced = manifest.reason == FORCED
-    if standing.manifest.inputs_digest == manifest.inputs_digest and not forced:
+    forced, reason = manifest.reason == FORCED, reason_between(standing.manifest, manifest, spec.scoring)
+    if not reason and not forced:
         return CommitResult(standing, ours=False), manifest
     if standing.manifest.input.version > manifest.input.version:
         raise CommitConflictError(
@@ -180,9 +180,7 @@ def _look_again(
             expected="the newest input of the day",
             remedy="run it again: it will read the newer input",
         )
-    part_of_tally = (manifest.input.fingerprint, manifest.models, manifest.scoring_digest)
-    reason = reason_for(standing.manifest, *part_of_tally) or FORCED
-    return None, manifest.model_copy(update={"generation": generation, "reason": reason})
+    return None, manifest.model_copy(update={"generation": generation, "reason": reason or FORCED})
 
 
 def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> CommitResult:

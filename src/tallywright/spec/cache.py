@@ -1,0 +1,152 @@
+"""What specs were parsed to, by the digest of what they were parsed from: in this process, and in a file.
+
+Airflow's DAG processor forks a process for each look at a DAG file, so what only memory knows is forgotten between two
+looks. The file only saves time: one that is not there, cannot be read or written, or is not what was written, is as
+good as none. It holds the values as they stand in the files; they are validated anew by whoever reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from tallywright import __version__
+from tallywright.errors import SpecError
+from tallywright.spec.yaml_files import INTERPOLATION, merged, parse_mapping
+
+_FORMAT: Final = 1
+_VALUES: Final = "values"
+_REFUSED: Final = "refused"
+_DONE: Final = "done"
+
+_Entry = dict[str, Any]
+_in_memory: dict[Path, dict[str, _Entry]] = {}
+"""Of each cache file what its project's specs were at the last look."""
+
+
+def cache_file(folder: str, overlay: Path) -> Path | None:
+    """The file in a cache folder, which projects and environments may share; each version of ours has its own.
+
+    Args:
+        folder: `storage.cache`; what is no local folder keeps nothing.
+        overlay: The environment's file.
+    """
+    if not folder or "://" in folder:
+        return None
+    return Path(folder) / "specs" / f"{_sha256(str(overlay))[:16]}-{__version__}-{_FORMAT}.json"
+
+
+class SpecCache:
+    """The parsed specs of a project; only those that are asked for are kept by `save`.
+
+    Args:
+        file: Where they are kept; None for this object's lifetime only.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._stored = _stored(file) if file else {}
+        self._known = (_in_memory.get(file, {}) if file else {}) | self._stored
+        self._asked: dict[str, _Entry] = {}
+
+    def values(self, file: Path, layer: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """The values of a `model.yaml` with a layer over them, parsed unless this content was parsed before.
+
+        Returns:
+            The values, and the digest of the content; it is empty for a spec that reads the environment.
+
+        Raises:
+            SpecError: The file cannot be read or is no YAML mapping.
+        """
+        content = _content(file)
+        digest = _digest(file, layer, content)
+        entry = self._known.get(digest)
+        if entry is None:
+            entry = _parsed(file, layer, content)
+            if INTERPOLATION in content or not _keeps(entry):
+                digest = ""
+        if digest:
+            self._asked[digest] = entry
+        if _REFUSED in entry:
+            found, expected, remedy = entry[_REFUSED]
+            raise SpecError(found, expected=expected, remedy=remedy)
+        return entry[_VALUES], digest
+
+    def is_done(self, digest: str, mark: str) -> bool:
+        """Whether what `mark` stands for was done with this content."""
+        return bool(digest) and self._asked[digest].get(_DONE) == mark
+
+    def set_done(self, digest: str, mark: str) -> None:
+        """Remembers what was done with this content; an empty mark forgets it."""
+        if digest:
+            self._asked[digest] = {key: value for key, value in self._asked[digest].items() if key != _DONE}
+            self._asked[digest] |= {_DONE: mark} if mark else {}
+
+    def save(self) -> None:
+        """Keeps what was asked for, atomically, and forgets the rest; a folder that cannot be written is no matter."""
+        if self._file is None:
+            return
+        _in_memory[self._file] = self._asked
+        if self._asked == self._stored:
+            return
+        text = json.dumps(self._asked)
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            _replace(self._file, f"{_sha256(text)}\n{text}")
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
+
+
+def _digest(file: Path, layer: dict[str, Any], content: str) -> str:
+    return _sha256(json.dumps([str(file), layer, content], sort_keys=True, default=repr))
+
+
+def _parsed(file: Path, layer: dict[str, Any], content: str) -> _Entry:
+    try:
+        return {_VALUES: merged(file, parse_mapping(file, content), layer, [])}
+    except SpecError as error:
+        return {_REFUSED: [error.found, error.expected, error.remedy]}
+
+
+def _keeps(entry: _Entry) -> bool:
+    """Whether JSON gives back exactly these values."""
+    try:
+        return bool(json.loads(json.dumps(entry)) == entry)
+    except (TypeError, ValueError):
+        return False
+
+
+def _stored(file: Path) -> dict[str, _Entry]:
+    """What the file holds; nothing when it is not exactly what was written."""
+    try:
+        digest, text = file.read_bytes().decode().split("\n", 1)
+        entries = json.loads(text) if _sha256(text) == digest else {}
+    except (OSError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+def _replace(file: Path, text: str) -> None:
+    handle, staged = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.replace(staged, file)  # noqa: PTH105 - the atomic one, said by name
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(staged)  # noqa: PTH108 - beside os.replace
+        raise
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

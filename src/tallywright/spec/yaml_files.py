@@ -1,0 +1,173 @@
+"""YAML files as plain values, layered.
+
+A file without interpolation is read by libyaml alone, by OmegaConf's rules of what a text means: a spec in a
+millisecond. Whatever needs more (`${…}`, merge keys, many aliases), and whatever is wrong, goes to OmegaConf, whose
+answer counts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from tallywright.errors import SpecError, UsageError
+from tallywright.observability import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+INTERPOLATION: Final = "${"
+_MANDATORY: Final = "???"
+"""OmegaConf's mark of a value that a later layer must give; it never hides one that is there."""
+_MOST_NODES: Final = 5_000
+"""Aliases can make a short text very large; OmegaConf, which refuses such a text in words, looks at the others."""
+_FLOAT: Final = re.compile(
+    r"""^(?:
+     [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
+    |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
+    """What OmegaConf's loader makes of a scalar: `1e-3` is a number, a date stays a text."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Called for each mapping before it is built; of a key that stands twice YAML would keep the last."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(names)) != len(names):
+            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+        super().flatten_mapping(node)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """The values of a YAML file, interpolations resolved.
+
+    Raises:
+        SpecError: The file cannot be read, is not YAML, or is no mapping.
+    """
+    try:
+        text = file.read_bytes().decode()
+    except (OSError, ValueError):
+        return _by_omegaconf(file)
+    return parse_mapping(file, text)
+
+
+def parse_mapping(file: Path, text: str) -> dict[str, Any]:
+    """The values of a file's text; each call is one parse, and the log counts them.
+
+    Raises:
+        SpecError: The text is not YAML, or is no mapping.
+    """
+    log.debug("parsing %s", file)
+    values = _plain(text)
+    return _by_omegaconf(file) if values is None else values
+
+
+def merged(file: Path, base: dict[str, Any], layer: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
+    """The base values with a layer over them, and `key=value` texts over both.
+
+    Raises:
+        UsageError: A text without a value.
+        SpecError: Layers that do not fit together.
+    """
+    for text in sets:
+        if "=" not in text or text.startswith("="):
+            raise UsageError(f"--set {text!r} has no value", expected="--set section.key=value")
+    if not sets and _is_plain(base) and _is_plain(layer):
+        return _over(base, layer)
+    return _merged_by_omegaconf(file, base, layer, sets)
+
+
+def _plain(text: str) -> dict[str, Any] | None:
+    """The values of a text that needs nothing of OmegaConf; None for any other."""
+    if INTERPOLATION in text or "<<" in text:
+        return None
+    try:
+        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) and _is_plain(values) else None
+
+
+def _is_plain(values: object) -> bool:
+    """True for mappings and lists of scalars, not too many, with text keys and nothing for OmegaConf to resolve."""
+    waiting, seen = [values], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                return False
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif not _is_plain_scalar(value):
+            return False
+        if seen > _MOST_NODES:
+            return False
+    return True
+
+
+def _is_plain_scalar(value: object) -> bool:
+    if isinstance(value, str):
+        return INTERPOLATION not in value and value != _MANDATORY
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _over(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+    """Mappings are merged key by key; anything else of the layer replaces what it covers."""
+    found = dict(base)
+    for key, value in layer.items():
+        below = found.get(key)
+        found[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return found
+
+
+def _by_omegaconf(file: Path) -> dict[str, Any]:
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = OmegaConf.load(file)
+        if not isinstance(config, DictConfig):
+            raise SpecError(f"{file}: found a {type(config).__name__}; expected a mapping of sections")
+        values: dict[Any, Any] = OmegaConf.to_container(config, resolve=True) or {}  # type: ignore[assignment]
+    except SpecError:
+        raise
+    except (OmegaConfBaseException, OSError, ValueError) as error:
+        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
+    except Exception as error:
+        if type(error).__module__.startswith("yaml"):
+            raise SpecError(f"{file}: {error}", expected="valid YAML") from error
+        raise
+    return {str(key): value for key, value in values.items()}
+
+
+def _merged_by_omegaconf(
+    file: Path, base: dict[str, Any], layer: dict[str, Any], sets: Sequence[str]
+) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        layers = OmegaConf.merge(OmegaConf.create(base), OmegaConf.create(layer), OmegaConf.from_dotlist(list(sets)))
+        values = OmegaConf.to_container(layers, resolve=True)
+    except OmegaConfBaseException as error:
+        raise SpecError(f"{file}: {error}", expected="overrides that fit the file's structure") from error
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}

@@ -1,0 +1,94 @@
+"""What a binary, a multiclass and a regression model are: one record each, and nobody else tests their names.
+
+The types of a package's output columns (`packaging.schema`) and the formulas (`metrics`, `training.objective`) stay
+where the libraries are that they need; what they have to agree on stands here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+TaskName = Literal["binary", "multiclass", "regression"]
+PrimaryMetric = Literal["roc_auc", "log_loss", "brier", "rmse", "accuracy"]
+
+HIGHER_IS_BETTER: Final[dict[str, bool]] = {
+    "roc_auc": True,
+    "log_loss": False,
+    "brier": False,
+    "accuracy": True,
+    "calibration_error": False,
+    "rmse": False,
+    "mae": False,
+    "r2": True,
+}
+"""The direction of every metric of every task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One kind of model.
+
+    Attributes:
+        name: As the spec says it.
+        metrics: What can be computed for it.
+        primary_metric: By what a candidate is compared when the spec does not say.
+        guards: The metrics on which a candidate must not be worse; none where no quality gate exists.
+        score_column: The output column with what the model computed.
+        outputs: The columns of a prediction, in order.
+        classifies: True where the target is a class and the score is made of probabilities; else it is a value.
+        per_class: True where a row has a score for each class; else it has one number.
+        constant: The least and the greatest constant that can stand in for a score; None where none can.
+    """
+
+    name: TaskName
+    metrics: frozenset[str]
+    primary_metric: PrimaryMetric
+    guards: tuple[str, ...]
+    score_column: str
+    outputs: tuple[str, ...]
+    classifies: bool
+    per_class: bool
+    constant: tuple[float, float] | None
+
+    @property
+    def thresholds(self) -> bool:
+        """True where a row has one probability, and `prediction` is 1 from a threshold on."""
+        return self.classifies and not self.per_class
+
+
+TASKS: Final[dict[TaskName, Task]] = {
+    "binary": Task(
+        name="binary",
+        metrics=frozenset({"roc_auc", "log_loss", "brier", "accuracy", "calibration_error"}),
+        primary_metric="roc_auc",
+        guards=("log_loss", "brier"),
+        score_column="probability",
+        outputs=("prediction", "probability", "confidence"),
+        classifies=True,
+        per_class=False,
+        constant=(0.0, 1.0),
+    ),
+    "multiclass": Task(
+        name="multiclass",
+        metrics=frozenset({"log_loss", "accuracy"}),
+        primary_metric="roc_auc",  # as released: one default for all tasks; it is no metric of this one
+        guards=(),
+        score_column="probabilities",
+        outputs=("prediction", "probabilities", "confidence"),
+        classifies=True,
+        per_class=True,
+        constant=None,
+    ),
+    "regression": Task(
+        name="regression",
+        metrics=frozenset({"rmse", "mae", "r2"}),
+        primary_metric="roc_auc",  # as released: one default for all tasks; it is no metric of this one
+        guards=("rmse",),
+        score_column="prediction",
+        outputs=("prediction",),
+        classifies=False,
+        per_class=False,
+        constant=(float("-inf"), float("inf")),
+    ),
+}
