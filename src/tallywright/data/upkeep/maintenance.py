@@ -12,10 +12,10 @@ from urllib.parse import unquote
 from deltalake.exceptions import CommitFailedError
 
 from tallywright.data.delta.commit import Race, compare_and_swap
-from tallywright.data.delta.compaction import compact, live_files
 from tallywright.data.delta.protocol import LOG_RETENTION, LONG_LOG, REMOVED_RETENTION
-from tallywright.data.delta.table_folder import StoredFile, TableFolder
 from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.upkeep.compaction import compact, live_files
+from tallywright.data.upkeep.table_folder import StoredFile, TableFolder
 from tallywright.errors import CommitConflictError
 from tallywright.observability import log
 from tallywright.records import Record
