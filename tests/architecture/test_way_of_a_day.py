@@ -17,11 +17,11 @@ MOST = {
     "edges": 237,
     "climbs": 1,
     "climbing_calls": 2,
-    "handles": 53,
-    "handles_before": 16,
-    "existence_checks": 44,
-    "existence_checks_before": 9,
-    "packages_hashed": 5,
+    "handles": 10,
+    "handles_before": 6,
+    "existence_checks": 0,
+    "existence_checks_before": 0,
+    "packages_hashed": 1,
     "packages_hashed_before": 0,
 }
 
