@@ -87,6 +87,14 @@ def test_the_size_of_a_pass_has_no_influence(definition, monkeypatch, chunk: int
     assert _profile(definition, rows) == whole
 
 
+@pytest.mark.parametrize("band", [1, 2, 3])
+def test_the_columns_counted_at_once_have_no_influence(definition, monkeypatch, band: int) -> None:
+    rows = make_rows(9, 300)
+    whole = _profile(definition, rows)
+    monkeypatch.setattr(accumulate, "_BAND", band)
+    assert _profile(definition, rows) == whole
+
+
 def test_column_major_and_row_major_matrices_count_the_same(definition) -> None:
     rows = make_rows(4, 500)
     turned = Rows(np.asfortranarray(rows.numeric), np.asfortranarray(rows.categorical), rows.scores)

@@ -17,10 +17,71 @@ from tallywright.profiles.profile import ColumnProfile, Profile
 from tallywright.profiles.sums import FixedPointSums, in_units
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
 _CHUNK: Final = 2**13
 """Rows a pass; `joint` and `sums` allow up to 2**14."""
+_BAND: Final = 16
+"""Columns that are counted at once: so many columns of a chunk fit the processor's cache."""
+
+
+class _Band:
+    """Some neighbouring numeric columns."""
+
+    def __init__(self, edges: Sequence[tuple[float, ...]], bits: Sequence[int], limits: Sequence[int]) -> None:
+        self._bits = bits
+        self._cells = ColumnCells(edges, _CHUNK)
+        self._sums = FixedPointSums(bits, limits)
+        # Behind a column's cells comes one for nulls.
+        self._null_cells = np.array(self._cells.cells)[:, None]
+        self._counts = _Groups([cells + 1 for cells in self._cells.cells])
+
+    def add(self, block: NDArray[np.float32], wide: NDArray[np.float64], weights: NDArray[np.float64]) -> None:
+        """Counts values [columns, rows], which are overwritten; `wide` is room to work in."""
+        cells = self._cells(block)
+        null = self._sums.add(block, wide)
+        if null is not None:
+            np.copyto(cells, self._null_cells, where=null, casting="unsafe")
+        self._counts.add(list(cells), weights)
+
+    def profiles(self, rows: int) -> Iterator[ColumnProfile]:
+        """Of each column, given how many rows were counted."""
+        sums = self._sums
+        for place, (counts, score_sums) in enumerate(self._counts.columns()):
+            # Adding zero turns -0.0 into 0.0: which of the two a minimum returns would depend on the order.
+            low, high = float(sums.minimum[place]) + 0.0, float(sums.maximum[place]) + 0.0
+            yield ColumnProfile(
+                kind="numeric",
+                rows=rows,
+                nulls=counts[-1],
+                counts=tuple(counts[:-1]),
+                infinite=int(sums.infinite[place]),
+                clamped=int(sums.clamped[place]),
+                bits=self._bits[place],
+                total=sums.totals[place],
+                total_squares=sums.squares[place],
+                minimum=low if np.isfinite(low) else None,
+                maximum=high if np.isfinite(high) else None,
+                score_sums=tuple(score_sums[:-1]),
+                null_score_sum=score_sums[-1],
+            )
+
+
+class _Groups:
+    """Columns by the groups in which they are counted together."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._groups = [(group, JointCounts([sizes[place] for place in group])) for group in groups_of(sizes)]
+
+    def add(self, cells: Sequence[NDArray[np.integer]], weights: NDArray[np.float64]) -> None:
+        for group, counts in self._groups:
+            counts.add(cells[group.start : group.stop], weights)
+
+    def columns(self) -> Iterator[tuple[list[int], list[int]]]:
+        for _, counts in self._groups:
+            yield from counts.columns()
 
 
 class Accumulator:
@@ -31,14 +92,12 @@ class Accumulator:
         edges = (*definition.numeric.values(), definition.score_edges)
         bits = (*(definition.bits[name] for name in definition.numeric), definition.score_bits)
         limits = (*(VALUE_LIMIT for _ in definition.numeric), SCORE_LIMIT)
-        self._block = np.empty((len(edges), _CHUNK), dtype=np.float32)
-        self._cells = ColumnCells(edges, _CHUNK)
-        self._null_cells = np.array(self._cells.cells)[:, None]
-        self._sums = FixedPointSums(bits, limits, _CHUNK)
-        # Behind a numeric column's cells comes one for nulls; a category's codes 0 and 1 are null and unseen.
-        sizes = [cells + 1 for cells in self._cells.cells]
-        sizes += [len(values) + 2 for values in definition.categorical.values()]
-        self._groups = [(group, JointCounts([sizes[place] for place in group])) for group in groups_of(sizes)]
+        places = [slice(start, start + _BAND) for start in range(0, len(edges), _BAND)]
+        self._bands = [(place, _Band(edges[place], bits[place], limits[place])) for place in places]
+        # A category's codes 0 and 1 are null and unseen.
+        self._categorical = _Groups([len(values) + 2 for values in definition.categorical.values()])
+        self._block = np.empty((min(len(edges), _BAND), _CHUNK), dtype=np.float32)
+        self._wide = np.empty(self._block.shape, dtype=np.float64)
         self._rows = 0
 
     def update(self, numeric: NDArray[np.float32], categorical: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
@@ -57,50 +116,27 @@ class Accumulator:
     def _update_chunk(
         self, numeric: NDArray[np.float32], categorical: NDArray[np.int64], scores: NDArray[np.float32]
     ) -> None:
-        block = self._block[:, : scores.shape[0]]
-        block[:-1] = numeric.T
-        block[-1] = scores
-        cells = self._cells(block)
-        null = self._sums.add(block)
-        if null is not None:
-            np.copyto(cells, self._null_cells, where=null, casting="unsafe")
-        columns = [*cells, *categorical.T]
         weights = weights_of(in_units(scores, self._definition.score_bits, SCORE_LIMIT))
-        for group, counts in self._groups:
-            counts.add(columns[group.start : group.stop], weights)
+        for place, band in self._bands:
+            columns = numeric.T[place]
+            # The score is the last column of the last band.
+            width = len(columns) + (place.stop > numeric.shape[1])
+            block, wide = self._block[:width, : scores.shape[0]], self._wide[:width, : scores.shape[0]]
+            block[-1] = scores
+            block[: len(columns)] = columns
+            band.add(block, wide, weights)
+        self._categorical.add(list(categorical.T), weights)
 
     def profile(self) -> Profile:
         """The profile of all rows counted so far."""
         definition = self._definition
-        counted = [column for _, counts in self._groups for column in counts.columns()]
-        numeric = [self._numeric_profile(place, *counted[place]) for place in range(len(self._cells.cells))]
-        columns = dict(zip(definition.numeric, numeric, strict=False))
+        *numeric, score = (column for _, band in self._bands for column in band.profiles(self._rows))
+        columns = dict(zip(definition.numeric, numeric, strict=True))
         columns |= {
-            name: _categorical_profile(self._rows, *column)
-            for name, column in zip(definition.categorical, counted[len(numeric) :], strict=True)
+            name: _categorical_profile(self._rows, *counted)
+            for name, counted in zip(definition.categorical, self._categorical.columns(), strict=True)
         }
-        return Profile(definition_digest=definition.digest, rows=self._rows, columns=columns, score=numeric[-1])
-
-    def _numeric_profile(self, place: int, counts: list[int], score_sums: list[int]) -> ColumnProfile:
-        definition, sums = self._definition, self._sums
-        bits = [*(definition.bits[name] for name in definition.numeric), definition.score_bits]
-        # Adding zero turns -0.0 into 0.0: which of the two a minimum returns would depend on the order.
-        low, high = float(sums.minimum[place]) + 0.0, float(sums.maximum[place]) + 0.0
-        return ColumnProfile(
-            kind="numeric",
-            rows=self._rows,
-            nulls=counts[-1],
-            counts=tuple(counts[:-1]),
-            infinite=int(sums.infinite[place]),
-            clamped=int(sums.clamped[place]),
-            bits=bits[place],
-            total=sums.totals[place],
-            total_squares=sums.squares[place],
-            minimum=low if np.isfinite(low) else None,
-            maximum=high if np.isfinite(high) else None,
-            score_sums=tuple(score_sums[:-1]),
-            null_score_sum=score_sums[-1],
-        )
+        return Profile(definition_digest=definition.digest, rows=self._rows, columns=columns, score=score)
 
 
 def profile_rows(

@@ -21,15 +21,12 @@ class FixedPointSums:
     Args:
         bits: A column's unit is 2**-bits.
         limits: The largest magnitude, in units, with which a value of the column enters the sums.
-        rows: Most rows of one call; up to 2**14, so that a sum of squares (2**48 each) fits in int64.
     """
 
-    def __init__(self, bits: Sequence[int], limits: Sequence[int], rows: int) -> None:
+    def __init__(self, bits: Sequence[int], limits: Sequence[int]) -> None:
         columns = len(bits)
         self._units = np.array([2.0**own for own in bits], dtype=np.float32)[:, None]
         self._limits = np.array(limits, dtype=np.float32)[:, None]
-        self._fixed = np.empty((columns, rows), dtype=np.float32)
-        self._wide = np.empty((columns, rows), dtype=np.float64)
         self.infinite = np.zeros(columns, dtype=np.int64)
         self.clamped = np.zeros(columns, dtype=np.int64)
         self.minimum = np.full(columns, np.inf, dtype=np.float32)
@@ -37,8 +34,16 @@ class FixedPointSums:
         self.totals = [0] * columns
         self.squares = [0] * columns
 
-    def add(self, block: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-        """Adds values [columns, rows]; NaN is no value. Returns where NaN stands, or None for nowhere."""
+    def add(self, block: NDArray[np.float32], wide: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Adds values; NaN is no value.
+
+        Args:
+            block: [columns, rows], up to 2**14 rows, so that a sum of squares (2**48 each) fits in int64; overwritten.
+            wide: Room of the same shape, to work in.
+
+        Returns:
+            Where NaN stood, or None for nowhere.
+        """
         low, high = block.min(axis=1), block.max(axis=1)
         null = None
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
@@ -49,24 +54,22 @@ class FixedPointSums:
             block = np.where(finite, block, np.float32(0))
         np.minimum(self.minimum, low, out=self.minimum)
         np.maximum(self.maximum, high, out=self.maximum)
-        self._sum(self._in_units(block, np.maximum(-low, high)))
+        self._round(block, np.maximum(-low, high))
+        self._sum(block, wide)
         return null
 
-    def _in_units(self, block: NDArray[np.float32], largest: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Values as whole numbers, clamped; exact in float32: units are powers of two, limits at most 2**24."""
-        fixed = self._fixed[:, : block.shape[1]]
+    def _round(self, fixed: NDArray[np.float32], largest: NDArray[np.float32]) -> None:
+        """Makes values whole numbers, clamped; exact in float32: units are powers of two, limits at most 2**24."""
         with np.errstate(over="ignore"):
-            np.multiply(block, self._units, out=fixed)
+            fixed *= self._units
             beyond = largest[:, None] * self._units > self._limits
         np.rint(fixed, out=fixed)
         if beyond.any():
             self.clamped += np.count_nonzero(np.abs(fixed) > self._limits, axis=1)
             np.maximum(fixed, -self._limits, out=fixed)
             np.minimum(fixed, self._limits, out=fixed)
-        return fixed
 
-    def _sum(self, fixed: NDArray[np.float32]) -> None:
-        wide = self._wide[:, : fixed.shape[1]]
+    def _sum(self, fixed: NDArray[np.float32], wide: NDArray[np.float64]) -> None:
         np.copyto(wide, fixed)
         totals = wide.sum(axis=1).tolist()
         squares = np.einsum("ij,ij->i", wide, wide).tolist()
