@@ -8,12 +8,12 @@ import pytest
 
 from tallywright.data.snapshot import Snapshot
 from tallywright.errors import PackageError, TrackingError
+from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.package import PackageContents, write_package
 from tallywright.records import Promotion, TableVersion
 from tallywright.registry import references, versions
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.references import in_use, training_references
-from tallywright.registry.tracking_client import tracking_client
 
 from .conftest import DAY, NOW
 
@@ -87,7 +87,7 @@ def register(project, package, tmp_path):
             parity=made.parity(),
         )
         folder = write_package(tmp_path / "trained" / name, contents).folder
-        with tracking_client(project.environment) as client:
+        with mlflow_client(project.environment.tracking.uri) as client:
             found = client.get_experiment_by_name("toy")
             location = project.environment.tracking.artifacts
             experiment = found.experiment_id if found else client.create_experiment("toy", artifact_location=location)
@@ -122,7 +122,7 @@ def test_registered_versions_name_what_they_were_trained_on(project, lake, regis
 @pytest.mark.slow
 def test_a_snapshot_that_the_tag_cuts_short_comes_from_the_package(project, lake, register) -> None:
     version = register("a", snapshot(3, 4).to_json(), 1.0)
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         client.set_model_version_tag("toy", str(version), "tallywright.snapshot", snapshot(3, 4).to_json()[:50])
     assert pairs(training_references(project, lake, LONG_AGO)) == {("features", 3), ("labels", 4)}
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from tallywright.errors import PackageError, TrackingError, UsageError
+from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.package import load_package
 from tallywright.records import Promotion, Verdict
 from tallywright.registry import versions
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.tracking_client import tracking_client
 
 from .conftest import DAY, NOW, reference, report
 
@@ -33,7 +33,7 @@ def run_id(project):
 
 
 def new_run(project, *, artifacts=True):
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         found = client.get_experiment_by_name("toy")
         location = project.environment.tracking.artifacts if artifacts else None
         experiment = found.experiment_id if found else client.create_experiment("toy", artifact_location=location)
@@ -41,7 +41,7 @@ def new_run(project, *, artifacts=True):
 
 
 def aliases(project):
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         return {alias: int(version) for alias, version in client.get_registered_model("toy").aliases.items()}
 
 
@@ -67,7 +67,7 @@ def test_a_package_becomes_a_version_with_its_evidence(project, package, run_id)
     ref = versions.register(project, made.folder, run_id=run_id, reports=evidence)
     assert (ref.name, ref.version, ref.digest) == ("toy", 1, made.digest)
     assert versions.find(project, 1) == ref
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         found = client.get_model_version("toy", "1")
     assert found.run_id == run_id
     assert found.source == f"runs:/{run_id}/package"
@@ -93,7 +93,7 @@ def test_what_was_registered_comes_back_whole(project, package, run_id):
 
 def test_an_altered_artifact_is_refused(project, package, run_id):
     ref = versions.register(project, package().folder, run_id=run_id, reports=[])
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         where = client.get_run(run_id).info.artifact_uri
     with Path(where, "package/model.onnx").open("ab") as file:
         file.write(b"!")
@@ -121,7 +121,7 @@ def test_aliases_follow_the_log_and_are_repaired(project, package, lake):
     assert aliases(project) == {"champion": 2, "previous": 1, "challenger": 3}
     assert versions.project_aliases(project, log) == []
 
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         client.set_registered_model_alias("toy", "champion", "3")
     assert versions.project_aliases(project, log) == ["champion: 3 -> 2"]
 

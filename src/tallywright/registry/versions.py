@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import UsageError
+from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.cache import PackageCache
 from tallywright.packaging.package import Package, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
 from tallywright.registry import timeline
-from tallywright.registry.tracking_client import tracking_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def register(project: Project, folder: Path, *, run_id: str, reports: Sequence[G
     """
     package = load_package(folder)
     name = project.spec.registered_name
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         _ensure_model(client, project)
         found = _by_digest(client, name, package.digest)
         if found is None:
@@ -82,7 +82,7 @@ def find(project: Project, version: int) -> ModelRef:
         TrackingError: MLflow is missing or away.
     """
     name = project.spec.registered_name
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         known = {int(item.version): item for item in _versions(client, name)}
     found = known.get(version)
     if found is None or _DIGEST not in found.tags:
@@ -105,7 +105,7 @@ def registered(project: Project) -> list[Registered]:
     Raises:
         TrackingError: MLflow is missing or away.
     """
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         found = _versions(client, project.spec.registered_name)
     return sorted(
         (
@@ -135,7 +135,7 @@ def fetch(project: Project, version: int, digest: str) -> Path:
         return cached.folder
     name = project.spec.registered_name
     with tempfile.TemporaryDirectory() as temporary:
-        with tracking_client(project.environment) as client:
+        with mlflow_client(project.environment.tracking.uri) as client:
             found = client.get_model_version(name, str(version))
             downloaded = Path(client.download_artifacts(found.run_id, ARTIFACT, temporary))
         load_package(downloaded, digest=digest)
@@ -152,7 +152,7 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
         TrackingError: MLflow is missing or away; the log stays the truth, the next call repairs.
     """
     name, lines = project.spec.registered_name, log.entries()
-    with tracking_client(project.environment) as client:
+    with mlflow_client(project.environment.tracking.uri) as client:
         versions = [int(item.version) for item in _versions(client, name)]
         if not versions:
             return []
@@ -173,7 +173,7 @@ def ping(environment: Environment) -> None:
     Raises:
         TrackingError: MLflow is missing or away.
     """
-    with tracking_client(environment) as client:
+    with mlflow_client(environment.tracking.uri) as client:
         client.search_registered_models(max_results=1)
 
 

@@ -11,13 +11,12 @@ from tallywright.records import digest_of
 from tallywright.training.candidate import Candidate, Origin, make_candidate
 from tallywright.training.evaluate import Comparison
 from tallywright.training.loop import FitRequest, Fitted, fit_network
-from tallywright.training.machine import machine_tags
 from tallywright.training.matrices import Splits, make_splits
 from tallywright.training.network import NetworkDims, NetworkSource, ScoringModule, find_network, learn_scaling
 from tallywright.training.objective import learn_objective
 from tallywright.training.plots import draw_plots
 from tallywright.training.records import TrainedModel
-from tallywright.training.tracking import LifecycleRun, TrainingLog, training_run
+from tallywright.training.tracking import LifecycleRun, TrainingLog, machine_tags, training_run
 
 if TYPE_CHECKING:
     from pathlib import Path

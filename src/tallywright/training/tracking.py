@@ -6,18 +6,17 @@ MLflow raises becomes a `TrackingError`. No torch here: the lifecycle may open a
 
 from __future__ import annotations
 
-import logging
 import os
+import platform
 import tempfile
-import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import TallyError, TrackingError
-from tallywright.observability import without_credentials
+from tallywright.mlflow_client import connect, mlflow_errors
 from tallywright.records import digest_of
 
 if TYPE_CHECKING:
@@ -31,17 +30,7 @@ _SEARCH_TAG: Final = "tallywright.run_digest"
 _MOST_PARAMS: Final = 100
 _MOST_METRICS: Final = 1000
 _LONGEST_TAG: Final = 5000
-
-_DEFAULTS: Final = {
-    # Nothing about a run leaves the machine unasked.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    # An unreachable server should be said within a minute, not after MLflow's own eight rounds.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    # Standard output belongs to results, standard error to log lines.
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
+_LIBRARIES: Final = ("tallywright", "torch", "numpy", "onnx", "onnxruntime", "pyarrow", "deltalake", "scikit-learn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +81,7 @@ class LifecycleRun:
         ]
         params = [Param(name, value) for name, value in content.params.items()]
         tags = [RunTag(name, value[:_LONGEST_TAG]) for name, value in content.tags.items()]
-        with _reported(self.uri, "log the training"):
+        with mlflow_errors(self.uri, "log the training"):
             self.client.log_batch(self.run_id, tags=tags)
             for first in range(0, len(params), _MOST_PARAMS):
                 self.client.log_batch(self.run_id, params=params[first : first + _MOST_PARAMS])
@@ -126,7 +115,7 @@ def training_run(project: Project, run_key: str) -> Iterator[LifecycleRun]:
         with suppress(Exception):
             run.client.set_terminated(run.run_id, "FAILED")
         raise
-    with _reported(run.uri, "close the run"):
+    with mlflow_errors(run.uri, "close the run"):
         run.client.set_terminated(run.run_id, "FINISHED")
 
 
@@ -138,7 +127,7 @@ def open_run(project: Project, run_key: str) -> LifecycleRun:
     """
     uri = project.environment.tracking.uri
     client = connect(uri)
-    with _reported(uri, "open a run"):
+    with mlflow_errors(uri, "open a run"):
         experiment = _experiment(client, project)
         digest = digest_of(run_key)
         found = client.search_runs([experiment], filter_string=f"tags.`{_SEARCH_TAG}` = '{digest}'", max_results=1)
@@ -178,45 +167,44 @@ def _artifacts(project: Project) -> str | None:
     return (Path(place) / project.spec.name).absolute().as_uri()
 
 
-def connect(uri: str) -> Any:
-    """An `MlflowClient` of the store; a new SQLite store is made with its folder.
+def machine_tags(device: str) -> dict[str, str]:
+    """Hardware and library versions as tags: why a repetition elsewhere may differ in the last bit.
 
-    Raises:
-        TrackingError: MLflow is not installed or its store cannot be used.
+    `device` is where the fit ran.
     """
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    # The first connection to a new database would otherwise print each of its migrations.
-    for chatty in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    try:
-        from mlflow import MlflowClient
-    except ImportError as error:
-        raise TrackingError(
-            f"MLflow cannot be imported: {error}",
-            expected="the packages of the extra `train`",
-            remedy="pip install 'tallywright[train]'",
-        ) from error
-    with _reported(uri, "connect"):
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            # MLflow's tables use a loader that SQLAlchemy 2.1 deprecates; the class of the warning is SQLAlchemy's own.
-            warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
-            return MlflowClient(tracking_uri=uri)
+    tags = {
+        "hardware.device": device,
+        "hardware.processor": _processor(),
+        "hardware.cores": str(os.cpu_count() or 0),
+        "hardware.memory_gb": _memory_gb(),
+        "environment.system": platform.platform(),
+        "environment.python": platform.python_version(),
+    }
+    if device.startswith("cuda"):
+        import torch
+
+        tags["hardware.gpu"] = torch.cuda.get_device_name(0)
+    return tags | {f"environment.{name}": _version(name) for name in _LIBRARIES}
 
 
-@contextmanager
-def _reported(uri: str, doing: str) -> Iterator[None]:
+def _version(name: str) -> str:
     try:
-        yield
-    except TallyError:
-        raise
-    except Exception as error:
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TrackingError(
-            without_credentials(f"MLflow at {uri} could not {doing}: {text}"),
-            expected="a tracking store or server that can be reached and written",
-            remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run holds "
-            "other parameters, use a new run id",
-        ) from error
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f}"
+    except (ValueError, OSError):
+        return "unknown"

@@ -82,7 +82,7 @@ class TableReader:
         actions = self._actions(where)
         actions = actions.select([name for name in actions.column_names if name in _PLACE or name in _values(schema)])
         parts = self._read_files(actions.sort_by("path").to_pylist(), schema)
-        table = pa.concat_tables(parts) if parts else schema.empty_table()
+        table = pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema)
         return keep(table, where).select(wanted)
 
     def _read_files(self, actions: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[pa.Table]:

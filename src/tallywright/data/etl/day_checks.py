@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tallywright.buffers import number_array
+from tallywright.data.delta.rows import scalar_of
 from tallywright.data.etl.keys import require_unique
 from tallywright.data.fingerprint import row_hashes
 from tallywright.data.types import feature_schema, sql_name
@@ -140,8 +142,8 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
     """
     where = f"{spec.table('labels')} of {day}"
     require_unique(labels, spec.data.key, where)
-    known = pc.fill_null(pc.equal(labels["label_status"], KNOWN), fill_value=False)
-    never = pc.fill_null(pc.equal(labels["label_status"], NEVER), fill_value=False)
+    known = _has_status(labels, KNOWN)
+    never = _has_status(labels, NEVER)
     valued = pc.is_valid(labels[spec.training.target])
     timed = pc.is_valid(labels["label_time"])
     strangers = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
@@ -149,7 +151,7 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
         f"a label_status other than '{KNOWN}' and '{NEVER}'": pc.invert(pc.or_(known, never)),
         f"'{KNOWN}' without {spec.training.target} or label_time": pc.and_(known, pc.invert(pc.and_(valued, timed))),
         f"'{NEVER}' with a {spec.training.target}": pc.and_(never, valued),
-        "a key that the features do not have": pa.array(strangers),
+        "a key that the features do not have": number_array(strangers.astype(np.int8), pa.int8()).cast(pa.bool_()),
     }
     problems = [f"{rows} rows with {what}" for what, mask in counts.items() if (rows := pc.sum(mask).as_py() or 0)]
     if problems:
@@ -158,3 +160,9 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
             expected="one label for each accepted row at most, with its arrival time",
             remedy=f"correct {spec.data.labels}",
         )
+
+
+def _has_status(labels: pa.Table, status: str) -> pa.ChunkedArray:
+    """True in the rows of that status; a null has none."""
+    equal = pc.equal(labels["label_status"], scalar_of(status, pa.string()))
+    return pc.fill_null(equal, scalar_of(False, pa.bool_()))

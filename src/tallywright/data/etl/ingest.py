@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from tallywright.data.delta.commit import compare_and_swap
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.delta.protocol import LONG_LOG
+from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.etl.day_checks import KNOWN, check_features, check_labels
 from tallywright.data.etl.input_record import (
@@ -118,7 +119,7 @@ def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay) -> IngestedDay:
     _write_if_changed(lake, spec.table("labels"), labels, raw.day)
     failpoint("ingest-features")
     version, changed = _write_features(spec, lake, raw, features)
-    known = pc.sum(pc.equal(labels["label_status"], KNOWN)).as_py() or 0
+    known = pc.sum(pc.equal(labels["label_status"], scalar_of(KNOWN, pa.string()))).as_py() or 0
     return IngestedDay(
         score_date=raw.day,
         rows=features.num_rows,

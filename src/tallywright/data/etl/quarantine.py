@@ -23,7 +23,7 @@ def quarantine_rows(rejected: pa.Table) -> pa.Table:
     The JSON object has the columns of the contract query, in its order.
     """
     if not rejected.num_rows:
-        return _SCHEMA.empty_table()
+        return pa.Table.from_batches([], _SCHEMA)
     with connect() as connection:
         connection.register("raw", rejected)
         return connection.sql(_QUERY).to_arrow_table().cast(_SCHEMA)

@@ -102,7 +102,11 @@ class SparkEngine:
         with storage_errors(f"reading {self._scratch / relation}"):
             files = self._files[relation].get(day, [])
             batches = [batch for file in files for batch in _batches(file, columns, present)]
-        table = pa.Table.from_batches(batches).select(columns).cast(schema) if batches else schema.empty_table()
+        table = (
+            pa.Table.from_batches(batches).select(columns).cast(schema)
+            if batches
+            else pa.Table.from_batches([], schema)
+        )
         return table.sort_by([(name, "ascending") for name in order]) if order else table
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def open_scores(lake: Lake, spec: ModelSpec, wanted: pa.Schema, *, what: str = "
         StorageError: It cannot be created or opened.
     """
     name = spec.table(what)
-    change = Change(name, wanted.empty_table(), {}, (PARTITION,))
+    change = Change(name, pa.Table.from_batches([], wanted), {}, (PARTITION,))
 
     def failure(error: Exception) -> StorageError:
         return StorageError(

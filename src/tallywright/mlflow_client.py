@@ -1,0 +1,96 @@
+"""The one door to MLflow: a client for a tracking and registry store, and its failures as errors with a remedy."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.errors import TallyError, TrackingError
+from tallywright.observability import without_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LAYERS: Final = frozenset({"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "sqlite3"})
+_SQLITE: Final = "sqlite:///"
+_DEFAULTS: Final = {
+    # Nothing about a run leaves the machine unasked.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A server that is away fails the step in a minute; trying again for longer is the orchestrator's business.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # Standard output belongs to results, standard error to log lines.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def connect(uri: str) -> Any:
+    """An `MlflowClient` of the store; a new SQLite store is made with its folder.
+
+    Raises:
+        TrackingError: MLflow is not installed or its store cannot be used.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    # The first connection to a new database would otherwise print each of its migrations.
+    for chatty in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        from mlflow import MlflowClient
+    except ImportError as error:
+        raise TrackingError(
+            f"MLflow is not installed here: {error}",
+            expected="the package mlflow, for training, registering, fetching and promoting versions",
+            remedy="pip install 'tallywright[train]'",
+        ) from error
+    with mlflow_errors(uri, "connect"):
+        if uri.startswith(_SQLITE):
+            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
+    """What MLflow (or the database, the HTTP client or the disk below it) raises comes out as a TrackingError.
+
+    Args:
+        uri: The store, for the text.
+        doing: What could not be done, as in "MLflow could not …".
+    """
+    with warnings.catch_warnings():
+        # MLflow uses deprecated loader options of SQLAlchemy and leaves a log handle open while it migrates SQLite.
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except TallyError:
+            raise
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in _LAYERS and not isinstance(error, OSError):
+                raise
+            raise TrackingError(
+                f"MLflow at {without_credentials(uri)} could not {doing}: {_first_line(error)}",
+                expected="a tracking store or server that can be reached and written",
+                remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run "
+                "holds other parameters, use a new run id",
+            ) from error
+
+
+@contextmanager
+def mlflow_client(uri: str) -> Iterator[Any]:
+    """A client whose failures inside the block come out as TrackingErrors.
+
+    Raises:
+        TrackingError: As `connect`, or whatever MLflow raised.
+    """
+    client = connect(uri)
+    with mlflow_errors(uri, "answer"):
+        yield client
+
+
+def _first_line(error: Exception) -> str:
+    return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0][:300])

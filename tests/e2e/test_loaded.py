@@ -1,0 +1,52 @@
+"""What a step's process has loaded when it has done its work: nothing heavy that the step does not need."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "airflow",
+    "apache_beam",
+    "great_expectations",
+    "matplotlib",
+    "mlflow",
+    "pandas",
+    "pyspark",
+    "sklearn",
+    "torch",
+}
+NEEDED = {
+    "ingest": {"duckdb"},
+    "resolve": set(),
+    "score": {"onnxruntime"},
+    "profile": {"onnxruntime"},
+    "drift": {"onnxruntime"},
+    "performance": set(),
+    "decide": set(),
+    "monitor": set(),
+}
+DAY = "2025-04-07"
+CODE = """
+import json, sys
+sys.argv = ["tally", "run", {model!r}, {step!r}, "--date", {day!r}, "--json"]
+from tallywright.cli.main import main
+main()
+print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+
+
+@pytest.mark.slow
+def test_a_step_loads_what_it_needs(copy) -> None:
+    world = copy()
+    for step, needed in NEEDED.items():
+        code = CODE.format(model=world.model, step=step, day=DAY)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=world.root, capture_output=True, text=True, check=False, timeout=240
+        )
+        assert done.returncode == 0, done.stderr
+        loaded = set(json.loads(done.stdout.splitlines()[-1]))
+        assert loaded & (HEAVY | {"duckdb", "onnxruntime"}) == needed, step
