@@ -87,8 +87,9 @@ bench-engines: $(DEV)/.ready java $(JARS) prism  ## Engines side by side on 5,00
 	@$(DEV)/bin/python benchmarks/engines.py
 
 .PHONY: docs
-docs: $(DEV)/.ready  ## Write the generated parts of docs/: JSON schema
+docs: $(DEV)/.ready  ## Write the generated parts of docs/: JSON schema, tables
 	@$(DEV)/bin/tally schema > docs/model.schema.json
+	@$(DEV)/bin/python -m tallywright.reporting.tables > docs/tables.md
 
 .PHONY: screenshots
 screenshots: $(DEMO_READY)  ## Pictures of the UI and the report for the README (needs Chromium)

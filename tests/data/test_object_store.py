@@ -21,11 +21,11 @@ from pyarrow import fs
 from signed_requests import signed_put
 
 from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.delta.probe import probe_store
 from tallywright.data.etl.ingest import ingest
 from tallywright.data.query import query
 from tallywright.data.snapshot import read_split, take_snapshot
 from tallywright.data.storage.filesystem import filesystem_of
+from tallywright.data.upkeep.probe import probe_store
 from tallywright.errors import CommitConflictError, SpecError, StorageError, TallyError
 
 DAY = date(2024, 1, 1)

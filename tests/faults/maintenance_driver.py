@@ -20,7 +20,7 @@ from synthetic import make_features, make_package, make_request, make_spec, put_
 
 from tallywright.data.delta import lake as lake_module
 from tallywright.data.delta.lake import Lake
-from tallywright.data.delta.maintenance import TableRules, maintain_table
+from tallywright.data.upkeep.maintenance import TableRules, maintain_table
 from tallywright.errors import TallyError
 from tallywright.scoring import prepare
 from tallywright.scoring.day import score_day

@@ -14,8 +14,8 @@ from synthetic import DAY, make_package, make_spec, read_scores
 
 from tallywright.data.delta import lake as lake_module
 from tallywright.data.delta.lake import Lake
-from tallywright.data.delta.maintenance import TableRules, maintain_table
 from tallywright.data.fingerprint import digest
+from tallywright.data.upkeep.maintenance import TableRules, maintain_table
 from tallywright.scoring import prepare
 from tallywright.scoring.commit.manifests import manifests, recorded_tallies
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from datetime import date
@@ -173,3 +174,17 @@ def test_a_failed_write_leaves_nothing(contents, tmp_path, monkeypatch) -> None:
     with pytest.raises(OSError, match="disk full"):
         write_package(tmp_path / "p", contents)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_knows_that_a_file_was_written_since_it_was_verified(own_package: Package) -> None:
+    assert load_package(own_package.folder).untouched
+    file = own_package.folder / "meta.json"
+    times = file.stat()
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    file.with_name("kept.json").write_bytes(content)
+    assert not own_package.untouched
+    shutil.rmtree(own_package.folder)
+    assert not own_package.untouched

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from synthetic import DAY, make_features, read_scores
 
-from tallywright.data.delta.maintenance import TableReport, TableRules, maintain_table
 from tallywright.data.fingerprint import digest
+from tallywright.data.upkeep.maintenance import TableReport, TableRules, maintain_table
 from tallywright.errors import StorageError
 from tallywright.records import Reference
 from tallywright.scoring.commit.manifests import latest_manifest, manifests

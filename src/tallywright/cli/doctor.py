@@ -113,7 +113,7 @@ def _storage(settings: Environment) -> Iterator[Check]:
 
 def _object_store(settings: Environment, name: str) -> Check:
     from tallywright.data.delta.lake import Lake
-    from tallywright.data.delta.probe import probe_store
+    from tallywright.data.upkeep.probe import probe_store
 
     place = getattr(settings.storage, name)
     if name != "lake":

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tallywright.buffers import valid_mask, values_of
 from tallywright.data.text_hash import hash_bytes, mix
 from tallywright.errors import TableContractError
 from tallywright.records import Record, digest_of
@@ -130,7 +131,7 @@ def _values(array: pa.Array) -> Hashes:
         return taken
     hashes = _HASHERS[_kind(kind)](array)
     if array.null_count:
-        hashes[array.is_null().to_numpy(zero_copy_only=False)] = _NULL
+        hashes[~valid_mask(array)] = _NULL
     return hashes
 
 
@@ -171,7 +172,7 @@ def _decimals(array: pa.Array) -> Hashes:
 def _lists(array: pa.Array) -> Hashes:
     """Elements in order: the hash of an element is mixed with its place, then added up."""
     wide = array.cast(pa.large_list(array.type.value_type))
-    lengths = wide.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = np.where(valid_mask(wide), values_of(wide.value_lengths()), 0).astype(np.int64)
     elements = _values(wide.flatten())
     starts = np.cumsum(lengths) - lengths
     owner = np.repeat(np.arange(len(array)), lengths)

@@ -43,7 +43,7 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     connection = connect_engine()
     try:
         for table in lake.tables():
-            handle = lake.open(table)
+            handle = lake.look(table)
             files = lake.files(table, version=handle.version())
             with storage_errors(f"reading {lake.uri(table)}"):
                 connection.execute(f"CREATE VIEW {quoted(table)} AS {scan(connection, lake, handle, files)}")

@@ -132,11 +132,12 @@ def _windows(spec: ModelSpec, lake: Lake, as_of: date) -> Snapshot:
 
 
 def _current(lake: Lake, table: str) -> TableVersion:
-    if not lake.exists(table):
+    handle = lake.find(table)
+    if handle is None:
         raise InputError(
             f"there is no {table} yet", expected="ingested days", remedy="ingest the training window first"
         )
-    return TableVersion(table=table, version=lake.open(table).version())
+    return TableVersion(table=table, version=handle.version())
 
 
 def _require_days(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
@@ -165,7 +166,7 @@ def _scan(
     first, last = snapshot.window(split)
     files = lake.files(pinned.table, version=pinned.version)
     inside = [file for file in files if file.day is not None and first <= file.day <= last]
-    return scan(connection, lake, lake.open(pinned.table, pinned.version), inside)
+    return scan(connection, lake, lake.look(pinned.table, pinned.version), inside)
 
 
 def _split_query(spec: ModelSpec, snapshot: Snapshot, split: Split, features: str, labels: str) -> str:

@@ -62,7 +62,7 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
         missing = _missing(table)
         kept = table if rows <= max_rows else _sample(table, spec, max_rows / rows)
         return DayRows(kept, table.num_rows, missing)
-    schema = pa.schema(lake.open(judged.table, judged.version).schema().to_arrow())
+    schema = pa.schema(lake.look(judged.table, judged.version).schema().to_arrow())
     missing, parts = dict.fromkeys(schema.names, 0), [schema.empty_table()]
     for batch in _batches([file.path for file in files]):
         part = _aligned(pa.Table.from_batches([batch]), schema, judged.score_date)

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import pyarrow as pa
 
+from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Table
 from tallywright.errors import GateRefusedError
-from tallywright.records import Check, GateReport, InputVersion, Verdict, digest_of
+from tallywright.records import Check, GateReport, InputVersion, Record, Verdict, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
 
 DAY_GATE: Final = "day"
 
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("report_id", pa.string()),
-        pa.field("recorded_at", pa.timestamp("us", tz="UTC")),
-        pa.field("run_id", pa.string()),
-        pa.field("model", pa.string()),
-        pa.field("gate", pa.string()),
-        pa.field("subject", pa.string()),
-        pa.field("gate_verdict", pa.string()),
-        pa.field("position", pa.int32()),
-        pa.field("check_name", pa.string()),
-        pa.field("verdict", pa.string()),
-        pa.field("observed_number", pa.float64()),
-        pa.field("observed_text", pa.string()),
-        pa.field("bound", pa.string()),
-        pa.field("evidence", pa.string()),
-    ]
+
+class GateRow(Record):
+    """One row of `<model>__gates`: a check of a report."""
+
+    report_id: str
+    recorded_at: datetime
+    run_id: str
+    model: str
+    gate: str
+    subject: str
+    gate_verdict: str
+    position: Annotated[int, pa.int32()]
+    check_name: str
+    verdict: str
+    observed_number: float | None = None
+    observed_text: str | None = None
+    bound: str
+    evidence: str
+
+
+GATES: Final = Declaration(
+    what="gates",
+    record=GateRow,
+    key=("report_id", "position"),
+    slice=("report_id",),
+    kind=Kind.SLICE,
+    doc="what gates found about days and models, a row a check",
 )
 _NO_CHECK: Final = -1
 """The position of the one row of a report without checks, which must not look like no report."""
@@ -51,7 +63,7 @@ def record_report(lake: Lake, spec: ModelSpec, report: GateReport, *, run_id: st
     Raises:
         StorageError: The table cannot be written.
     """
-    table, report_id = spec.table("gates"), digest_of([report.gate, report.model, report.subject, run_id])
+    report_id = digest_of([report.gate, report.model, report.subject, run_id])
     head = {
         "report_id": report_id,
         "recorded_at": recorded_at,
@@ -61,19 +73,15 @@ def record_report(lake: Lake, spec: ModelSpec, report: GateReport, *, run_id: st
         "subject": report.subject,
         "gate_verdict": report.verdict.value,
     }
-    rows = [head | row for row in _rows(report)]
-    lake.replace(table, pa.Table.from_pylist(rows, schema=SCHEMA), slice={"report_id": report_id})
+    Table(GATES, lake, spec).replace([GateRow.model_validate(head | row) for row in _rows(report)])
 
 
 def reports(lake: Lake, spec: ModelSpec, *, subject: str) -> list[GateReport]:
     """All reports about a subject, the oldest first."""
-    table = spec.table("gates")
-    if not lake.exists(table):
-        return []
-    rows = lake.read(table, where={"subject": subject}, columns=SCHEMA.names).to_pylist()
-    by_report: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted(rows, key=lambda row: (row["recorded_at"], row["report_id"], row["position"])):
-        by_report.setdefault(row["report_id"], []).append(row)
+    rows = Table(GATES, lake, spec).read({"subject": subject})
+    by_report: dict[str, list[GateRow]] = {}
+    for row in sorted(rows, key=lambda row: (row.recorded_at, row.report_id, row.position)):
+        by_report.setdefault(row.report_id, []).append(row)
     return [_report(group) for group in by_report.values()]
 
 
@@ -116,17 +124,17 @@ def _rows(report: GateReport) -> Iterator[dict[str, Any]]:
         }
 
 
-def _report(rows: list[dict[str, Any]]) -> GateReport:
+def _report(rows: list[GateRow]) -> GateReport:
     first = rows[0]
     checks = tuple(
         Check(
-            name=row["check_name"],
-            verdict=Verdict(row["verdict"]),
-            observed=row["observed_text"] if row["observed_text"] is not None else row["observed_number"],
-            bound=row["bound"],
-            evidence=row["evidence"],
+            name=row.check_name,
+            verdict=Verdict(row.verdict),
+            observed=row.observed_text if row.observed_text is not None else row.observed_number,
+            bound=row.bound,
+            evidence=row.evidence,
         )
         for row in rows
-        if row["position"] != _NO_CHECK
+        if row.position != _NO_CHECK
     )
-    return GateReport(gate=first["gate"], model=first["model"], subject=first["subject"], checks=checks)
+    return GateReport(gate=first.gate, model=first.model, subject=first.subject, checks=checks)

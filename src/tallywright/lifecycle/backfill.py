@@ -62,7 +62,8 @@ def backfill(
     results = []
     with Engines(context.project.environment.engine) as engines, DayGates() as day_gates:
         for day in days_between(first, last):
-            result = _backfill_day(replace(context, day=day, engines=engines, day_gates=day_gates), steps)
+            shared = replace(context, day=day, engines=engines, day_gates=day_gates, given=context.shared)
+            result = _backfill_day(shared, steps)
             results.append(result)
             if on_day is not None:
                 on_day(result)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.gates.session import DayGates
+    from tallywright.lifecycle.packages import VerifiedPackages
     from tallywright.scoring.engines.registry import Engines
-    from tallywright.spec import ModelSpec, Project
+    from tallywright.spec import Environment, ModelSpec, Project
 
 CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
 _CODE: Final = ("models", "expectations", "conf", "dags", "jobs")
@@ -56,6 +57,27 @@ class RunOptions:
     allow_later_lines: bool = False
 
 
+class Shared:
+    """What the steps of a run, and the days of a range, have in common: open tables, verified packages."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake of the environment."""
+        from tallywright.data.delta.lake import Lake
+
+        return Lake.of(self._environment)
+
+    @cached_property
+    def packages(self) -> VerifiedPackages:
+        """The packages that were loaded so far."""
+        from tallywright.lifecycle.packages import VerifiedPackages
+
+        return VerifiedPackages()
+
+
 @dataclass(frozen=True)
 class RunContext:
     """One run of one pipeline, for one business date."""
@@ -68,6 +90,8 @@ class RunContext:
     """Engines that a range of days shares; a single day starts and ends its own."""
     day_gates: DayGates | None = None
     """What the day gates of a range share; a single day has its own."""
+    given: Shared | None = field(default=None, repr=False)
+    """What a range of days shares; a single day makes its own."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -75,11 +99,14 @@ class RunContext:
         return self.project.spec
 
     @cached_property
+    def shared(self) -> Shared:
+        """What the steps of this run share."""
+        return self.given or Shared(self.project.environment)
+
+    @property
     def lake(self) -> Lake:
         """The lake of the environment."""
-        from tallywright.data.delta.lake import Lake
-
-        return Lake.of(self.project.environment)
+        return self.shared.lake
 
     @cached_property
     def folder(self) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.maintenance import TableReport, TableRules, maintain_table
 from tallywright.data.etl.input_record import latest_inputs
+from tallywright.data.upkeep.maintenance import TableReport, TableRules, maintain_table
 from tallywright.errors import SpecError, TallyError
 from tallywright.lifecycle.cleanup import Leftovers, clean_up
 from tallywright.lifecycle.retention import retention_problems

@@ -18,12 +18,33 @@ if TYPE_CHECKING:
     from tallywright.spec import Project
 
 
-def packages_of(project: Project, models: Sequence[ModelRef]) -> tuple[dict[str, Package], dict[str, str]]:
+class VerifiedPackages:
+    """The packages that a run (or a range of days) has verified already, by digest."""
+
+    def __init__(self) -> None:
+        self._packages: dict[str, Package] = {}
+
+    def of(self, project: Project, ref: ModelRef) -> Package:
+        """As `package_of`, hashed once unless its files were touched; its graph is verified again whenever it is read.
+
+        Raises:
+            TallyError: As `package_of`.
+        """
+        found = self._packages.get(ref.digest)
+        if found is None or not found.untouched:
+            found = self._packages[ref.digest] = package_of(project, ref)
+        return found
+
+
+def packages_of(
+    project: Project, models: Sequence[ModelRef], verified: VerifiedPackages | None = None
+) -> tuple[dict[str, Package], dict[str, str]]:
     """The packages by digest, and why others are not at hand; the champion's must be, unless the fallback covers that.
 
     Args:
         project: Whose models.
         models: The champion first.
+        verified: Those that this run has loaded before.
 
     Raises:
         PackageError: The champion's package is not the version with its digest.
@@ -31,13 +52,14 @@ def packages_of(project: Project, models: Sequence[ModelRef]) -> tuple[dict[str,
     """
     fallback = project.spec.scoring.fallback
     covered = fallback is not None and "package" in fallback.covers
+    verified = verified or VerifiedPackages()
     found: dict[str, Package] = {}
     missing: dict[str, str] = {}
     for ref in models:
         if ref.is_constant:
             continue
         try:
-            found[ref.digest] = package_of(project, ref)
+            found[ref.digest] = verified.of(project, ref)
         except (PackageError, TrackingError) as error:
             if ref is models[0] and not covered:
                 raise

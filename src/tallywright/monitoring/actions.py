@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
-from tallywright.monitoring.decisions import current_decisions
-from tallywright.monitoring.swap import Row, SmallTable
+from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Table
+from tallywright.monitoring.decisions import DECISIONS, current_decisions
+from tallywright.records import Record
 
 if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
@@ -21,15 +21,25 @@ if TYPE_CHECKING:
 
 TRAIN: Final = "train"
 
-SCHEMA: Final = pa.schema(
-    [
-        ("score_date", pa.date32()),
-        ("model_name", pa.string()),
-        ("action", pa.string()),
-        ("decision_id", pa.string()),
-        ("run_id", pa.string()),
-        ("claimed_at", pa.timestamp("us", tz="UTC")),
-    ]
+
+class ActionRow(Record):
+    """One row of `<model>__actions`."""
+
+    score_date: date
+    model_name: str
+    action: str
+    decision_id: str
+    run_id: str
+    claimed_at: datetime
+
+
+ACTIONS: Final = Declaration(
+    what="actions",
+    record=ActionRow,
+    key=("decision_id",),
+    slice=("model_name",),
+    kind=Kind.UPDATE,
+    doc="which run started the training that a decision asked for",
 )
 
 
@@ -60,34 +70,31 @@ def claim_action(
     now = claimed_at or datetime.now(UTC)
     mine = False
 
-    def propose(rows: list[Row]) -> list[Row] | None:
+    def propose(rows: list[ActionRow]) -> list[ActionRow] | None:
         nonlocal mine
         asked = (decision.decision_id, run_id)
-        mine = bool(run_id) and any((row["decision_id"], row["run_id"]) == asked for row in rows)
-        if any(_too_close(row["score_date"], decision.score_date, spec) for row in rows):
+        mine = bool(run_id) and any((row.decision_id, row.run_id) == asked for row in rows)
+        if any(_too_close(row.score_date, decision.score_date, spec) for row in rows):
             return None
-        claim = {
-            "score_date": decision.score_date,
-            "model_name": spec.name,
-            "action": TRAIN,
-            "decision_id": decision.decision_id,
-            "run_id": run_id,
-            "claimed_at": now,
-        }
+        claim = ActionRow(
+            score_date=decision.score_date,
+            model_name=spec.name,
+            action=TRAIN,
+            decision_id=decision.decision_id,
+            run_id=run_id,
+            claimed_at=now,
+        )
         return [*rows, claim]
 
-    return SmallTable(spec.table("actions"), spec.name, SCHEMA).swap(lake, propose) or mine
+    return Table(ACTIONS, lake, spec).update(propose, {"model_name": spec.name}) or mine
 
 
 def _is_newest(lake: Lake, spec: ModelSpec, decision: RetrainDecision) -> bool:
-    table = spec.table("decisions")
-    if not lake.exists(table):
-        return False
-    standing = current_decisions(lake.read(table).to_pylist())
+    standing = current_decisions(Table(DECISIONS, lake, spec).read())
     if not standing:
         return False
     newest = max(standing)
-    return newest == decision.score_date and standing[newest]["decision_id"] == decision.decision_id
+    return newest == decision.score_date and standing[newest].decision_id == decision.decision_id
 
 
 def _too_close(earlier: date, day: date, spec: ModelSpec) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
+from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Table
 from tallywright.monitoring.policy import fold
 from tallywright.monitoring.signals import day_signals
-from tallywright.monitoring.swap import Row, SmallTable
+from tallywright.records import Record
 
 if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
@@ -22,21 +22,31 @@ if TYPE_CHECKING:
     from tallywright.spec.identity import Identity
     from tallywright.spec.model import ModelSpec
 
-SCHEMA: Final = pa.schema(
-    [
-        ("score_date", pa.date32()),
-        ("revision", pa.int64()),
-        ("model_name", pa.string()),
-        ("state", pa.string()),
-        ("retrain", pa.bool_()),
-        ("reasons", pa.list_(pa.string())),
-        ("signals_json", pa.string()),
-        ("policy_digest", pa.string()),
-        ("decision_id", pa.string()),
-        ("recorded_at", pa.timestamp("us", tz="UTC")),
-        ("superseded", pa.bool_()),
-        ("superseded_at", pa.timestamp("us", tz="UTC")),
-    ]
+
+class DecisionRow(Record):
+    """One row of `<model>__decisions`."""
+
+    score_date: date
+    revision: int
+    model_name: str
+    state: str
+    retrain: bool
+    reasons: tuple[str, ...]
+    signals_json: str
+    policy_digest: str
+    decision_id: str
+    recorded_at: datetime
+    superseded: bool
+    superseded_at: datetime | None
+
+
+DECISIONS: Final = Declaration(
+    what="decisions",
+    record=DecisionRow,
+    key=("score_date", "revision"),
+    slice=("model_name",),
+    kind=Kind.UPDATE,
+    doc="what the retraining policy says of each day, and what it said before an earlier day changed",
 )
 
 
@@ -54,51 +64,51 @@ def decide(lake: Lake, spec: ModelSpec, day: date, *, recorded_at: datetime | No
     now = recorded_at or datetime.now(UTC)
     decided: dict[date, RetrainDecision] = {}
 
-    def propose(rows: list[Row]) -> list[Row] | None:
-        days = {day, *(row["score_date"] for row in rows)}
+    def propose(rows: list[DecisionRow]) -> list[DecisionRow] | None:
+        days = {day, *(row.score_date for row in rows)}
         decisions = fold(day_signals(lake, spec, days), spec.retraining)
         decided.update({decision.score_date: decision for decision in decisions})
         return _rewrite(rows, decided, spec.retraining.identity(), day, now)
 
-    SmallTable(spec.table("decisions"), spec.name, SCHEMA).swap(lake, propose)
+    Table(DECISIONS, lake, spec).update(propose, {"model_name": spec.name})
     return decided[day]
 
 
-def current_decisions(rows: list[Row]) -> dict[date, Row]:
+def current_decisions(rows: list[DecisionRow]) -> dict[date, DecisionRow]:
     """The rows that are not superseded, by date."""
-    return {row["score_date"]: row for row in rows if not row["superseded"]}
+    return {row.score_date: row for row in rows if not row.superseded}
 
 
 def _rewrite(
-    rows: list[Row], decided: dict[date, RetrainDecision], policy: Identity, day: date, now: datetime
-) -> list[Row] | None:
+    rows: list[DecisionRow], decided: dict[date, RetrainDecision], policy: Identity, day: date, now: datetime
+) -> list[DecisionRow] | None:
     """The table as it shall stand; None when every row says what the fold says."""
     standing = current_decisions(rows)
     changed = {
         when
         for when, row in standing.items()
-        if row["decision_id"] != decided[when].decision_id and (when == day or policy.matches(row["policy_digest"]))
+        if row.decision_id != decided[when].decision_id and (when == day or policy.matches(row.policy_digest))
     }
     fresh = changed if day in standing else {*changed, day}
     if not fresh:
         return None
-    revisions = Counter(row["score_date"] for row in rows)
-    kept = [_superseded(row, now) if row["score_date"] in changed else row for row in rows]
+    revisions = Counter(row.score_date for row in rows)
+    kept = [_superseded(row, now) if row.score_date in changed else row for row in rows]
     added = [_row(decided[when], revisions[when] + 1, now) for when in fresh]
-    return sorted([*kept, *added], key=lambda row: (row["score_date"], row["revision"]))
+    return sorted([*kept, *added], key=lambda row: (row.score_date, row.revision))
 
 
-def _superseded(row: Row, now: datetime) -> Row:
-    return row if row["superseded"] else row | {"superseded": True, "superseded_at": now}
+def _superseded(row: DecisionRow, now: datetime) -> DecisionRow:
+    return row if row.superseded else row.model_copy(update={"superseded": True, "superseded_at": now})
 
 
-def _row(decision: RetrainDecision, revision: int, now: datetime) -> dict[str, Any]:
-    return decision.model_dump(mode="python", exclude={"model"}) | {
-        "model_name": decision.model,
-        "state": decision.state.value,
-        "reasons": list(decision.reasons),
-        "revision": revision,
-        "recorded_at": now,
-        "superseded": False,
-        "superseded_at": None,
-    }
+def _row(decision: RetrainDecision, revision: int, now: datetime) -> DecisionRow:
+    return DecisionRow(
+        **decision.model_dump(exclude={"model", "state"}),
+        model_name=decision.model,
+        state=decision.state.value,
+        revision=revision,
+        recorded_at=now,
+        superseded=False,
+        superseded_at=None,
+    )

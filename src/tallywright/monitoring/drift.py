@@ -8,15 +8,16 @@ were independent, and beyond what the days of the reference showed, whose rows w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
+from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Table
 from tallywright.errors import PackageError
 from tallywright.monitoring.evidence import improbable, js_p_value, psi_p_value, share_p_value
 from tallywright.profiles.comparison import SHAPES, Side, distances
 from tallywright.profiles.definition import SCORE
-from tallywright.records import DriftSignal, Role
+from tallywright.records import DriftSignal, Record, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,34 +38,46 @@ VARIANTS: Final = {
 }
 """How the figure is made, as `profiles.distance` documents it: other tools give other numbers."""
 
-SCHEMA: Final = pa.schema(
-    [
-        ("score_date", pa.date32()),
-        ("window_start", pa.date32()),
-        ("window_end", pa.date32()),
-        ("granularity", pa.string()),
-        ("model_name", pa.string()),
-        ("model_id", pa.string()),
-        ("model_version", pa.int64()),
-        ("slice_key", pa.string()),
-        ("slice_value", pa.string()),
-        ("column_name", pa.string()),
-        ("drift_type", pa.string()),
-        ("baseline", pa.string()),
-        ("metric", pa.string()),
-        ("variant", pa.string()),
-        ("value", pa.float64()),
-        ("threshold", pa.float64()),
-        ("p_value", pa.float64()),
-        ("violated", pa.bool_()),
-        ("rows", pa.int64()),
-        ("reference_rows", pa.int64()),
-        ("generation", pa.int64()),
-        ("definition_digest", pa.string()),
-        ("reference_bound", pa.float64()),
-    ]
+
+class DriftRow(Record):
+    """One row of `<model>__drift`; named after the drift metrics table of Databricks' monitors, where that has a name.
+
+    Rows of the time before `reference_bound` have none.
+    """
+
+    score_date: date
+    window_start: date
+    window_end: date
+    granularity: str
+    model_name: str
+    model_id: str
+    model_version: int
+    slice_key: str | None
+    slice_value: str | None
+    column_name: str
+    drift_type: str
+    baseline: str
+    metric: str
+    variant: str
+    value: float
+    threshold: float
+    p_value: float
+    violated: bool
+    rows: int
+    reference_rows: int
+    generation: int
+    definition_digest: str
+    reference_bound: float | None = None
+
+
+DRIFT: Final = Declaration(
+    what="drift",
+    record=DriftRow,
+    key=("score_date", "column_name", "metric"),
+    slice=("score_date",),
+    kind=Kind.SLICE,
+    doc="each day's profile against the champion's training reference, a row a column and metric",
 )
-"""Named after the drift metrics table of Databricks' monitors, where that has a name for the thing."""
 
 
 class Comparison(DriftSignal):
@@ -166,8 +179,8 @@ def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Se
     Returns:
         The version of the commit, if there was one.
     """
-    data = pa.Table.from_pylist([_row(manifest, one) for one in comparisons], schema=SCHEMA)
-    return lake.replace_if_changed(spec.table("drift"), data, slice={"score_date": manifest.score_date})
+    rows = [_row(manifest, one) for one in comparisons]
+    return Table(DRIFT, lake, spec).replace_if_changed(rows, {"score_date": manifest.score_date})
 
 
 def _champion(manifest: Manifest) -> ModelRef:
@@ -223,29 +236,22 @@ def _p_value(metric: str, found: tuple[float, float], reference: Side, day: Side
     return p_value(value, threshold, (reference.values, day.values), cells)
 
 
-def _row(manifest: Manifest, one: Comparison) -> dict[str, object]:
-    return {
-        "score_date": one.score_date,
-        "window_start": one.score_date,
-        "window_end": one.score_date,
-        "granularity": "1 day",
-        "model_name": one.model,
-        "model_id": f"{one.model}/{one.model_version}",
-        "model_version": one.model_version,
-        "slice_key": None,
-        "slice_value": None,
-        "column_name": one.column,
-        "drift_type": "baseline",
-        "baseline": one.baseline,
-        "metric": one.metric,
-        "variant": one.variant,
-        "value": one.value,
-        "threshold": one.threshold,
-        "p_value": one.p_value,
-        "violated": one.violated,
-        "rows": one.rows,
-        "reference_rows": one.reference_rows,
-        "generation": manifest.generation,
-        "definition_digest": one.definition_digest,
-        "reference_bound": one.reference_bound,
-    }
+def _row(manifest: Manifest, one: Comparison) -> DriftRow:
+    same = (
+        "model_version", "baseline", "metric", "variant", "value", "threshold", "p_value", "violated", "rows",
+        "reference_rows", "definition_digest", "reference_bound",
+    )  # fmt: skip
+    return DriftRow(
+        **{name: getattr(one, name) for name in same},
+        score_date=one.score_date,
+        window_start=one.score_date,
+        window_end=one.score_date,
+        granularity="1 day",
+        model_name=one.model,
+        model_id=f"{one.model}/{one.model_version}",
+        slice_key=None,
+        slice_value=None,
+        column_name=one.column,
+        drift_type="baseline",
+        generation=manifest.generation,
+    )

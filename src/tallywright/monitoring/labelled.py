@@ -40,7 +40,7 @@ def labelled_rows(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Tab
         InputError: The day has no scored rows.
     """
     table = spec.table("scores")
-    scores = lake.read(table, where={"score_date": day}) if lake.exists(table) else pa.table({})
+    scores = lake.read(table, where={"score_date": day}) if lake.find(table) is not None else pa.table({})
     if not scores.num_rows:
         raise InputError(
             f"{table} has no rows of {day}, so nothing can be realised",
@@ -62,7 +62,7 @@ def labelled_rows(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Tab
 def _labels(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Table:
     """The day's labels that had arrived; the target is null where there will never be one."""
     columns = [*spec.data.key, spec.training.target, "label_time", STATUS]
-    if not lake.exists(spec.table("labels")):
+    if lake.find(spec.table("labels")) is None:
         return pa.table({name: pa.array([], pa.string()) for name in columns if name != "label_time"})
     labels = lake.read(spec.table("labels"), where={"score_date": day}, columns=columns)
     label_time = labels.column("label_time")

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright import metrics
+from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Table
 from tallywright.errors import UsageError
 from tallywright.monitoring.intervals import Interval, interval
 from tallywright.monitoring.labelled import KNOWN, MISSING, NEVER, STATUS, labelled_rows
@@ -30,32 +32,42 @@ if TYPE_CHECKING:
 COVERAGE: Final = "coverage"
 """The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
 
-SCHEMA: Final = pa.schema(
-    [
-        ("score_date", pa.date32()),
-        ("window_start", pa.date32()),
-        ("window_end", pa.date32()),
-        ("granularity", pa.string()),
-        ("as_of", pa.date32()),
-        ("label_age_days", pa.int64()),
-        ("mature", pa.bool_()),
-        ("model_name", pa.string()),
-        ("model_version", pa.int64()),
-        ("role", pa.string()),
-        ("slice_key", pa.string()),
-        ("slice_value", pa.string()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("lower", pa.float64()),
-        ("upper", pa.float64()),
-        ("bound_min", pa.float64()),
-        ("bound_max", pa.float64()),
-        ("violated", pa.bool_()),
-        ("rows", pa.int64()),
-        ("known", pa.int64()),
-        ("never", pa.int64()),
-        ("missing", pa.int64()),
-    ]
+
+class PerformanceRow(Record):
+    """One row of `<model>__performance`."""
+
+    score_date: date
+    window_start: date
+    window_end: date
+    granularity: str
+    as_of: date
+    label_age_days: int
+    mature: bool
+    model_name: str
+    model_version: int
+    role: str
+    slice_key: str | None
+    slice_value: str | None
+    metric: str
+    value: float
+    lower: float | None
+    upper: float | None
+    bound_min: float | None
+    bound_max: float | None
+    violated: bool
+    rows: int
+    known: int
+    never: int
+    missing: int
+
+
+PERFORMANCE: Final = Declaration(
+    what="performance",
+    record=PerformanceRow,
+    key=("score_date", "label_age_days", "model_version", "role", "slice_key", "slice_value", "metric"),
+    slice=("score_date", "label_age_days"),
+    kind=Kind.SLICE,
+    doc="what the scores of each day were worth once its labels were known, whole and by slice",
 )
 
 
@@ -118,8 +130,8 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
         "model_name": spec.name,
     }
     found = [common | row for segment in _segments(rows, spec) for row in _measured(segment, spec, mature=mature)]
-    data = pa.Table.from_pylist(found, schema=SCHEMA)
-    lake.replace_if_changed(spec.table("performance"), data, slice={"score_date": day, "label_age_days": age})
+    written = [PerformanceRow(**row) for row in found]
+    Table(PERFORMANCE, lake, spec).replace_if_changed(written, {"score_date": day, "label_age_days": age})
     return _summary(spec, found)
 
 

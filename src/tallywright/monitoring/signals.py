@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.monitoring.performance import SCHEMA as PERFORMANCE
+from tallywright.data.delta.rows import rows_of
 from tallywright.monitoring.performance import violation
 from tallywright.monitoring.policy import DaySignals
 from tallywright.records import Role, Verdict
@@ -99,7 +99,10 @@ def _performance(lake: Lake, spec: ModelSpec) -> dict[date, list[str]]:
     Only the whole day of the champion counts; slices and later label ages are reported in the table. So a decision
     knows nothing that was not known on its day, while a restated label of that age changes it.
     """
-    columns = [field for field in PERFORMANCE.names if field not in {"window_start", "window_end", "granularity"}]
+    columns = [
+        "score_date", "as_of", "label_age_days", "mature", "role", "slice_key", "metric", "value", "bound_min",
+        "bound_max", "violated",
+    ]  # fmt: skip
     rows = [
         row
         for row in _rows(lake, spec, "performance", columns)
@@ -118,7 +121,4 @@ def _performance(lake: Lake, spec: ModelSpec) -> dict[date, list[str]]:
 
 def _rows(lake: Lake, spec: ModelSpec, what: str, columns: list[str]) -> list[Row]:
     table = spec.table(what)
-    if not lake.exists(table):
-        return []
-    rows: list[Row] = lake.read(table, columns=columns).to_pylist()
-    return rows
+    return [] if lake.find(table) is None else rows_of(lake.read(table, columns=columns))

@@ -79,6 +79,13 @@ class Package:
     definition: ProfileDefinition
     reference: Profile
     reference_days: ReferenceDays | None = None
+    stamp: frozenset[tuple[str, int, int, int]] = field(default=frozenset(), repr=False, compare=False)
+    """What its files looked like before they were verified."""
+
+    @property
+    def untouched(self) -> bool:
+        """True while no file was written since it was verified: cheaper than to verify it again."""
+        return bool(self.stamp) and _stamp(self.folder) == self.stamp
 
     @property
     def onnx_path(self) -> Path:
@@ -142,6 +149,7 @@ def load_package(folder: Path, *, digest: str | None = None) -> Package:
     Raises:
         PackageError: A missing, altered or foreign file, another digest, or an environment too old to run it.
     """
+    stamp = _stamp(folder)
     manifest, files = verified_files(folder)
     if digest is not None and manifest.digest != digest:
         raise PackageError(
@@ -159,10 +167,17 @@ def load_package(folder: Path, *, digest: str | None = None) -> Package:
         definition=_parse(folder, files, ProfileDefinition, "profile_definition.json"),
         reference=_parse(folder, files, Profile, "reference_profile.json"),
         reference_days=_parse(folder, files, ReferenceDays, REFERENCE_DAYS) if REFERENCE_DAYS in files else None,
+        stamp=stamp,
     )
     _check_parts(package)
     check_environment(package.meta.requirements)
     return package
+
+
+def _stamp(folder: Path) -> frozenset[tuple[str, int, int, int]]:
+    """Name, size, time and place of every file; the place tells a file that was put there with its old time."""
+    found = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return frozenset((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in found)
 
 
 def _files(contents: PackageContents) -> dict[str, bytes]:

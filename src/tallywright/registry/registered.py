@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
+from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Table
 from tallywright.records import GateReport, ModelRef, Record, Verdict
 
 if TYPE_CHECKING:
@@ -15,18 +15,6 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
 
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("model", pa.string()),
-        pa.field("model_version", pa.int64()),
-        pa.field("package_digest", pa.string()),
-        pa.field("trained_through", pa.date32()),
-        pa.field("gates_passed", pa.bool_()),
-        pa.field("recorded_at", pa.timestamp("us", tz="UTC")),
-    ]
-)
-
-_TABLE: Final = "versions"
 _GATES: Final = frozenset({"quality", "operations"})
 
 
@@ -39,6 +27,16 @@ class Registered(Record):
     trained_through: date | None
     gates_passed: bool
     recorded_at: datetime
+
+
+VERSIONS: Final = Declaration(
+    what="versions",
+    record=Registered,
+    key=("model_version",),
+    slice=("model_version",),
+    kind=Kind.SLICE,
+    doc="the registered versions, so that scoring finds one without asking MLflow",
+)
 
 
 def record_version(
@@ -66,15 +64,10 @@ def record_version(
     known = registered(lake, spec).get(ref.version)
     if known is not None and known.model_copy(update={"recorded_at": row.recorded_at}) == row:
         return False
-    data = pa.Table.from_pylist([row.model_dump()], schema=SCHEMA)
-    lake.replace(spec.table(_TABLE), data, slice={"model_version": ref.version})
+    Table(VERSIONS, lake, spec).replace([row])
     return True
 
 
 def registered(lake: Lake, spec: ModelSpec) -> dict[int, Registered]:
     """The registered versions by number, as far as this lake has recorded them."""
-    table = spec.table(_TABLE)
-    if not lake.exists(table):
-        return {}
-    rows = lake.read(table, columns=SCHEMA.names).to_pylist()
-    return {row["model_version"]: Registered(**row) for row in rows}
+    return {row.model_version: row for row in Table(VERSIONS, lake, spec).read()}

@@ -81,7 +81,7 @@ def _by_day(
 
     With `roles`, only rows of the role that answers for their date.
     """
-    if not lake.exists(table):
+    if lake.find(table) is None:
         return {}
     rows = lake.read(table).to_pylist()
     kept = [row for row in rows if all(row.get(name) == value for name, value in where.items())]
@@ -92,7 +92,7 @@ def _by_day(
 
 
 def _drifted(lake: Lake, table: str) -> dict[date, tuple[str, ...]]:
-    if not lake.exists(table):
+    if lake.find(table) is None:
         return {}
     columns: dict[date, set[str]] = {}
     for row in lake.read(table).to_pylist():

@@ -72,7 +72,9 @@ class Sources:
         """All rows of `<model>__<what>`."""
         if what not in self._cache:
             table = self.spec.table(what)
-            self._cache[what] = self.lake.read(table, columns=columns).to_pylist() if self.lake.exists(table) else []
+            self._cache[what] = (
+                self.lake.read(table, columns=columns).to_pylist() if self.lake.find(table) is not None else []
+            )
         return self._cache[what]
 
 
@@ -107,7 +109,7 @@ def _positive_shares(sources: Sources) -> dict[date, float]:
     from tallywright.data.query import query
 
     table = sources.spec.table("scores")
-    if not sources.days or not sources.lake.exists(table):
+    if not sources.days or sources.lake.find(table) is None:
         return {}
     sql = (
         f'SELECT score_date, avg(prediction) AS share FROM "{table}"'  # noqa: S608 - names are checked by the spec

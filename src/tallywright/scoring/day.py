@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 def decide(request: ScoreRequest) -> TallyDecision:
     """Compares the request with the tally that stands; changes nothing."""
     spec, lake, day = request.spec, request.lake, request.input.score_date
-    if not lake.exists(spec.table("scores")):
-        return TallyDecision(action="score", reason=FIRST, generation=1)
-    table = lake.open(spec.table("scores"))
-    generation = generation_in(table, spec, day)
+    table = lake.find(spec.table("scores"))
+    generation = generation_in(table, spec, day) if table is not None else 0
     if not generation:
         return TallyDecision(action="score", reason=FIRST, generation=1)
     tally = latest_tally(lake, spec, day, table=table)

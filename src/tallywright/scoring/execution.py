@@ -56,7 +56,7 @@ class DayExecution:
         """The day as an engine is given it."""
         request = self.request
         table = request.lake.uri(request.input.table)
-        return PinnedDay(job, request.input, self.splits, table, request.spec.scoring.io)
+        return PinnedDay(job, request.input, self.splits, table, request.spec.scoring.io, request.packages)
 
     def manifest(self, profile: Profile, key_digest: str) -> Manifest:
         """What the commit will say, all but the roles."""

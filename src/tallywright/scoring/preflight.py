@@ -6,6 +6,8 @@ from datetime import date, timedelta
 from statistics import median
 from typing import TYPE_CHECKING
 
+from tallywright.data.delta.table import Table
+from tallywright.data.etl.input_record import INPUTS
 from tallywright.errors import InputError, LeakError
 from tallywright.records import Role
 
@@ -75,13 +77,9 @@ def leak_of(ref: ModelRef) -> str:
 
 def _earlier_rows(lake: Lake, spec: ModelSpec, day: date) -> list[int]:
     """The latest row counts of the days just before, as ingest recorded them."""
-    name = spec.table("inputs")
-    if not lake.exists(name):
-        return []
     since = day - timedelta(days=spec.data.usual_rows_days)
-    table = lake.read(name, columns=["score_date", "version", "rows"])
     latest: dict[date, tuple[int, int]] = {}
-    for row in table.to_pylist():
+    for row in Table(INPUTS, lake, spec).rows(columns=["score_date", "version", "rows"]):
         if since <= row["score_date"] < day:
             latest[row["score_date"]] = max(latest.get(row["score_date"], (-1, 0)), (row["version"], row["rows"]))
     return [rows for _, rows in latest.values() if rows]

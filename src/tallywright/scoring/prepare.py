@@ -21,6 +21,8 @@ from tallywright.scoring.worker.results import DaySums
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
@@ -44,7 +46,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
         TableContractError: The scores table cannot take what this run writes.
     """
     columns = tuple(dict.fromkeys((*spec.data.key, *model_set.input_columns)))
-    input_schema = columns_of(lake.open(pinned.table), pinned.table, columns)
+    input_schema = columns_of(lake.look(pinned.table), pinned.table, columns)
     keys = [input_schema.field(name) for name in spec.data.key]
     wanted = scores_schema(keys, model_set.output_schema)
     table = open_scores(lake, spec, wanted)
@@ -106,9 +108,9 @@ def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema 
         return None
 
 
-def profile_again(job: ScoreJob, splits: tuple[InputSplit, ...]) -> DaySums:
+def profile_again(job: ScoreJob, splits: tuple[InputSplit, ...], packages: Mapping[str, Package]) -> DaySums:
     """Counts a day from its input, writing nothing: exact integers, so the very same profiles."""
-    scorer = Scorer.load(job)
+    scorer = Scorer.load(job, packages)
     counts = scorer.counts()
     for split in splits:
         for fragment in split.fragments:

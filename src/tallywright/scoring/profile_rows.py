@@ -85,7 +85,7 @@ def count_again(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: Packa
     committed = _as_committed(spec, manifest)
     job = job_for(committed, lake, manifest.input, ModelSet.of(models, found, committed))
     splits, _ = pinned_files(lake, manifest.input)
-    return profile_again(job, splits)
+    return profile_again(job, splits, found)
 
 
 def _as_committed(spec: ModelSpec, manifest: Manifest) -> ModelSpec:

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 def tally_references(lake: Lake, spec: ModelSpec, since: datetime) -> list[Reference]:
     """The input versions of all tallies committed since an instant, superseded generations included."""
-    if not lake.exists(spec.table("scores")):
+    scores = lake.find(spec.table("scores"))
+    if scores is None:
         return []
     # the log has what a crash kept out of the table of tallies
-    tallies = [*recorded_tallies(lake, spec), *logged_tallies(lake.open(spec.table("scores")))]
+    tallies = [*recorded_tallies(lake, spec), *logged_tallies(scores)]
     pinned = {
         (tally.manifest.input.table, tally.manifest.input.version)
         for tally in tallies

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import make_features
 
-from tallywright.data.delta.rows import one_row
+from tallywright.data.delta.rows import table_of
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.errors import InputError, StorageError, TableContractError
 from tallywright.scoring.commit.verify import part_path, verify_parts
@@ -87,7 +87,7 @@ def test_one_row_holds_what_it_was_given() -> None:
             "i": pa.timestamp("us", "UTC"),
         }
     )
-    assert one_row(values, schema).to_pylist() == [values]
+    assert table_of([values], schema).to_pylist() == [values]
 
 
 on_disk_and_store = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)

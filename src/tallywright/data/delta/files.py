@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -15,6 +16,7 @@ import pyarrow as pa
 from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.slices import Value, candidates, keep
 from tallywright.data.storage.filesystem import filesystem_of, is_disk
 from tallywright.data.storage.small_files import SMALL, SmallFiles
@@ -41,14 +43,19 @@ class DataFile(Record):
 
 
 class TableReader:
-    """Lists and reads the files of one handle."""
+    """Lists and reads the files of a handle's version, which is listed once."""
 
     def __init__(self, table: DeltaTable, uri: str, options: Mapping[str, str]) -> None:
         self._table = table
+        self._version = table.version()
         self._uri = uri
         self._options = dict(options)
         self._small = not table.metadata().partition_columns
         self.schema: pa.Schema = pa.schema(table.schema().to_arrow())
+
+    def is_of(self, table: DeltaTable) -> bool:
+        """True for the handle that this was made of, as long as it has not moved."""
+        return table is self._table and table.version() == self._version
 
     def files(self, where: Mapping[str, Value]) -> list[DataFile]:
         """The files that may hold rows of the slice, sorted by path."""
@@ -108,13 +115,17 @@ class TableReader:
             if column.name in stored:
                 columns.append(part[column.name].cast(column.type))
             else:  # a partition value, or a column that is younger than the file
-                value = pa.scalar(action.get(f"partition.{column.name}"), column.type)
-                columns.append(pa.chunked_array([pa.repeat(value, part.num_rows)]))
+                columns.append(pa.chunked_array([_filled(action, column, part.num_rows)]))
         return pa.table(columns, schema=schema)
 
     def _actions(self, where: Mapping[str, Value]) -> pa.Table:
         self._require(list(where))
-        return candidates(pa.table(self._table.get_add_actions(flatten=True)), where)
+        return candidates(self._all_actions, where)
+
+    @cached_property
+    def _all_actions(self) -> pa.Table:
+        """Every file of the version; by the stream's interface, as `pa.table` asks first whether it is pandas'."""
+        return pa.RecordBatchReader.from_stream(self._table.get_add_actions(flatten=True)).read_all()
 
     def _require(self, names: Sequence[str]) -> None:
         missing = [name for name in names if name not in self.schema.names]
@@ -167,6 +178,11 @@ def _require_bucket(filesystem: fs.FileSystem, inner: str) -> None:
     bucket = inner.partition("/")[0]
     if filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
         raise FileNotFoundError(f"no bucket {bucket}")
+
+
+def _filled(action: Mapping[str, Any], column: pa.Field, rows: int) -> pa.Array:
+    value = action.get(f"partition.{column.name}")
+    return pa.nulls(rows, column.type) if value is None else pa.repeat(scalar_of(value, column.type), rows)
 
 
 def _values(schema: pa.Schema) -> set[str]:

@@ -5,59 +5,39 @@ A write is a strict compare-and-swap: delta-rs must not retry on its own, becaus
 
 from __future__ import annotations
 
-import random
-import time
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from tallywright.data.delta.change import Change
+from tallywright.data.delta.commit import ATTEMPTS, LostRaceError, Race, compare_and_swap
 from tallywright.data.delta.files import DataFile, TableReader, list_tables
-from tallywright.data.delta.protocol import TABLE_PROPERTIES, check_table_contract
-from tallywright.data.delta.schema import fitted, plain
-from tallywright.data.delta.slices import Value, predicate
+from tallywright.data.delta.handles import Handles
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.errors import storage_errors
+from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.storage.options import store_options
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import date
 
+    import pyarrow as pa
+
+    from tallywright.data.delta.slices import Value
     from tallywright.spec import Environment
 
 __all__ = ["Change", "DataFile", "Lake"]
 
-_ATTEMPTS: Final = 30
+Version = int | DeltaTable
 _ROW_GROUP: Final = 262_144
 """Scoring hands out row groups: smaller ones than the default million keep every core busy, and memory low."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The new content of one slice of one table.
-
-    Attributes:
-        data: All rows of the slice; may be empty.
-        slice: Column values that every row has; exactly the rows with these values are replaced.
-        partition_by: Used when the table has to be created.
-        message: Commit metadata; values are texts.
-        transaction: An app transaction whose version becomes the Delta version of this commit.
-        properties: Table properties, used when the table has to be created.
-    """
-
-    table: str
-    data: pa.Table
-    slice: Mapping[str, Value]
-    partition_by: Sequence[str] = ()
-    message: Mapping[str, str] = field(default_factory=dict)
-    transaction: str = ""
-    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 class Lake:
@@ -66,6 +46,8 @@ class Lake:
     def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
         self.root = root.rstrip("/")
         self.options = store_options(self.root, options or {})
+        self._handles = Handles(self.options)
+        self._readers: dict[str, TableReader] = {}
 
     @classmethod
     def of(cls, environment: Environment) -> Lake:
@@ -79,8 +61,9 @@ class Lake:
 
     def exists(self, table: str) -> bool:
         """True when there is a Delta table of that name."""
-        with storage_errors(f"looking for {self.uri(table)}"):
-            return DeltaTable.is_deltatable(self.uri(table), self.options or None)
+        uri = self.uri(table)
+        with storage_errors(f"looking for {uri}"):
+            return self._handles.is_known(uri) or DeltaTable.is_deltatable(uri, self.options or None)
 
     def tables(self) -> list[str]:
         """The names of all Delta tables in the lake, sorted; none when the lake does not exist yet."""
@@ -88,29 +71,80 @@ class Lake:
             return list_tables(self.root, self.options)
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
-        """A handle on the newest (or the given) version.
+        """A handle of the caller's own on the newest (or the given) version.
 
         Raises:
             StorageError: No such table or version, or unreadable storage.
             TableContractError: The table has features that not every engine understands.
         """
-        with storage_errors(f"opening {self.uri(table)}" + ("" if version is None else f" version {version}")):
-            handle = DeltaTable(self.uri(table), version=version, storage_options=self.options or None)
-            check_table_contract(handle)
-        return handle
+        with self._opening(table, version):
+            return self._handles.opened(self.uri(table), version)
 
-    def files(self, table: str, *, day: date | None = None, version: int | None = None) -> list[DataFile]:
+    def look(self, table: str, version: Version | None = None) -> DeltaTable:
+        """The lake's handle on the newest (or the given) version, kept from look to look.
+
+        Raises:
+            TallyError: As `open`.
+        """
+        if isinstance(version, DeltaTable):
+            return version
+        uri = self.uri(table)
+        with self._opening(table, version):
+            if version is None:
+                return self._handles.newest(uri)
+            return self._handles.at(uri, version) or self._handles.opened(uri, version)
+
+    @contextmanager
+    def hold(self, table: str, *, create: Change | None = None) -> Iterator[DeltaTable]:
+        """A look for a commit: inside the block the handle is the caller's alone, and only his commit moves it.
+
+        Args:
+            table: Short name.
+            create: Makes the table where it is missing.
+
+        Raises:
+            TallyError: As `open`.
+        """
+        if create is not None and self.find(table) is None:
+            self.create(create)
+        uri = self.uri(table)
+        with self._opening(table, None):
+            handle = self._handles.take(uri)
+        try:
+            yield handle
+        finally:
+            self._handles.give_back(uri, handle)
+
+    def find(self, table: str) -> DeltaTable | None:
+        """As `look`; None when there is no Delta table of that name.
+
+        Raises:
+            TallyError: As `open`, for a table that is there.
+        """
+        uri = self.uri(table)
+        with self._opening(table, None):
+            if is_disk(uri) and not Path(uri, "_delta_log").is_dir():
+                return None
+            try:
+                return self._handles.newest(uri)
+            except TableNotFoundError:
+                # Somebody may have made it meanwhile; the same is said of one that may not be read.
+                return self._handles.newest(uri) if self.exists(table) else None
+
+    def _opening(self, table: str, version: int | None) -> AbstractContextManager[None]:
+        return storage_errors(f"opening {self.uri(table)}" + ("" if version is None else f" version {version}"))
+
+    def files(self, table: str, *, day: date | None = None, version: Version | None = None) -> list[DataFile]:
         """The current data files, of one date or of all, sorted by path.
 
         Raises:
             TableContractError: A day is asked of a table that is not partitioned by `score_date`.
         """
-        handle = self.open(table, version)
+        handle = self.look(table, version)
         if day is not None and "score_date" not in handle.metadata().partition_columns:
             raise TableContractError(f"{self.uri(table)} is not partitioned by score_date")
         with storage_errors(f"listing the files of {self.uri(table)}"):
-            reader = TableReader(handle, self.uri(table), self.options)
-            return reader.files({} if day is None else {"score_date": day})
+            return self._reader(table, handle).files({} if day is None else {"score_date": day})
 
     def read(
         self,
@@ -118,7 +152,7 @@ class Lake:
         *,
         where: Mapping[str, Value] | None = None,
         columns: Sequence[str] | None = None,
-        version: int | None = None,
+        version: Version | None = None,
     ) -> pa.Table:
         """Rows of a small table, or of one date of a large one, in the order of the files.
 
@@ -126,15 +160,22 @@ class Lake:
             table: Short name.
             where: Column values that the rows must have; files that cannot match are not opened.
             columns: Names in the order wanted; all columns of the table when not given.
-            version: Delta version; the newest when not given.
+            version: Delta version, or a handle on it; the newest when not given.
 
         Raises:
             StorageError: No such table; ask `exists` first.
             TableContractError: A column that the table does not have.
         """
-        handle = self.open(table, version)
+        handle = self.look(table, version)
         with storage_errors(f"reading {self.uri(table)}"):
-            return TableReader(handle, self.uri(table), self.options).read(where or {}, columns)
+            return self._reader(table, handle).read(where or {}, columns)
+
+    def _reader(self, table: str, handle: DeltaTable) -> TableReader:
+        """The last one of the table where it is of this handle: listing the files of a year takes milliseconds."""
+        known = self._readers.get(table)
+        if known is None or not known.is_of(handle):
+            known = self._readers[table] = TableReader(handle, self.uri(table), self.options)
+        return known
 
     def replace(
         self,
@@ -159,14 +200,7 @@ class Lake:
             StorageError: Storage that is read-only, full or gone.
         """
         change = Change(table, data, slice, partition_by, message or {})
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self.commit(change, self.handle(change))
-            except CommitConflictError:
-                pause(attempt)
-        raise CommitConflictError(
-            f"{self.uri(table)}: {_ATTEMPTS} attempts lost against other writers", remedy="run the same command again"
-        )
+        return compare_and_swap(self.race(change), lambda base: self.attempt(change, base))
 
     def replace_if_changed(self, table: str, data: pa.Table, *, slice: Mapping[str, Value]) -> int | None:  # noqa: A002
         """Like `replace`, but commits nothing when the slice holds exactly these rows already, in whatever order.
@@ -178,17 +212,29 @@ class Lake:
             TallyError: As `replace`.
         """
         names = data.schema.names
-        if self.exists(table) and set(names) <= {field.name for field in self.open(table).schema().fields}:
+        standing = self.find(table)
+        if standing is not None and set(names) <= {field.name for field in standing.schema().fields}:
             held = self.read(table, where=slice, columns=names)
             if digest(held, names) == digest(data, names):
                 return None
         return self.replace(table, data, slice=slice)
 
     def handle(self, change: Change) -> DeltaTable:
-        """A fresh handle on the change's table, which is created (empty) when it is missing."""
-        if not self.exists(change.table):
-            self._create(change)
-        return self.open(change.table)
+        """A look at the change's table, which is created (empty) when it is missing."""
+        if self.find(change.table) is None:
+            self.create(change)
+        return self.look(change.table)
+
+    def race(self, change: Change) -> Race:
+        """The race for the change's table, which is created when it is missing."""
+        return Race(
+            hold=lambda: self.hold(change.table, create=change),
+            failure=lambda error: self._failed(change, error),
+            conflict=lambda: CommitConflictError(
+                f"{self.uri(change.table)}: {ATTEMPTS} attempts lost against other writers",
+                remedy="run the same command again",
+            ),
+        )
 
     def commit(self, change: Change, base: DeltaTable) -> int:
         """Commits the change on top of exactly the version of `base`.
@@ -198,62 +244,45 @@ class Lake:
 
         Raises:
             CommitConflictError: The table has moved on since `base` was opened; nothing was written.
+            StorageError: Storage that cannot be written.
         """
         version = base.version() + 1
-        schema = pa.schema(base.schema().to_arrow())
-        data = fitted(plain(change.data), schema, change.slice, self.uri(change.table))
-        transactions = [Transaction(change.transaction, version)] if change.transaction else None
-        with storage_errors(f"writing {self.uri(change.table)}"):
-            try:
-                write_deltalake(
-                    base,
-                    data,
-                    mode="overwrite",
-                    predicate=predicate(change.slice),
-                    schema_mode="merge",
-                    writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
-                    commit_properties=CommitProperties(
-                        custom_metadata=dict(change.message) or None,
-                        max_commit_retries=0,
-                        app_transactions=transactions,
-                    ),
-                )
-            except CommitFailedError as error:
-                raise self._conflict(change, version, error) from error
-        return version
-
-    def _conflict(self, change: Change, version: int, error: CommitFailedError) -> Exception:
-        """A commit that fails although nobody else committed is a failure of the storage, not a conflict."""
-        if self.open(change.table).version() >= version:
-            return CommitConflictError(
+        try:
+            return self.attempt(change, base)
+        except LostRaceError as error:
+            if self.look(change.table).version() < version:
+                raise self._failed(change, error) from error
+            raise CommitConflictError(
                 f"{self.uri(change.table)}: another writer made version {version}", remedy="run the same command again"
-            )
-        return StorageError(
-            f"writing {self.uri(change.table)}: {cause_of(error)}",
-            expected="storage that can be written",
-            remedy="check permissions and free space, then run the same command again",
-        )
+            ) from error
 
-    def _create(self, change: Change) -> None:
-        schema = plain(change.data).schema
-        with storage_errors(f"creating {self.uri(change.table)}"):
+    def attempt(self, change: Change, base: DeltaTable) -> int:
+        """As `commit`, for an attempt of `compare_and_swap`.
+
+        Raises:
+            LostRaceError: The commit failed; nothing was written.
+        """
+        return change.write(base, self.uri(change.table), row_group=_ROW_GROUP)
+
+    def create(self, change: Change) -> None:
+        """Creates the change's table, without its rows; whoever comes second finds the first one's.
+
+        Raises:
+            StorageError: Storage that cannot be written.
+        """
+        uri = self.uri(change.table)
+        with storage_errors(f"creating {uri}"):
             try:
-                DeltaTable.create(
-                    self.uri(change.table),
-                    DeltaSchema.from_arrow(pa.schema([column.with_nullable(nullable=True) for column in schema])),
-                    mode="error",
-                    partition_by=list(change.partition_by) or None,
-                    configuration={**TABLE_PROPERTIES, **change.properties},
-                    storage_options=self.options or None,
-                    # Retried, a creation that lost a race would stand in the log again, with another table id.
-                    commit_properties=CommitProperties(max_commit_retries=0),
-                )
+                change.create_table(uri, self.options)
             except (TableNotFoundError, DeltaError):
                 # Somebody else may have created it between the question and the answer.
                 if not self.exists(change.table):
                     raise
 
-
-def pause(attempt: int) -> None:
-    """Waits a short random time, longer with each attempt, so that two writers do not meet again."""
-    time.sleep(random.uniform(0.5, 1.5) * min(0.5, 0.005 * 1.4**attempt))
+    def _failed(self, change: Change, error: Exception) -> StorageError:
+        """A commit that fails although nobody else committed is a failure of the storage, not a conflict."""
+        return StorageError(
+            f"writing {self.uri(change.table)}: {cause_of(error)}",
+            expected="storage that can be written",
+            remedy="check permissions and free space, then run the same command again",
+        )

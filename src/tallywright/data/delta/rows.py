@@ -1,8 +1,12 @@
-"""A table of one row, built from buffers: pyarrow's own conversions of Python values import pandas (a second)."""
+"""Rows as Arrow columns and back, by their buffers: pyarrow's own conversions import pandas (a second).
+
+The types are those of small tables: dates, UTC instants in microseconds, numbers, truth values, texts, lists of texts.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,31 +15,109 @@ import pyarrow as pa
 from tallywright.buffers import number_array
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_NATURAL: Final = {bool: pa.bool_(), int: pa.int64(), date: pa.date32()}
 
 
-def one_row(values: Mapping[str, str | float | date | datetime], schema: pa.Schema) -> pa.Table:
-    """The values as one row of `schema` (texts, numbers, dates, UTC instants in microseconds; no nulls)."""
-    columns = [constant(values[field.name], field.type, 1) for field in schema]
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """The rows as a table of `schema`; what a row lacks is null, what the schema lacks is left out."""
+    columns = [_column([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The table's rows; instants are UTC."""
+    columns = {field.name: _values(table[field.name], field.type) for field in table.schema}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def scalar_of(value: Any, kind: pa.DataType) -> pa.Scalar:
+    """The value as a scalar of that type.
+
+    Raises:
+        pyarrow.ArrowException: It cannot be one.
+    """
+    natural = pa.string() if isinstance(value, str) else _NATURAL.get(type(value))
+    return pa.scalar(value, kind) if natural is None else _column([value], natural).cast(kind)[0]
 
 
 def constant(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
     """An array of `rows` times the same value."""
     if isinstance(value, str):
-        return _text(value.encode(), rows).cast(kind)
+        return _repeated(value.encode(), rows).cast(kind)
     if isinstance(value, datetime):
-        return number_array(np.full(rows, (value - _EPOCH) // timedelta(microseconds=1), dtype=np.int64), kind)
+        return number_array(np.full(rows, _microseconds(value), dtype=np.int64), kind)
     if isinstance(value, date):
-        return number_array(np.full(rows, (value - _EPOCH.date()).days, dtype=np.int32), kind)
+        return number_array(np.full(rows, _days(value), dtype=np.int32), kind)
     dtype = np.float64 if isinstance(value, float) else np.int64
     wide = pa.float64() if isinstance(value, float) else pa.int64()
     return number_array(np.full(rows, value, dtype=dtype), wide).cast(kind)
 
 
-def _text(value: bytes, rows: int) -> pa.Array:
+def _repeated(value: bytes, rows: int) -> pa.Array:
     """By repeating bytes: a Python object for every row would cost more than scoring it."""
     offsets = np.arange(rows + 1, dtype=np.int64) * len(value)
     return pa.Array.from_buffers(pa.large_string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(value * rows)])
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    known = np.array([value is not None for value in values], dtype=np.bool_)
+    valid = None if known.all() else _bits(known)
+    if pa.types.is_list(kind):
+        items = [tuple(value or ()) for value in values]
+        inner = _column(list(chain.from_iterable(items)), kind.value_type)
+        offsets = _offsets([len(item) for item in items])
+        return pa.Array.from_buffers(kind, len(values), [valid, offsets], children=[inner])
+    if pa.types.is_string(kind):
+        encoded = [b"" if value is None else str(value).encode() for value in values]
+        data = pa.py_buffer(b"".join(encoded))
+        return pa.Array.from_buffers(kind, len(values), [valid, _offsets([len(text) for text in encoded]), data])
+    if pa.types.is_boolean(kind):
+        return pa.Array.from_buffers(
+            kind, len(values), [valid, _bits(np.array([bool(value) for value in values], dtype=np.bool_))]
+        )
+    convert, dtype = _plan(kind)
+    numbers = np.array([0 if value is None else convert(value) for value in values], dtype=dtype)
+    return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(numbers)])
+
+
+def _plan(kind: pa.DataType) -> tuple[Callable[[Any], Any], str]:
+    """How a value becomes the number that its column holds."""
+    if kind == pa.date32():
+        return _days, "int32"
+    if kind == pa.timestamp("us", "UTC"):
+        return _microseconds, "int64"
+    if pa.types.is_floating(kind):
+        return float, "float64"
+    return int, str(kind)
+
+
+def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
+    if not pa.types.is_timestamp(kind):
+        values: list[Any] = column.to_pylist()
+        return values
+    instants = (chunk.view(pa.int64()).to_pylist() for chunk in column.cast(pa.timestamp("us", "UTC")).chunks)
+    return [None if one is None else _EPOCH + one * _MICROSECOND for one in chain.from_iterable(instants)]
+
+
+def _microseconds(instant: datetime) -> int:
+    """Of an instant; one without a zone is UTC, as everywhere in the tables."""
+    aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+    return (aware - _EPOCH) // _MICROSECOND
+
+
+def _days(day: date) -> int:
+    return (day - _EPOCH.date()).days
+
+
+def _bits(values: NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(values, bitorder="little"))
+
+
+def _offsets(lengths: Sequence[int]) -> pa.Buffer:
+    return pa.py_buffer(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32))

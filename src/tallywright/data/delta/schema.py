@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tallywright.data.delta.rows import scalar_of
 from tallywright.errors import TableContractError
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def _require_slice(table: pa.Table, where: Mapping[str, Value], uri: str) -> Non
         if name not in table.column_names:
             raise TableContractError(f"{uri}: the rows have no column {name}, by which they are replaced")
         column = table[name]
-        inside = pc.equal(column, pa.scalar(value, column.type))
-        if not pc.all(pc.fill_null(inside, fill_value=False), min_count=0).as_py():
+        inside = pc.equal(column, scalar_of(value, column.type))
+        if not pc.all(inside, skip_nulls=False, min_count=0).as_py():
             raise TableContractError(
                 f"{uri}: some rows are not in the slice {name} = {value}, which they would replace"
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tallywright.data.delta.rows import scalar_of
 from tallywright.errors import TableContractError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def quoted(name: str) -> str:
 def keep(table: pa.Table, where: Mapping[str, Value]) -> pa.Table:
     """The rows of the slice."""
     for name, value in where.items():
-        mask = pc.equal(table[name], pa.scalar(value, table.schema.field(name).type))
+        mask = pc.equal(table[name], scalar_of(value, table.schema.field(name).type))
         table = table.filter(mask)
     return table
 
@@ -62,11 +63,11 @@ def candidates(actions: pa.Table, where: Mapping[str, Value]) -> pa.Table:
 
 
 def _equal(column: pa.ChunkedArray, value: Value) -> pa.ChunkedArray:
-    return pc.fill_null(pc.equal(column, pa.scalar(value, column.type)), fill_value=False)
+    return pc.equal(column, scalar_of(value, column.type))
 
 
 def _within(low: pa.ChunkedArray, high: pa.ChunkedArray, value: Value) -> pa.ChunkedArray:
     """Whether the value lies within the file's bounds (shortened texts are still bounds); without bounds it may."""
-    probe = pa.scalar(value, low.type)
+    probe = scalar_of(value, low.type)
     inside = pc.and_(pc.less_equal(low, probe), pc.greater_equal(high, probe))
-    return pc.fill_null(inside, fill_value=True)
+    return pc.fill_null(inside, fill_value=scalar_of(True, pa.bool_()))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright.data.delta.lake import Change, Lake, pause
+from tallywright.data.delta.commit import compare_and_swap
+from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.delta.protocol import LONG_LOG
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.etl.day_checks import KNOWN, check_features, check_labels
@@ -25,18 +26,19 @@ from tallywright.data.etl.input_record import (
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.types import feature_schema
-from tallywright.errors import CommitConflictError, InputError, UsageError
+from tallywright.errors import InputError, UsageError
 from tallywright.observability import failpoint, log
 from tallywright.records import InputVersion, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from deltalake import DeltaTable
+
     from tallywright.spec import ModelSpec, Project
 
 __all__ = ["IngestedDay", "ingest", "input_version"]
 
-_ATTEMPTS: Final = 30
 _PARTITION: Final = ("score_date",)
 
 
@@ -133,18 +135,13 @@ def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table
     """Commits the date unless its content is there already, and records it; loses politely to another writer."""
     table, content = spec.table("features"), digest(features, feature_schema(spec).names)
     change = _change(table, features, raw.day, content, transaction_id(table, raw.day))
-    for attempt in range(_ATTEMPTS):
-        base = lake.handle(change)
+
+    def attempt(base: DeltaTable) -> tuple[InputVersion, bool]:
         found = committed_input(lake, spec, raw.day, base)
         changed = found is None or found.fingerprint != content.hex
         if changed:
-            try:
-                version = lake.commit(change, base)
-            except CommitConflictError:
-                pause(attempt)
-                continue
+            version = lake.attempt(change, base)
             failpoint("ingest-committed")
-            base = lake.open(table, version)
             found = InputVersion(
                 table=table, score_date=raw.day, version=version, fingerprint=content.hex, rows=content.rows
             )
@@ -152,7 +149,8 @@ def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table
         if recorded_input(lake, spec, raw.day, base) is None:
             record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows)
         return found, changed
-    raise CommitConflictError(f"{table}: {_ATTEMPTS} attempts lost against other writers", remedy="run it again")
+
+    return compare_and_swap(lake.race(change), attempt)
 
 
 def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date) -> None:

@@ -8,15 +8,15 @@ fingerprint; a row that is missing or belongs to another version is computed aga
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
+from tallywright.data.delta.declaration import Declaration, Kind
 from tallywright.data.delta.protocol import require_partitioned_by
+from tallywright.data.delta.table import Table
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.types import feature_schema
 from tallywright.errors import InputError
-from tallywright.records import InputVersion, Reference
+from tallywright.records import InputVersion, Record, Reference
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -24,16 +24,26 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
 
-_SCHEMA = pa.schema(
-    [
-        ("score_date", pa.date32()),
-        ("version", pa.int64()),
-        ("fingerprint", pa.string()),
-        ("rows", pa.int64()),
-        ("quarantined", pa.int64()),
-        ("table_id", pa.string()),
-        ("recorded_at", pa.timestamp("us", "UTC")),
-    ]
+
+class InputRow(Record):
+    """One row of `<model>__inputs`."""
+
+    score_date: date
+    version: int
+    fingerprint: str
+    rows: int
+    quarantined: int | None = None
+    table_id: str | None = None
+    recorded_at: datetime | None = None
+
+
+INPUTS: Final = Declaration(
+    what="inputs",
+    record=InputRow,
+    key=("score_date",),
+    slice=("score_date",),
+    kind=Kind.SLICE,
+    doc="what was ingested of each date: version, fingerprint, rows",
 )
 
 
@@ -51,7 +61,7 @@ def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
         InputError: The date was never ingested, or something else than ingest has changed its rows.
     """
     table = spec.table("features")
-    base = lake.open(table) if lake.exists(table) else None
+    base = lake.find(table)
     found = committed_input(lake, spec, day, base) if base is not None else None
     if base is None or found is None:
         raise InputError(
@@ -81,7 +91,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
         return None
     require_partitioned_by(base, "score_date")
     recorded = recorded_input(lake, spec, day, base)
-    rows = sum(file.rows for file in lake.files(spec.table("features"), day=day, version=base.version()))
+    rows = sum(file.rows for file in lake.files(spec.table("features"), day=day, version=base))
     if recorded is not None and recorded.rows == rows:
         return recorded
     content = stored_digest(lake, spec, day, base)
@@ -92,17 +102,15 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
 
 def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
     """The record of a date, if it speaks of the commit that `base` has for that date."""
-    if not lake.exists(spec.table("inputs")):
-        return None
     version = base.transaction_version(transaction_id(spec.table("features"), day))
-    for row in lake.read(spec.table("inputs"), where={"score_date": day}).to_pylist():
-        if row["version"] == version and row["table_id"] == str(base.metadata().id):
+    for row in Table(INPUTS, lake, spec).read({"score_date": day}):
+        if row.version == version and row.table_id == str(base.metadata().id):
             return InputVersion(
                 table=spec.table("features"),
                 score_date=day,
-                version=row["version"],
-                fingerprint=row["fingerprint"],
-                rows=row["rows"],
+                version=row.version,
+                fingerprint=row.fingerprint,
+                rows=row.rows,
             )
     return None
 
@@ -110,10 +118,10 @@ def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> 
 def latest_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
     """The input version of every ingested date: what scoring, or scoring again, would read."""
     table = spec.table("features")
-    if not lake.exists(table):
+    base = lake.find(table)
+    if base is None:
         return []
-    base = lake.open(table)
-    days = {file.day for file in lake.files(table, version=base.version()) if file.day is not None}
+    days = {file.day for file in lake.files(table, version=base) if file.day is not None}
     found = (base.transaction_version(transaction_id(table, day)) for day in days)
     versions = {version for version in found if version is not None}
     return [Reference(table=table, version=version, by="input") for version in sorted(versions)]
@@ -121,27 +129,25 @@ def latest_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
 
 def record_input(lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTable, *, quarantined: int) -> None:
     """Writes the record of a date."""
-    row = {
-        "score_date": found.score_date,
-        "version": found.version,
-        "fingerprint": found.fingerprint,
-        "rows": found.rows,
-        "quarantined": quarantined,
-        "table_id": str(base.metadata().id),
-        "recorded_at": datetime.now(UTC),
-    }
-    lake.replace(
-        spec.table("inputs"), pa.Table.from_pylist([row], schema=_SCHEMA), slice={"score_date": found.score_date}
+    row = InputRow(
+        score_date=found.score_date,
+        version=found.version,
+        fingerprint=found.fingerprint,
+        rows=found.rows,
+        quarantined=quarantined,
+        table_id=str(base.metadata().id),
+        recorded_at=datetime.now(UTC),
     )
+    Table(INPUTS, lake, spec).replace([row])
 
 
 def stored_digest(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> RowDigest:
     """The content digest of a date's rows as they stand in the table."""
     columns = feature_schema(spec).names
-    rows = lake.read(spec.table("features"), where={"score_date": day}, columns=columns, version=base.version())
+    rows = lake.read(spec.table("features"), where={"score_date": day}, columns=columns, version=base)
     return digest(rows, columns)
 
 
 def _quarantined(lake: Lake, spec: ModelSpec, day: date) -> int:
     table = spec.table("quarantine")
-    return sum(file.rows for file in lake.files(table, day=day)) if lake.exists(table) else 0
+    return sum(file.rows for file in lake.files(table, day=day)) if lake.find(table) is not None else 0

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import InputError
-from tallywright.lifecycle.packages import package_of
 from tallywright.observability import log
 from tallywright.records import Role
 from tallywright.scoring.commit.manifests import latest_manifest, manifests
@@ -42,7 +41,8 @@ def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[st
     if champion.role is not Role.CHAMPION:
         log.warning("%s is not compared: the %s answered for it", context.day, champion.role.value)
         return {"signals": 0, "violated": [], "note": f"the {champion.role.value} answered for the day"}
-    signals = compare_day(context.spec, package_of(context.project, champion), manifest, row.profile)
+    package = context.shared.packages.of(context.project, champion)
+    signals = compare_day(context.spec, package, manifest, row.profile)
     write_drift(context.lake, context.spec, manifest, signals)
     violated = sorted({signal.column for signal in signals if signal.violated})
     log.info("drift of %s: %d comparisons, %s", context.day, len(signals), ", ".join(violated) or "none violated")
@@ -52,7 +52,7 @@ def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[st
 def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
     from tallywright.scoring.profile_rows import ensure_profile
 
-    return ensure_profile(context.lake, context.spec, context.day, partial(package_of, context.project))
+    return ensure_profile(context.lake, context.spec, context.day, partial(context.shared.packages.of, context.project))
 
 
 def monitor(context: RunContext) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def score_request(context: RunContext) -> ScoreRequest:
     check_volume(lake, spec, source)
     models = _resolved(context)
     check_leak(spec, models, context.day)
-    packages, missing = packages_of(context.project, models)
+    packages, missing = packages_of(context.project, models, context.shared.packages)
     return ScoreRequest(
         spec=spec,
         lake=lake,

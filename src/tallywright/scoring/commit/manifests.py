@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
 from pydantic import ValidationError
 
-from tallywright.data.delta.rows import one_row
+from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Table
 from tallywright.records import Manifest, Record
 from tallywright.scoring.commit.scores_table import generation_in
 
@@ -27,25 +27,35 @@ if TYPE_CHECKING:
 MANIFEST_KEY: Final = "userMetadata"
 _RECENT: Final = 64
 
-_SCHEMA: Final = pa.schema(
-    [
-        ("score_date", pa.date32()),
-        ("generation", pa.int64()),
-        ("version", pa.int64()),
-        ("reason", pa.string()),
-        ("rows", pa.int64()),
-        ("model_versions", pa.string()),
-        ("input_version", pa.int64()),
-        ("input_fingerprint", pa.string()),
-        ("inputs_digest", pa.string()),
-        ("key_digest", pa.string()),
-        ("profile_digest", pa.string()),
-        ("engine", pa.string()),
-        ("run_id", pa.string()),
-        ("code_version", pa.string()),
-        ("committed_at", pa.timestamp("us", tz="UTC")),
-        ("manifest_json", pa.string()),
-    ]
+
+class TallyRow(Record):
+    """One row of `<model>__tallies`."""
+
+    score_date: date
+    generation: int
+    version: int
+    reason: str
+    rows: int
+    model_versions: str
+    input_version: int
+    input_fingerprint: str
+    inputs_digest: str
+    key_digest: str
+    profile_digest: str
+    engine: str
+    run_id: str
+    code_version: str
+    committed_at: datetime
+    manifest_json: str
+
+
+TALLIES: Final = Declaration(
+    what="tallies",
+    record=TallyRow,
+    key=("score_date", "generation"),
+    slice=("score_date", "generation"),
+    kind=Kind.SLICE,
+    doc="every committed tally with its manifest: what was scored, from what, by whom",
 )
 
 
@@ -66,9 +76,9 @@ def latest_tally(lake: Lake, spec: ModelSpec, day: date, *, table: DeltaTable | 
         table: An open handle of the scores table, to look at the same version as the caller.
     """
     if table is None:
-        if not lake.exists(spec.table("scores")):
-            return None
-        table = lake.open(spec.table("scores"))
+        table = lake.find(spec.table("scores"))
+    if table is None:
+        return None
     generation = generation_in(table, spec, day)
     if not generation:
         return None
@@ -86,10 +96,11 @@ def latest_manifest(lake: Lake, spec: ModelSpec, day: date) -> Manifest | None:
 
 def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
     """The latest manifest of every scored day, by date; what a crash kept out of the table comes from the log."""
-    if not lake.exists(spec.table("scores")):
+    scores = lake.find(spec.table("scores"))
+    if scores is None:
         return []
     latest: dict[date, Manifest] = {}
-    logged = [tally.manifest for tally in logged_tallies(lake.open(spec.table("scores")))]
+    logged = [tally.manifest for tally in logged_tallies(scores)]
     for manifest in [*(tally.manifest for tally in recorded_tallies(lake, spec)), *logged]:
         known = latest.get(manifest.score_date)
         if known is None or known.generation < manifest.generation:
@@ -99,14 +110,9 @@ def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
 
 def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> list[Tally]:
     """The rows of `<model>__tallies`, of one day or of all."""
-    if not lake.exists(spec.table("tallies")):
-        return []
     where = {} if day is None else {"score_date": day}
-    rows = lake.read(spec.table("tallies"), where=where, columns=["version", "manifest_json"])
-    return [
-        Tally(manifest=Manifest.from_json(text), version=version)
-        for text, version in zip(rows["manifest_json"].to_pylist(), rows["version"].to_pylist(), strict=True)
-    ]
+    rows = Table(TALLIES, lake, spec).rows(where, ["version", "manifest_json"])
+    return [Tally(manifest=Manifest.from_json(row["manifest_json"]), version=row["version"]) for row in rows]
 
 
 def logged_tallies(table: DeltaTable, day: date | None = None) -> Iterator[Tally]:
@@ -122,27 +128,24 @@ def record_tally(lake: Lake, spec: ModelSpec, tally: Tally) -> bool:
     manifest = tally.manifest
     if any(known.manifest == manifest for known in recorded_tallies(lake, spec, manifest.score_date)):
         return False
-    lake.replace(
-        spec.table("tallies"),
-        one_row(_row(tally), _SCHEMA),
-        slice={"score_date": manifest.score_date, "generation": manifest.generation},
-    )
+    Table(TALLIES, lake, spec).replace([_row(tally)])
     return True
 
 
-def _row(tally: Tally) -> dict[str, Any]:
+def _row(tally: Tally) -> TallyRow:
     manifest = tally.manifest
     same = ("score_date", "generation", "reason", "rows", "key_digest", "profile_digest", "engine", "run_id")
-    return {name: getattr(manifest, name) for name in same} | {
-        "version": tally.version,
-        "model_versions": " ".join(f"{ref.role}:{ref.name}:{ref.version}" for ref in manifest.models),
-        "input_version": manifest.input.version,
-        "input_fingerprint": manifest.input.fingerprint,
-        "inputs_digest": manifest.inputs_digest,
-        "code_version": manifest.code_version,
-        "committed_at": _utc(manifest.committed_at),
-        "manifest_json": manifest.to_json(),
-    }
+    return TallyRow(
+        **{name: getattr(manifest, name) for name in same},
+        version=tally.version,
+        model_versions=" ".join(f"{ref.role}:{ref.name}:{ref.version}" for ref in manifest.models),
+        input_version=manifest.input.version,
+        input_fingerprint=manifest.input.fingerprint,
+        inputs_digest=manifest.inputs_digest,
+        code_version=manifest.code_version,
+        committed_at=_utc(manifest.committed_at),
+        manifest_json=manifest.to_json(),
+    )
 
 
 def _utc(instant: datetime) -> datetime:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-
-from tallywright.data.delta.rows import one_row
+from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Table
 from tallywright.profiles.profile import Profile
 from tallywright.records import Manifest, Record, Role, digest_of
 
@@ -16,19 +15,6 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import ModelSpec
-
-_SCHEMA: Final = pa.schema(
-    [
-        ("score_date", pa.date32()),
-        ("generation", pa.int64()),
-        ("model_version", pa.int64()),
-        ("role", pa.string()),
-        ("definition_digest", pa.string()),
-        ("rows", pa.int64()),
-        ("mean_score", pa.float64()),
-        ("profile_json", pa.string()),
-    ]
-)
 
 
 class ProfileRow(Record):
@@ -47,6 +33,16 @@ class ProfileRow(Record):
     def profile(self) -> Profile:
         """The profile itself."""
         return Profile.from_json(self.profile_json)
+
+
+PROFILE: Final = Declaration(
+    what="profile",
+    record=ProfileRow,
+    key=("score_date", "generation", "model_version", "role"),
+    slice=("score_date", "generation"),
+    kind=Kind.SLICE,
+    doc="what the columns and scores of each tally looked like, counted while it was scored",
+)
 
 
 def profile_digest(profile: Profile) -> str:
@@ -75,11 +71,7 @@ def read_profile(lake: Lake, spec: ModelSpec, manifest: Manifest) -> ProfileRow 
 
 def read_profiles(lake: Lake, spec: ModelSpec, manifest: Manifest) -> dict[str, ProfileRow]:
     """The rows of a tally by the digest of their profile; rows that the commit does not speak of are left out."""
-    name = spec.table("profile")
-    if not lake.exists(name):
-        return {}
-    found = lake.read(name, where={"score_date": manifest.score_date, "generation": manifest.generation})
-    rows = [ProfileRow.model_validate(row) for row in found.select(_SCHEMA.names).to_pylist()]
+    rows = Table(PROFILE, lake, spec).read({"score_date": manifest.score_date, "generation": manifest.generation})
     wanted = {manifest.profile_digest, *(one.profile_digest for one in manifest.roles)}
     by_digest = {digest_of(row.profile_json): row for row in rows}
     return {digest: row for digest, row in by_digest.items() if digest in wanted}
@@ -87,9 +79,4 @@ def read_profiles(lake: Lake, spec: ModelSpec, manifest: Manifest) -> dict[str, 
 
 def write_profiles(lake: Lake, spec: ModelSpec, rows: Sequence[ProfileRow]) -> None:
     """Writes (or replaces) all rows of a tally, in one commit."""
-    first = rows[0]
-    lake.replace(
-        spec.table("profile"),
-        pa.concat_tables([one_row(row.model_dump(), _SCHEMA) for row in rows]),
-        slice={"score_date": first.score_date, "generation": first.generation},
-    )
+    Table(PROFILE, lake, spec).replace(rows)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Field, Schema
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import Field, Schema
+from deltalake.exceptions import DeltaError
 
-from tallywright.data.delta.protocol import TABLE_PROPERTIES
+from tallywright.data.delta.commit import Race, SkippedError, compare_and_swap
+from tallywright.data.delta.lake import Change
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
@@ -17,6 +18,8 @@ from tallywright.scoring.columns import PARTITION
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
+
+    from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import ModelSpec
@@ -53,37 +56,33 @@ def open_scores(lake: Lake, spec: ModelSpec, wanted: pa.Schema, *, what: str = "
         StorageError: It cannot be created or opened.
     """
     name = spec.table(what)
-    for _ in range(_ATTEMPTS):
-        try:
-            if not lake.exists(name):
-                _create(lake, name, wanted)
-            table = lake.open(name)
-            missing = _missing_columns(name, arrow_schema(table), wanted)
-            if not missing:
-                return table
-            table.alter.add_columns(_delta_fields(missing))
-        except CommitFailedError:
-            continue
-        except (DeltaError, OSError) as error:
-            raise StorageError(
-                f"the table {name} cannot be opened or created: {cause_of(error)}",
-                expected=f"a Delta table, or an empty place for one, at {lake.uri(name)}",
-                remedy="check permissions and free space, then run it again",
-            ) from error
-    raise CommitConflictError(f"the schema of {name} kept changing", remedy="run it again")
+    change = Change(name, wanted.empty_table(), {}, (PARTITION,))
 
+    def failure(error: Exception) -> StorageError:
+        return StorageError(
+            f"the table {name} cannot be opened or created: {cause_of(error)}",
+            expected=f"a Delta table, or an empty place for one, at {lake.uri(name)}",
+            remedy="check permissions and free space, then run it again",
+        )
 
-def _create(lake: Lake, name: str, wanted: pa.Schema) -> None:
-    DeltaTable.create(
-        lake.uri(name),
-        wanted,
-        mode="ignore",
-        partition_by=[PARTITION],
-        configuration=dict(TABLE_PROPERTIES),
-        storage_options=lake.options or None,
-        # Tried again by delta-rs, a creation that lost the race would stand in the log a second time.
-        commit_properties=CommitProperties(max_commit_retries=0),
+    race = Race(
+        hold=lambda: lake.hold(name, create=change),
+        failure=failure,
+        conflict=lambda: CommitConflictError(f"the schema of {name} kept changing", remedy="run it again"),
+        attempts=_ATTEMPTS,
     )
+
+    def widened(table: DeltaTable) -> DeltaTable:
+        missing = _missing_columns(name, arrow_schema(table), wanted)
+        if not missing:
+            return table
+        table.alter.add_columns(_delta_fields(missing))
+        raise SkippedError("its columns were added; what stands now is looked at again")
+
+    try:
+        return compare_and_swap(race, widened)
+    except (DeltaError, OSError) as error:
+        raise failure(error) from error
 
 
 def _missing_columns(name: str, standing: pa.Schema, wanted: pa.Schema) -> list[pa.Field]:

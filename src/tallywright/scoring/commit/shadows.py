@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from tallywright.data.delta.commit import LostRaceError, Race, SkippedError, compare_and_swap
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TallyError
 from tallywright.observability import log
@@ -16,11 +15,12 @@ from tallywright.records import Role, RoleTally
 from tallywright.scoring.commit.manifests import logged_tallies
 from tallywright.scoring.commit.profile_table import profile_digest
 from tallywright.scoring.commit.scores_table import app_id, generation_in
-from tallywright.scoring.commit.sink import LostRaceError
 from tallywright.scoring.identity import FORCED, reason_between
 from tallywright.scoring.job import label_of
 
 if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
     from tallywright.data.delta.lake import Lake
     from tallywright.records import Manifest
     from tallywright.scoring.commit.sink import Writer
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from tallywright.scoring.job import JobModel
     from tallywright.spec.model import ModelSpec
 
-ATTEMPTS: Final = 60
-_LONGEST_PAUSE: Final = 0.5
 _NO_TABLE: Final = "the table of shadows cannot be used; the log says why"
 
 
@@ -106,27 +104,32 @@ def commit_shadows(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Write
         StorageError: The log cannot be written; the rows may or may not stand.
     """
     manifest = manifest.model_copy(update={"commit_id": uuid.uuid4().hex})
-    transaction = app_id(spec, manifest.score_date)
-    for attempt in range(ATTEMPTS):
-        table = lake.open(spec.table("shadow"))
-        standing = next((tally.manifest for tally in logged_tallies(table, manifest.score_date)), None)
-        if standing is not None and _same(standing, manifest, spec):
-            return standing.commit_id == manifest.commit_id
-        _require_newest(standing, manifest)
-        # The table numbers its own generations: a day may be scored without shadows in between.
-        manifest = manifest.model_copy(update={"generation": generation_in(table, spec, manifest.score_date) + 1})
-        try:
-            if write(table, manifest, transaction) is not None:
-                return True
-        except (CommitFailedError, LostRaceError) as error:
-            if lake.open(spec.table("shadow")).version() == table.version():
-                raise _failed(spec, manifest, error) from error
-            time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * (attempt + 1))))
-        except (DeltaError, OSError) as error:
-            raise _failed(spec, manifest, error) from error
-    raise CommitConflictError(
-        f"{spec.table('shadow')} kept changing", remedy="run it again, with fewer writers at once"
+    race = Race(
+        hold=lambda: lake.hold(spec.table("shadow")),
+        failure=lambda error: _failed(spec, manifest, error),
+        conflict=lambda: CommitConflictError(
+            f"{spec.table('shadow')} kept changing", remedy="run it again, with fewer writers at once"
+        ),
     )
+    return compare_and_swap(race, lambda table: _attempt(spec, table, manifest, write))
+
+
+def _attempt(spec: ModelSpec, table: DeltaTable, manifest: Manifest, write: Writer) -> bool:
+    standing = next((tally.manifest for tally in logged_tallies(table, manifest.score_date)), None)
+    if standing is not None and _same(standing, manifest, spec):
+        return standing.commit_id == manifest.commit_id
+    _require_newest(standing, manifest)
+    # The table numbers its own generations: a day may be scored without shadows in between.
+    numbered = manifest.model_copy(update={"generation": generation_in(table, spec, manifest.score_date) + 1})
+    try:
+        version = write(table, numbered, app_id(spec, manifest.score_date))
+    except (CommitFailedError, LostRaceError):
+        raise
+    except (DeltaError, OSError) as error:
+        raise _failed(spec, manifest, error) from error
+    if version is None:
+        raise SkippedError(f"generation {numbered.generation} of {manifest.score_date} stands, whoever wrote it")
+    return True
 
 
 def _same(standing: Manifest, manifest: Manifest, spec: ModelSpec) -> bool:

@@ -6,15 +6,15 @@ no automatic retries here. On any conflict: look again, decide again, commit the
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
+from tallywright.data.delta.commit import ATTEMPTS, LostRaceError, Race, SkippedError, compare_and_swap
 from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.storage.store_errors import cause_of, store_remedy
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
@@ -36,20 +36,12 @@ if TYPE_CHECKING:
     from tallywright.scoring.worker.results import PartManifest
     from tallywright.spec.model import ModelSpec
 
-ATTEMPTS: Final = 60
-"""Other days' writers make us look again too: enough for a wide backfill."""
-_LONGEST_PAUSE: Final = 0.5
-
 
 class Writer(Protocol):
     """Tries to commit a manifest and its rows on top of a table version, once."""
 
     def __call__(self, table: DeltaTable, manifest: Manifest, transaction: str) -> int | None:
         """The version of the commit; None when the log must tell (it may have been skipped)."""
-
-
-class LostRaceError(Exception):
-    """Another writer changed the day while it was being committed; nothing of ours stands."""
 
 
 class UncertainCommitError(StorageError):
@@ -78,37 +70,49 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer)
         UncertainCommitError: The log cannot be read, or a request to an object store failed and may yet arrive.
         StorageError: The log cannot be written; the table is unchanged.
     """
-    manifest = manifest.model_copy(update={"commit_id": uuid.uuid4().hex})
-    for attempt in range(ATTEMPTS):
-        table = lake.open(spec.table("scores"))
-        if generation_in(table, spec, manifest.score_date) != manifest.generation - 1:
-            result, manifest = _look_again(lake, spec, table, manifest)
+    attempt = _Attempt(lake, spec, manifest.model_copy(update={"commit_id": uuid.uuid4().hex}), write)
+    race = Race(
+        hold=lambda: lake.hold(spec.table("scores")),
+        failure=lambda error: _failed(lake, spec, attempt.manifest, error),
+        conflict=lambda: CommitConflictError(
+            f"{spec.table('scores')} changed under each of {ATTEMPTS} attempts to commit {manifest.score_date}",
+            expected="a pause between other writers' commits",
+            remedy="run it again, with fewer writers at once",
+        ),
+        attempts=ATTEMPTS,
+    )
+    return compare_and_swap(race, attempt)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One try to commit on the version that stands; the manifest follows what other writers did meanwhile."""
+
+    lake: Lake
+    spec: ModelSpec
+    manifest: Manifest
+    write: Writer
+
+    def __call__(self, table: DeltaTable) -> CommitResult:
+        day = self.manifest.score_date
+        if generation_in(table, self.spec, day) != self.manifest.generation - 1:
+            result, self.manifest = _look_again(self.lake, self.spec, table, self.manifest)
             if result is not None:
                 return result
         failpoint("before-commit")
         try:
-            version = write(table, manifest, app_id(spec, manifest.score_date))
-        except (CommitFailedError, LostRaceError) as error:
-            if lake.open(spec.table("scores")).version() == table.version():
-                # Nobody else committed: what failed is the storage.
-                raise _failed(lake, spec, manifest, error) from error
-            log.debug("commit of %s lost a race, attempt %d", manifest.score_date, attempt + 1)
-            time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * (attempt + 1))))
-            continue
+            version = self.write(table, self.manifest, app_id(self.spec, day))
+        except (CommitFailedError, LostRaceError):
+            raise
         except (DeltaError, OSError, EngineError) as error:
-            return _after_failure(lake, spec, manifest, error)
+            return _after_failure(self.lake, self.spec, self.manifest, error)
         if version is not None:
-            return CommitResult(Tally(manifest=manifest, version=version), ours=True)
+            return CommitResult(Tally(manifest=self.manifest, version=version), ours=True)
         # Delta's own writer skips a transaction that is recorded already, and says nothing: the log knows.
-        ours = _ours(lake.open(spec.table("scores")), manifest)
-        if ours is not None:
-            return CommitResult(ours, ours=True)
-        log.debug("commit of %s was skipped: generation %d stands", manifest.score_date, manifest.generation)
-    raise CommitConflictError(
-        f"{spec.table('scores')} changed under each of {ATTEMPTS} attempts to commit {manifest.score_date}",
-        expected="a pause between other writers' commits",
-        remedy="run it again, with fewer writers at once",
-    )
+        ours = _ours(self.lake.look(self.spec.table("scores")), self.manifest)
+        if ours is None:
+            raise SkippedError(f"generation {self.manifest.generation} of {day} stands")
+        return CommitResult(ours, ours=True)
 
 
 def parts_writer(job: ScoreJob, parts: Sequence[PartManifest]) -> Writer:
@@ -117,8 +121,12 @@ def parts_writer(job: ScoreJob, parts: Sequence[PartManifest]) -> Writer:
     def write(table: DeltaTable, manifest: Manifest, transaction: str) -> int:
         # Delta would commit what is not there; verification and waiting for other writers can have taken a while.
         check_sizes(job, parts)
+        version = table.version() + 1
         _write(table, manifest, transaction, parts)
-        return table.version() + 1
+        with suppress(DeltaError, OSError):
+            # Unlike other commits, this kind leaves the handle where it was; who looks next sees for himself.
+            table.update_incremental()
+        return version
 
     return write
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.scoring.commit.staged_output import StagedParts
 
 if TYPE_CHECKING:
+    from tallywright.packaging.package import Package
     from tallywright.records import InputVersion
     from tallywright.scoring.commit.staged_output import StagedOutput
     from tallywright.scoring.job import ScoreJob
@@ -62,6 +63,8 @@ class PinnedDay:
     """Address of the input table."""
     io: str
     """`scoring.io`: how the spec wants rows to move."""
+    packages: Mapping[str, Package] = field(default_factory=dict)
+    """By digest, as the driver has verified them; workers elsewhere verify their own."""
 
 
 class Engine(Protocol):

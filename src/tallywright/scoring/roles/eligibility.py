@@ -158,7 +158,7 @@ class _Eligibility:
 
     def __init__(self, candidates: Candidates) -> None:
         self._candidates = candidates
-        columns = arrow_schema(candidates.lake.open(candidates.input.table))
+        columns = arrow_schema(candidates.lake.look(candidates.input.table))
         self._nothing = pa.record_batch([pa.nulls(0, column.type) for column in columns], schema=columns)
 
     def unfit(self, ref: ModelRef, standard: pa.Schema | None) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tallywright.packaging.package import Package
     from tallywright.packaging.predictor import Prediction
     from tallywright.scoring.job import JobModel, ScoreJob
     from tallywright.scoring.roles.guarded import AnyPredictor
@@ -58,13 +59,17 @@ class Scorer:
         self._router = Router(self._primary, pair, fallback, job.covers) if pair or fallback else None
 
     @classmethod
-    def load(cls, job: ScoreJob) -> Scorer:
+    def load(cls, job: ScoreJob, packages: Mapping[str, Package] | None = None) -> Scorer:
         """Loads and verifies the packages of the job's models.
+
+        Args:
+            job: What the whole day has in common.
+            packages: By digest, those that this very process has verified before.
 
         Raises:
             PackageError: A package is missing, altered, or does not fit this environment.
         """
-        return cls(job, _loaded(job, {}))
+        return cls(job, _loaded(job, {}, packages or {}))
 
     def for_job(self, job: ScoreJob) -> Scorer:
         """A scorer of another day; models that are loaded already are not loaded again.
@@ -72,7 +77,7 @@ class Scorer:
         Raises:
             PackageError: As `load`.
         """
-        return Scorer(job, _loaded(job, self._predictors))
+        return Scorer(job, _loaded(job, self._predictors, {}))
 
     def clone(self) -> Scorer:
         """A scorer for another thread; it shares nothing that changes."""
@@ -182,12 +187,15 @@ class Scorer:
         return RoleModel(model.label, predictor, _columns(model.constants, job))
 
 
-def _loaded(job: ScoreJob, known: Mapping[str, Predictor]) -> dict[str, Predictor]:
-    folders = {model.package_digest: Path(model.package) for model in job.models}
-    return {
-        wanted: known.get(wanted) or Predictor(load_package(folder, digest=wanted), threshold=job.threshold)
-        for wanted, folder in folders.items()
-    }
+def _loaded(job: ScoreJob, known: Mapping[str, Predictor], packages: Mapping[str, Package]) -> dict[str, Predictor]:
+    def loaded(digest: str, folder: str) -> Predictor:
+        package = packages.get(digest)
+        if package is None or not package.untouched:
+            package = load_package(Path(folder), digest=digest)
+        return Predictor(package, threshold=job.threshold)
+
+    folders = {model.package_digest: model.package for model in job.models}
+    return {wanted: known.get(wanted) or loaded(wanted, folder) for wanted, folder in folders.items()}
 
 
 def _columns(constants: Mapping[str, Any], job: ScoreJob) -> dict[str, pa.Array]:

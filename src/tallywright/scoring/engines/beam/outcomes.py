@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyarrow import fs
 
-from tallywright.data.delta.table_folder import RUNS
 from tallywright.data.storage.filesystem import filesystem_of
+from tallywright.data.upkeep.table_folder import RUNS
 from tallywright.errors import StorageError
 from tallywright.records import Record
 from tallywright.scoring.worker.failure import Failure

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from tallywright.data.delta.commit import LostRaceError
 from tallywright.data.fingerprint import RowDigest
 from tallywright.scoring.columns import PARTITION
 from tallywright.scoring.commit.manifests import MANIFEST_KEY
-from tallywright.scoring.commit.sink import LostRaceError
 from tallywright.scoring.commit.verify import check_outputs, check_rows, verify_rows
 from tallywright.scoring.engines.spark.failures import engine_error, tidying_up, without_java
 from tallywright.scoring.engines.spark.packed import SCHEMA, Counts, KeysTask, unpacked

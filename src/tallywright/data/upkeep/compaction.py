@@ -18,10 +18,10 @@ import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
-from tallywright.data.delta.lake import pause
-from tallywright.data.delta.rewrite import Rewritten, rewrite
-from tallywright.data.delta.table_folder import TableFolder
+from tallywright.data.delta.commit import Race, compare_and_swap
 from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.upkeep.rewrite import Rewritten, rewrite
+from tallywright.data.upkeep.table_folder import TableFolder
 from tallywright.observability import failpoint, log
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ TARGET_BYTES: Final = 128 << 20
 """About as large as a file may become; one of half that size is not small any more."""
 ATTEMPTS: Final = 30
 _DATE: Final = "score_date"
+
+
+class _BusyError(Exception):
+    """Others never stopped writing: no harm, the next maintenance finds the files again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +136,8 @@ def _compact_set(lake: Lake, table: str, files: list[LiveFile]) -> Compaction:
 
 def _commit(lake: Lake, table: str, files: Sequence[LiveFile], made: Rewritten) -> bool:
     """True when the new file stands for the old ones; False when it must not, or others never stopped writing."""
-    for attempt in range(ATTEMPTS):
-        handle = lake.open(table)
+
+    def attempt(handle: DeltaTable) -> bool:
         live = {file.path for file in live_files(handle)}
         if made.path in live:
             return True
@@ -141,17 +145,24 @@ def _commit(lake: Lake, table: str, files: Sequence[LiveFile], made: Rewritten) 
             return False
         try:
             _write(handle, files, made)
-        except CommitFailedError as error:
-            if lake.open(table).version() == handle.version():
-                raise as_storage_error(f"compacting {lake.uri(table)}", error) from error
-            pause(attempt)
+        except CommitFailedError:
+            raise
         except (DeltaError, OSError) as error:
             # The answer may be lost, not the commit; if the log cannot be read either, the file is left as an orphan.
-            if made.path not in {file.path for file in live_files(lake.open(table))}:
+            if made.path not in {file.path for file in live_files(lake.look(table))}:
                 raise as_storage_error(f"compacting {lake.uri(table)}", error) from error
-        else:
-            return True
-    return False
+        return True
+
+    race = Race(
+        hold=lambda: lake.hold(table),
+        failure=lambda error: as_storage_error(f"compacting {lake.uri(table)}", error),
+        conflict=_BusyError,
+        attempts=ATTEMPTS,
+    )
+    try:
+        return compare_and_swap(race, attempt)
+    except _BusyError:
+        return False
 
 
 def _write(handle: DeltaTable, files: Sequence[LiveFile], made: Rewritten) -> None:

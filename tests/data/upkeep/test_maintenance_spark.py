@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.delta.maintenance import TableRules, maintain_table
+from tallywright.data.upkeep.maintenance import TableRules, maintain_table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -20,10 +20,10 @@ from deltalake.transaction import CommitProperties
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallywright.data.delta import compaction
-from tallywright.data.delta.compaction import Compaction, compact, live_files
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.fingerprint import digest
+from tallywright.data.upkeep import compaction
+from tallywright.data.upkeep.compaction import Compaction, compact, live_files
 from tallywright.errors import StorageError, TableContractError
 
 DAY = date(2024, 1, 1)
@@ -335,7 +335,7 @@ def test_a_rewriting_that_is_not_the_same_is_thrown_away(lake, monkeypatch):
         def write_table(self, table, **options):
             super().write_table(table.slice(1), **options)
 
-    monkeypatch.setattr("tallywright.data.delta.rewrite.pq.ParquetWriter", Damaging)
+    monkeypatch.setattr("tallywright.data.upkeep.rewrite.pq.ParquetWriter", Damaging)
     with pytest.raises(StorageError, match="differ from the 4 rows"):
         compact(lake, "t", min_files=2)
     assert (parquet(lake), lake.open("t").version()) == (before, version)

@@ -11,11 +11,11 @@ from urllib.parse import unquote
 
 from deltalake.exceptions import CommitFailedError
 
-from tallywright.data.delta.compaction import compact, live_files
-from tallywright.data.delta.lake import pause
+from tallywright.data.delta.commit import Race, compare_and_swap
 from tallywright.data.delta.protocol import LOG_RETENTION, LONG_LOG, REMOVED_RETENTION
-from tallywright.data.delta.table_folder import StoredFile, TableFolder
-from tallywright.data.storage.errors import storage_errors
+from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.upkeep.compaction import compact, live_files
+from tallywright.data.upkeep.table_folder import StoredFile, TableFolder
 from tallywright.errors import CommitConflictError
 from tallywright.observability import log
 from tallywright.records import Record
@@ -141,21 +141,24 @@ def _set_properties(lake: Lake, table: str, rules: TableRules) -> None:
     A checkpoint forgets removed files after `delta.deletedFileRetentionDuration` (a week unless it is set), and then
     VACUUM judges an old file that was removed a moment ago by its age alone.
     """
-    for attempt in range(_ATTEMPTS):
-        handle = lake.open(table)
+
+    def attempt(handle: DeltaTable) -> None:
         found = handle.metadata().configuration
         wanted = _properties(found, rules)
-        if found.items() >= wanted.items():
-            return
-        with storage_errors(f"changing {lake.uri(table)}"):
-            try:
-                handle.alter.set_table_properties(wanted)
-            except CommitFailedError:
-                pause(attempt)
-    raise CommitConflictError(
-        f"{lake.uri(table)}: {_ATTEMPTS} attempts to set its properties lost against other writers",
-        remedy="run it again",
+        if not found.items() >= wanted.items():
+            handle.alter.set_table_properties(wanted)
+
+    race = Race(
+        hold=lambda: lake.hold(table),
+        failure=lambda error: as_storage_error(f"changing {lake.uri(table)}", error),
+        conflict=lambda: CommitConflictError(
+            f"{lake.uri(table)}: {_ATTEMPTS} attempts to set its properties lost against other writers",
+            remedy="run it again",
+        ),
+        attempts=_ATTEMPTS,
     )
+    with storage_errors(f"changing {lake.uri(table)}"):
+        compare_and_swap(race, attempt)
 
 
 def _properties(found: Mapping[str, str | None], rules: TableRules) -> dict[str, str]:

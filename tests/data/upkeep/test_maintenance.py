@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.delta.maintenance import TableRules, maintain_table, ranges
 from tallywright.data.delta.protocol import LOG_RETENTION, REMOVED_RETENTION
-from tallywright.data.delta.table_folder import RUNS, TableFolder
+from tallywright.data.upkeep.maintenance import TableRules, maintain_table, ranges
+from tallywright.data.upkeep.table_folder import RUNS, TableFolder
 from tallywright.errors import StorageError, TableContractError
 
 DAY = date(2024, 1, 1)

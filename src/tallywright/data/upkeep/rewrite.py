@@ -16,7 +16,7 @@ from tallywright.errors import StorageError, TableContractError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tallywright.data.delta.table_folder import TableFolder
+    from tallywright.data.upkeep.table_folder import TableFolder
 
 _BATCH_ROWS: Final = 65_536
 _ROW_GROUP_ROWS: Final = 262_144

@@ -1,0 +1,132 @@
+"""The open handles of a lake: a table's log is read once, and looked at again instead of read again.
+
+A look is two questions to the storage: is the commit that the handle ends with still the same file (a table may have
+been deleted and made again under its name), and is there a next one?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from deltalake import DeltaTable
+
+from tallywright.data.delta.protocol import check_table_contract
+from tallywright.data.storage.filesystem import filesystem_of, is_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Stamp = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _Known:
+    """A handle, and what its commit's file looked like when it was opened (or moved on by its own commit)."""
+
+    handle: DeltaTable
+    version: int
+    stamp: _Stamp | None
+
+
+class Handles:
+    """Handles on the newest version of tables, by address; several threads may ask at once.
+
+    Only a commit on it moves a handle. Whoever commits takes it for himself, so that what he decided on is what he
+    commits to, also beside other threads and his own commits in between.
+    """
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = dict(options)
+        self._known: dict[str, _Known] = {}
+        self._held: dict[int, _Known] = {}
+        self._lock = Lock()
+
+    def newest(self, uri: str) -> DeltaTable:
+        """A handle on the newest version, the same one as long as nobody else commits.
+
+        Raises:
+            Exception: Whatever delta-rs raises for a table that is missing or cannot be read.
+            TableContractError: The table breaks the contract.
+        """
+        with self._lock:
+            return self._newest(uri)
+
+    def take(self, uri: str) -> DeltaTable:
+        """As `newest`, for one holder alone: until it is given back, others get another one."""
+        with self._lock:
+            handle = self._newest(uri)
+            self._held[id(handle)] = self._known.pop(uri)
+            return handle
+
+    def give_back(self, uri: str, handle: DeltaTable) -> None:
+        """The holder has done with it, whether or not he has moved it."""
+        with self._lock:
+            held = self._held.pop(id(handle), None)
+            other = self._known.get(uri)
+            if held is not None and (other is None or other.handle.version() < handle.version()):
+                self._known[uri] = held
+
+    def at(self, uri: str, version: int) -> DeltaTable | None:
+        """The newest handle, where that is this version."""
+        with self._lock:
+            found = self._current(uri)
+        return found if found is not None and found.version() == version else None
+
+    def is_known(self, uri: str) -> bool:
+        """True when the table was opened before and is still there."""
+        with self._lock:
+            known = self._known.get(uri)
+            return known is not None and self._is_same(uri, known)
+
+    def opened(self, uri: str, version: int | None = None) -> DeltaTable:
+        """A handle of the caller's own, on the newest or the given version."""
+        handle = DeltaTable(uri, version=version, storage_options=self._options or None)
+        check_table_contract(handle)
+        return handle
+
+    def _newest(self, uri: str) -> DeltaTable:
+        found = self._current(uri)
+        if found is not None:
+            return found
+        self._known.pop(uri, None)
+        handle = self.opened(uri)
+        version = handle.version()
+        self._known[uri] = _Known(handle, version, self._stamp(uri, version))
+        return handle
+
+    def _current(self, uri: str) -> DeltaTable | None:
+        """The known handle if it is on the newest version of the table that stands there now."""
+        known = self._known.get(uri)
+        if known is None or not self._is_same(uri, known):
+            return None
+        version = known.handle.version()
+        if version != known.version:  # its holder has committed
+            check_table_contract(known.handle)
+            known.version, known.stamp = version, self._stamp(uri, version)
+            if known.stamp is None:
+                return None
+        return known.handle if self._stamp(uri, version + 1) is None else None
+
+    def _is_same(self, uri: str, known: _Known) -> bool:
+        return known.stamp is not None and self._stamp(uri, known.version) == known.stamp
+
+    def _stamp(self, uri: str, version: int) -> _Stamp | None:
+        """What tells a commit's file from another of its name; None when there is none."""
+        path = f"{uri}/_delta_log/{version:020d}.json"
+        if is_disk(uri):
+            try:
+                found = Path(path).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return found.st_ino, found.st_mtime_ns, found.st_size
+        # An object's own time has whole seconds, in which a table can be made twice: its content names its files.
+        filesystem, inner = filesystem_of(path, self._options)
+        try:
+            with filesystem.open_input_stream(inner) as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            return None
+        return hash(content), len(content)

@@ -1,0 +1,150 @@
+"""One small table of one model, read as records and written by compare-and-swap, which may not exist yet.
+
+A decision depends on the rows it joins. If another run was faster, its rows may change what is to be written, so the
+change is thought out again on the new rows; the last writer must not simply win.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from tallywright.data.delta.commit import compare_and_swap
+from tallywright.data.delta.declaration import Kind, R
+from tallywright.data.delta.lake import Change
+from tallywright.data.delta.rows import rows_of, table_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    from tallywright.data.delta.declaration import Declaration
+    from tallywright.data.delta.lake import Lake
+    from tallywright.data.delta.slices import Value
+    from tallywright.spec.model import ModelSpec
+
+T = TypeVar("T")
+
+
+class Table(Generic[R]):
+    """A declared table of one model; each read looks at the newest version.
+
+    Args:
+        declaration: What it is.
+        lake: Where it lives; keeps its handle from look to look.
+        spec: Whose it is.
+    """
+
+    def __init__(self, declaration: Declaration[R], lake: Lake, spec: ModelSpec) -> None:
+        self.declaration = declaration
+        self.name = spec.table(declaration.what)
+        self._lake = lake
+
+    def read(self, where: Mapping[str, Value] | None = None) -> list[R]:
+        """The rows of a slice (or all); none where the table is missing. Files that cannot match are not opened."""
+        return [self.declaration.record_of(row) for row in self.rows(where)]
+
+    def rows(
+        self, where: Mapping[str, Value] | None = None, columns: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """As `read`, only these columns and unchecked: for what is read in thousands."""
+        standing = self._lake.find(self.name)
+        return [] if standing is None else rows_of(self._read(standing, where, columns))
+
+    def replace(self, records: Sequence[R]) -> int:
+        """Replaces the records' slice, in one commit.
+
+        Returns:
+            The version of the commit.
+
+        Raises:
+            TallyError: As `Lake.replace`; a `TableContractError` for records of several slices.
+        """
+        self.declaration.require(Kind.SLICE)
+        change = self._change(records)
+        return self._lake.replace(change.table, change.data, slice=change.slice, partition_by=change.partition_by)
+
+    def replace_if_changed(self, records: Sequence[R], where: Mapping[str, Value] | None = None) -> int | None:
+        """As `replace`, but commits nothing when the slice holds exactly these records already.
+
+        Args:
+            records: All of the slice.
+            where: The slice, where there may be no record of it.
+        """
+        self.declaration.require(Kind.SLICE)
+        change = self._change(records, where)
+        return self._lake.replace_if_changed(change.table, change.data, slice=change.slice)
+
+    def append(self, propose: Callable[[list[R]], R | None]) -> R | None:
+        """Appends the record that `propose` makes of all records, onto exactly the version they were read from.
+
+        Args:
+            propose: Asked again whenever another writer was faster; None when nothing is to be written. It may raise.
+
+        Returns:
+            The record as written, or None.
+
+        Raises:
+            CommitConflictError: Other writers were faster each time.
+            StorageError: The table cannot be read or written.
+        """
+        self.declaration.require(Kind.APPEND)
+
+        def added(records: list[R]) -> tuple[R, Sequence[R]] | None:
+            record = propose(records)
+            return None if record is None else (record, [record])
+
+        return self._swap(added, None)
+
+    def update(self, propose: Callable[[list[R]], list[R] | None], where: Mapping[str, Value]) -> bool:
+        """Writes what `propose` makes of all records, onto exactly the version that they were read from.
+
+        Args:
+            propose: Given all records, returns all as they shall stand, or None when nothing is to be written; asked
+                again whenever another writer was faster.
+            where: The slice that all records are.
+
+        Returns:
+            True when something was written.
+
+        Raises:
+            CommitConflictError: Other writers were faster each time.
+            StorageError: The table cannot be read or written.
+        """
+        self.declaration.require(Kind.UPDATE)
+
+        def rewritten(records: list[R]) -> tuple[bool, Sequence[R]] | None:
+            wanted = propose(records)
+            return None if wanted is None else (True, wanted)
+
+        return self._swap(rewritten, where) or False
+
+    def _swap(
+        self, propose: Callable[[list[R]], tuple[T, Sequence[R]] | None], where: Mapping[str, Value] | None
+    ) -> T | None:
+        if self._lake.find(self.name) is None and propose([]) is None:
+            return None  # no table for nothing
+
+        def attempt(base: DeltaTable) -> T | None:
+            rows = rows_of(self._read(base, None, None))
+            proposed = propose([self.declaration.record_of(row) for row in rows])
+            if proposed is None:
+                return None
+            result, records = proposed
+            self._lake.attempt(self._change(records, where), base)
+            return result
+
+        return compare_and_swap(self._lake.race(self._change([])), attempt)
+
+    def _read(self, handle: DeltaTable, where: Mapping[str, Value] | None, columns: Sequence[str] | None) -> pa.Table:
+        stored = {field.name for field in handle.schema().fields}
+        wanted = [name for name in columns or self.declaration.schema.names if name in stored]
+        return self._lake.read(self.name, where=where, columns=wanted, version=handle)
+
+    def _change(self, records: Sequence[R], where: Mapping[str, Value] | None = None) -> Change:
+        data = table_of([record.model_dump() for record in records], self.declaration.schema)
+        if where is None and records:
+            where = {name: getattr(records[0], name) for name in self.declaration.slice}
+        return Change(self.name, data, where or {}, self.declaration.partition_by)
