@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.data.fingerprint import RowDigest, digest, row_hashes
+from tallywright.data import fingerprint
+from tallywright.data.fingerprint import RowDigest, digest, digest_hashes, row_hashes
+from tallywright.data.text_hash import hash_bytes
 from tallywright.errors import TableContractError
 
 SCHEMA = pa.schema(
@@ -137,3 +139,40 @@ def test_sums_are_modulo_two_to_the_64():
     big = RowDigest(rows=1, total=2**64 - 1, mixed=2**64 - 1, folded=1)
     assert big + big == RowDigest(rows=2, total=2**64 - 2, mixed=2**64 - 2, folded=0)
     assert RowDigest.from_json(big.to_json()) == big
+
+
+def _mixed(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) % 2**64
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+    return value ^ (value >> 31)
+
+
+def _hashed(text: bytes) -> int:
+    """The definition, a string at a time: the length, then the words of eight bytes, the last one padded with zeros."""
+    total = _mixed(len(text))
+    for start in range(0, len(text), 8):
+        total = _mixed(total ^ int.from_bytes(text[start : start + 8], "little"))
+    return total
+
+
+@given(
+    st.lists(st.binary(max_size=40))
+    | st.integers(0, 40).flatmap(lambda length: st.lists(st.binary(min_size=length, max_size=length)))
+    | st.integers(0, 30).flatmap(lambda least: st.lists(st.binary(min_size=least, max_size=least + 9))),
+    st.integers(0, 3),
+)
+def test_texts_of_one_length_and_of_many_hash_as_defined(texts: list[bytes], offset: int) -> None:
+    array = pa.array(texts, pa.large_binary())
+    assert hash_bytes(array).tolist() == [_hashed(text) for text in texts]
+    assert hash_bytes(array.slice(offset)).tolist() == [_hashed(text) for text in texts[offset:]]
+
+
+@given(ROWS, st.integers(1, 5))
+def test_the_size_of_a_chunk_does_not_matter(rows, chunk):
+    whole, hashes = digest(table(rows), SCHEMA.names), row_hashes(table(rows), SCHEMA.names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint, "_CHUNK_ROWS", chunk)
+        assert digest(table(rows), SCHEMA.names) == whole == digest_hashes(hashes)
+        assert row_hashes(table(rows), SCHEMA.names).tolist() == hashes.tolist()
+    assert digest_hashes(hashes) == whole

@@ -111,3 +111,12 @@ def test_fitting_keeps_frequent_values_sorted_and_reads_chunks() -> None:
 def test_a_column_whose_categories_were_all_rare_is_unseen() -> None:
     fitted = Preprocess(numeric=(), categorical=(Category(column="k", categories=()),))
     assert fitted.transform(pa.record_batch({"k": pa.array(["a", None])})).categorical.tolist() == [[1], [0]]
+
+
+@pytest.mark.parametrize("rubbish", [-5, 2**31 - 1])
+def test_what_stands_at_a_null_is_not_looked_at(rubbish: int) -> None:
+    places = pa.py_buffer(np.array([1, rubbish, 0], dtype=np.int32))
+    indices = pa.Array.from_buffers(pa.int32(), 3, [pa.py_buffer(bytes([0b101])), places])
+    k = pa.DictionaryArray.from_arrays(indices, pa.array(["a", "b"]), safe=False)
+    found = FITTED.transform(_batch(pa.array([0.0, 0.0, 0.0]), k))
+    assert found.categorical[:, 0].tolist() == [4, 0, 3]

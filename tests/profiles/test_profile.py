@@ -79,10 +79,19 @@ def test_the_sum_is_associative_and_commutative_with_a_zero(definition, seeds) -
     assert a + Profile.empty(definition) == a == Profile.empty(definition) + a
 
 
-def test_the_size_of_a_pass_has_no_influence(definition, monkeypatch) -> None:
+@pytest.mark.parametrize("chunk", [1, 7, 2**14])
+def test_the_size_of_a_pass_has_no_influence(definition, monkeypatch, chunk: int) -> None:
     rows = make_rows(3, 3000)
     whole = _profile(definition, rows)
-    monkeypatch.setattr(accumulate, "_CHUNK", 7)
+    monkeypatch.setattr(accumulate, "_CHUNK", chunk)
+    assert _profile(definition, rows) == whole
+
+
+@pytest.mark.parametrize("band", [1, 2, 3])
+def test_the_columns_counted_at_once_have_no_influence(definition, monkeypatch, band: int) -> None:
+    rows = make_rows(9, 300)
+    whole = _profile(definition, rows)
+    monkeypatch.setattr(accumulate, "_BAND", band)
     assert _profile(definition, rows) == whole
 
 
@@ -176,3 +185,26 @@ def test_profiles_of_other_definitions_do_not_add(definition) -> None:
     other = define({"a": np.array([1.0])}, {}, np.array([0.5]), 4)
     with pytest.raises(ValueError, match="different definitions"):
         Profile.empty(definition) + Profile.empty(other)
+
+
+def test_rows_without_a_value_have_their_scores_in_a_sum_of_their_own(definition) -> None:
+    rows = make_rows(8, 4000)
+    rows.scores[::9] = np.nan
+    profile = _profile(definition, rows)
+    units = np.rint(np.nan_to_num(rows.scores) * 2.0**definition.score_bits).astype(np.int64)
+    for index, name in enumerate(definition.numeric):
+        null = np.isnan(rows.numeric[:, index])
+        assert (profile.column(name).nulls, profile.column(name).null_score_sum) == (null.sum(), units[null].sum())
+        cells = np.searchsorted(
+            np.array(definition.numeric[name], np.float32), rows.numeric[~null, index], side="right"
+        )
+        expected = [units[~null][cells == cell].sum() for cell in range(len(profile.column(name).counts))]
+        assert list(profile.column(name).score_sums) == expected
+    assert (profile.score.nulls, profile.score.null_score_sum) == (np.isnan(rows.scores).sum(), 0)
+
+
+def test_only_nulls_have_no_bounds(definition) -> None:
+    empty = Rows(np.full((5, 3), np.nan, np.float32), np.zeros((5, 2), np.int64), np.full(5, np.nan, np.float32))
+    profile = _profile(definition, empty)
+    for column in (profile.score, *(profile.column(name) for name in definition.numeric)):
+        assert (column.nulls, column.minimum, column.maximum, column.total, sum(column.counts)) == (5, None, None, 0, 0)

@@ -17,8 +17,7 @@ from tallywright.errors import CommitConflictError, GateRefusedError, InputError
 from tallywright.packaging.package import PackageContents, write_package
 from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import logged_tallies
-from tallywright.scoring.commit.verify import verify_rows
-from tallywright.scoring.engines.base import Source
+from tallywright.scoring.engines.base import PinnedDay
 from tallywright.scoring.engines.registry import Engines
 from tallywright.scoring.engines.spark import native
 from tallywright.scoring.prepare import job_for
@@ -165,11 +164,12 @@ def test_rows_that_executors_lost_after_the_check_are_the_same_rows_again(shop) 
     with Engines(EngineSettings()) as engines:
         spec = make_spec(scoring={"io": "engine"})
         request = make_request(shop.lake, spec, pinned, shop.package, engine="spark", engines=engines)
-        job = job_for(spec, shop.lake, pinned, assemble(request))
+        job = job_for(spec, shop.lake, pinned, assemble(request.candidates))
         told: list[int] = []
-        source = Source(shop.lake.uri(pinned.table), pinned.version)
-        with engines.get("spark").staged(job, source, told.append) as rows:
-            keys = verify_rows(job, pinned, rows)
+        day = PinnedDay(job, pinned, (), shop.lake.uri(pinned.table), "engine")
+        with engines.get("spark").staged(day, told.append) as staged:
+            rows = staged.rows
+            keys = staged.verify()
             rows.packed.unpersist(blocking=True)
             manifest = shop.score(pinned, engine="local").manifest
             later = manifest.model_copy(update={"generation": 2, "commit_id": "mine", "reason": "forced"})

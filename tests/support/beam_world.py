@@ -41,7 +41,7 @@ class BeamDay:
 
     def job(self) -> ScoreJob:
         request = self.request()
-        return job_for(request.spec, self.lake, self.pinned, assemble(request))
+        return job_for(request.spec, self.lake, self.pinned, assemble(request.candidates))
 
     def splits(self) -> tuple[InputSplit, ...]:
         files = self.lake.files(self.pinned.table, day=self.pinned.score_date)

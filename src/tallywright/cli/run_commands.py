@@ -22,6 +22,7 @@ from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
 from tallywright.lifecycle.run import run_pipeline, run_step
+from tallywright.records import DayState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,6 +160,9 @@ def _backfill(project: Project, first: date, last: date, *, run_id: str | None, 
     results = run_range(context, first, last, on_day=told)
     if as_json:
         click.echo(to_json([asdict(day) for day in results]))
+    for day in results:
+        if day.state and (len(results) == 1 or day.state != DayState.OK) and not as_json:
+            click.echo(f"{day.score_date}  decision: {day.state}", err=True)
     refused = [day for day in results if day.action == "refused"]
     if refused:
         click.echo(f"{len(refused)} of {len(results)} days were refused", err=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Hashes = npt.NDArray[np.uint64]
 
-_CHUNK_ROWS: Final = 1 << 16
+_CHUNK_ROWS: Final = 1 << 14
 _MASK: Final = (1 << 64) - 1
 _SECOND: Final = np.uint64(0xD6E8FEB86659FD93)
 _NULL: Final = np.uint64(0x9AE16A3B2F90404F)
@@ -70,12 +70,13 @@ def row_hashes(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> Hashe
 
 def digest_hashes(hashes: Hashes) -> RowDigest:
     """The digest of rows whose hashes are at hand."""
-    return RowDigest.model_construct(
-        rows=len(hashes),
-        total=int(hashes.sum(dtype=np.uint64)),
-        mixed=int(mix(hashes ^ _SECOND).sum(dtype=np.uint64)),
-        folded=int(np.bitwise_xor.reduce(hashes)) if len(hashes) else 0,
-    )
+    total = mixed = folded = 0
+    for start in range(0, len(hashes), _CHUNK_ROWS):
+        chunk = hashes[start : start + _CHUNK_ROWS]
+        total += int(chunk.sum(dtype=np.uint64))
+        mixed += int(mix(chunk ^ _SECOND).sum(dtype=np.uint64))
+        folded ^= int(np.bitwise_xor.reduce(chunk))
+    return RowDigest.model_construct(rows=len(hashes), total=total & _MASK, mixed=mixed & _MASK, folded=folded)
 
 
 def _hashed_chunks(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> Iterator[Hashes]:
@@ -88,7 +89,9 @@ def _hashed_chunks(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> I
     for batch in table.select(list(dict.fromkeys(columns))).to_batches(max_chunksize=_CHUNK_ROWS):
         total = np.zeros(batch.num_rows, dtype=np.uint64)
         for name, seed in seeds.items():
-            total += mix(_values(batch.column(name)) ^ seed)
+            hashes = _values(batch.column(name))
+            hashes ^= seed
+            total += mix(hashes)
         yield mix(total)
 
 

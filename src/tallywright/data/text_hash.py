@@ -38,14 +38,34 @@ def hash_bytes(array: pa.Array) -> Hashes:
     if len(array) == 0:
         return np.empty(0, dtype=np.uint64)
     offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-    starts, lengths = offsets[:-1], np.diff(offsets)
-    hashes = mix(lengths.astype(np.uint64))
+    lengths = np.diff(offsets)
     words = _words(array.buffers()[2], int(offsets[0]), int(offsets[-1]))
     if words is None:
-        return hashes
-    starts = starts - offsets[0]
-    active = np.flatnonzero(lengths)
+        return mix(lengths.astype(np.uint64))
+    shortest = int(lengths.min())
+    if shortest == lengths.max():
+        return _hash_equal(words, len(array), shortest)
+    return _hash_any(words, offsets[:-1] - offsets[0], lengths, shortest)
+
+
+def _hash_equal(words: Hashes, count: int, length: int) -> Hashes:
+    """Strings of one length, as identifiers often are, stand at equal distances: nothing has to be gathered."""
+    hashes = np.full(count, mix(np.array([length], dtype=np.uint64)))
+    for position in range(0, length, _WORD):
+        every = np.ndarray(shape=(count,), dtype="<u8", buffer=words.base, offset=position, strides=(length,))
+        hashes ^= every & _mask(np.array(length - position))
+        hashes = mix(hashes)
+    return hashes
+
+
+def _hash_any(words: Hashes, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], shortest: int) -> Hashes:
+    hashes = mix(lengths.astype(np.uint64))
     position = 0
+    while position < shortest:
+        hashes ^= words[starts + position] & _mask(lengths - position)
+        hashes = mix(hashes)
+        position += _WORD
+    active = np.flatnonzero(lengths > position)
     while len(active):
         # Only strings that reach this far take part, so one long string costs one step a word and no more.
         chunk = words[starts[active] + position] & _mask(lengths[active] - position)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tallywright.gates.session import DayGates
     from tallywright.lifecycle.packages import VerifiedPackages
     from tallywright.scoring.engines.registry import Engines
-    from tallywright.spec import Environment, ModelSpec, Project
+    from tallywright.spec import ModelSpec, Project
 
 CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
 _CODE: Final = ("models", "expectations", "conf", "dags", "jobs")
@@ -58,17 +58,17 @@ class RunOptions:
 
 
 class Shared:
-    """What the steps of a run, and the days of a range, have in common: open tables, verified packages."""
+    """What the steps of a run, and the days of a range, have in common: open tables, verified packages, the code."""
 
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
+    def __init__(self, project: Project) -> None:
+        self._project = project
 
     @cached_property
     def lake(self) -> Lake:
         """The lake of the environment."""
         from tallywright.data.delta.lake import Lake
 
-        return Lake.of(self._environment)
+        return Lake.of(self._project.environment)
 
     @cached_property
     def packages(self) -> VerifiedPackages:
@@ -76,6 +76,11 @@ class Shared:
         from tallywright.lifecycle.packages import VerifiedPackages
 
         return VerifiedPackages()
+
+    @cached_property
+    def code_version(self) -> str:
+        """The commit of the project's code, with `+changed` when files differ from it or it lacks some."""
+        return code_version(self._project.root)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class RunContext:
     @cached_property
     def shared(self) -> Shared:
         """What the steps of this run share."""
-        return self.given or Shared(self.project.environment)
+        return self.given or Shared(self.project)
 
     @property
     def lake(self) -> Lake:
@@ -121,10 +126,10 @@ class RunContext:
             ) from error
         return path
 
-    @cached_property
+    @property
     def code_version(self) -> str:
-        """The commit of the project's code, with `+changed` when files differ from it or it lacks some."""
-        return code_version(self.project.root)
+        """The version of the project's code: one for all days of a range."""
+        return self.shared.code_version
 
     @property
     def now(self) -> datetime:

@@ -69,6 +69,7 @@ class Step:
         acts: True when it may be told (`--act`) to claim the training that it decides on.
         ranged: True when it is about a range of days (`--to`).
         pages: True when it can render a page of what it found (`--page`).
+        once: True when a range of days does it once for all of them.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Step:
     acts: bool = False
     ranged: bool = False
     pages: bool = False
+    once: bool = False
 
 
 def plan(spec: ModelSpec, pipeline: Pipeline | str) -> tuple[Step, ...]:
@@ -127,7 +129,7 @@ def longest_run(steps: tuple[Step, ...]) -> timedelta:
 def _score(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
         Step("ingest", "raw files -> contract check -> features and labels of the day", "input:ingest",
-             produces=("features",), uses=frozenset({Uses.SQL})),
+             produces=("features",), uses=frozenset({Uses.SQL}), once=True),
         Step("day_gate", "Great Expectations judges the day", "input:day_gate", needs=("ingest",), heavy=True,
              extra="gx", pages=True),
         Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "score:score",
@@ -144,7 +146,7 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
                  Step("performance", "realised metrics of the day whose labels just matured", "monitor:performance"),
                  Step("decide", "the retraining policy's decision of the day", "monitor:decide", acts=True),
              ),
-             needs=("score",), produces=("performance", "decisions"), acts=True),
+             needs=("score",), produces=("performance", "decisions"), acts=True, once=True),
     )  # fmt: skip
     if not spec.retraining.trigger:
         return steps

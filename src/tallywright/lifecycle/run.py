@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import UsageError
@@ -57,7 +57,7 @@ def _not_installed(step: Step, error: ModuleNotFoundError) -> UsageError:
 
 
 def run_pipeline(
-    context: RunContext, pipeline: Pipeline, *, only: tuple[str, ...] = (), listener: Listener | None = None
+    context: RunContext, pipeline: Pipeline, *, only: Collection[str] = (), listener: Listener | None = None
 ) -> dict[str, dict[str, Any]]:
     """Runs the command steps of a pipeline in order (or those named in `only`) and returns their results by name."""
     results: dict[str, dict[str, Any]] = {}

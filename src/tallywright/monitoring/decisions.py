@@ -17,6 +17,8 @@ from tallywright.monitoring.signals import day_signals
 from tallywright.records import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tallywright.data.delta.lake import Lake
     from tallywright.records import RetrainDecision
     from tallywright.spec.identity import Identity
@@ -51,27 +53,37 @@ DECISIONS: Final = Declaration(
 
 
 def decide(lake: Lake, spec: ModelSpec, day: date, *, recorded_at: datetime | None = None) -> RetrainDecision:
-    """The decision of a day, written unless it stands there; so are those of other days that changed.
+    """The decision of a day; see `decide_days`."""
+    return decide_days(lake, spec, [day], recorded_at=recorded_at)[day]
+
+
+def decide_days(
+    lake: Lake, spec: ModelSpec, asked: Collection[date], *, recorded_at: datetime | None = None
+) -> dict[date, RetrainDecision]:
+    """The decisions of these days, written unless they stand there; so are those of other days that changed.
 
     What an older policy decided of other days stays: a new policy does not rewrite history.
 
     Args:
         lake: Tallies, gates, drift and performance are read; `<model>__decisions` is written.
         spec: The model, with its policy.
-        day: The score date; it gets a row even when nothing was scored.
+        asked: Score dates; each gets a row even when nothing was scored.
         recorded_at: The wall clock of new rows; now, when not given.
+
+    Returns:
+        The decision of each date that was asked for.
     """
     now = recorded_at or datetime.now(UTC)
     decided: dict[date, RetrainDecision] = {}
 
     def propose(rows: list[DecisionRow]) -> list[DecisionRow] | None:
-        days = {day, *(row.score_date for row in rows)}
+        days = {*asked, *(row.score_date for row in rows)}
         decisions = fold(day_signals(lake, spec, days), spec.retraining)
         decided.update({decision.score_date: decision for decision in decisions})
-        return _rewrite(rows, decided, spec.retraining.identity(), day, now)
+        return _rewrite(rows, decided, spec.retraining.identity(), asked, now)
 
     Table(DECISIONS, lake, spec).update(propose, {"model_name": spec.name})
-    return decided[day]
+    return {day: decided[day] for day in asked}
 
 
 def current_decisions(rows: list[DecisionRow]) -> dict[date, DecisionRow]:
@@ -80,21 +92,25 @@ def current_decisions(rows: list[DecisionRow]) -> dict[date, DecisionRow]:
 
 
 def _rewrite(
-    rows: list[DecisionRow], decided: dict[date, RetrainDecision], policy: Identity, day: date, now: datetime
+    rows: list[DecisionRow],
+    decided: dict[date, RetrainDecision],
+    policy: Identity,
+    asked: Collection[date],
+    now: datetime,
 ) -> list[DecisionRow] | None:
     """The table as it shall stand; None when every row says what the fold says."""
     standing = current_decisions(rows)
     changed = {
         when
         for when, row in standing.items()
-        if row.decision_id != decided[when].decision_id and (when == day or policy.matches(row.policy_digest))
+        if row.decision_id != decided[when].decision_id and (when in asked or policy.matches(row.policy_digest))
     }
-    fresh = changed if day in standing else {*changed, day}
+    fresh = changed | (set(asked) - standing.keys())
     if not fresh:
         return None
     revisions = Counter(row.score_date for row in rows)
     kept = [_superseded(row, now) if row.score_date in changed else row for row in rows]
-    added = [_row(decided[when], revisions[when] + 1, now) for when in fresh]
+    added = [_row(decided[when], revisions[when] + 1, now) for when in sorted(fresh)]
     return sorted([*kept, *added], key=lambda row: (row.score_date, row.revision))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -24,7 +24,7 @@ from tallywright.monitoring.labelled import KNOWN, MISSING, NEVER, STATUS, label
 from tallywright.records import Record, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import MetricBound, ModelSpec
@@ -133,6 +133,28 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
     written = [PerformanceRow(**row) for row in found]
     Table(PERFORMANCE, lake, spec).replace_if_changed(written, {"score_date": day, "label_age_days": age})
     return _summary(spec, found)
+
+
+def due_with(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
+    """The scored days to realise once a day is scored, as far as scoring has come.
+
+    That is the day whose labels matured with this one and, when later days were scored before it (a backfill runs days
+    side by side), this day too; so no order of the days leaves one out.
+
+    Args:
+        spec: Whose labels.
+        day: The day that was scored.
+        scored: All scored days.
+    """
+    maturity = timedelta(days=spec.data.label_maturity_days)
+    newest = max(scored, default=day)
+    due = (one for one in (day - maturity, day) if one in scored and one + maturity <= newest)
+    return list(dict.fromkeys(due))
+
+
+def realised_when_mature(lake: Lake, spec: ModelSpec, day: date) -> Performance:
+    """As `realised`, as of the day on which the day's labels matured."""
+    return realised(lake, spec, day, as_of=day + timedelta(days=spec.data.label_maturity_days))
 
 
 def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:

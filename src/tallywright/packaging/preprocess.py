@@ -70,13 +70,10 @@ class Category(Record):
         lookup = values_of(found).astype(np.int64) + FIRST_CODE
         lookup[~valid_mask(found)] = UNSEEN_CODE
         lookup[~valid_mask(values)] = NULL_CODE
-        indices = array.indices
-        if indices.null_count:
-            valid = valid_mask(indices)
-            np.take(lookup, np.where(valid, values_of(indices), 0), out=out)
-            out[~valid] = NULL_CODE
-        else:
-            np.take(lookup, values_of(indices), out=out)
+        # In the mode `raise` numpy would fill a copy of `out`; what stands at a null is clipped, and then overwritten.
+        np.take(lookup, values_of(array.indices), out=out, mode="clip")
+        if array.indices.null_count:
+            out[~valid_mask(array.indices)] = NULL_CODE
 
 
 class Preprocess(Record):

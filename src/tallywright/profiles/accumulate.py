@@ -1,51 +1,87 @@
-"""Counting in the scoring pass: from the model's own input matrix and scores to a profile, without a second read."""
+"""Counting in the scoring pass: from the model's own input matrix and scores to a profile, without a second read.
+
+Rows are taken in chunks that fit the processor's cache, and a chunk's columns all at once: a call of numpy costs about
+as much as a thousand values, and each one lets another thread take the interpreter.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from tallywright.profiles.cells import CellLookup
+from tallywright.profiles.cells import ColumnCells
 from tallywright.profiles.definition import SCORE_LIMIT, VALUE_LIMIT, ProfileDefinition
+from tallywright.profiles.joint import JointCounts, groups_of, weights_of
 from tallywright.profiles.profile import ColumnProfile, Profile
+from tallywright.profiles.sums import FixedPointSums, in_units
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
-_CHUNK: Final = 2**14
-"""Rows a pass: a chunk's sum of squares (2**48 each) fits in int64, and its columns stay in the processor's cache."""
-_PACK: Final = 2.0**38
-"""A row's weight is `_PACK + score`: one counting pass gives counts (high part) and score sums (low part).
-All are whole numbers below 2**53, so float64 arithmetic on them is exact and its order has no influence."""
+_CHUNK: Final = 2**13
+"""Rows a pass; `joint` and `sums` allow up to 2**14."""
+_BAND: Final = 16
+"""Columns that are counted at once: so many columns of a chunk fit the processor's cache."""
 
 
-@dataclass(slots=True)
-class _Counters:
-    """The running state of one column; the layout of `cells` is that of the caller's cell numbers."""
+class _Band:
+    """Some neighbouring numeric columns."""
 
-    cells: int
-    counts: NDArray[np.int64] = field(init=False)
-    score_sums: NDArray[np.int64] = field(init=False)
-    nulls: int = 0
-    infinite: int = 0
-    clamped: int = 0
-    total: int = 0
-    total_squares: int = 0
-    null_score_sum: int = 0
-    minimum: float = np.inf
-    maximum: float = -np.inf
+    def __init__(self, edges: Sequence[tuple[float, ...]], bits: Sequence[int], limits: Sequence[int]) -> None:
+        self._bits = bits
+        self._cells = ColumnCells(edges, _CHUNK)
+        self._sums = FixedPointSums(bits, limits)
+        # Behind a column's cells comes one for nulls.
+        self._null_cells = np.array(self._cells.cells)[:, None]
+        self._counts = _Groups([cells + 1 for cells in self._cells.cells])
 
-    def __post_init__(self) -> None:
-        self.counts = np.zeros(self.cells, dtype=np.int64)
-        self.score_sums = np.zeros(self.cells, dtype=np.int64)
+    def add(self, block: NDArray[np.float32], wide: NDArray[np.float64], weights: NDArray[np.float64]) -> None:
+        """Counts values [columns, rows], which are overwritten; `wide` is room to work in."""
+        cells = self._cells(block)
+        null = self._sums.add(block, wide)
+        if null is not None:
+            np.copyto(cells, self._null_cells, where=null, casting="unsafe")
+        self._counts.add(list(cells), weights)
 
-    def count(self, cells: NDArray[np.integer], weights: NDArray[np.float64]) -> None:
-        packed = np.bincount(cells, weights=weights, minlength=self.cells)
-        counts = np.rint(packed / _PACK)
-        self.counts += counts.astype(np.int64)
-        self.score_sums += (packed - counts * _PACK).astype(np.int64)
+    def profiles(self, rows: int) -> Iterator[ColumnProfile]:
+        """Of each column, given how many rows were counted."""
+        sums = self._sums
+        for place, (counts, score_sums) in enumerate(self._counts.columns()):
+            # Adding zero turns -0.0 into 0.0: which of the two a minimum returns would depend on the order.
+            low, high = float(sums.minimum[place]) + 0.0, float(sums.maximum[place]) + 0.0
+            yield ColumnProfile(
+                kind="numeric",
+                rows=rows,
+                nulls=counts[-1],
+                counts=tuple(counts[:-1]),
+                infinite=int(sums.infinite[place]),
+                clamped=int(sums.clamped[place]),
+                bits=self._bits[place],
+                total=sums.totals[place],
+                total_squares=sums.squares[place],
+                minimum=low if np.isfinite(low) else None,
+                maximum=high if np.isfinite(high) else None,
+                score_sums=tuple(score_sums[:-1]),
+                null_score_sum=score_sums[-1],
+            )
+
+
+class _Groups:
+    """Columns by the groups in which they are counted together."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._groups = [(group, JointCounts([sizes[place] for place in group])) for group in groups_of(sizes)]
+
+    def add(self, cells: Sequence[NDArray[np.integer]], weights: NDArray[np.float64]) -> None:
+        for group, counts in self._groups:
+            counts.add(cells[group.start : group.stop], weights)
+
+    def columns(self) -> Iterator[tuple[list[int], list[int]]]:
+        for _, counts in self._groups:
+            yield from counts.columns()
 
 
 class Accumulator:
@@ -53,14 +89,15 @@ class Accumulator:
 
     def __init__(self, definition: ProfileDefinition) -> None:
         self._definition = definition
-        self._lookups = [CellLookup(edges) for edges in definition.numeric.values()]
-        self._units = [np.float32(2.0 ** definition.bits[name]) for name in definition.numeric]
-        self._numeric = [_Counters(lookup.cells) for lookup in self._lookups]
-        # Codes 0 and 1 are null and unseen.
-        self._categorical = [_Counters(len(values) + 2) for values in definition.categorical.values()]
-        self._score_lookup = CellLookup(definition.score_edges)
-        self._score_unit = np.float32(2.0**definition.score_bits)
-        self._score = _Counters(self._score_lookup.cells)
+        edges = (*definition.numeric.values(), definition.score_edges)
+        bits = (*(definition.bits[name] for name in definition.numeric), definition.score_bits)
+        limits = (*(VALUE_LIMIT for _ in definition.numeric), SCORE_LIMIT)
+        places = [slice(start, start + _BAND) for start in range(0, len(edges), _BAND)]
+        self._bands = [(place, _Band(edges[place], bits[place], limits[place])) for place in places]
+        # A category's codes 0 and 1 are null and unseen.
+        self._categorical = _Groups([len(values) + 2 for values in definition.categorical.values()])
+        self._block = np.empty((min(len(edges), _BAND), _CHUNK), dtype=np.float32)
+        self._wide = np.empty(self._block.shape, dtype=np.float64)
         self._rows = 0
 
     def update(self, numeric: NDArray[np.float32], categorical: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
@@ -79,33 +116,27 @@ class Accumulator:
     def _update_chunk(
         self, numeric: NDArray[np.float32], categorical: NDArray[np.int64], scores: NDArray[np.float32]
     ) -> None:
-        fixed = _fixed(np.nan_to_num(scores, nan=0.0, posinf=np.inf, neginf=-np.inf), self._score_unit, SCORE_LIMIT)
-        weights = fixed.astype(np.float64)
-        weights += _PACK
-        for index, counters in enumerate(self._categorical):
-            counters.count(categorical[:, index], weights)
-        for index, counters in enumerate(self._numeric):
-            values = np.ascontiguousarray(numeric[:, index])
-            _update_numeric(counters, self._lookups[index], (values, self._units[index], VALUE_LIMIT), weights)
-        _update_numeric(self._score, self._score_lookup, (scores, self._score_unit, SCORE_LIMIT), weights)
+        weights = weights_of(in_units(scores, self._definition.score_bits, SCORE_LIMIT))
+        for place, band in self._bands:
+            columns = numeric.T[place]
+            # The score is the last column of the last band.
+            width = len(columns) + (place.stop > numeric.shape[1])
+            block, wide = self._block[:width, : scores.shape[0]], self._wide[:width, : scores.shape[0]]
+            block[-1] = scores
+            block[: len(columns)] = columns
+            band.add(block, wide, weights)
+        self._categorical.add(list(categorical.T), weights)
 
     def profile(self) -> Profile:
         """The profile of all rows counted so far."""
         definition = self._definition
-        columns = {
-            name: _numeric_profile(counters, self._rows, definition.bits[name])
-            for name, counters in zip(definition.numeric, self._numeric, strict=True)
-        }
+        *numeric, score = (column for _, band in self._bands for column in band.profiles(self._rows))
+        columns = dict(zip(definition.numeric, numeric, strict=True))
         columns |= {
-            name: _categorical_profile(counters, self._rows)
-            for name, counters in zip(definition.categorical, self._categorical, strict=True)
+            name: _categorical_profile(self._rows, *counted)
+            for name, counted in zip(definition.categorical, self._categorical.columns(), strict=True)
         }
-        return Profile(
-            definition_digest=definition.digest,
-            rows=self._rows,
-            columns=columns,
-            score=_numeric_profile(self._score, self._rows, definition.score_bits),
-        )
+        return Profile(definition_digest=definition.digest, rows=self._rows, columns=columns, score=score)
 
 
 def profile_rows(
@@ -120,73 +151,7 @@ def profile_rows(
     return accumulator.profile()
 
 
-def _update_numeric(
-    counters: _Counters,
-    lookup: CellLookup,
-    column: tuple[NDArray[np.float32], np.float32, int],
-    weights: NDArray[np.float64],
-) -> None:
-    values, unit, limit = column
-    if not values.size:
-        return
-    low, high = values.min(), values.max()
-    if np.isnan(low):
-        null = np.isnan(values)
-        counters.nulls += int(np.count_nonzero(null))
-        counters.null_score_sum += int((weights[null] - _PACK).sum())
-        keep = ~null
-        _update_numeric(counters, lookup, (values[keep], unit, limit), weights[keep])
-        return
-    counters.count(lookup(values), weights)
-    if np.isinf(low) or np.isinf(high):
-        finite = np.isfinite(values)
-        counters.infinite += int(values.size - np.count_nonzero(finite))
-        values = values[finite]
-        if not values.size:
-            return
-        low, high = values.min(), values.max()
-    # Adding zero turns -0.0 into 0.0: which of the two a minimum returns would depend on the order.
-    counters.minimum = min(counters.minimum, float(low) + 0.0)
-    counters.maximum = max(counters.maximum, float(high) + 0.0)
-    if max(-float(low), float(high)) * float(unit) > limit:
-        with np.errstate(over="ignore"):
-            counters.clamped += int(np.count_nonzero(np.abs(np.rint(values * unit)) > limit))
-    fixed = _fixed(values, unit, limit).astype(np.int64)
-    counters.total += int(fixed.sum())
-    counters.total_squares += int(np.dot(fixed, fixed))
-
-
-def _fixed(values: NDArray[np.float32], unit: np.float32, limit: int) -> NDArray[np.float32]:
-    """Values as whole numbers of units, clamped; exact in float32: the unit is a power of two, the limit 2**24."""
-    with np.errstate(over="ignore"):
-        fixed = values * unit
-    np.rint(fixed, out=fixed)
-    np.maximum(fixed, np.float32(-limit), out=fixed)
-    np.minimum(fixed, np.float32(limit), out=fixed)
-    return fixed
-
-
-def _numeric_profile(counters: _Counters, rows: int, bits: int) -> ColumnProfile:
-    return ColumnProfile(
-        kind="numeric",
-        rows=rows,
-        nulls=counters.nulls,
-        counts=tuple(counters.counts.tolist()),
-        infinite=counters.infinite,
-        clamped=counters.clamped,
-        bits=bits,
-        total=counters.total,
-        total_squares=counters.total_squares,
-        minimum=counters.minimum if np.isfinite(counters.minimum) else None,
-        maximum=counters.maximum if np.isfinite(counters.maximum) else None,
-        score_sums=tuple(counters.score_sums.tolist()),
-        null_score_sum=counters.null_score_sum,
-    )
-
-
-def _categorical_profile(counters: _Counters, rows: int) -> ColumnProfile:
-    counts: list[int] = counters.counts.tolist()
-    sums: list[int] = counters.score_sums.tolist()
+def _categorical_profile(rows: int, counts: list[int], sums: list[int]) -> ColumnProfile:
     kind: Literal["categorical"] = "categorical"
     return ColumnProfile(
         kind=kind,

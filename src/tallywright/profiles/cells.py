@@ -1,16 +1,20 @@
-"""From a value to its cell: a look-up table that gives exactly the counts of a binary search, several times faster."""
+"""From values to their cells: a column at a time by a look-up table, or many columns at once by comparing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _SLOTS: Final = 4096
 _MOST_EDGES_PER_SLOT: Final = 3
+_FEW_EDGES: Final = 64
+"""Up to so many edges, comparing with each of them is quicker than looking up (about 0.06 ns a value and edge)."""
 
 
 class CellLookup:
@@ -41,7 +45,8 @@ class CellLookup:
         if per_slot.max() > _MOST_EDGES_PER_SLOT:
             return
         self._base = np.concatenate([[0], np.cumsum(per_slot)[:-1]]).astype(np.intp)
-        self._inside = np.full((int(per_slot.max()), _SLOTS), np.inf, dtype=np.float32)
+        # No value is at or above NaN: an empty place counts nothing, not even for an infinite value.
+        self._inside = np.full((int(per_slot.max()), _SLOTS), np.nan, dtype=np.float32)
         rank = np.arange(slots.size) - self._base[slots]
         self._inside[rank, slots] = self._edges
 
@@ -49,19 +54,49 @@ class CellLookup:
         with np.errstate(over="ignore"):
             position = values * self._scale
             position += self._shift
-        np.maximum(position, np.float32(0), out=position)
+        # Not `maximum`: it would keep NaN, which has no whole number.
+        np.fmax(position, np.float32(0), out=position)
         np.minimum(position, np.float32(_SLOTS - 1), out=position)
         return position.astype(np.intp)
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.intp]:
-        """The cells of values without NaN; infinities lie in the first and last cell."""
+        """The cells of values; infinities lie in the first and last cell, NaN in any."""
         if self._base is None:
             return np.searchsorted(self._edges, values, side="right")
         slots = self._slots(values)
         cells = self._base.take(slots, mode="clip")
         for inside in self._inside:
-            # Empty places hold +inf; an infinite value must not count them.
             cells += values >= inside.take(slots, mode="clip")
-        if np.isposinf(values.max(initial=-np.inf)):
-            cells[np.isposinf(values)] = self.cells - 1
+        return cells
+
+
+class ColumnCells:
+    """The cells of many columns at once, each with edges of its own.
+
+    Args:
+        edges: Of each column, ascending.
+        rows: Most rows that are asked for at once; the result is valid until the next call.
+    """
+
+    def __init__(self, edges: Sequence[tuple[float, ...]], rows: int) -> None:
+        self.cells = tuple(len(own) + 1 for own in edges)
+        # One cell more than there are must fit: the caller's, for nulls.
+        self._cells = np.empty((len(edges), rows), dtype=np.min_scalar_type(max(self.cells, default=0)))
+        self._above = np.empty((len(edges), rows), dtype=np.bool_)
+        self._lookups = {place: CellLookup(own) for place, own in enumerate(edges) if len(own) > _FEW_EDGES}
+        few = [() if place in self._lookups else own for place, own in enumerate(edges)]
+        # No value is at or above NaN, which stands where a column has fewer edges than another.
+        self._edges = np.full((max(map(len, few), default=0), len(edges), 1), np.nan, dtype=np.float32)
+        for place, own in enumerate(few):
+            self._edges[: len(own), place, 0] = own
+
+    def __call__(self, block: NDArray[np.float32]) -> NDArray[Any]:
+        """The cells of values [columns, rows]; infinities lie in the first and last cell, NaN in any."""
+        cells, above = self._cells[:, : block.shape[1]], self._above[:, : block.shape[1]]
+        cells[:] = 0
+        for edges in self._edges:
+            np.greater_equal(block, edges, out=above)
+            np.add(cells, above.view(np.uint8), out=cells)
+        for place, lookup in self._lookups.items():
+            cells[place] = lookup(block[place])
         return cells

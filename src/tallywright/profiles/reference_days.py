@@ -65,7 +65,7 @@ def _left_out(whole: Profile, days: Mapping[date, Profile], column: str) -> dict
     for profile in days.values():
         day = Side.of(profile, column)
         others = everything - day
-        if others.rows:
+        if others.rows and day.rows:  # a side without rows has no shares
             for metric, value in distances(others, day).items():
                 found[metric].append(value)
     return {metric: tuple(sorted(values)) for metric, values in found.items()}

@@ -99,7 +99,7 @@ def staged(shop):
     pinned = shop.put(make_features(200))
     splits, _ = pinned_files(shop.lake, pinned)
     request = shop.request(pinned)
-    job = job_for(shop.spec, shop.lake, pinned, assemble(request))
+    job = job_for(shop.spec, shop.lake, pinned, assemble(request.candidates))
     return job, pinned, splits, engine(EngineSettings()).score(job, splits, lambda _: None)
 
 

@@ -32,6 +32,7 @@ class Change:
         message: Commit metadata; values are texts.
         transaction: An app transaction whose version becomes the Delta version of this commit.
         properties: Table properties, used when the table has to be created.
+        also: More slices that are replaced in the same commit; every row is in one of them.
     """
 
     table: str
@@ -41,6 +42,7 @@ class Change:
     message: Mapping[str, str] = field(default_factory=dict)
     transaction: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Mapping[str, Value], ...] = ()
 
     def write(self, base: DeltaTable, uri: str, *, row_group: int) -> int:
         """Commits the change on top of the version of `base`, which moves to the new version.
@@ -50,15 +52,15 @@ class Change:
             StorageError: Storage that cannot be written.
             TableContractError: Rows that do not fit the table or the slice.
         """
-        version = base.version() + 1
-        data = fitted(plain(self.data), pa.schema(base.schema().to_arrow()), self.slice, uri)
+        version, slices = base.version() + 1, (self.slice, *self.also)
+        data = fitted(plain(self.data), pa.schema(base.schema().to_arrow()), slices, uri)
         with storage_errors(f"writing {uri}"):
             try:
                 write_deltalake(
                     base,
                     data,
                     mode="overwrite",
-                    predicate=predicate(self.slice),
+                    predicate=" OR ".join(f"({predicate(where)})" for where in slices),
                     schema_mode="merge",
                     writer_properties=WriterProperties(max_row_group_size=row_group),
                     commit_properties=CommitProperties(

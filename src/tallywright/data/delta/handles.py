@@ -42,6 +42,7 @@ class Handles:
         self._options = dict(options)
         self._known: dict[str, _Known] = {}
         self._held: dict[int, _Known] = {}
+        self._pinned: dict[str, _Known] = {}
         self._lock = Lock()
 
     def newest(self, uri: str) -> DeltaTable:
@@ -69,11 +70,19 @@ class Handles:
             if held is not None and (other is None or other.handle.version() < handle.version()):
                 self._known[uri] = held
 
-    def at(self, uri: str, version: int) -> DeltaTable | None:
-        """The newest handle, where that is this version."""
+    def at(self, uri: str, version: int) -> DeltaTable:
+        """A handle on a given version; the newest one, or the last that was asked for, where it is that."""
         with self._lock:
             found = self._current(uri)
-        return found if found is not None and found.version() == version else None
+            if found is not None and found.version() == version:
+                return found
+            stamp = self._stamp(uri, version)
+            pinned = self._pinned.get(uri)
+            if pinned is not None and stamp is not None and (pinned.version, pinned.stamp) == (version, stamp):
+                return pinned.handle
+            handle = self.opened(uri, version)
+            self._pinned[uri] = _Known(handle, version, stamp)
+            return handle
 
     def is_known(self, uri: str) -> bool:
         """True when the table was opened before and is still there."""

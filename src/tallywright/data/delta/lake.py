@@ -16,6 +16,7 @@ from tallywright.data.delta.change import Change
 from tallywright.data.delta.commit import ATTEMPTS, LostRaceError, Race, compare_and_swap
 from tallywright.data.delta.files import DataFile, TableReader, list_tables
 from tallywright.data.delta.handles import Handles
+from tallywright.data.delta.pending import PendingChanges
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.errors import storage_errors
 from tallywright.data.storage.filesystem import is_disk
@@ -48,6 +49,7 @@ class Lake:
         self.options = store_options(self.root, options or {})
         self._handles = Handles(self.options)
         self._readers: dict[str, TableReader] = {}
+        self.pending: PendingChanges | None = None
 
     @classmethod
     def of(cls, environment: Environment) -> Lake:
@@ -92,7 +94,7 @@ class Lake:
         with self._opening(table, version):
             if version is None:
                 return self._handles.newest(uri)
-            return self._handles.at(uri, version) or self._handles.opened(uri, version)
+            return self._handles.at(uri, version)
 
     @contextmanager
     def hold(self, table: str, *, create: Change | None = None) -> Iterator[DeltaTable]:
@@ -199,8 +201,7 @@ class Lake:
             CommitConflictError: Others kept writing for too long.
             StorageError: Storage that is read-only, full or gone.
         """
-        change = Change(table, data, slice, partition_by, message or {})
-        return compare_and_swap(self.race(change), lambda base: self.attempt(change, base))
+        return self.write(Change(table, data, slice, partition_by, message or {}))
 
     def replace_if_changed(self, table: str, data: pa.Table, *, slice: Mapping[str, Value]) -> int | None:  # noqa: A002
         """Like `replace`, but commits nothing when the slice holds exactly these rows already, in whatever order.
@@ -211,13 +212,46 @@ class Lake:
         Raises:
             TallyError: As `replace`.
         """
-        names = data.schema.names
-        standing = self.find(table)
-        if standing is not None and set(names) <= {field.name for field in standing.schema().fields}:
-            held = self.read(table, where=slice, columns=names)
-            if digest(held, names) == digest(data, names):
-                return None
-        return self.replace(table, data, slice=slice)
+        change = Change(table, data, slice)
+        return None if self.is_held(change) else self.write(change)
+
+    def is_held(self, change: Change) -> bool:
+        """Whether the table holds exactly the change's rows already, in whatever order."""
+        names = change.data.schema.names
+        standing = self.find(change.table)
+        if standing is None or not set(names) <= {field.name for field in standing.schema().fields}:
+            return False
+        held = self.read(change.table, where=change.slice, columns=names)
+        return digest(held, names) == digest(change.data, names)
+
+    @contextmanager
+    def batching(self) -> Iterator[None]:
+        """Inside the block slices of declared tables wait for `flush`; what still waits at its end is written then."""
+        if self.pending is not None:
+            yield
+            return
+        self.pending = PendingChanges()
+        try:
+            yield
+        finally:
+            try:
+                self.flush()
+            finally:
+                self.pending = None
+
+    def flush(self) -> None:
+        """Writes what waits, one commit a table.
+
+        Raises:
+            TallyError: As `replace`.
+        """
+        if self.pending is not None:
+            for change in self.pending.take():
+                self.write(change)
+
+    def write(self, change: Change) -> int:
+        """Commits a change whoever else is writing; see `replace`."""
+        return compare_and_swap(self.race(change), lambda base: self.attempt(change, base))
 
     def handle(self, change: Change) -> DeltaTable:
         """A look at the change's table, which is created (empty) when it is missing."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright.data.delta.rows import scalar_of
+from tallywright.data.delta.rows import constant, scalar_of
 from tallywright.errors import TableContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from deltalake import DeltaTable
 
@@ -48,13 +48,13 @@ def _plain_type(column: pa.Field) -> pa.DataType:
     return kind
 
 
-def fitted(table: pa.Table, target: pa.Schema, where: Mapping[str, Value], uri: str) -> pa.Table:
+def fitted(table: pa.Table, target: pa.Schema, slices: Sequence[Mapping[str, Value]], uri: str) -> pa.Table:
     """The rows with the target's columns first, in its order; columns that only the target has are null.
 
     Raises:
-        TableContractError: Rows outside the slice, or a column whose type is not the table's.
+        TableContractError: Rows outside the slices, or a column whose type is not the table's.
     """
-    _require_slice(table, where, uri)
+    _require_slices(table, slices, uri)
     columns: dict[str, pa.ChunkedArray] = {}
     for column in target:
         if column.name not in table.column_names:
@@ -72,18 +72,26 @@ def fitted(table: pa.Table, target: pa.Schema, where: Mapping[str, Value], uri: 
     return pa.table(columns | new)
 
 
-def _require_slice(table: pa.Table, where: Mapping[str, Value], uri: str) -> None:
-    if not where:
-        raise TableContractError(f"{uri}: no slice to replace", expected="at least one column value")
+def _require_slices(table: pa.Table, slices: Sequence[Mapping[str, Value]], uri: str) -> None:
+    inside = constant(False, pa.bool_(), table.num_rows)
+    for where in slices:
+        if not where:
+            raise TableContractError(f"{uri}: no slice to replace", expected="at least one column value")
+        inside = pc.or_(inside, _in_slice(table, where, uri))
+    if not pc.all(inside, skip_nulls=False, min_count=0).as_py():
+        named = " or ".join(", ".join(f"{name} = {value}" for name, value in where.items()) for where in slices[:3])
+        raise TableContractError(f"{uri}: some rows are not in the slice {named}, which they would replace")
+
+
+def _in_slice(table: pa.Table, where: Mapping[str, Value], uri: str) -> pa.ChunkedArray:
+    inside = constant(True, pa.bool_(), table.num_rows)
     for name, value in where.items():
         if name not in table.column_names:
             raise TableContractError(f"{uri}: the rows have no column {name}, by which they are replaced")
         column = table[name]
-        inside = pc.equal(column, scalar_of(value, column.type))
-        if not pc.all(inside, skip_nulls=False, min_count=0).as_py():
-            raise TableContractError(
-                f"{uri}: some rows are not in the slice {name} = {value}, which they would replace"
-            )
+        equal = pc.equal(column, scalar_of(value, column.type))
+        inside = pc.and_(inside, pc.fill_null(equal, scalar_of(False, pa.bool_())))
+    return inside
 
 
 def as_utc(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from tallywright.data.delta.change import Change
 from tallywright.data.delta.commit import compare_and_swap
 from tallywright.data.delta.declaration import Kind, R
-from tallywright.data.delta.lake import Change
+from tallywright.data.delta.pending import in_slice
 from tallywright.data.delta.rows import rows_of, table_of
 
 if TYPE_CHECKING:
@@ -51,20 +52,38 @@ class Table(Generic[R]):
     ) -> list[dict[str, Any]]:
         """As `read`, only these columns and unchecked: for what is read in thousands."""
         standing = self._lake.find(self.name)
+        waiting = self._lake.pending.of(self.name) if self._lake.pending is not None else []
+        if waiting:
+            return self._with_waiting(standing, waiting, where or {}, columns)
         return [] if standing is None else rows_of(self._read(standing, where, columns))
 
-    def replace(self, records: Sequence[R]) -> int:
+    def _with_waiting(
+        self,
+        standing: DeltaTable | None,
+        waiting: Sequence[Change],
+        where: Mapping[str, Value],
+        columns: Sequence[str] | None,
+    ) -> list[dict[str, Any]]:
+        """The rows as they will be once what waits is written."""
+        names = list(columns or self.declaration.schema.names)
+        needed = [*dict.fromkeys([*names, *self.declaration.slice, *where])]
+        replaced = {tuple(change.slice[name] for name in self.declaration.slice) for change in waiting}
+        stored = [] if standing is None else rows_of(self._read(standing, where, needed))
+        kept = [row for row in stored if tuple(row[name] for name in self.declaration.slice) not in replaced]
+        added = [row for change in waiting for row in rows_of(change.data) if in_slice(row, where)]
+        return [{name: row[name] for name in names if name in row} for row in (*kept, *added)]
+
+    def replace(self, records: Sequence[R]) -> int | None:
         """Replaces the records' slice, in one commit.
 
         Returns:
-            The version of the commit.
+            The version of the commit; None where it waits for others (`Lake.batching`).
 
         Raises:
             TallyError: As `Lake.replace`; a `TableContractError` for records of several slices.
         """
         self.declaration.require(Kind.SLICE)
-        change = self._change(records)
-        return self._lake.replace(change.table, change.data, slice=change.slice, partition_by=change.partition_by)
+        return self._write(self._change(records))
 
     def replace_if_changed(self, records: Sequence[R], where: Mapping[str, Value] | None = None) -> int | None:
         """As `replace`, but commits nothing when the slice holds exactly these records already.
@@ -75,7 +94,18 @@ class Table(Generic[R]):
         """
         self.declaration.require(Kind.SLICE)
         change = self._change(records, where)
-        return self._lake.replace_if_changed(change.table, change.data, slice=change.slice)
+        return None if self._lake.is_held(change) and not self._waits(change) else self._write(change)
+
+    def _write(self, change: Change) -> int | None:
+        if self._lake.pending is None:
+            return self._lake.write(change)
+        self._lake.pending.put(change)
+        return None
+
+    def _waits(self, change: Change) -> bool:
+        """Whether the slice is to be written already."""
+        waiting = self._lake.pending.of(self.name) if self._lake.pending is not None else []
+        return any(other.slice == change.slice for other in waiting)
 
     def append(self, propose: Callable[[list[R]], R | None]) -> R | None:
         """Appends the record that `propose` makes of all records, onto exactly the version they were read from.

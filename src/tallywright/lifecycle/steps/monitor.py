@@ -61,18 +61,13 @@ def monitor(context: RunContext) -> dict[str, Any]:
 
 
 def performance(context: RunContext) -> dict[str, Any]:
-    """Realised metrics of the scored days whose labels are mature as far as scoring has come.
+    """Realised metrics of the scored days whose labels are mature as far as scoring has come."""
+    from tallywright.monitoring.performance import due_with, realised_when_mature
 
-    That is the day whose labels matured with this one and, when later days were scored before it (a backfill runs days
-    side by side), this day too; so no order of the days leaves one out.
-    """
-    from tallywright.monitoring.performance import realised
-
-    maturity = timedelta(days=context.spec.data.label_maturity_days)
     scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
-    newest = max(scored, default=context.day)
-    due = [day for day in (context.day - maturity, context.day) if day in scored and day + maturity <= newest]
-    found = [realised(context.lake, context.spec, day, as_of=day + maturity) for day in dict.fromkeys(due)]
+    found = [
+        realised_when_mature(context.lake, context.spec, day) for day in due_with(context.spec, context.day, scored)
+    ]
     return {"days": [day.model_dump(mode="json") for day in found]}
 
 

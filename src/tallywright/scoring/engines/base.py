@@ -88,7 +88,11 @@ class PartsEngine(ABC):
     def score(self, job: ScoreJob, splits: Sequence[InputSplit], advance: Advance) -> list[PartManifest]:
         """Scores every split once, in any order; on failure deletes what it staged and raises."""
 
+    def parts(self, day: PinnedDay, advance: Advance) -> list[PartManifest]:
+        """As `score`, for an engine that has a use for what the driver knows of the day."""
+        return self.score(day.job, day.splits, advance)
+
     @contextmanager
     def staged(self, day: PinnedDay, advance: Advance) -> Iterator[StagedOutput]:
         """The day's parts, which no commit names yet."""
-        yield StagedParts(day.job, day.pinned, day.splits, self.score(day.job, day.splits, advance))
+        yield StagedParts(day.job, day.pinned, day.splits, self.parts(day, advance))

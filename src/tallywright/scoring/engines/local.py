@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from tallywright.scoring.commit.staged_output import StagedParts
 from tallywright.scoring.engines.base import PartsEngine
 from tallywright.scoring.worker.cores import threads_for
 from tallywright.scoring.worker.kernel import score_split
@@ -18,10 +16,9 @@ from tallywright.scoring.worker.part_files import discard_run
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tallywright.packaging.package import Package
-    from tallywright.scoring.commit.staged_output import StagedOutput
     from tallywright.scoring.engines.base import Advance, PinnedDay
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
@@ -40,11 +37,9 @@ class LocalEngine(PartsEngine):
 
     name = NAME
 
-    @contextmanager
-    def staged(self, day: PinnedDay, advance: Advance) -> Iterator[StagedOutput]:
-        """The day's parts, scored with the packages that this process has verified already."""
-        parts = self._score(day.job, day.splits, advance, day.packages)
-        yield StagedParts(day.job, day.pinned, day.splits, parts)
+    def parts(self, day: PinnedDay, advance: Advance) -> list[PartManifest]:
+        """As `score`, with the packages that this process has verified already."""
+        return self._score(day.job, day.splits, advance, day.packages)
 
     def score(self, job: ScoreJob, splits: Sequence[InputSplit], advance: Advance) -> list[PartManifest]:
         """Scores the splits; after the first failure the other threads stop and nothing stays staged."""
