@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from first_version import as_the_first_version
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import DAY, make_features, make_package, make_spec, model_ref, read_scores
 
 from tallywright.data.fingerprint import row_hashes
-from tallywright.errors import GateRefusedError, InputError, PackageError
+from tallywright.errors import GateRefusedError, InputError, PackageError, StorageError
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import Promotion, Role
 from tallywright.registry.promotion_log import PromotionLog
@@ -24,6 +25,7 @@ from tallywright.scoring.commit.manifests import recorded_tallies
 from tallywright.scoring.commit.profile_table import read_profiles
 from tallywright.scoring.profile_rows import count_again, ensure_profile
 from tallywright.scoring.roles.routing import canary_rule, is_canary
+from tallywright.spec.model import Scoring
 
 OUTPUTS = ["order_id", "prediction", "probability", "confidence"]
 LENIENT = {"max_mean_difference": 1.0}
@@ -310,6 +312,24 @@ def test_a_commit_of_shadows_that_fails_costs_nothing(shop, cast, monkeypatch) -
     outcome = cast(shop.put(), shadows=[2])
     assert outcome.manifest.rows_by_role == {"champion": 300}
     assert "No space left" in notes(outcome.manifest)["shadow", 2]
+
+
+def test_shadows_of_the_first_version_stand_when_its_day_did_not(shop, cast, monkeypatch) -> None:
+    write, pinned = sink._write, shop.put()
+
+    def fail(table, *rest):
+        if "shop__scores" in table.table_uri:
+            raise OSError(28, "No space left on device")
+        write(table, *rest)
+
+    with monkeypatch.context() as patched, as_the_first_version(Scoring):
+        patched.setattr("tallywright.scoring.commit.sink._write", fail)
+        with pytest.raises(StorageError, match="No space left"):
+            cast(pinned, shadows=[2])
+    before, files = shop.version("shadow"), shop.files("shadow")
+    outcome = cast(pinned, shadows=[2])
+    assert outcome.manifest.scoring_digest.startswith("1:")
+    assert (shop.version("shadow"), shop.files("shadow")) == (before, files)
 
 
 def test_a_shadow_that_reads_a_column_which_is_gone_costs_nothing(shop, packages, tmp_path) -> None:
