@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -88,3 +90,33 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     file.write_text("training:\n  seed: 1\n  seed: 2\n")
     with pytest.raises(SpecError, match="duplicate key seed"):
         read_mapping(file)
+
+
+NAMES = ("TALLY_A", "TALLY_B", "TALLY_UNSET")
+ENVIRONMENT = {"TALLY_A": "one", "TALLY_B": "7: {x}"}
+parts = st.one_of(
+    st.sampled_from(["a", "/", ".tally", "sqlite:///", "", "5", " ", "\\\\", "'", "$"]),
+    st.builds("${{oc.env:{}}}".format, st.sampled_from(NAMES)),
+    st.builds(
+        "${{oc.env:{},{}}}".format,
+        st.sampled_from(NAMES),
+        st.sampled_from(
+            [".tally", "/srv/x-1", "http://127.0.0.1:5000", "null", "true", "5", "1e3", '""', "a b", "nan"]
+        ),
+    ),
+)
+
+
+@given(st.lists(parts, min_size=1, max_size=3).map("".join))
+def test_what_comes_from_the_environment_is_what_omegaconf_puts_in(text: str) -> None:
+    document = yaml.safe_dump({"key": text, "list": [text]})
+    with mock.patch.dict(os.environ, ENVIRONMENT):
+        os.environ.pop("TALLY_UNSET", None)
+        found = _plain(document)
+        if found is not None:
+            assert found == OmegaConf.to_container(OmegaConf.create(document), resolve=True)
+
+
+def test_the_overlays_of_a_project_need_no_omegaconf() -> None:
+    for place in ("${oc.env:TALLY_UNSET,.tally}/lake", "sqlite:///${oc.env:TALLY_UNSET,.tally}/mlflow.db"):
+        assert _plain(f"key: {place}") == {"key": place.replace("${oc.env:TALLY_UNSET,.tally}", ".tally")}

@@ -1,12 +1,14 @@
 """YAML files as plain values, layered.
 
-A file without interpolation is read by libyaml alone, by OmegaConf's rules of what a text means: a spec in a
-millisecond. Whatever needs more (`${…}`, merge keys, many aliases), and whatever is wrong, goes to OmegaConf, whose
-answer counts.
+A file is read by libyaml alone, by OmegaConf's rules of what a text means: a spec in a millisecond, and no import of
+OmegaConf, which costs a step more than its work. Plain `${oc.env:NAME}` and `${oc.env:NAME,default}` are put in here.
+Whatever needs more (other `${…}`, merge keys, many aliases), and whatever is wrong, goes to OmegaConf, whose answer
+counts.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INTERPOLATION: Final = "${"
+_FROM_ENVIRONMENT: Final = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)(?:,([./A-Za-z][A-Za-z0-9_./:-]*))?\}")
+"""What is put in without OmegaConf: a name, and a default that its grammar takes for a text as it stands."""
+_NO_TEXT: Final = frozenset({"null", "true", "false", "nan", "inf"})
+"""Defaults that OmegaConf takes for something else."""
 _MANDATORY: Final = "???"
 """OmegaConf's mark of a value that a later layer must give; it never hides one that is there."""
 _MOST_NODES: Final = 5_000
@@ -96,13 +102,37 @@ def merged(file: Path, base: dict[str, Any], layer: dict[str, Any], sets: Sequen
 
 def _plain(text: str) -> dict[str, Any] | None:
     """The values of a text that needs nothing of OmegaConf; None for any other."""
-    if INTERPOLATION in text or "<<" in text:
+    if "<<" in text:
         return None
     try:
         values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError, RecursionError):
+        if INTERPOLATION in text:
+            values = _with_environment(values)
+    except (yaml.YAMLError, ValueError, RecursionError, KeyError):
         return None
     return values if isinstance(values, dict) and _is_plain(values) else None
+
+
+def _with_environment(values: Any) -> Any:
+    """The values with what texts ask of the environment.
+
+    Raises:
+        KeyError: A variable that is not set, without a default that is a text.
+    """
+    if isinstance(values, dict):
+        return {key: _with_environment(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_with_environment(value) for value in values]
+    if isinstance(values, str) and "\\" not in values:
+        return _FROM_ENVIRONMENT.sub(_from_environment, values)
+    return values
+
+
+def _from_environment(asked: re.Match[str]) -> str:
+    name, default = asked.groups()
+    if default is None or default.lower() in _NO_TEXT:
+        return os.environ[name]
+    return os.environ.get(name, default)
 
 
 def _is_plain(values: object) -> bool:
