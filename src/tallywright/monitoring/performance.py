@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright import metrics
+from tallywright.buffers import values_of
 from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.slices import keep
 from tallywright.data.delta.table import Table
 from tallywright.errors import UsageError
 from tallywright.monitoring.intervals import Interval, interval
@@ -25,6 +27,8 @@ from tallywright.records import Record, Role
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+    from numpy.typing import NDArray
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import MetricBound, ModelSpec
@@ -98,7 +102,7 @@ class _Segment:
     slice_value: str | None = None
 
     def count(self, status: str) -> int:
-        return int(pc.sum(pc.equal(self.rows.column(STATUS), status)).as_py() or 0)
+        return int(keep(self.rows, {STATUS: status}).num_rows)
 
 
 def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance:
@@ -159,18 +163,18 @@ def realised_when_mature(lake: Lake, spec: ModelSpec, day: date) -> Performance:
 
 def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:
     """The day of each model version, then its slices."""
-    pairs = rows.select(["model_version", "role"]).group_by(["model_version", "role"]).aggregate([])
-    for pair in pairs.sort_by([("model_version", "ascending"), ("role", "ascending")]).to_pylist():
-        version, role = pair["model_version"], pair["role"]
-        mine = rows.filter((pc.field("model_version") == version) & (pc.field("role") == role))
-        yield _Segment(mine, version, role)
-        for column in spec.training.slices:
-            for value in sorted(pc.unique(mine.column(column).drop_null()).to_pylist(), key=str):
-                yield _Segment(mine.filter(pc.field(column) == value), version, role, column, str(value))
+    for version in sorted(pc.unique(rows.column("model_version")).to_pylist()):
+        scored = keep(rows, {"model_version": version})
+        for role in sorted(pc.unique(scored.column("role")).to_pylist()):
+            mine = keep(scored, {"role": role})
+            yield _Segment(mine, version, role)
+            for column in spec.training.slices:
+                for value in sorted(pc.unique(mine.column(column).drop_null()).to_pylist(), key=str):
+                    yield _Segment(keep(mine, {column: value}), version, role, column, str(value))
 
 
 def _measured(segment: _Segment, spec: ModelSpec, *, mature: bool) -> Iterator[dict[str, Any]]:
-    known = segment.rows.filter(pc.field(STATUS) == KNOWN)
+    known = keep(segment.rows, {STATUS: KNOWN})
     counts = {
         "rows": segment.rows.num_rows,
         "known": known.num_rows,
@@ -205,14 +209,20 @@ def _metrics(known: pa.Table, segment: _Segment, spec: ModelSpec) -> Iterator[tu
         hits = pc.equal(y.cast(pa.string()), known.column("prediction").cast(pa.string()))
         yield "accuracy", float(pc.mean(hits).as_py()), None
         return
-    labels = y.to_numpy().astype(np.float64)
-    p = known.column(spec.training.kind.score_column).to_numpy().astype(np.float64)
+    labels = _floats(y)
+    p = _floats(known.column(spec.training.kind.score_column))
     found = metrics.evaluate(labels, p, task=spec.training.task)
     if spec.training.kind.thresholds:
         found["accuracy"] = metrics.accuracy(labels, p, spec.scoring.threshold)
     for name, value in found.items():
         if math.isfinite(value):
             yield name, value, interval(name, value, labels, p) if spec.training.kind.thresholds else None
+
+
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """The values of a column without nulls; pyarrow's own conversion imports pandas."""
+    chunks = [values_of(chunk) for chunk in column.cast(pa.float64(), safe=False).chunks]
+    return np.concatenate([*chunks, np.zeros(0, dtype=np.float64)])
 
 
 def _outside(value: float, bound: MetricBound) -> bool:

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_NATURAL: Final = {bool: pa.bool_(), int: pa.int64(), date: pa.date32()}
+_NATURAL: Final = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    date: pa.date32(),
+    datetime: pa.timestamp("us", "UTC"),
+}
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
