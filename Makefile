@@ -78,9 +78,10 @@ fmt: $(DEV)/.ready  ## Format the code and apply safe fixes
 	@$(DEV)/bin/ruff format .
 
 .PHONY: bench
-bench: $(DEV)/.ready  ## Scoring speed and memory, and what DAG files cost, beside peers in the same run
+bench: $(DEV)/.ready  ## Scoring speed and memory, what DAG files and a day through Airflow cost, beside peers in the same run
 	@$(DEV)/bin/python benchmarks/score_day.py
 	@$(DEV)/bin/python benchmarks/dag_files.py
+	@$(DEV)/bin/python benchmarks/airflow_day.py
 
 .PHONY: bench-engines
 bench-engines: $(DEV)/.ready java $(JARS) prism  ## Engines side by side on 5,000,000 rows, and what people write by hand
