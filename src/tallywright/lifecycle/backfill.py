@@ -132,6 +132,7 @@ def _realised(context: RunContext, found: Sequence[DayResult]) -> list[DayResult
                 realised_when_mature(context.lake, context.spec, day)
             results.append(result)
         except TallyError as error:
+            log.warning("%s was scored, and what its labels say of earlier days was not: %s", result.score_date, error)
             results.append(_refused(result.score_date, error))
     return results
 

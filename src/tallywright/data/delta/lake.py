@@ -203,18 +203,6 @@ class Lake:
         """
         return self.write(Change(table, data, slice, partition_by, message or {}))
 
-    def replace_if_changed(self, table: str, data: pa.Table, *, slice: Mapping[str, Value]) -> int | None:  # noqa: A002
-        """Like `replace`, but commits nothing when the slice holds exactly these rows already, in whatever order.
-
-        Returns:
-            The version of the commit; None when there was nothing to do.
-
-        Raises:
-            TallyError: As `replace`.
-        """
-        change = Change(table, data, slice)
-        return None if self.is_held(change) else self.write(change)
-
     def is_held(self, change: Change) -> bool:
         """Whether the table holds exactly the change's rows already, in whatever order."""
         names = change.data.schema.names
