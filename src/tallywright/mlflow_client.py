@@ -44,7 +44,7 @@ def connect(uri: str) -> Any:
         from mlflow import MlflowClient
     except ImportError as error:
         raise TrackingError(
-            f"MLflow is not installed here: {error}",
+            f"MLflow cannot be imported: {error}",
             expected="the package mlflow, for training, registering, fetching and promoting versions",
             remedy="pip install 'tallywright[train]'",
         ) from error

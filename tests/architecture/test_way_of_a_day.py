@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).with_name("way_of_a_day.py")
 # two than they had (101 and 237), and are to be won back.
 MOST = {
     "modules": 120,
-    "edges": 289,
+    "edges": 294,
     "climbs": 0,
     "climbing_calls": 0,
     "handles": 9,
