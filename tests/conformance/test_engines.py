@@ -14,10 +14,9 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from synthetic import DAY, make_features, make_spec, put_day, read_scores
+from synthetic import DAY, make_features, make_spec, put_day, read_profile, read_scores
 
 from tallywright.data.delta.lake import Lake
-from tallywright.scoring.commit.profile_table import read_profile
 from tallywright.scoring.day import score_day
 from tallywright.scoring.engines.base import OWN_IO
 from tallywright.scoring.engines.registry import ENGINES, choose_engine, load_engine

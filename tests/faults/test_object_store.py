@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 from object_store import Bucket
-from synthetic import DAY, content_of, make_features, make_package, make_request, make_spec, put_day, read_scores
+from synthetic import (
+    DAY,
+    content_of,
+    make_features,
+    make_package,
+    make_request,
+    make_spec,
+    put_day,
+    read_profile,
+    read_scores,
+)
 
 from tallywright.data.delta.lake import Lake
 from tallywright.scoring.commit.manifests import logged_tallies, manifests, recorded_tallies
-from tallywright.scoring.commit.profile_table import read_profile
 from tallywright.scoring.day import score_day
 from tallywright.scoring.request import ScoreOutcome
 

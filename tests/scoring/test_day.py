@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 from first_version import as_the_first_version
-from synthetic import DAY, make_features, make_package, make_spec, network, read_scores
+from synthetic import DAY, make_features, make_package, make_spec, network, read_profile, read_scores
 
 from tallywright.errors import (
     CommitConflictError,
@@ -23,7 +23,6 @@ from tallywright.errors import (
 from tallywright.packaging.package import PackageContents, write_package
 from tallywright.records import ModelRef
 from tallywright.scoring.commit.manifests import latest_manifest, manifests, recorded_tallies
-from tallywright.scoring.commit.profile_table import read_profile
 from tallywright.scoring.day import decide, score_day
 from tallywright.scoring.profile_rows import count_again, ensure_profile
 from tallywright.spec.model import Scoring

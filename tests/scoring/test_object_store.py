@@ -13,12 +13,11 @@ from http import HTTPStatus
 import pytest
 from losing_proxy import losing_proxy
 from object_store import SECRET
-from synthetic import DAY, make_features, make_spec, read_scores
+from synthetic import DAY, make_features, make_spec, read_profile, read_scores
 
 from tallywright.errors import StorageError
 from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import logged_tallies, manifests, recorded_tallies
-from tallywright.scoring.commit.profile_table import read_profile
 from tallywright.scoring.worker.fragments import plan_splits
 
 RACES = 100 if int(os.environ.get("TALLYWRIGHT_KILLS", "0")) >= 100 else 30

@@ -24,7 +24,8 @@ from tallywright.packaging.package import Package, PackageContents, load_package
 from tallywright.packaging.preprocess import Category, Preprocess
 from tallywright.profiles.accumulate import Accumulator
 from tallywright.profiles.definition import define
-from tallywright.records import InputVersion, ModelRef, Role, digest_of
+from tallywright.records import InputVersion, Manifest, ModelRef, Role, digest_of
+from tallywright.scoring.commit.profile_table import ProfileRow, read_profiles
 from tallywright.scoring.request import ScoreRequest
 from tallywright.spec.model import ModelSpec
 
@@ -306,3 +307,8 @@ def _read(path: str, columns: list[str], options: Mapping[str, str]) -> pa.Table
 
 def _batch(table: pa.Table) -> pa.RecordBatch:
     return table.combine_chunks().to_batches()[0]
+
+
+def read_profile(lake: Lake, spec: ModelSpec, manifest: Manifest) -> ProfileRow | None:
+    """The profile row of the model that answers for a tally, or None where it was not written (or is another's)."""
+    return read_profiles(lake, spec, manifest).get(manifest.profile_digest)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from synthetic import make_features, make_request, put_day
+from synthetic import make_features, make_request, put_day, read_profile
 
 from tallywright.gates.record import day_subject, record_report
 from tallywright.monitoring.drift import compare_day, write_drift
 from tallywright.profiles.definition import SCORE
 from tallywright.records import Check, GateReport, Verdict
-from tallywright.scoring.commit.profile_table import read_profile
 from tallywright.scoring.day import score_day
 
 if TYPE_CHECKING:

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from tallywright.spec import ModelSpec
 
 
+_DAYS_A_COMMIT: Final = 30
+"""So many days share a commit of the rows that follow their tallies."""
+
+
 def days_between(first: date, last: date) -> Iterator[date]:
     """Each date of the range, both ends included."""
     for offset in range((last - first).days + 1):
         yield first + timedelta(days=offset)
-
-
-_DAYS_A_COMMIT: Final = 30
-"""So many days share a commit of the rows that follow their tallies."""
 
 
 @dataclass(frozen=True, slots=True)

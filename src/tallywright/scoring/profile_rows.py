@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tallywright.errors import InputError
 from tallywright.packaging.package import Package
 from tallywright.records import ModelRef
-from tallywright.scoring.commit.manifests import latest_tally
+from tallywright.scoring.commit.manifests import require_tally
 from tallywright.scoring.commit.profile_table import profile_digest, read_profiles, row_of, write_profiles
 from tallywright.scoring.job import label_of
 from tallywright.scoring.prepare import job_for, pinned_files, profile_again
@@ -41,9 +40,7 @@ def ensure_profile(lake: Lake, spec: ModelSpec, day: date, packages: PackageSour
         InputError: The day was never scored.
         PackageError: The rows must be counted again, and a package is not to be had.
     """
-    tally = latest_tally(lake, spec, day)
-    if tally is None:
-        raise InputError(f"{spec.name} has no tally for {day}", remedy="score the day first")
+    tally = require_tally(lake, spec, day)
     return tally, ensure_rows(lake, spec, tally.manifest, packages)
 
 

@@ -227,6 +227,10 @@ class Lake:
             finally:
                 self.pending = None
 
+    def waiting(self, table: str) -> list[Change]:
+        """The slices of a table that wait for `flush`; none outside of `batching`."""
+        return [] if self.pending is None else self.pending.of(table)
+
     def flush(self) -> None:
         """Writes what waits, one commit a table.
 

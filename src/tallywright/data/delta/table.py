@@ -52,8 +52,7 @@ class Table(Generic[R]):
     ) -> list[dict[str, Any]]:
         """As `read`, only these columns and unchecked: for what is read in thousands."""
         standing = self._lake.find(self.name)
-        waiting = self._lake.pending.of(self.name) if self._lake.pending is not None else []
-        if waiting:
+        if waiting := self._lake.waiting(self.name):
             return self._with_waiting(standing, waiting, where or {}, columns)
         return [] if standing is None else rows_of(self._read(standing, where, columns))
 
@@ -94,18 +93,14 @@ class Table(Generic[R]):
         """
         self.declaration.require(Kind.SLICE)
         change = self._change(records, where)
-        return None if self._lake.is_held(change) and not self._waits(change) else self._write(change)
+        waits = any(other.slice == change.slice for other in self._lake.waiting(self.name))
+        return None if self._lake.is_held(change) and not waits else self._write(change)
 
     def _write(self, change: Change) -> int | None:
         if self._lake.pending is None:
             return self._lake.write(change)
         self._lake.pending.put(change)
         return None
-
-    def _waits(self, change: Change) -> bool:
-        """Whether the slice is to be written already."""
-        waiting = self._lake.pending.of(self.name) if self._lake.pending is not None else []
-        return any(other.slice == change.slice for other in waiting)
 
     def append(self, propose: Callable[[list[R]], R | None]) -> R | None:
         """Appends the record that `propose` makes of all records, onto exactly the version they were read from.

@@ -1,7 +1,7 @@
 """What runs a model's queries: one shape for every SQL engine, and the list of those that `data.engine` may name.
 
 An engine keeps the rows of a query by score date and hands out one date at a time, so memory follows the day and not
-the range. All that is checked about the rows is checked by `raw_run`, the same for each.
+the range. All that is checked about the rows is checked by `transform` and `day_checks`, the same for each.
 """
 
 from __future__ import annotations

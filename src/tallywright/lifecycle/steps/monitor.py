@@ -6,10 +6,9 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tallywright.errors import InputError
 from tallywright.observability import log
 from tallywright.records import Role
-from tallywright.scoring.commit.manifests import latest_manifest, manifests
+from tallywright.scoring.commit.manifests import manifests, require_tally
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
@@ -90,20 +89,5 @@ def decide(context: RunContext) -> dict[str, Any]:
 
 def watch(context: RunContext) -> dict[str, Any]:
     """Fails when the due day has no tally: the alarm for a run that never started."""
-    manifest = require_tally(context)
+    manifest = require_tally(context.lake, context.spec, context.day).manifest
     return {"score_date": str(context.day), "generation": manifest.generation, "rows": manifest.rows}
-
-
-def require_tally(context: RunContext) -> Manifest:
-    """The manifest of the day's tally.
-
-    Raises:
-        InputError: The day was never scored.
-    """
-    manifest = latest_manifest(context.lake, context.spec, context.day)
-    if manifest is None:
-        raise InputError(
-            f"{context.spec.name} has no tally of {context.day}",
-            remedy=f"tally score {context.spec.name} --date {context.day}",
-        )
-    return manifest

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tallywright.data.delta.declaration import Declaration, Kind
 from tallywright.data.delta.table import Table
+from tallywright.errors import InputError
 from tallywright.records import Manifest, Record
 from tallywright.scoring.commit.scores_table import generation_in
 
@@ -86,6 +87,18 @@ def latest_tally(lake: Lake, spec: ModelSpec, day: date, *, table: DeltaTable | 
         if tally.manifest.generation == generation:
             return tally
     return next((tally for tally in logged_tallies(table, day) if tally.manifest.generation == generation), None)
+
+
+def require_tally(lake: Lake, spec: ModelSpec, day: date) -> Tally:
+    """The tally that stands for a day.
+
+    Raises:
+        InputError: The day was never scored.
+    """
+    tally = latest_tally(lake, spec, day)
+    if tally is None:
+        raise InputError(f"{spec.name} has no tally of {day}", remedy=f"tally score {spec.name} --date {day}")
+    return tally
 
 
 def latest_manifest(lake: Lake, spec: ModelSpec, day: date) -> Manifest | None:

@@ -64,11 +64,6 @@ def row_of(manifest: Manifest, role: Role, version: int, profile: Profile) -> Pr
     )
 
 
-def read_profile(lake: Lake, spec: ModelSpec, manifest: Manifest) -> ProfileRow | None:
-    """The row of the model that answers for a tally, or None where it was not written yet (or is another's)."""
-    return read_profiles(lake, spec, manifest).get(manifest.profile_digest)
-
-
 def read_profiles(lake: Lake, spec: ModelSpec, manifest: Manifest) -> dict[str, ProfileRow]:
     """The rows of a tally by the digest of their profile; rows that the commit does not speak of are left out."""
     rows = Table(PROFILE, lake, spec).read({"score_date": manifest.score_date, "generation": manifest.generation})
