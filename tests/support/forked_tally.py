@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -64,16 +65,10 @@ def run_tally(
 @cache
 def _server() -> Path:
     """Where it listens. Started at the first command; it ends with this process, however that ends."""
-    folder = Path(tempfile.mkdtemp(prefix="tally-"))
+    folder = Path(tempfile.mkdtemp(prefix="forked-tally-"))
     address = folder / "socket"
     process = subprocess.Popen([sys.executable, __file__, str(address)], stdin=subprocess.PIPE)
-
-    def stop() -> None:
-        process.communicate()
-        address.unlink(missing_ok=True)
-        folder.rmdir()
-
-    atexit.register(stop)
+    atexit.register(process.communicate)
     while not address.exists():
         assert process.poll() is None, "the server that forks for each tally command did not start"
         time.sleep(0.02)
@@ -94,12 +89,13 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return found
 
 
-def _end_with_the_tests() -> None:
+def _end_with_the_tests(address: Path) -> None:
     """A child waits for the end of the pipe: so the server has one thread, and may fork."""
     server = os.getpid()
     if not os.fork():
         sys.stdin.buffer.read()
         os.kill(server, signal.SIGTERM)
+        shutil.rmtree(address.parent, ignore_errors=True)
         os._exit(0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
@@ -168,6 +164,7 @@ def _run_and_exit() -> None:
 
 
 if __name__ == "__main__":
-    _end_with_the_tests()
+    where = Path(sys.argv[1])
+    _end_with_the_tests(where)
     _import_all()
-    _serve(Path(sys.argv[1]))
+    _serve(where)
