@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from matrix import matrix
 from object_store import Bucket, ObjectStore
+from shared import written
 from sparks import small_session, standalone_cluster
 
 from tallywright.errors import UsageError
@@ -107,6 +108,13 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name != "TALLYWRIGHT_KILLS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # no test asks the network who it is
+
+
+@pytest.fixture(autouse=True)
+def _shared_is_read() -> Iterator[None]:
+    """A test that writes into what all tests read is red itself."""
+    yield
+    assert written() == [], "this test wrote into what others share"
 
 
 @pytest.fixture

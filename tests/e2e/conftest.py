@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from forked_tally import run_tally
 from old_lake import readdress
+from shared import files_of
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ def _bring_to_life(world: World) -> None:
 
 def _kept(root: Path) -> dict[str, tuple[int, int]]:
     """Size and time of each file that the copies are made of."""
-    files = (path for part in ("lake", "mlartifacts", "cache") for path in (root / ".tally" / part).rglob("*"))
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file()}
+    return files_of(*(root / ".tally" / part for part in ("lake", "mlartifacts", "cache")))
 
 
 @pytest.fixture

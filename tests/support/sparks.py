@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from ports import free_port
 
 from tallywright.spark_session import spark_session
 
@@ -114,12 +114,6 @@ def standalone_cluster(work: Path, *, workers: int = 2, memory: str = "1g") -> I
     """The address of a running cluster's master."""
     with running_cluster(work, workers=workers, memory=memory) as cluster:
         yield cluster.address
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _daemon(log: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
