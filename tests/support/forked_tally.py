@@ -154,9 +154,7 @@ def _run_and_exit() -> None:
         runpy.run_module("tallywright", run_name="__main__", alter_sys=True)
     except SystemExit as error:
         code = error.code
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined] # tells pools to end, then waits for all threads
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
