@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import SpecError, TallyError
 from tallywright.lifecycle.plan import Pipeline
@@ -107,6 +107,8 @@ class _Specs:
     broken: dict[str, TallyError] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
     """Models with a valid spec of which DAGs could not be made."""
+    limits: dict[str, Any] = field(default_factory=dict)
+    """What Airflow's configuration says of all DAGs; asked once."""
 
     def is_made(self, project: Project) -> bool:
         """Whether DAGs were made of this very content before, on this machine as it is."""
@@ -114,12 +116,13 @@ class _Specs:
 
     def made(self, project: Project) -> dict[str, DAG]:
         """The DAGs of a model; none, and the cause among `failed`, when that goes wrong in any way."""
-        from tallywright.orchestration.dags import model_dags
+        from tallywright.orchestration.dags import airflow_limits, model_dags
 
         name = project.spec.name
         found: dict[str, DAG] = {}
         try:
-            found = model_dags(project)
+            self.limits = self.limits or airflow_limits()
+            found = model_dags(project, self.limits)
         except Exception as error:  # noqa: BLE001 - a file that raises loses the DAGs of all models
             self.failed[name] = error
         if self.cache is not None:
