@@ -5,22 +5,28 @@ The library is imported inside the functions, because the import alone takes sec
 
 from __future__ import annotations
 
-import gc
 import os
 import warnings
-from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import SpecError, did_you_mean
+from tallywright.gates.lean_import import lean_import
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import pandas as pd
 
     from tallywright.gates.suite import Expected, Suite
+
+
+OTHER_SOURCES: Final = frozenset(
+    {"boto3", "botocore", "google.auth", "google.cloud", "google.oauth2", "psycopg2", "pyspark", "sqlalchemy"}
+)
+"""What the library imports where it is installed, for data that are not frames of pandas."""
+SELDOM_USED: Final = frozenset({"altair", "scipy.stats"})
+"""What two or three of its expectations use."""
 
 
 class Frames:
@@ -70,24 +76,11 @@ def build(suite: Suite, file: Path) -> list[Any]:
 @cache
 def _library() -> Any:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    with warnings.catch_warnings(), _nothing_collected():
+    with warnings.catch_warnings(), lean_import(absent=OTHER_SOURCES, late=SELDOM_USED):
         warnings.simplefilter("ignore")  # the library imports a deprecated module of the standard library
         import great_expectations as gx
         import great_expectations.expectations
     return gx
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Keeps the garbage collector off an import: what that makes stays, and looking through it costs an eighth."""
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collected:
-            gc.enable()
 
 
 def _context() -> Any:
