@@ -7,7 +7,7 @@ PROGRAM = """
 import gc
 collected = []
 gc.callbacks.append(lambda phase, info: collected.append(phase))
-from tallywright.gates.expectations import _library
+from tallywright.gates.suite import _library
 gc.collect()
 del collected[:]
 _library()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from tallywright.data.storage.errors import as_storage_error
+from tallywright.data.storage.filesystem import as_storage_error
 from tallywright.errors import InputError
 
 if TYPE_CHECKING:

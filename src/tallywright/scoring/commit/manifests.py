@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import InputError
 from tallywright.records import Manifest, Record
 from tallywright.scoring.commit.scores_table import generation_in
