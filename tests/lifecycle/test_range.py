@@ -8,8 +8,8 @@ import pytest
 from synthetic import DAY
 
 from tallywright.errors import InputError, RangeError
+from tallywright.lifecycle.backfill import DayResult
 from tallywright.lifecycle.context import RunContext, RunOptions
-from tallywright.lifecycle.run import DayResult
 from tallywright.lifecycle.steps import backfill as step
 from tallywright.spec import load_project
 

@@ -149,8 +149,8 @@ def backfill(project: Project, first: date, last: date, *, dry_run: bool, force:
 def _backfill(project: Project, first: date, last: date, *, run_id: str | None, force: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from tallywright.lifecycle.run import DayResult
-    from tallywright.lifecycle.run import backfill as run_range
+    from tallywright.lifecycle.backfill import DayResult
+    from tallywright.lifecycle.backfill import backfill as run_range
 
     def told(day: DayResult) -> None:
         if not as_json:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import InputError, LeakError, NoChampionError, SpecError
+from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day
-from tallywright.lifecycle.run import days_between
 from tallywright.registry.resolve import resolve
 from tallywright.scoring.day import decide
 from tallywright.scoring.prepare import ScoreRequest

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import InputError, RangeError, TallyError, UsageError
-from tallywright.lifecycle.run import DayResult
-from tallywright.lifecycle.run import backfill as run_range
+from tallywright.lifecycle.backfill import DayResult
+from tallywright.lifecycle.backfill import backfill as run_range
 from tallywright.observability import log
 
 if TYPE_CHECKING:

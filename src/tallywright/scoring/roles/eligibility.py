@@ -15,7 +15,6 @@ from tallywright.data.delta.schema import arrow_schema
 from tallywright.errors import LeakError, PackageError, TallyError
 from tallywright.observability import log
 from tallywright.packaging.manifest import Postprocess
-from tallywright.packaging.predictor import Predictor
 from tallywright.records import ModelRef, Role, RoleTally
 
 if TYPE_CHECKING:
@@ -202,6 +201,8 @@ class _Eligibility:
 
     def unloadable(self, ref: ModelRef) -> str:
         """Asks only whether the package is here, whole, and can be run."""
+        from tallywright.packaging.predictor import Predictor  # brings ONNX Runtime; a leak is checked without
+
         if ref.is_constant:
             return ""
         package = self._candidates.packages.get(ref.digest)
