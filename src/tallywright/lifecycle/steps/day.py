@@ -14,7 +14,7 @@ from tallywright.lifecycle.context import packages_of
 from tallywright.observability import log
 from tallywright.records import GateReport, ModelRef, Role, Verdict
 from tallywright.registry.resolve import resolve as resolve_models
-from tallywright.scoring.commit.manifests import manifests, require_tally
+from tallywright.scoring.commit.manifests import require_tally, scored_dates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,7 +194,7 @@ def performance(context: RunContext) -> dict[str, Any]:
     """Realised metrics of the scored days whose labels are mature as far as scoring has come."""
     from tallywright.monitoring.performance import due_with, realised_when_mature
 
-    scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
+    scored = scored_dates(context.lake, context.spec)
     found = [
         realised_when_mature(context.lake, context.spec, day) for day in due_with(context.spec, context.day, scored)
     ]

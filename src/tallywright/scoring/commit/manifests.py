@@ -120,6 +120,14 @@ def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
     return [latest[day] for day in sorted(latest)]
 
 
+def scored_dates(lake: Lake, spec: ModelSpec) -> set[date]:
+    """The dates that were scored, by the partitions of the scores table: no manifest is read for it."""
+    table = spec.table("scores")
+    if lake.find(table) is None:
+        return set()
+    return {file.day for file in lake.files(table) if file.day is not None}
+
+
 def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> list[Tally]:
     """The rows of `<model>__tallies`, of one day or of all."""
     where = {} if day is None else {"score_date": day}
