@@ -5,6 +5,7 @@ A gate sees all rows of a day, or a bounded sample of a large one beside exact c
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -139,7 +140,7 @@ def day_gate(
         StorageError: The day cannot be read, or the Data Docs cannot be written.
     """
     spec, folder = project.spec, data_docs_folder(project)
-    with DayGates.borrowed(gates) as shared:
+    with DayGates() if gates is None else nullcontext(gates) as shared:
         validator = shared.validator(project.expectations, spec.table("features"))
         day = read_day(lake, spec, judged)
         built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, validator.suite))

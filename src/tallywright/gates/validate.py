@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import traceback
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -21,7 +20,7 @@ from tallywright.gates.suite import Frames, build, load_suite
 from tallywright.records import Check, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -298,13 +297,3 @@ class DayGates:
     ) -> None:
         while self._folders:
             write_index(*self._folders.popitem())
-
-    @classmethod
-    @contextmanager
-    def borrowed(cls, gates: DayGates | None) -> Iterator[DayGates]:
-        """The caller's day gates, which go on afterwards; or new ones, which do not."""
-        if gates is not None:
-            yield gates
-            return
-        with cls() as own:
-            yield own

@@ -7,6 +7,7 @@ are about the tally as it was committed: its models, its input, its scoring sect
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -83,7 +84,8 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     failpoint("staging")
     log.info("scoring %s with %s (%s)", request.input.score_date, choice.name, choice.why)
     execution = DayExecution(request, model_set, decision, splits, choice.name, leak, progress)
-    with Engines.borrowed(request.engines, request.engine_settings) as engines:
+    own = Engines(request.engine_settings) if request.engines is None else nullcontext(request.engines)
+    with own as engines:
         result, sums = execute(execution, engines.get(choice.name), job)
     failpoint("committed")
     return _finish(

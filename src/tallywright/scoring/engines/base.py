@@ -214,16 +214,6 @@ class Engines:
         while self._started:
             self._started.popitem()[1].close()
 
-    @classmethod
-    @contextmanager
-    def borrowed(cls, engines: Engines | None, settings: EngineSettings | None = None) -> Iterator[Engines]:
-        """The caller's engines, which go on afterwards; or new ones, which do not."""
-        if engines is not None:
-            yield engines
-            return
-        with cls(settings) as own:
-            yield own
-
 
 def _require(name: str) -> None:
     entry = ENGINES.get(name)
