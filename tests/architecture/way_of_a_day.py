@@ -36,7 +36,7 @@ from deltalake import DeltaTable
 
 from tallywright.cli.main import main as tally
 from tallywright.packaging.manifest import verified_files
-from tallywright.scoring.request import ScoreRequest
+from tallywright.scoring.prepare import ScoreRequest
 
 PACKAGE: Final = "tallywright"
 MODEL: Final = "late_orders"

@@ -10,7 +10,7 @@ from beam_world import BeamDay, make_day, on
 from synthetic import make_package
 
 from tallywright.packaging.package import Package
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ PROGRAM = """
 import gc
 collected = []
 gc.callbacks.append(lambda phase, info: collected.append(phase))
-from tallywright.gates.expectations import _library
+from tallywright.gates.suite import _library
 gc.collect()
 del collected[:]
 _library()
@@ -17,7 +17,7 @@ print(len(collected), gc.isenabled(), gc.get_freeze_count() > 0)
 
 LEAN = """
 import json, sys, types
-from tallywright.gates.expectations import OTHER_SOURCES, SELDOM_USED, _library
+from tallywright.gates.suite import OTHER_SOURCES, SELDOM_USED, _library
 kinds = set(dir(_library().expectations))
 found = {"others": sorted(OTHER_SOURCES & set(sys.modules))}
 found["loaded"] = [name for name in SELDOM_USED if type(sys.modules[name]) is types.ModuleType]

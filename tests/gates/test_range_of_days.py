@@ -16,11 +16,8 @@ import pytest
 from tallywright.errors import StorageError
 from tallywright.gates.data_docs import write_index
 from tallywright.gates.day import data_docs_folder, day_gate
-from tallywright.gates.expectations import Frames, build
-from tallywright.gates.plan import BOOLEAN_ONLY, Plan
-from tallywright.gates.session import DayGates
-from tallywright.gates.suite import Suite
-from tallywright.gates.validate import validate
+from tallywright.gates.suite import Frames, Suite, build
+from tallywright.gates.validate import BOOLEAN_ONLY, DayGates, Plan, validate
 from tallywright.records import InputVersion, Verdict
 
 from .conftest import DAY, day_rows

@@ -12,9 +12,8 @@ import pytest
 
 from tallywright.monitoring.drift import judge
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.definition import SCORE, define
-from tallywright.profiles.profile import Profile
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.profiles.comparison import ReferenceDays
+from tallywright.profiles.profile import SCORE, Profile, define
 from tallywright.spec.model import Monitoring
 
 COLUMNS = tuple(f"x{number}" for number in range(6))

@@ -10,9 +10,8 @@ from synthetic import make_package
 
 from tallywright.errors import PackageError
 from tallywright.monitoring.drift import Comparison, compare_day, write_drift
-from tallywright.profiles.definition import SCORE
-from tallywright.profiles.distance import js_distance, psi
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.profiles.comparison import ReferenceDays, js_distance, psi
+from tallywright.profiles.profile import SCORE
 
 DAY = date(2024, 3, 1)
 NEXT = DAY + timedelta(days=1)

@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-from tallywright.data.delta.slices import quoted
+from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.query import scan

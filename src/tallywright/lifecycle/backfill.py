@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.data.etl.ingest import ingest
 from tallywright.errors import InputError, TallyError
-from tallywright.gates.session import DayGates
+from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.observability import log
-from tallywright.scoring.commit.manifests import manifests
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.commit.manifests import scored_dates
+from tallywright.scoring.engines.base import Engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -121,7 +121,7 @@ def _realised(context: RunContext, found: Sequence[DayResult]) -> list[DayResult
     """Measures the days whose labels matured with these; a day that cannot measure what it is due is refused."""
     from tallywright.monitoring.performance import due_with, realised_when_mature
 
-    scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
+    scored = scored_dates(context.lake, context.spec)
     done: set[date] = set()
     results = []
     for result in found:

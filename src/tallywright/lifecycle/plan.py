@@ -128,23 +128,23 @@ def longest_run(steps: tuple[Step, ...]) -> timedelta:
 
 def _score(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
-        Step("ingest", "raw files -> contract check -> features and labels of the day", "input:ingest",
+        Step("ingest", "raw files -> contract check -> features and labels of the day", "day:ingest",
              produces=("features",), uses=frozenset({Uses.SQL}), once=True),
-        Step("day_gate", "Great Expectations judges the day", "input:day_gate", needs=("ingest",), heavy=True,
+        Step("day_gate", "Great Expectations judges the day", "day:day_gate", needs=("ingest",), heavy=True,
              extra="gx", pages=True),
-        Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "score:score",
+        Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "day:score",
              parts=(
-                 Step("resolve", "which model was champion on the day", "score:resolve"),
-                 Step("profile", "the profile of the tally stands in its table", "monitor:profile"),
-                 Step("drift", "compare the profile with the training reference", "monitor:drift"),
+                 Step("resolve", "which model was champion on the day", "day:resolve"),
+                 Step("profile", "the profile of the tally stands in its table", "day:profile"),
+                 Step("drift", "compare the profile with the training reference", "day:drift"),
              ),
              needs=("day_gate",), heavy=True, produces=("scores", "profile", "drift"), timeout=timedelta(hours=2),
              uses=frozenset({Uses.SCORING})),
         Step("monitor", "realised metrics of the days whose labels matured, and the day's retraining decision",
-             "monitor:monitor",
+             "day:monitor",
              parts=(
-                 Step("performance", "realised metrics of the day whose labels just matured", "monitor:performance"),
-                 Step("decide", "the retraining policy's decision of the day", "monitor:decide", acts=True),
+                 Step("performance", "realised metrics of the day whose labels just matured", "day:performance"),
+                 Step("decide", "the retraining policy's decision of the day", "day:decide", acts=True),
              ),
              needs=("score",), produces=("performance", "decisions"), acts=True, once=True),
     )  # fmt: skip
@@ -206,7 +206,7 @@ def _rollback(_: ModelSpec) -> tuple[Step, ...]:
 
 
 def _watch(_: ModelSpec) -> tuple[Step, ...]:
-    return (Step("watch", "fails when the day that is due was not scored", "monitor:watch", retries=0),)
+    return (Step("watch", "fails when the day that is due was not scored", "day:watch", retries=0),)
 
 
 def _maintain(_: ModelSpec) -> tuple[Step, ...]:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import PackageError
-from tallywright.monitoring.evidence import improbable, js_p_value, psi_p_value, share_p_value
+from tallywright.monitoring.policy import improbable, js_p_value, psi_p_value, share_p_value
 from tallywright.profiles.comparison import SHAPES, Side, distances
-from tallywright.profiles.definition import SCORE
+from tallywright.profiles.profile import SCORE
 from tallywright.records import DriftSignal, Record, Role
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.packaging.package import Package
+    from tallywright.profiles.comparison import ReferenceDays
     from tallywright.profiles.profile import Profile
-    from tallywright.profiles.reference_days import ReferenceDays
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec.model import ModelSpec, Monitoring
 

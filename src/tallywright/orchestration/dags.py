@@ -19,7 +19,7 @@ from tallywright.orchestration.doc_md import SUMMARIES, dag_document
 from tallywright.orchestration.operator import TallyOperator
 from tallywright.orchestration.params import form
 from tallywright.orchestration.trigger import TrainTrigger
-from tallywright.spec.environment import AUTO
+from tallywright.spec.yaml_files import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

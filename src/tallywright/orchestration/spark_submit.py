@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
     from tallywright.orchestration.command import GuardedProcess
-    from tallywright.spec.environment import SparkSettings
+    from tallywright.spec.yaml_files import SparkSettings
 
 JOB: Final = Path("jobs", "score_spark.py")
 _LOCAL: Final = re.compile(r"local(\[.*\])?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from tallywright.packaging.schema import Postprocess, signature
+from tallywright.packaging.manifest import Postprocess, signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

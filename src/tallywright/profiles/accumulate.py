@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from tallywright.profiles.cells import ColumnCells
-from tallywright.profiles.definition import SCORE_LIMIT, VALUE_LIMIT, ProfileDefinition
-from tallywright.profiles.joint import JointCounts, groups_of, weights_of
-from tallywright.profiles.profile import ColumnProfile, Profile
-from tallywright.profiles.sums import FixedPointSums, in_units
+from tallywright.profiles.cells import ColumnCells, FixedPointSums, JointCounts, groups_of, in_units, weights_of
+from tallywright.profiles.profile import SCORE_LIMIT, VALUE_LIMIT, ColumnProfile, Profile, ProfileDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

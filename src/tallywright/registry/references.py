@@ -10,8 +10,7 @@ from tallywright.data.snapshot import Snapshot
 from tallywright.errors import PackageError
 from tallywright.packaging.package import load_package
 from tallywright.records import Reference
-from tallywright.registry import timeline
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, champion_on, not_withdrawn
 from tallywright.registry.versions import fetch, registered
 
 if TYPE_CHECKING:
@@ -43,10 +42,10 @@ def training_references(project: Project, lake: Lake, since: datetime) -> list[R
 
 def in_use(entries: Sequence[Promotion], since: datetime) -> dict[int, str]:
     """Version to digest: the champion, the one before it, and all that were champion on a date, or made so, since."""
-    lines = [line for line in entries if line.recorded_at >= since or line.effective_from >= since.date()]
-    then = timeline.champion_on(entries, since.date())
-    kept = [*lines, *timeline.not_withdrawn(entries)[-2:], *([then] if then else [])]
-    return {line.model_version: line.package_digest for line in kept}
+    recent = [entry for entry in entries if entry.recorded_at >= since or entry.effective_from >= since.date()]
+    then = champion_on(entries, since.date())
+    kept = [*recent, *not_withdrawn(entries)[-2:], *([then] if then else [])]
+    return {entry.model_version: entry.package_digest for entry in kept}
 
 
 def _snapshot(project: Project, version: int, digest: str, tagged: str) -> Snapshot | None:

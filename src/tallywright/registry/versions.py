@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import UsageError
 from tallywright.mlflow_client import mlflow_client
-from tallywright.packaging.cache import PackageCache
-from tallywright.packaging.package import Package, load_package
+from tallywright.packaging.package import Package, PackageCache, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
-from tallywright.registry import timeline
+from tallywright.registry.promotion_log import champion_on, previous
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,12 +150,12 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
     Raises:
         TrackingError: MLflow is missing or away; the log stays the truth, the next call repairs.
     """
-    name, lines = project.spec.registered_name, log.entries()
+    name, entries = project.spec.registered_name, log.entries()
     with mlflow_client(project.environment.tracking.uri) as client:
         versions = [int(item.version) for item in _versions(client, name)]
         if not versions:
             return []
-        wanted = _wanted(lines, versions)
+        wanted = _wanted(entries, versions)
         found = {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
         repairs = [alias for alias in wanted if found.get(alias) != wanted[alias]]
         for alias in repairs:
@@ -177,10 +176,10 @@ def ping(environment: Environment) -> None:
         client.search_registered_models(max_results=1)
 
 
-def _wanted(lines: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:
+def _wanted(entries: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:
     """Alias to version, None where the alias must not exist; a version that the registry lost gets no alias."""
-    champion, before = timeline.champion_on(lines, None), timeline.previous(lines)
-    newest_promoted = max((line.model_version for line in lines), default=0)
+    champion, before = champion_on(entries, None), previous(entries)
+    newest_promoted = max((entry.model_version for entry in entries), default=0)
     newest = max(versions)
     wanted = {
         CHAMPION: champion.model_version if champion else None,

@@ -6,15 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.input_record import input_version
+from tallywright.data.etl.ingest import input_version
 from tallywright.errors import InputError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day
 from tallywright.registry.resolve import resolve
 from tallywright.scoring.day import decide
-from tallywright.scoring.preflight import check_leak
-from tallywright.scoring.request import ScoreRequest
-from tallywright.scoring.roles.eligibility import eligible
+from tallywright.scoring.prepare import ScoreRequest
+from tallywright.scoring.roles.eligibility import check_leak, eligible
 
 if TYPE_CHECKING:
     from datetime import date

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.records import Role
-from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.timeline import champion_on
+from tallywright.registry.promotion_log import PromotionLog, champion_on
 from tallywright.reporting.plot import Cell, HeatMap, Plot, Series
 from tallywright.scoring.commit.manifests import manifests
 
@@ -225,7 +224,7 @@ def superseded(sources: Sources) -> list[Row]:
 
 
 def promotions(sources: Sources) -> list[Promotion]:
-    """The promotion log, the latest line first."""
+    """The promotion log, the latest entry first."""
     return PromotionLog(sources.lake, sources.spec).entries()[::-1]
 
 
@@ -234,13 +233,13 @@ def champion_periods(sources: Sources) -> list[ChampionPeriod]:
     log = promotions(sources)
     found: list[ChampionPeriod] = []
     for day in sources.days:
-        line = champion_on(log, day)
-        if line is None:
+        entry = champion_on(log, day)
+        if entry is None:
             continue
-        if found and found[-1].promotion == line:
-            found[-1] = ChampionPeriod(found[-1].first, day, line)
+        if found and found[-1].promotion == entry:
+            found[-1] = ChampionPeriod(found[-1].first, day, entry)
         else:
-            found.append(ChampionPeriod(day, day, line))
+            found.append(ChampionPeriod(day, day, entry))
     return found
 
 

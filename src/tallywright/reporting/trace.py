@@ -11,14 +11,14 @@ from tallywright.data.delta.lake import Lake
 from tallywright.data.types import arrow_type
 from tallywright.errors import InputError
 from tallywright.gates.record import reports
-from tallywright.lifecycle.packages import package_of
+from tallywright.lifecycle.context import package_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.scoring.commit.manifests import latest_manifest
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from tallywright.data.delta.slices import Value
+    from tallywright.data.delta.rows import Value
     from tallywright.packaging.package import Package
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec import ModelSpec, Project
@@ -139,11 +139,12 @@ def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str,
 
 
 def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetime) -> dict[str, Any]:
-    """The line of the log by which the model came to score the day, whoever has been promoted since then."""
+    """The entry of the log by which the model came to score the day, whoever has been promoted since then."""
     wanted = (ref.version, ref.digest, ref.effective_from)
-    lines = [
-        line
-        for line in PromotionLog(lake, spec).entries()
-        if (line.model_version, line.package_digest, line.effective_from) == wanted and line.recorded_at <= committed_at
+    entries = [
+        entry
+        for entry in PromotionLog(lake, spec).entries()
+        if (entry.model_version, entry.package_digest, entry.effective_from) == wanted
+        and entry.recorded_at <= committed_at
     ]
-    return lines[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if lines else {}
+    return entries[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if entries else {}

@@ -14,8 +14,7 @@ from tallywright.records import Manifest, Role, RoleTally
 from tallywright.scoring.commit.profile_table import profile_digest
 from tallywright.scoring.commit.shadows import commit_sound_shadows
 from tallywright.scoring.commit.sink import CommitResult, UncertainCommitError, commit_tally
-from tallywright.scoring.engines.base import PinnedDay
-from tallywright.scoring.engines.registry import require_io
+from tallywright.scoring.engines.base import PinnedDay, require_io
 from tallywright.scoring.job import SCORES, label_of
 from tallywright.scoring.roles.limits import broken_limits, check_fallback
 
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tallywright.profiles.profile import Profile
-    from tallywright.scoring.commit.staged_output import StagedOutput
+    from tallywright.scoring.commit.sink import StagedOutput
     from tallywright.scoring.engines.base import Engine
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.request import ScoreRequest, TallyDecision
+    from tallywright.scoring.prepare import ScoreRequest, TallyDecision
     from tallywright.scoring.roles.eligibility import ModelSet
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import DaySums
+    from tallywright.scoring.worker.kernel import DaySums
 
 Progress = Callable[[int, int], None]
 """Told the rows scored so far and the rows of the day; called from any thread, one at a time."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tallywright.records import Manifest, ModelRef
-    from tallywright.spec.identity import Identity
+    from tallywright.spec.base import Identity
     from tallywright.spec.model import Scoring
 
 FIRST: Final = "first"

@@ -6,18 +6,27 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
+
 from tallywright.records import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date
-
-    import pyarrow as pa
 
     from tallywright.tasks import TaskName
 
+PARTITION: Final = "score_date"
+PROVENANCE: Final = pa.schema(
+    [("model_name", pa.string()), ("model_version", pa.int64()), ("role", pa.string()), ("input_version", pa.int64())]
+)
 SCORES: Final = "scores"
 """Under this name stand the rows of the scores table where a batch gives rows for several tables."""
+
+
+def scores_schema(keys: Iterable[pa.Field], outputs: pa.Schema) -> pa.Schema:
+    """Key columns, `score_date`, outputs, provenance: the columns of a scored row, in this order."""
+    return pa.schema([*keys, pa.field(PARTITION, pa.date32()), *outputs, *PROVENANCE]).remove_metadata()
 
 
 @dataclass(frozen=True, slots=True)

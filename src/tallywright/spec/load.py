@@ -1,24 +1,128 @@
-"""Reading a project: base file, environment overlay, `--set` overrides, one validation that names every problem."""
+"""Reading a project: base file, environment overlay, `--set` overrides, one validation that names every problem.
+
+What an absent key means depends on the `spec_version` of a `model.yaml`. A spec without that key is of version 1, and
+means what it meant to the first release: the defaults in the sections' classes, which therefore never change. A default
+that turned out wrong gets a line in `DEFAULTS`, and holds for the specs that ask for its version; `tally init` writes
+the newest.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import ValidationError
 
 from tallywright.errors import SpecError, UsageError, did_you_mean
-from tallywright.spec.environment import Environment
+from tallywright.spec.base import Section
 from tallywright.spec.model import ModelSpec
-from tallywright.spec.problems import refusal, validated
-from tallywright.spec.versions import KEY, misplaced, with_defaults
-from tallywright.spec.yaml_files import merged, read_mapping
+from tallywright.spec.yaml_files import Environment, merged, read_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from pydantic_core import ErrorDetails
+
+_Section = TypeVar("_Section", bound=Section)
+KEY: Final = "spec_version"
+DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {}
+"""Path of a key, such as `gates.bootstrap`, to its default from a version on."""
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
+
+
+def validated(cls: type[_Section], values: dict[str, Any], file: Path, problems: list[str]) -> _Section | None:
+    """The section; None, and what is wrong added to `problems`, when the values do not fit."""
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        problems.extend(f"{file}: {_explain(cls, detail)}" for detail in error.errors())
+        return None
+
+
+def refusal(problems: list[str], remedy: str) -> SpecError:
+    """One error with all problems."""
+    return SpecError(
+        f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the spec:\n"
+        + "\n".join(f"  - {problem}" for problem in problems),
+        remedy=remedy,
+    )
+
+
+def _explain(cls: type[Section], detail: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in detail["loc"]) or "(whole file)"
+    found = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        allowed = _allowed_keys(cls, detail["loc"][:-1])
+        hint = did_you_mean(str(detail["loc"][-1]), allowed)
+        return f"{path}: unknown key{hint}; allowed here: {', '.join(allowed)}"
+    if detail["type"] == "missing":
+        return f"{path}: missing; it has no default, please give it"
+    message = detail["msg"].removeprefix("Value error, ")
+    secret = detail["loc"][:1] == ("storage",) and ("options" in detail["loc"] or isinstance(found, dict))
+    if secret or (isinstance(found, dict) and len(str(found)) > 80):  # noqa: PLR2004 - a whole section says nothing
+        return f"{path}: {message}"
+    return f"{path}: found {found!r}; {message}"
+
+
+def _allowed_keys(cls: type[Section], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section at `loc`; dictionary levels (such as `data.sources.<name>`) are walked through."""
+    current: Any = cls
+    for part in loc:
+        field = getattr(current, "model_fields", {}).get(part) if isinstance(current, type) else None
+        annotation = field.annotation if field is not None else current
+        current = section_in(annotation)
+        if current is None:
+            return []
+    return sorted(current.model_fields)
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section in a field's annotation, through unions and containers; None when there is none."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = section_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def with_defaults(values: dict[str, Any], defaults: Mapping[str, Mapping[int, Any]] = DEFAULTS) -> dict[str, Any]:
+    """The values of a spec with what its version says of absent keys; they count as given from here on.
+
+    Args:
+        values: As they stand in the files, not validated.
+        defaults: By path and version.
+    """
+    version = values.get(KEY, 1)
+    if not isinstance(version, int):
+        return values
+    for path, by_version in defaults.items():
+        reached = [since for since in by_version if since <= version]
+        if reached:
+            values = _filled(values, path.split("."), by_version[max(reached)], ModelSpec)
+    return values
+
+
+def misplaced(layer: Mapping[str, Any], sets: Sequence[str] = ()) -> bool:
+    """Whether an overlay's layer, or one of the `--set` texts, says the version: it belongs to the text it is about."""
+    return KEY in layer or any(text.partition("=")[0].strip().split(".")[0] == KEY for text in sets)
+
+
+def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: type[Section]) -> dict[str, Any]:
+    head, *rest = path
+    if not rest:
+        return {head: default} | values
+    field = section.model_fields[head]
+    inner = values[head] if head in values else {} if isinstance(field.default, Section) else None
+    below = section_in(field.annotation)
+    if not isinstance(inner, dict) or below is None:
+        # An optional section that is not there has no defaults; what is no section at all, validation will say.
+        return values
+    return values | {head: _filled(inner, rest, default, below)}
 
 
 @dataclass(frozen=True, slots=True)

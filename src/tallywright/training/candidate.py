@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tallywright.packaging.environment import runtime_requirements
+from tallywright.packaging.manifest import runtime_requirements
 from tallywright.packaging.package import Package, PackageContents, PackageMeta, write_package
 from tallywright.packaging.predictor import Predictor
 from tallywright.packaging.preprocess import ModelInput
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.definition import define
-from tallywright.profiles.profile import Profile
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.profiles.comparison import ReferenceDays
+from tallywright.profiles.profile import Profile, define
 from tallywright.training.evaluate import Comparison, measure, measure_baselines, measure_slices
 from tallywright.training.export import PARITY_ROWS, export_onnx
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tallywright.data.snapshot import Snapshot
-    from tallywright.profiles.definition import ProfileDefinition
+    from tallywright.profiles.profile import ProfileDefinition
     from tallywright.spec import Project
     from tallywright.training.loop import Fitted, Rows
     from tallywright.training.matrices import Splits

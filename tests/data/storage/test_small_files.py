@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tallywright.data.delta import files
 from tallywright.data.delta.lake import Lake
-from tallywright.data.storage.small_files import SmallFiles
+from tallywright.data.storage.filesystem import SmallFiles
 
 
 def table(rows: int) -> pa.Table:

@@ -23,7 +23,7 @@ from tallywright.registry.resolve import resolve
 from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import recorded_tallies
 from tallywright.scoring.commit.profile_table import read_profiles
-from tallywright.scoring.profile_rows import count_again, ensure_profile
+from tallywright.scoring.day import count_again, ensure_profile
 from tallywright.scoring.roles.routing import canary_rule, is_canary
 from tallywright.spec.model import Scoring
 

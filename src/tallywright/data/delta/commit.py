@@ -2,29 +2,109 @@
 
 delta-rs must not retry on its own, because its retries accept stale overwrites: every commit inside an attempt is made
 with `max_commit_retries=0`, on the very handle that was decided on.
+
+In a range of days, slices of small tables may wait here for one commit together: only what can be made again waits, so
+a process that dies loses rows that its next run writes.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError
 
+from tallywright.data.delta.handles import TABLE_PROPERTIES
+from tallywright.data.delta.rows import Value, predicate
+from tallywright.data.delta.schema import fitted, plain
+from tallywright.data.storage.filesystem import storage_errors
+from tallywright.data.storage.store_errors import cause_of
 from tallywright.observability import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-
-    from deltalake import DeltaTable
 
 ATTEMPTS: Final = 60
 """Writers of other days make us look again too: enough for a wide backfill."""
-
 T = TypeVar("T")
+Slice = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The new content of one slice of one table.
+
+    Attributes:
+        data: All rows of the slice; may be empty.
+        slice: Column values that every row has; exactly the rows with these values are replaced.
+        partition_by: Used when the table has to be created.
+        message: Commit metadata; values are texts.
+        transaction: An app transaction whose version becomes the Delta version of this commit.
+        properties: Table properties, used when the table has to be created.
+        also: More slices that are replaced in the same commit; every row is in one of them.
+    """
+
+    table: str
+    data: pa.Table
+    slice: Mapping[str, Value]
+    partition_by: Sequence[str] = ()
+    message: Mapping[str, str] = field(default_factory=dict)
+    transaction: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Mapping[str, Value], ...] = ()
+
+    def write(self, base: DeltaTable, uri: str, *, row_group: int) -> int:
+        """Commits the change on top of the version of `base`, which moves to the new version.
+
+        Raises:
+            LostRaceError: The commit failed; nothing was written.
+            StorageError: Storage that cannot be written.
+            TableContractError: Rows that do not fit the table or the slice.
+        """
+        version, slices = base.version() + 1, (self.slice, *self.also)
+        data = fitted(plain(self.data), pa.schema(base.schema().to_arrow()), slices, uri)
+        with storage_errors(f"writing {uri}"):
+            try:
+                write_deltalake(
+                    base,
+                    data,
+                    mode="overwrite",
+                    predicate=" OR ".join(f"({predicate(where)})" for where in slices),
+                    schema_mode="merge",
+                    writer_properties=WriterProperties(max_row_group_size=row_group),
+                    commit_properties=CommitProperties(
+                        custom_metadata=dict(self.message) or None,
+                        max_commit_retries=0,
+                        app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
+                    ),
+                )
+            except CommitFailedError as error:
+                raise LostRaceError(cause_of(error)) from error
+        return version
+
+    def create_table(self, uri: str, options: Mapping[str, str]) -> None:
+        """Creates the table without rows.
+
+        Raises:
+            Exception: What delta-rs raises, also when somebody else was faster.
+        """
+        schema = plain(self.data).schema
+        DeltaTable.create(
+            uri,
+            DeltaSchema.from_arrow(pa.schema([column.with_nullable(nullable=True) for column in schema])),
+            mode="error",
+            partition_by=list(self.partition_by) or None,
+            configuration={**TABLE_PROPERTIES, **self.properties},
+            storage_options=dict(options) or None,
+            # Retried, a creation that lost a race would stand in the log again, with another table id.
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
 
 
 class LostRaceError(Exception):
@@ -89,3 +169,35 @@ def _require_loss(race: Race, version: int, lost: Exception) -> None:
 def pause(attempt: int) -> None:
     """Waits a short random time, longer with each attempt, so that two writers do not meet again."""
     time.sleep(random.uniform(0.5, 1.5) * min(0.5, 0.005 * 1.4**attempt))
+
+
+class PendingChanges:
+    """The newest change of each slice, by table."""
+
+    def __init__(self) -> None:
+        self._changes: dict[str, dict[Slice, Change]] = {}
+
+    def put(self, change: Change) -> None:
+        """Keeps a change; one of the same slice that waits already is forgotten."""
+        self._changes.setdefault(change.table, {})[_slice(change.slice)] = change
+
+    def of(self, table: str) -> list[Change]:
+        """What waits for a table."""
+        return list(self._changes.get(table, {}).values())
+
+    def take(self) -> Iterator[Change]:
+        """All that waits, one change a table; each is forgotten once the next one is asked for."""
+        for table in list(self._changes):
+            first, *others = self._changes[table].values()
+            data = pa.concat_tables([first.data, *(other.data for other in others)])
+            yield replace(first, data=data, also=tuple(other.slice for other in others))
+            del self._changes[table]
+
+
+def in_slice(row: Mapping[str, Any], where: Mapping[str, Value]) -> bool:
+    """Whether a row is in a slice."""
+    return all(row[name] == value for name, value in where.items())
+
+
+def _slice(where: Mapping[str, Value]) -> Slice:
+    return tuple(sorted(where.items()))

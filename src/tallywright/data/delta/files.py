@@ -1,36 +1,103 @@
-"""The data files of one version of a Delta table, and reading them with Arrow.
+"""The data files of one version of a Delta table: their statistics, and reading them with Arrow.
 
 delta-rs' own Arrow readers start threads that often abort a short process at its exit, so the files are read directly.
+One bad statistic makes a Delta table unreadable for ever, so only what is certainly valid is written: types are looked
+up in the table's schema, non-finite numbers and doubtful types are left out (a missing statistic is always right).
 """
 
 from __future__ import annotations
 
+import json
+import math
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
-from tallywright.data.delta.rows import scalar_of
-from tallywright.data.delta.slices import Value, candidates, keep
-from tallywright.data.storage.filesystem import filesystem_of, is_disk
-from tallywright.data.storage.small_files import SMALL, SmallFiles
+from tallywright.data.delta.rows import Value, candidates, keep, scalar_of
+from tallywright.data.storage.filesystem import SMALL, SmallFiles, filesystem_of, is_disk
 from tallywright.errors import TableContractError
 from tallywright.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from deltalake import DeltaTable
 
+MAX_TEXT = 64
+"""Longer texts get no minimum and maximum: they would only bloat the log."""
+_MILLISECOND = timedelta(milliseconds=1)
 _MANY: Final = 8
 _PLACE: Final = frozenset({"path", "size_bytes"})
 _small_files: Final = SmallFiles()
+
+
+def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Collection[str] = ()) -> str:
+    """The `stats` text of an add action.
+
+    Args:
+        footer: Footer of the written part.
+        schema: The part's schema as the table has it.
+        finite: Floating-point columns known to hold no NaN; other floats get no minimum and maximum, because
+            Parquet leaves NaN out of them and Delta readers do not.
+    """
+    least: dict[str, Any] = {}
+    most: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for name, index in _flat_columns(footer):
+        field = schema.field(name)
+        chunks = [footer.row_group(group).column(index).statistics for group in range(footer.num_row_groups)]
+        if not chunks or any(chunk is None or not chunk.has_null_count for chunk in chunks):
+            continue
+        nulls[name] = sum(chunk.null_count for chunk in chunks)
+        bounds = [(chunk.min, chunk.max) for chunk in chunks if chunk.has_min_max]
+        complete = len(bounds) == len(chunks)
+        if complete and (not pa.types.is_floating(field.type) or name in finite):
+            low = _render(min(low for low, _ in bounds), field.type, up=False)
+            high = _render(max(high for _, high in bounds), field.type, up=True)
+            if low is not None and high is not None:
+                least[name], most[name] = low, high
+    content = {"numRecords": footer.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
+    for index in range(footer.num_columns):
+        column = footer.schema.column(index)
+        if column.path == column.name:
+            yield column.name, index
+
+
+def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
+    """A bound as JSON, or None where the type (or this value) is better left out."""
+    if pa.types.is_timestamp(kind) and isinstance(value, datetime):
+        return _milliseconds(value, up=up)
+    if pa.types.is_integer(kind):
+        return int(value)
+    if pa.types.is_floating(kind):
+        return float(value) if math.isfinite(value) else None
+    if pa.types.is_date32(kind) and isinstance(value, date):
+        return value.isoformat()
+    if pa.types.is_string(kind) and isinstance(value, str) and len(value) <= MAX_TEXT:
+        return value
+    return None
+
+
+def _milliseconds(value: datetime, *, up: bool) -> str:
+    """A maximum is rounded up, or the file would be skipped for its own last row."""
+    instant = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    rest = timedelta(microseconds=instant.microsecond % 1000)
+    instant -= rest
+    if up and rest:
+        instant += _MILLISECOND
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class DataFile(Record):

@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Final
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from tallywright.data.delta.change import Change
-from tallywright.data.delta.commit import ATTEMPTS, LostRaceError, Race, compare_and_swap
+from tallywright.data.delta.commit import ATTEMPTS, Change, LostRaceError, PendingChanges, Race, compare_and_swap
 from tallywright.data.delta.files import DataFile, TableReader, list_tables
 from tallywright.data.delta.handles import Handles
-from tallywright.data.delta.pending import PendingChanges
 from tallywright.data.fingerprint import digest
-from tallywright.data.storage.errors import storage_errors
-from tallywright.data.storage.filesystem import is_disk
+from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.storage.options import store_options
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from tallywright.data.delta.slices import Value
+    from tallywright.data.delta.rows import Value
     from tallywright.spec import Environment
 
 __all__ = ["Change", "DataFile", "Lake"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
-    from tallywright.data.delta.slices import Value
+    from tallywright.data.delta.rows import Value
 
 
 def plain(table: pa.Table) -> pa.Table:

@@ -12,9 +12,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.slices import quoted
+from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
-from tallywright.data.storage.errors import storage_errors
+from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.types import arrow_type
 from tallywright.errors import InputError, did_you_mean
 from tallywright.records import digest_of

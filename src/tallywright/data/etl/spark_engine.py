@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
-from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.storage.scratch import scratch_folder
 from tallywright.errors import InputError, StorageError
 from tallywright.spark_session import end_session, session_runs, spark_session

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from tallywright.data.storage.errors import storage_errors
+from tallywright.data.storage.filesystem import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

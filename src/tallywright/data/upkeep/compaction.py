@@ -19,7 +19,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from tallywright.data.delta.commit import Race, compare_and_swap
-from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.rewrite import Rewritten, rewrite
 from tallywright.data.upkeep.table_folder import TableFolder
 from tallywright.observability import failpoint, log

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 from deltalake.exceptions import CommitFailedError
 
 from tallywright.data.delta.commit import Race, compare_and_swap
-from tallywright.data.delta.protocol import LOG_RETENTION, LONG_LOG, REMOVED_RETENTION
-from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.delta.handles import LOG_RETENTION, LONG_LOG, REMOVED_RETENTION
+from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.compaction import compact, live_files
 from tallywright.data.upkeep.table_folder import StoredFile, TableFolder
 from tallywright.errors import CommitConflictError

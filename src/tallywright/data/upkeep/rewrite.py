@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tallywright.data.delta.statistics import delta_statistics
+from tallywright.data.delta.files import delta_statistics
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.errors import StorageError, TableContractError
 

@@ -8,8 +8,8 @@ from tallywright.data.snapshot import read_split
 from tallywright.gates.operations import operations_gate as rehearse
 from tallywright.gates.quality import quality_gate as compare
 from tallywright.gates.record import record_report
-from tallywright.lifecycle.packages import package_of
-from tallywright.lifecycle.steps.input import require_passed
+from tallywright.lifecycle.context import package_of
+from tallywright.lifecycle.steps.day import require_passed
 from tallywright.lifecycle.steps.train import candidate, read_snapshot
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.resolve import as_ref

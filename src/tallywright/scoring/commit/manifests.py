@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import InputError
 from tallywright.records import Manifest, Record
 from tallywright.scoring.commit.scores_table import generation_in
@@ -119,6 +118,14 @@ def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
         if known is None or known.generation < manifest.generation:
             latest[manifest.score_date] = manifest
     return [latest[day] for day in sorted(latest)]
+
+
+def scored_dates(lake: Lake, spec: ModelSpec) -> set[date]:
+    """The dates that were scored, by the partitions of the scores table: no manifest is read for it."""
+    table = spec.table("scores")
+    if lake.find(table) is None:
+        return set()
+    return {file.day for file in lake.files(table) if file.day is not None}
 
 
 def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> list[Tally]:

@@ -13,7 +13,7 @@ from tallywright.data.delta.lake import Change
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
-from tallywright.scoring.columns import PARTITION
+from tallywright.scoring.job import PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.records import Manifest
-    from tallywright.scoring.commit.sink import Writer
-    from tallywright.scoring.commit.staged_output import StagedOutput
+    from tallywright.scoring.commit.sink import StagedOutput, Writer
     from tallywright.scoring.job import JobModel
     from tallywright.spec.model import ModelSpec
 

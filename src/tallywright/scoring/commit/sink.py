@@ -1,7 +1,8 @@
-"""The sink: staged parts become one Delta commit by compare-and-swap, whoever else is writing.
+"""The sink: a scored, staged day becomes one Delta commit by compare-and-swap, whoever else is writing.
 
-delta-rs records app transactions but does not fence by them, and its own retries accept stale overwrites; so there are
-no automatic retries here. On any conflict: look again, decide again, commit the same parts.
+A staged output is the same to the driver whoever keeps the rows: files, or the engine. delta-rs records app
+transactions but does not fence by them, and its own retries accept stale overwrites; so there are no
+automatic retries here. On any conflict: look again, decide again, commit the same parts.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -19,11 +21,13 @@ from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.storage.store_errors import cause_of, store_remedy
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
 from tallywright.observability import failpoint, log
-from tallywright.scoring.columns import PARTITION
 from tallywright.scoring.commit.manifests import MANIFEST_KEY, Tally, latest_tally, logged_tallies
 from tallywright.scoring.commit.scores_table import app_id, generation_in
-from tallywright.scoring.commit.verify import check_sizes
+from tallywright.scoring.commit.verify import check_cover, check_sizes, part_path, staged_paths, verify_parts
 from tallywright.scoring.identity import FORCED, reason_between
+from tallywright.scoring.job import PARTITION
+from tallywright.scoring.worker.fragments import discard
+from tallywright.scoring.worker.kernel import DaySums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +35,94 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
-    from tallywright.records import Manifest
+    from tallywright.data.fingerprint import RowDigest
+    from tallywright.records import InputVersion, Manifest
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.worker.results import PartManifest
+    from tallywright.scoring.worker.fragments import InputSplit
+    from tallywright.scoring.worker.kernel import PartManifest
     from tallywright.spec.model import ModelSpec
+
+
+class StagedOutput(Protocol):
+    """The scored rows of a day in both tables, and what was counted."""
+
+    @property
+    def job(self) -> ScoreJob:
+        """What was scored."""
+
+    @property
+    def sums(self) -> DaySums:
+        """What was counted."""
+
+    def check_cover(self) -> None:
+        """Raises an `InputError` unless every row of the pinned input was scored once."""
+
+    def verify(self) -> RowDigest:
+        """Checks the rows of the scores table, and gives the digest of the keys."""
+
+    def verify_shadow(self, label: str) -> RowDigest:
+        """Checks the rows of one shadow, and gives the digest of their keys."""
+
+    def writer(self) -> Writer:
+        """Commits the rows of the scores table."""
+
+    def shadow_writer(self, labels: Sequence[str]) -> Writer:
+        """Commits the rows of these shadows."""
+
+    def discard(self, *labels: str) -> None:
+        """Deletes what is staged under these labels (`scores`, `shadow:3`); without any, everything."""
+
+
+@dataclass(frozen=True)
+class StagedParts:
+    """Parts beside the tables' files, which no commit names yet."""
+
+    job: ScoreJob
+    pinned: InputVersion
+    splits: Sequence[InputSplit]
+    parts: Sequence[PartManifest]
+
+    @cached_property
+    def sums(self) -> DaySums:
+        """What was counted."""
+        return DaySums.of(self.parts)
+
+    def check_cover(self) -> None:
+        """Every split has its part."""
+        check_cover(self.pinned, self.splits, self.parts)
+
+    def verify(self) -> RowDigest:
+        """As `verify_parts`."""
+        return verify_parts(self.job, self.pinned, self.splits, self.parts)
+
+    def verify_shadow(self, label: str) -> RowDigest:
+        """As `verify_parts`."""
+        return verify_parts(self.job.for_shadows(), self.pinned, self.splits, self._shadows([label]))
+
+    def writer(self) -> Writer:
+        """Names the parts in a commit."""
+        return parts_writer(self.job, self.parts)
+
+    def shadow_writer(self, labels: Sequence[str]) -> Writer:
+        """Names the parts of these shadows in a commit."""
+        return parts_writer(self.job.for_shadows(), self._shadows(labels))
+
+    def discard(self, *labels: str) -> None:
+        """Deletes parts."""
+        if not labels:
+            discard(staged_paths(self.job, self.parts), self.job.options)
+            return
+        for label in labels:
+            job = self.job.for_shadows() if label in self._labels else self.job
+            parts = self._shadows([label]) if label in self._labels else self.parts
+            discard((part_path(job, part) for part in parts), self.job.options)
+
+    @property
+    def _labels(self) -> set[str]:
+        return {model.label for model in self.job.shadows}
+
+    def _shadows(self, labels: Sequence[str]) -> list[PartManifest]:
+        return [part.shadows[label] for label in labels for part in self.parts if label in part.shadows]
 
 
 class Writer(Protocol):

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from tallywright.data.fingerprint import RowDigest, digest_hashes, row_hashes
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
-from tallywright.scoring.worker.cores import threads_for
-from tallywright.scoring.worker.part_files import sizes_of
+from tallywright.scoring.worker.fragments import sizes_of
+from tallywright.scoring.worker.kernel import threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tallywright.records import InputVersion
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import Counted, PartManifest
+    from tallywright.scoring.worker.kernel import Counted, PartManifest
 
 _SHOWN: Final = 5
 _KEY_BATCH: Final = 131_072

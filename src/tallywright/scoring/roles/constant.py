@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tallywright.packaging.postprocess import outputs_of
-from tallywright.packaging.predictor import Prediction
+from tallywright.packaging.manifest import Postprocess
+from tallywright.packaging.predictor import Prediction, outputs_of
 from tallywright.packaging.preprocess import ModelInput
-from tallywright.packaging.schema import Postprocess
-from tallywright.profiles.definition import define
+from tallywright.profiles.profile import define
 
 if TYPE_CHECKING:
     import pyarrow as pa

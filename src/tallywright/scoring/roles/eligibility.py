@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from tallywright.data.delta.schema import arrow_schema
-from tallywright.errors import PackageError, TallyError
+from tallywright.errors import LeakError, PackageError, TallyError
 from tallywright.observability import log
-from tallywright.packaging.predictor import Predictor
-from tallywright.packaging.schema import Postprocess
+from tallywright.packaging.manifest import Postprocess
 from tallywright.records import ModelRef, Role, RoleTally
-from tallywright.scoring.preflight import leak_of, leaks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +27,37 @@ if TYPE_CHECKING:
     from tallywright.spec.model import ModelSpec
 
 PACKAGE: Final = "package"
+
+
+def leaks(ref: ModelRef, day: date) -> bool:
+    """True for a model whose training data reach the date, or that does not say how far they reach."""
+    return not ref.is_constant and (ref.trained_through is None or ref.trained_through >= day)
+
+
+def check_leak(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> bool:
+    """Refuses a champion that has seen the day; returns whether any model has, and was let through by the spec.
+
+    Models in other roles are not refused here: they are left out of the day (`assemble`).
+
+    Raises:
+        LeakError: `trained_through` is not before the day, or unknown, and `scoring.allow_leak` is off.
+    """
+    if spec.scoring.allow_leak:
+        return any(leaks(ref, day) for ref in models)
+    for ref in models:
+        if ref.role is Role.CHAMPION and leaks(ref, day):
+            raise LeakError(
+                f"{leak_of(ref)} and would score {day}",
+                expected="a model trained only on days before the score date",
+                remedy="use `scoring.models: as-of`, or --set scoring.allow_leak=true to score and mark it",
+            )
+    return False
+
+
+def leak_of(ref: ModelRef) -> str:
+    """What a leaking model has seen, in words."""
+    through = f"on data through {ref.trained_through}" if ref.trained_through else "on data of unknown dates"
+    return f"version {ref.version} of {ref.name} was trained {through}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +201,8 @@ class _Eligibility:
 
     def unloadable(self, ref: ModelRef) -> str:
         """Asks only whether the package is here, whole, and can be run."""
+        from tallywright.packaging.predictor import Predictor  # brings ONNX Runtime; a leak is checked without
+
         if ref.is_constant:
             return ""
         package = self._candidates.packages.get(ref.digest)

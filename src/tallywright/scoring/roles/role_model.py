@@ -1,21 +1,196 @@
-"""One loaded model of a day in its role, and what adds up while it and the others score rows."""
+"""One loaded model of a day in its role: its guarded answers, and what adds up while rows are scored.
+
+An answer is looked at before it is served: every output present, finite, and a probability between 0 and 1. Whether a
+row fails is a function of that row alone, and counts are whole numbers, so both are the same in every batch, engine and
+order.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from tallywright.buffers import valid_mask, values_of
 from tallywright.data.fingerprint import RowDigest
-from tallywright.scoring.roles.counts import CanaryCounts, RoleCounts
+from tallywright.errors import PackageError
+from tallywright.packaging.predictor import Prediction, Predictor
+from tallywright.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pyarrow as pa
+    from numpy.typing import NDArray
 
+    from tallywright.packaging.preprocess import ModelInput
     from tallywright.profiles.accumulate import Accumulator
-    from tallywright.scoring.roles.guarded import AnyPredictor
+    from tallywright.scoring.roles.constant import ConstantPredictor
+
+    AnyPredictor = Predictor | ConstantPredictor
+
+_LIMIT = 2.0**40
+SHARES = frozenset({"probability", "probabilities", "confidence"})
+"""Outputs that lie between 0 and 1."""
+
+
+class CanaryCounts(Record):
+    """How a canary did on its share of the rows.
+
+    `compared` rows have a sound answer of both; the totals are their scores in units of 2**-bits, the champion's.
+    """
+
+    rows: int = 0
+    problems: int = 0
+    compared: int = 0
+    champion_total: int = 0
+    canary_total: int = 0
+    bits: int = 0
+
+    def __add__(self, other: CanaryCounts) -> CanaryCounts:
+        added = ("rows", "problems", "compared", "champion_total", "canary_total")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in added}
+        return CanaryCounts(bits=max(self.bits, other.bits, key=abs), **sums)
+
+    @property
+    def problem_share(self) -> float:
+        """Of the canary's rows, those without a sound answer."""
+        return self.problems / self.rows if self.rows else 0.0
+
+    @property
+    def mean_difference(self) -> float:
+        """Between the mean scores on the compared rows, never negative."""
+        if not self.compared:
+            return 0.0
+        return abs(self.canary_total - self.champion_total) / self.compared / 2.0**self.bits
+
+
+class RoleCounts(Record):
+    """What a worker hands back about the roles in a split; keys are labels such as `canary:3`."""
+
+    served: dict[str, int] = Field(default_factory=dict)
+    """Rows of the scores table."""
+    profiles: dict[str, str] = Field(default_factory=dict)
+    """Profiles of the models that do not answer for the day; as JSON."""
+    canary: CanaryCounts = CanaryCounts()
+    failures: dict[str, str] = Field(default_factory=dict)
+    """Shadows that failed, and on what."""
+    shadow_problems: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """What the output gate found in the rows of a shadow."""
+
+
+def fixed(scores: NDArray[np.float32], bits: int) -> int:
+    """The sum of scores in units of 2**-bits, each rounded by itself."""
+    units = np.clip(np.rint(scores.astype(np.float64) * 2.0**bits), -_LIMIT, _LIMIT)
+    return int(units.astype(np.int64).sum())
+
+
+def problems_in(outputs: pa.RecordBatch) -> Counter[str]:
+    """How many values of a batch break the gate, by what is wrong; empty for a good batch."""
+    problems: Counter[str] = Counter()
+    for name, column in zip(outputs.schema.names, outputs.columns, strict=True):
+        values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+        nulls = column.null_count + (values.null_count if values is not column else 0)
+        if nulls:
+            problems[f"{name} is null"] += nulls
+        if pa.types.is_floating(values.type):
+            _count_numbers(problems, name, values_of(values)[valid_mask(values)] if nulls else values_of(values))
+    return problems
+
+
+def broken_rows(outputs: pa.RecordBatch) -> NDArray[np.bool_]:
+    """True for each row with a value that `problems_in` would count."""
+    broken = np.zeros(outputs.num_rows, dtype=np.bool_)
+    for name, column in zip(outputs.schema.names, outputs.columns, strict=True):
+        broken |= ~valid_mask(column)
+        if pa.types.is_list(column.type):
+            rows = values_of(pc.list_parent_indices(column))
+            broken[rows[_wrong(name, pc.list_flatten(column))]] = True
+        else:
+            broken |= _wrong(name, column)
+    return broken
+
+
+def _wrong(name: str, values: pa.Array) -> NDArray[np.bool_]:
+    wrong = ~valid_mask(values)
+    if pa.types.is_floating(values.type):
+        numbers = values_of(values)
+        sound = np.isfinite(numbers)
+        if name in SHARES:
+            sound &= (numbers >= 0) & (numbers <= 1)
+        wrong |= ~sound
+    return wrong
+
+
+def _count_numbers(problems: Counter[str], name: str, numbers: NDArray[Any]) -> None:
+    finite = np.isfinite(numbers)
+    wrong = {f"{name} is not finite": ~finite}
+    if name in SHARES:
+        wrong[f"{name} is outside 0..1"] = finite & ((numbers < 0) | (numbers > 1))
+    for what, rows in wrong.items():
+        found = int(np.count_nonzero(rows))
+        if found:
+            problems[what] += found
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A prediction, and the rows of it that are no good.
+
+    `failed` rows raised an error in the graph (their scores are NaN); `broken` rows would not pass the output gate,
+    the failed ones among them. `error` is what the graph said.
+    """
+
+    prediction: Prediction
+    failed: NDArray[np.bool_]
+    broken: NDArray[np.bool_]
+    error: PackageError | None = None
+
+    @property
+    def outputs(self) -> pa.RecordBatch:
+        """The output columns of all rows."""
+        return self.prediction.outputs
+
+
+def answer(predictor: AnyPredictor, batch: pa.RecordBatch) -> Answer:
+    """Predicts a batch; a row that makes the graph fail takes no other row with it.
+
+    Raises:
+        InputError: A column is missing or mistyped.
+    """
+    try:
+        prediction = predictor.predict(batch)
+    except PackageError as error:
+        if not isinstance(predictor, Predictor):
+            raise
+        inputs = predictor.package.preprocess.transform(batch)
+        scores, failed = _one_by_one(predictor, inputs)
+        prediction = predictor.finish(inputs, scores)
+        return Answer(prediction, failed, broken_rows(prediction.outputs) | failed, error)
+    nowhere = np.zeros(batch.num_rows, dtype=np.bool_)
+    return Answer(prediction, nowhere, broken_rows(prediction.outputs))
+
+
+def _one_by_one(predictor: Predictor, inputs: ModelInput) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scores all rows that can be scored, by halving what fails; the others get NaN."""
+    scores = predictor.no_scores(inputs.rows)
+    failed = np.ones(inputs.rows, dtype=np.bool_)
+    waiting = [(0, inputs.rows)]
+    while waiting:
+        start, stop = waiting.pop()
+        try:
+            scores[start:stop] = predictor.score(inputs.take(slice(start, stop)))
+        except PackageError:
+            if stop - start > 1:
+                middle = (start + stop) // 2
+                waiting += [(start, middle), (middle, stop)]
+        else:
+            failed[start:stop] = False
+    return scores, failed
 
 
 @dataclass(slots=True)

@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from tallywright.buffers import number_array
-from tallywright.data.text_hash import mix
+from tallywright.data.fingerprint import mix
 from tallywright.scoring.job import CanaryRule
-from tallywright.scoring.roles.counts import CanaryCounts, fixed
-from tallywright.scoring.roles.guarded import Answer, answer
+from tallywright.scoring.roles.role_model import Answer, CanaryCounts, answer, fixed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

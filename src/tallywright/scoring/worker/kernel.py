@@ -7,26 +7,33 @@ Parquet and never cross a process boundary. Memory is bounded by a batch and a r
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
-from tallywright.data.delta.statistics import delta_statistics
+from tallywright.data.delta.files import delta_statistics
+from tallywright.data.fingerprint import RowDigest
 from tallywright.data.storage.filesystem import filesystem_of, is_disk
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import InputError, StorageError
 from tallywright.observability import failpoint
-from tallywright.scoring.columns import PROVENANCE
-from tallywright.scoring.job import SCORES
-from tallywright.scoring.worker.part_files import discard
-from tallywright.scoring.worker.results import PartManifest
+from tallywright.profiles.profile import Profile
+from tallywright.records import Record
+from tallywright.scoring.job import PROVENANCE, SCORES
+from tallywright.scoring.roles.role_model import CanaryCounts, RoleCounts
+from tallywright.scoring.worker.fragments import discard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from tallywright.data.fingerprint import Hashes
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.roles.role_model import Counts
     from tallywright.scoring.worker.fragments import Fragment, InputSplit
@@ -34,6 +41,77 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS: Final = 262_144
 _READ_BUFFER: Final = 1 << 20
+
+
+def threads_for(wanted: int, pieces: int) -> int:
+    """As many as asked for, or one for each core this process may use; never more than there are pieces of work."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(wanted or cores, pieces))
+
+
+class PartManifest(Record):
+    """What a worker hands back about one staged part."""
+
+    split: int
+    path: str
+    """Relative to its table, which is the scores table (for a shadow's part, the table of shadows)."""
+    size: int
+    rows: int
+    statistics: str
+    """The `stats` text of the part's add action."""
+    keys: RowDigest
+    problems: dict[str, int]
+    profile_json: str
+    roles: RoleCounts = RoleCounts()
+    shadows: dict[str, PartManifest] = Field(default_factory=dict)
+    """The parts of the shadows that scored all of the split, by label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted of a piece of a day that an engine keeps itself."""
+
+    read: RowDigest
+    """Of the keys as they were read."""
+    hashes: Hashes
+    """Of the keys as they will be written, one a row."""
+    problems: Mapping[str, int]
+    profile_json: str
+    roles: RoleCounts = field(default_factory=RoleCounts)
+
+
+@dataclass(slots=True)
+class DaySums:
+    """The counts of all splits of a day."""
+
+    profile: Profile
+    """Of the model that answers for the day."""
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    served: Counter[str] = field(default_factory=Counter)
+    canary: CanaryCounts = field(default_factory=CanaryCounts)
+    failures: dict[str, str] = field(default_factory=dict)
+    shadow_problems: dict[str, Counter[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pieces: Sequence[PartManifest | Counted]) -> DaySums:
+        """The sums over the pieces of a day, in any order."""
+        first, *others = [Profile.from_json(piece.profile_json) for piece in pieces]
+        sums = cls(sum(others, start=first))
+        for piece in pieces:
+            sums.add(piece.roles)
+        return sums
+
+    def add(self, counts: RoleCounts) -> None:
+        """Adds the counts of one split."""
+        self.served.update(counts.served)
+        self.canary += counts.canary
+        for label, text in counts.profiles.items():
+            profile = Profile.from_json(text)
+            self.profiles[label] = self.profiles[label] + profile if label in self.profiles else profile
+        for label, failure in counts.failures.items():
+            self.failures[label] = min(failure, self.failures.get(label, failure))
+        for label, problems in counts.shadow_problems.items():
+            self.shadow_problems.setdefault(label, Counter()).update(problems)
 
 
 def score_split(job: ScoreJob, scorer: Scorer, split: InputSplit, advance: Callable[[int], None]) -> PartManifest:

@@ -22,8 +22,7 @@ from tallywright.profiles.accumulate import Accumulator
 from tallywright.records import Role
 from tallywright.scoring.job import SCORES, JobConstant
 from tallywright.scoring.roles.constant import ConstantPredictor
-from tallywright.scoring.roles.output_gate import problems_in
-from tallywright.scoring.roles.role_model import Counts, RoleModel
+from tallywright.scoring.roles.role_model import Counts, RoleModel, problems_in
 from tallywright.scoring.roles.routing import Router
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from tallywright.packaging.package import Package
     from tallywright.packaging.predictor import Prediction
     from tallywright.scoring.job import JobModel, ScoreJob
-    from tallywright.scoring.roles.guarded import AnyPredictor
+    from tallywright.scoring.roles.role_model import AnyPredictor
 
 
 class Scorer:

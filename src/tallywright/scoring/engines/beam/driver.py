@@ -10,7 +10,7 @@ from tallywright.scoring.commit.verify import staged_paths
 from tallywright.scoring.engines.base import PartsEngine
 from tallywright.scoring.engines.beam.backends import backend_for
 from tallywright.scoring.engines.beam.outcomes import Mailbox, Outcome
-from tallywright.scoring.worker.part_files import discard, discard_run
+from tallywright.scoring.worker.fragments import discard, discard_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.runners import Backend
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import PartManifest
-    from tallywright.spec.environment import BeamSettings
+    from tallywright.scoring.worker.kernel import PartManifest
+    from tallywright.spec.yaml_files import BeamSettings
 
 NAME: Final = "beam"
 

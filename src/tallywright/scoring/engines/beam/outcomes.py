@@ -21,7 +21,7 @@ from tallywright.data.upkeep.table_folder import RUNS
 from tallywright.errors import StorageError
 from tallywright.records import Record
 from tallywright.scoring.worker.failure import Failure
-from tallywright.scoring.worker.results import PartManifest
+from tallywright.scoring.worker.kernel import PartManifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

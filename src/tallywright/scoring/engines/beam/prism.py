@@ -20,7 +20,7 @@ from tallywright import guard
 from tallywright.errors import EngineError, UsageError
 from tallywright.scoring.engines.beam.pool import WorkerPool
 from tallywright.scoring.engines.beam.runners import NamedBackend, day_pipeline, failures_named
-from tallywright.scoring.worker.cores import threads_for
+from tallywright.scoring.worker.kernel import threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.runners import Backend
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.spec.environment import BeamSettings
+    from tallywright.spec.yaml_files import BeamSettings
 
 LOCATION: Final = "--prism_location"
 VARIABLE: Final = "TALLYWRIGHT_PRISM"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from tallywright.errors import EngineError
 from tallywright.observability import log
 from tallywright.scoring.engines.beam.outcomes import unpacked
-from tallywright.scoring.worker.cores import threads_for
+from tallywright.scoring.worker.kernel import threads_for
 
 if TYPE_CHECKING:
     import logging
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.outcomes import Mailbox
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.spec.environment import BeamSettings
+    from tallywright.spec.yaml_files import BeamSettings
 
 FN_API: Final = "FnApiRunner"
 _FN_API_CLASS: Final = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"

@@ -12,9 +12,8 @@ from tallywright.errors import TallyError
 from tallywright.scoring.commit.verify import staged_paths
 from tallywright.scoring.engines.beam.outcomes import Mailbox, Outcome, packed
 from tallywright.scoring.worker.failure import Failure
-from tallywright.scoring.worker.fragments import InputSplit
+from tallywright.scoring.worker.fragments import InputSplit, discard
 from tallywright.scoring.worker.kernel import score_split
-from tallywright.scoring.worker.part_files import discard
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:

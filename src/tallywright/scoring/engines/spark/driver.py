@@ -16,9 +16,9 @@ from tallywright.scoring.engines.spark.native import EngineRows, PackedRows, day
 from tallywright.scoring.engines.spark.packed import PackTask
 from tallywright.scoring.engines.spark.shipping import Shipper
 from tallywright.scoring.engines.spark.worker import Answer, Attempts, Reports, SplitTask
-from tallywright.scoring.worker.part_files import discard_run
+from tallywright.scoring.worker.fragments import discard_run
 from tallywright.spark_session import end_session, session_lives, session_runs, spark_session
-from tallywright.spec.environment import AUTO
+from tallywright.spec.yaml_files import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from tallywright.errors import TallyError
-    from tallywright.scoring.commit.staged_output import StagedOutput
+    from tallywright.scoring.commit.sink import StagedOutput
     from tallywright.scoring.engines.base import Advance, PinnedDay
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import PartManifest
-    from tallywright.spec.environment import SparkSettings
+    from tallywright.scoring.worker.kernel import PartManifest
+    from tallywright.spec.yaml_files import SparkSettings
 
 NAME: Final = "spark"
 _LAST_WORDS: Final = 15.0

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.commit import LostRaceError
 from tallywright.data.fingerprint import RowDigest
-from tallywright.scoring.columns import PARTITION
 from tallywright.scoring.commit.manifests import MANIFEST_KEY
 from tallywright.scoring.commit.verify import check_outputs, check_rows, verify_rows
 from tallywright.scoring.engines.spark.failures import engine_error, tidying_up, without_java
 from tallywright.scoring.engines.spark.packed import SCHEMA, Counts, KeysTask, unpacked
-from tallywright.scoring.job import SCORES
-from tallywright.scoring.worker.results import DaySums
+from tallywright.scoring.job import PARTITION, SCORES
+from tallywright.scoring.worker.kernel import DaySums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.base import PinnedDay
     from tallywright.scoring.engines.spark.packed import PackTask
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.worker.results import Counted
+    from tallywright.scoring.worker.kernel import Counted
 
 _LOG_PARTITIONS: Final = "spark.databricks.delta.snapshotPartitions"
 _MOST_LOG_PARTITIONS: Final = 50

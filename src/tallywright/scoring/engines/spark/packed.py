@@ -23,9 +23,9 @@ from tallywright.records import Record
 from tallywright.scoring.commit.verify import having
 from tallywright.scoring.engines.spark.worker import Answer, Attempts, scorer_for
 from tallywright.scoring.job import SCORES
-from tallywright.scoring.roles.counts import RoleCounts
+from tallywright.scoring.roles.role_model import RoleCounts
 from tallywright.scoring.worker.failure import Failure
-from tallywright.scoring.worker.results import Counted
+from tallywright.scoring.worker.kernel import Counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

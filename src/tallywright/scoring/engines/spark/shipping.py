@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tallywright.packaging.cache import PackageCache
+from tallywright.packaging.package import PackageCache
 
 if TYPE_CHECKING:
     from tallywright.scoring.job import ScoreJob

@@ -15,8 +15,7 @@ from tallywright.records import Record
 from tallywright.scoring.engines.spark.shipping import arrived
 from tallywright.scoring.worker.failure import Failure
 from tallywright.scoring.worker.fragments import InputSplit
-from tallywright.scoring.worker.kernel import score_split
-from tallywright.scoring.worker.results import PartManifest
+from tallywright.scoring.worker.kernel import PartManifest, score_split
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
