@@ -5,13 +5,14 @@ Both are ordinary to the library: an optional package may not be installed, and 
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.util import LazyLoader, find_spec
 from typing import TYPE_CHECKING
+
+from tallywright.collector import nothing_collected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def lean_import(absent: frozenset[str], late: frozenset[str]) -> Iterator[None]:
-    """Holds for imports by this thread; modules that are imported already stay as they are.
+    """Holds for imports by this thread; modules that are imported already stay as they are. No garbage is collected.
 
     Args:
         absent: What seems not to be installed.
@@ -29,7 +30,7 @@ def lean_import(absent: frozenset[str], late: frozenset[str]) -> Iterator[None]:
     finder = _LeanFinder(absent, late)
     sys.meta_path.insert(0, finder)
     try:
-        with _nothing_collected():
+        with nothing_collected():
             yield
     finally:
         sys.meta_path.remove(finder)
@@ -54,16 +55,3 @@ class _LeanFinder(MetaPathFinder):
         if spec is not None and spec.loader is not None:
             spec.loader = LazyLoader(spec.loader)
         return spec
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Keeps the garbage collector off an import: what that makes stays, and looking through it costs an eighth."""
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collected:
-            gc.enable()

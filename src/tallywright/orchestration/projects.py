@@ -7,11 +7,11 @@ spec and no other. Tools want the specs alone.
 
 from __future__ import annotations
 
-import gc
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tallywright.collector import nothing_collected
 from tallywright.errors import SpecError, TallyError
 from tallywright.lifecycle.plan import Pipeline
 from tallywright.observability import log
@@ -26,23 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Keeps the garbage collector off, and away from what was made: DAGs stay, and to look through them is dear.
-
-    Whoever reads a DAG file does so once in a process: what is frozen is not missed by anybody.
-    """
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collected:
-            gc.enable()
-
-
-@_nothing_collected()
+@nothing_collected()
 def project_dags(root: Path) -> dict[str, DAG]:
     """The DAGs of all models under `root` that can be made; see `require_valid_specs` for the others.
 
@@ -65,7 +49,7 @@ def project_dags(root: Path) -> dict[str, DAG]:
     return found
 
 
-@_nothing_collected()
+@nothing_collected()
 def require_valid_specs(root: Path) -> None:
     """Raises, so that Airflow shows an import error, when a model under `root` has no DAGs.
 
