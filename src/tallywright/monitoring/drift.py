@@ -79,7 +79,7 @@ DRIFT: Final = Declaration(
 )
 
 
-class Comparison(DriftSignal):
+class DriftComparison(DriftSignal):
     """A drift signal with what made it: which variant of the metric, how many rows, how improbable without a change.
 
     `reference_bound` is what the days of the reference reached; None where the package has no such days.
@@ -112,7 +112,7 @@ class Finding:
         return self.value > self.threshold and (self.bound is None or self.value > self.bound)
 
 
-def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: Profile) -> list[Comparison]:
+def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: Profile) -> list[DriftComparison]:
     """Compares the profile of a tally with the reference of the champion that scored it.
 
     Args:
@@ -127,7 +127,7 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
     champion = _champion(manifest)
     _check_same_definition(package, champion, profile)
     return [
-        Comparison(
+        DriftComparison(
             model=manifest.model,
             model_version=champion.version,
             score_date=manifest.score_date,
@@ -172,7 +172,7 @@ def _violations(found: Sequence[Finding], rows: int, limits: Monitoring) -> list
     return [one for one, surprising in zip(judged, evidence, strict=True) if surprising and one.matters]
 
 
-def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[Comparison]) -> int | None:
+def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[DriftComparison]) -> int | None:
     """Replaces the day's rows of `<model>__drift` in one commit, unless they stand there already.
 
     Returns:
@@ -235,7 +235,7 @@ def _p_value(metric: str, found: tuple[float, float], reference: Side, day: Side
     return p_value(value, threshold, (reference.values, day.values), cells)
 
 
-def _row(manifest: Manifest, one: Comparison) -> DriftRow:
+def _row(manifest: Manifest, one: DriftComparison) -> DriftRow:
     same = (
         "model_version", "baseline", "metric", "variant", "value", "threshold", "p_value", "violated", "rows",
         "reference_rows", "definition_digest", "reference_bound",

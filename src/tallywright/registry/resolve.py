@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tallywright.errors import NoChampionError, SpecError
 from tallywright.records import ModelRef, Promotion, Role, digest_of
 from tallywright.registry.promotion_log import PromotionLog, champion_on, previous
-from tallywright.registry.registered import Registered, registered
+from tallywright.registry.versions_table import VersionRow, recorded_versions
 from tallywright.spec.roles import CHALLENGER, CONSTANT
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def assistants(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: d
     yield from {ref.version: ref for ref in shadows if ref is not None}.values()
 
 
-def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[int, Registered]:
+def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[int, VersionRow]:
     promoted = {
-        entry.model_version: Registered(
+        entry.model_version: VersionRow(
             model=spec.name,
             model_version=entry.model_version,
             package_digest=entry.package_digest,
@@ -61,11 +61,11 @@ def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[in
         )
         for entry in entries
     }
-    return registered(lake, spec) | promoted
+    return recorded_versions(lake, spec) | promoted
 
 
 def _version(
-    spec: ModelSpec, role: Role, wanted: Version, known: Mapping[int, Registered], entries: Sequence[Promotion]
+    spec: ModelSpec, role: Role, wanted: Version, known: Mapping[int, VersionRow], entries: Sequence[Promotion]
 ) -> ModelRef | None:
     """The version as a reference; None when there is no challenger at present."""
     if wanted == CHALLENGER:
@@ -89,7 +89,7 @@ def _version(
     return _as_ref(spec, role, found)
 
 
-def _as_ref(spec: ModelSpec, role: Role, found: Registered) -> ModelRef:
+def _as_ref(spec: ModelSpec, role: Role, found: VersionRow) -> ModelRef:
     return ModelRef(
         name=spec.registered_name,
         version=found.model_version,

@@ -22,7 +22,7 @@ from tallywright.packaging.preprocess import ModelInput
 from tallywright.profiles.accumulate import profile_rows
 from tallywright.profiles.comparison import ReferenceDays
 from tallywright.profiles.profile import Profile, define
-from tallywright.training.evaluate import Comparison, measure, measure_baselines, measure_slices
+from tallywright.training.evaluate import BaselineInputs, measure, measure_baselines, measure_slices
 from tallywright.training.export import PARITY_ROWS, export_onnx
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class Candidate:
     holdout_scores: np.ndarray
 
 
-def make_candidate(origin: Origin, splits: Splits, fitted: Fitted, comparison: Comparison, work: Path) -> Candidate:
+def make_candidate(origin: Origin, splits: Splits, fitted: Fitted, baselines: BaselineInputs, work: Path) -> Candidate:
     """Writes `work/package`."""
     draft = _contents(origin, splits, fitted)
     folder = work / "draft_package"
     predictor = Predictor(write_package(folder, draft))
     try:
-        evaluation, holdout_scores = _evaluate(origin, splits, predictor, comparison)
+        evaluation, holdout_scores = _evaluate(origin, splits, predictor, baselines)
         final = _completed(origin, draft, splits, predictor)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -123,14 +123,14 @@ def _meta(origin: Origin, classes: tuple[str, ...]) -> PackageMeta:
 
 
 def _evaluate(
-    origin: Origin, splits: Splits, predictor: Predictor, comparison: Comparison
+    origin: Origin, splits: Splits, predictor: Predictor, baselines: BaselineInputs
 ) -> tuple[dict[str, dict[str, float]], np.ndarray]:
-    spec, objective = origin.project.spec.training, comparison.objective
+    spec, objective = origin.project.spec.training, baselines.objective
     holdout, validation = splits.holdout, splits.validation
     scores = predictor.score(_inputs(holdout.rows))
     found = {"model": measure(objective, holdout.rows.target, scores)}
     if spec.baselines:
-        found |= measure_baselines(comparison, holdout.rows)
+        found |= measure_baselines(baselines, holdout.rows)
     found["validation"] = measure(objective, validation.rows.target, predictor.score(_inputs(validation.rows)))
     found |= measure_slices(objective, holdout.table, holdout.rows.target, scores, spec.slices)
     return found, scores

@@ -1,4 +1,4 @@
-"""What runs a model's queries: one shape for every SQL engine, the list that `data.engine` may name, and DuckDB.
+"""SQL engines that run a model's queries: their protocol, the list that `data.engine` may name, and DuckDB.
 
 An engine keeps the rows of a query by score date and hands out one date at a time, so memory follows the day and not
 the range; what DuckDB cannot hold is spilled to the work folder. All that is checked about the rows is checked by
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
-from tallywright.data.etl.spark_engine import SparkEngine
+from tallywright.data.etl.spark_engine import SparkSqlEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +122,7 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(quoted(name) for name in columns)
 
 
-_ENGINES: Final[Mapping[str, Callable[[Project], SqlEngine]]] = {"duckdb": DuckDbEngine, "spark": SparkEngine}
+_ENGINES: Final[Mapping[str, Callable[[Project], SqlEngine]]] = {"duckdb": DuckDbEngine, "spark": SparkSqlEngine}
 
 
 def sql_engine(project: Project) -> SqlEngine:

@@ -46,7 +46,7 @@ _QUERY_FAULTS: Final = ("0A", "21", "22", "42")
 """Classes of SQLSTATE that blame the query or its data: unsupported, cardinality, data, syntax or access rule."""
 
 
-class SparkEngine:
+class SparkSqlEngine:
     """Queries become Parquet folders, one a relation, with a folder a score date."""
 
     def __init__(self, project: Project) -> None:

@@ -11,9 +11,9 @@ from tallywright.observability import log
 from tallywright.records import Decision, GateReport, ModelRef, Promotion
 from tallywright.registry import transitions
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.registered import record_version
 from tallywright.registry.versions import find, project_aliases
 from tallywright.registry.versions import register as register_package
+from tallywright.registry.versions_table import record_version
 
 if TYPE_CHECKING:
     from pathlib import Path

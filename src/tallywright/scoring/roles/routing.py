@@ -1,4 +1,4 @@
-"""Whose answer a row gets: the champion's, the canary's or the fallback's; a function of the row alone."""
+"""Routes each row to the champion, the canary or the fallback; a function of the row alone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pyarrow as pa
 from tallywright.buffers import number_array
 from tallywright.data.fingerprint import mix
 from tallywright.scoring.job import CanaryRule
-from tallywright.scoring.roles.role_model import Answer, CanaryCounts, answer, fixed
+from tallywright.scoring.roles.role_model import CanaryCounts, CheckedPrediction, fixed, predict_checked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tallywright.data.fingerprint import Hashes
     from tallywright.profiles.accumulate import Accumulator
-    from tallywright.scoring.roles.role_model import Counts, RoleModel
+    from tallywright.scoring.roles.role_model import RoleModel, ScoringCounts
 
 OUTPUT: Final = "output"
 PREDICTION: Final = "prediction"
@@ -38,14 +38,14 @@ def canary_rule(model: str, version: int, share: float) -> CanaryRule:
 
 
 def is_canary(rule: CanaryRule, hashes: Hashes) -> NDArray[np.bool_]:
-    """True for the keys (by their hashes) that are the canary's."""
+    """A mask of the keys (by their hashes) that the canary scores."""
     mask: NDArray[np.bool_] = mix(hashes ^ np.uint64(rule.salt)) < np.uint64(rule.below)
     return mask
 
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """The rows of a batch with the answers that they get: `who` numbers the models primary, canary, fallback."""
+    """The outputs of a batch after routing; `who` numbers the model of each row: primary, canary, fallback."""
 
     outputs: pa.RecordBatch
     who: NDArray[np.int8]
@@ -55,13 +55,13 @@ PRIMARY, CANARY, FALLBACK = 0, 1, 2
 
 
 class Router:
-    """Gives every row of a batch one answer.
+    """Gives every row of a batch the outputs of one model.
 
     Args:
-        primary: Answers for every row that is nobody else's.
+        primary: Scores every row that is no other model's.
         canary: With its rule; None when there is none.
-        fallback: Stands in where the primary fails; None when nobody does.
-        covers: The failures in which it does.
+        fallback: Scores the rows on which the primary fails; None when there is none.
+        covers: The failures in which the fallback does.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Router:
         self._fallback = fallback
         self._covers = covers
 
-    def route(self, batch: pa.RecordBatch, hashes: Hashes, counts: Counts) -> Routed:
-        """Asks the models and counts what they say.
+    def route(self, batch: pa.RecordBatch, hashes: Hashes, counts: ScoringCounts) -> Routed:
+        """Scores the batch with each model and counts the results.
 
         Raises:
             InputError: A column is missing or mistyped.
             PackageError: The primary's graph fails on a row, and that is not covered.
         """
-        primary = self._ask_primary(batch)
+        primary = self._predict_primary(batch)
         chosen = _Chosen(primary.outputs)
         if self._canary is not None:
             role_model, rule = self._canary
@@ -95,14 +95,14 @@ class Router:
         _profile(counts.profile, primary, slice(None) if sound.all() else np.flatnonzero(sound))
         return chosen.routed()
 
-    def _ask_primary(self, batch: pa.RecordBatch) -> Answer:
-        primary = answer(self._primary.predictor, batch)
+    def _predict_primary(self, batch: pa.RecordBatch) -> CheckedPrediction:
+        primary = predict_checked(self._primary.predictor, batch)
         if primary.error is not None and PREDICTION not in self._covers:
             raise primary.error
         return primary
 
-    def _covered(self, primary: Answer) -> NDArray[np.bool_]:
-        """The rows in which the fallback may stand in."""
+    def _covered(self, primary: CheckedPrediction) -> NDArray[np.bool_]:
+        """A mask of the rows that the fallback may score."""
         failed = primary.failed if PREDICTION in self._covers else np.zeros_like(primary.failed)
         return failed | (primary.broken & ~primary.failed) if OUTPUT in self._covers else failed
 
@@ -111,14 +111,14 @@ class Router:
         chosen: _Chosen,
         role_model: RoleModel,
         rows: NDArray[np.intp],
-        asked: tuple[pa.RecordBatch, Answer, Counts],
+        asked: tuple[pa.RecordBatch, CheckedPrediction, ScoringCounts],
     ) -> None:
-        """The canary's rows; the champion takes those that the canary has no sound answer to."""
+        """Adds the canary's rows; those without a sound prediction of the canary's stay the champion's."""
         batch, primary, counts = asked
         if not rows.size:
             return
-        said = answer(role_model.predictor, _take(batch, rows))
-        good = np.flatnonzero(~said.broken)
+        checked = predict_checked(role_model.predictor, _take(batch, rows))
+        good = np.flatnonzero(~checked.broken)
         both = good[~primary.broken[rows[good]]]
         bits = self._primary.predictor.definition.score_bits
         counts.canary += CanaryCounts(
@@ -126,26 +126,30 @@ class Router:
             problems=int(rows.size - good.size),
             compared=int(both.size),
             champion_total=fixed(primary.prediction.scores[rows[both]], bits),
-            canary_total=fixed(said.prediction.scores[both], bits),
+            canary_total=fixed(checked.prediction.scores[both], bits),
             bits=bits,
         )
-        _profile(counts.profiles[role_model.label], said, good)
-        chosen.give(CANARY, said.outputs, rows[good], good)
+        _profile(counts.profiles[role_model.label], checked, good)
+        chosen.give(CANARY, checked.outputs, rows[good], good)
 
     def _add_fallback(
-        self, chosen: _Chosen, role_model: RoleModel, rows: NDArray[np.intp], asked: tuple[pa.RecordBatch, Counts]
+        self,
+        chosen: _Chosen,
+        role_model: RoleModel,
+        rows: NDArray[np.intp],
+        asked: tuple[pa.RecordBatch, ScoringCounts],
     ) -> None:
-        """The fallback's answers; where they are no good either, the output gate will say so."""
+        """Adds the fallback's rows; where they are broken too, the output gate counts them."""
         batch, counts = asked
         if not rows.size:
             return
-        said = answer(role_model.predictor, _take(batch, rows))
-        _profile(counts.profiles[role_model.label], said, slice(None))
-        chosen.give(FALLBACK, said.outputs, rows, np.arange(rows.size))
+        checked = predict_checked(role_model.predictor, _take(batch, rows))
+        _profile(counts.profiles[role_model.label], checked, slice(None))
+        chosen.give(FALLBACK, checked.outputs, rows, np.arange(rows.size))
 
 
 class _Chosen:
-    """Answers of several models side by side, and which of them each row gets."""
+    """The outputs of several models side by side, and which of them each row gets."""
 
     def __init__(self, outputs: pa.RecordBatch) -> None:
         self._batches = [outputs]
@@ -154,14 +158,14 @@ class _Chosen:
         self.who = np.zeros(outputs.num_rows, dtype=np.int8)
 
     def give(self, role_model: int, outputs: pa.RecordBatch, rows: NDArray[np.intp], places: NDArray[np.intp]) -> None:
-        """The rows get the answers at these places of the outputs."""
+        """Gives the rows the outputs at these places."""
         self._batches.append(outputs)
         self._place[rows] = self._end + places
         self.who[rows] = role_model
         self._end += outputs.num_rows
 
     def routed(self) -> Routed:
-        """All rows in their order."""
+        """Assembles the outputs of all rows, in their order."""
         if len(self._batches) == 1:
             return Routed(self._batches[0], self.who)
         whole = pa.Table.from_batches(self._batches).combine_chunks().to_batches()[0]
@@ -172,6 +176,6 @@ def _take(batch: pa.RecordBatch, rows: NDArray[np.integer]) -> pa.RecordBatch:
     return batch.take(number_array(rows.astype(np.int64, copy=False), pa.int64()))
 
 
-def _profile(accumulator: Accumulator, said: Answer, rows: NDArray[np.intp] | slice) -> None:
-    inputs = said.prediction.inputs.take(rows)
-    accumulator.update(inputs.numeric, inputs.categorical, said.prediction.scores[rows])
+def _profile(accumulator: Accumulator, checked: CheckedPrediction, rows: NDArray[np.intp] | slice) -> None:
+    inputs = checked.prediction.inputs.take(rows)
+    accumulator.update(inputs.numeric, inputs.categorical, checked.prediction.scores[rows])

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.fingerprint import Hashes
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.roles.role_model import Counts
+    from tallywright.scoring.roles.role_model import ScoringCounts
     from tallywright.scoring.worker.fragments import Fragment, InputSplit
     from tallywright.scoring.worker.scorer import Scorer
 
@@ -68,7 +68,7 @@ class PartManifest(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class PieceCounts:
     """What was counted of a piece of a day that an engine keeps itself."""
 
     read: RowDigest
@@ -93,7 +93,7 @@ class DaySums:
     shadow_problems: dict[str, Counter[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, pieces: Sequence[PartManifest | Counted]) -> DaySums:
+    def of(cls, pieces: Sequence[PartManifest | PieceCounts]) -> DaySums:
         """The sums over the pieces of a day, in any order."""
         first, *others = [Profile.from_json(piece.profile_json) for piece in pieces]
         sums = cls(sum(others, start=first))
@@ -183,7 +183,7 @@ def _score_into(scorer: Scorer, split: InputSplit, advance: Callable[[int], None
     return manifest
 
 
-def _manifest(split: InputSplit, scorer: Scorer, counts: Counts, staging: _Staging) -> PartManifest:
+def _manifest(split: InputSplit, scorer: Scorer, counts: ScoringCounts, staging: _Staging) -> PartManifest:
     roles = counts.roles()
     shadows = {
         label: staging.finish(label, split, counts, scorer).model_copy(
@@ -222,7 +222,7 @@ class _Staging:
             file.cancel()
             discard([file.target], self.job.options)
 
-    def finish(self, label: str, split: InputSplit, counts: Counts, scorer: Scorer) -> PartManifest:
+    def finish(self, label: str, split: InputSplit, counts: ScoringCounts, scorer: Scorer) -> PartManifest:
         file = self._files[label]
         file.close()
         size, footer = file.size_and_footer()

@@ -22,7 +22,7 @@ from tallywright.profiles.accumulate import Accumulator
 from tallywright.records import Role
 from tallywright.scoring.job import SCORES, JobConstant
 from tallywright.scoring.roles.constant import ConstantPredictor
-from tallywright.scoring.roles.role_model import Counts, RoleModel, problems_in
+from tallywright.scoring.roles.role_model import RoleModel, ScoringCounts, problems_in
 from tallywright.scoring.roles.routing import Router
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ class Scorer:
         """The output columns; floats among them hold no NaN in a part that passes the output gate."""
         return tuple(self._primary.predictor.output_schema.names)
 
-    def counts(self) -> Counts:
+    def counts(self) -> ScoringCounts:
         """Counters of no rows."""
-        return Counts(
+        return ScoringCounts(
             profile=Accumulator(self._primary.predictor.definition),
             profiles={role_model.label: Accumulator(role_model.predictor.definition) for role_model in self._others},
         )
 
-    def score(self, batch: pa.RecordBatch, counts: Counts) -> pa.RecordBatch:
+    def score(self, batch: pa.RecordBatch, counts: ScoringCounts) -> pa.RecordBatch:
         """The batch as rows of the scores table (without its partition column), in the batch's order; counted.
 
         Raises:
@@ -110,7 +110,7 @@ class Scorer:
         _profile(counts.profile, prediction)
         return self._rows(batch, prediction.outputs, self._slices(self._primary, batch.num_rows), self.job.part_schema)
 
-    def score_roles(self, batch: pa.RecordBatch, counts: Counts) -> dict[str, pa.RecordBatch]:
+    def score_roles(self, batch: pa.RecordBatch, counts: ScoringCounts) -> dict[str, pa.RecordBatch]:
         """The batch as rows of the scores table under `scores`, and of the table of shadows under each one's label.
 
         A shadow that fails is left out, from this batch on, and noted in the counts; it never raises.
@@ -125,14 +125,14 @@ class Scorer:
                     log.debug("%s fails: %s", shadow.label, error)
         return rows
 
-    def _shadow_rows(self, shadow: RoleModel, batch: pa.RecordBatch, counts: Counts) -> pa.RecordBatch:
+    def _shadow_rows(self, shadow: RoleModel, batch: pa.RecordBatch, counts: ScoringCounts) -> pa.RecordBatch:
         prediction = shadow.predictor.predict(batch)
         counts.shadow_problems.setdefault(shadow.label, Counter()).update(problems_in(prediction.outputs))
         _profile(counts.profiles[shadow.label], prediction)
         schema = self.job.for_shadows().part_schema
         return self._rows(batch, prediction.outputs, self._slices(shadow, batch.num_rows), schema)
 
-    def _route(self, router: Router, batch: pa.RecordBatch, counts: Counts) -> pa.RecordBatch:
+    def _route(self, router: Router, batch: pa.RecordBatch, counts: ScoringCounts) -> pa.RecordBatch:
         hashes = row_hashes(batch, self.job.key)
         routed = router.route(batch, hashes, counts)
         counts.keys += digest_hashes(hashes)

@@ -1,4 +1,4 @@
-"""How a model package reaches executors that do not share the driver's disk: once each, verified on arrival."""
+"""Ships model packages to executors that do not share the driver's disk: once each, verified on arrival."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Shipper:
         self._removed()
 
 
-def arrived(job: ScoreJob) -> ScoreJob:
-    """The executor's side: the same job with packages that lie on this machine.
+def with_local_packages(job: ScoreJob) -> ScoreJob:
+    """The executor's side: the same job, with the packages on this machine.
 
     Raises:
         PackageError: What arrived is not the package.
