@@ -38,8 +38,8 @@ def connect(uri: str) -> Any:
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     # The first connection to a new database would otherwise print each of its migrations.
-    for chatty in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for logger in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     try:
         from mlflow import MlflowClient
     except ImportError as error:

@@ -41,12 +41,12 @@ def operations_gate(project: Project, candidate: Package, *, rollback_target: Mo
         bound="digests match, no pickle, ONNX Runtime alone",
         evidence=failure or f"python {sys.version_info.major}.{sys.version_info.minor}, a process of its own",
     )
-    about_the_run = () if failure else _run_checks(observed, spec)
+    run_checks = () if failure else _run_checks(observed, spec)
     return GateReport(
         gate=GATE,
         model=spec.name,
         subject=candidate.digest,
-        checks=(loads, *about_the_run, _owner(candidate, spec), _rollback(rollback_target, candidate)),
+        checks=(loads, *run_checks, _owner(candidate, spec), _rollback(rollback_target, candidate)),
     )
 
 

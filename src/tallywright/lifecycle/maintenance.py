@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tallywright.data.etl.ingest import latest_inputs
 from tallywright.data.upkeep.maintenance import TableReport, TableRules, maintain_table
 from tallywright.errors import SpecError, TallyError
-from tallywright.lifecycle.cleanup import Leftovers, clean_up
+from tallywright.lifecycle.cleanup import CleanupCounts, clean_up
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.observability import log
 from tallywright.records import Record
@@ -33,7 +33,7 @@ class MaintenanceReport(Record):
 
     dry_run: bool
     tables: tuple[TableReport, ...]
-    leftovers: Leftovers
+    leftovers: CleanupCounts
 
 
 def maintain_model(project: Project, lake: Lake, *, now: datetime, dry_run: bool = False) -> MaintenanceReport:

@@ -169,7 +169,7 @@ def _violations(found: Sequence[Finding], rows: int, limits: Monitoring) -> list
     if rows < limits.min_rows:
         return []
     evidence = improbable([one.p_value for one in judged])
-    return [one for one, surprising in zip(judged, evidence, strict=True) if surprising and one.matters]
+    return [one for one, improbable_alone in zip(judged, evidence, strict=True) if improbable_alone and one.matters]
 
 
 def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[DriftComparison]) -> int | None:

@@ -125,7 +125,7 @@ class DaySignals(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class _Memory:
+class _FoldState:
     """What the fold carries from day to day: the evaluated days since the last retraining, and that retraining."""
 
     windows: tuple[DaySignals, ...] = ()
@@ -157,30 +157,30 @@ def fold(days: Sequence[DaySignals], policy: Retraining) -> list[RetrainDecision
 
 
 def _decisions(days: Sequence[DaySignals], policy: Retraining) -> Iterator[RetrainDecision]:
-    memory = _Memory()
+    fold_state = _FoldState()
     identity = policy.identity()
     for day in days:
         if not day.broken:
-            same_model = tuple(past for past in memory.windows if past.model_version == day.model_version)
+            same_model = tuple(past for past in fold_state.windows if past.model_version == day.model_version)
             windows = (*same_model, day)[-policy.num_evaluation_windows :]
-            memory = _Memory(windows=windows, retrained=memory.retrained)
-        decision = _decide(day, memory, policy, identity)
+            fold_state = _FoldState(windows=windows, retrained=fold_state.retrained)
+        decision = _decide(day, fold_state, policy, identity)
         yield decision
         if decision.retrain:
-            memory = _Memory(windows=(), retrained=day)
+            fold_state = _FoldState(windows=(), retrained=day)
 
 
-def _decide(day: DaySignals, memory: _Memory, policy: Retraining, identity: Identity) -> RetrainDecision:
-    violations = [past for past in memory.windows if past.violates(policy)]
-    state = _state(day, memory, policy, len(violations))
+def _decide(day: DaySignals, fold_state: _FoldState, policy: Retraining, identity: Identity) -> RetrainDecision:
+    violations = [past for past in fold_state.windows if past.violates(policy)]
+    state = _state(day, fold_state, policy, len(violations))
     retrain = state is DayState.CONFIRMED and not day.broken
-    reasons = tuple(_reasons(day, memory, policy, violations))
+    reasons = tuple(_reasons(day, fold_state, policy, violations))
     signals = json.dumps(
         {
             "day": day.model_dump(mode="json"),
-            "evaluated": [str(past.score_date) for past in memory.windows],
+            "evaluated": [str(past.score_date) for past in fold_state.windows],
             "violations": [str(past.score_date) for past in violations],
-            "last_retraining": str(memory.retrained.score_date) if memory.retrained else None,
+            "last_retraining": str(fold_state.retrained.score_date) if fold_state.retrained else None,
         },
         sort_keys=True,
     )
@@ -197,8 +197,8 @@ def _decide(day: DaySignals, memory: _Memory, policy: Retraining, identity: Iden
     )
 
 
-def _state(day: DaySignals, memory: _Memory, policy: Retraining, violations: int) -> DayState:
-    past = memory.retrained
+def _state(day: DaySignals, fold_state: _FoldState, policy: Retraining, violations: int) -> DayState:
+    past = fold_state.retrained
     if past is not None and day.score_date <= past.score_date + timedelta(days=policy.cooldown_days):
         scored_by_a_new_model = not day.broken and day.model_version != past.model_version
         return DayState.COOLDOWN if scored_by_a_new_model else DayState.RETRAINING
@@ -207,7 +207,9 @@ def _state(day: DaySignals, memory: _Memory, policy: Retraining, violations: int
     return DayState.SUSPECTED if violations else DayState.OK
 
 
-def _reasons(day: DaySignals, memory: _Memory, policy: Retraining, violations: Sequence[DaySignals]) -> Iterator[str]:
+def _reasons(
+    day: DaySignals, fold_state: _FoldState, policy: Retraining, violations: Sequence[DaySignals]
+) -> Iterator[str]:
     """Reason codes with their detail, as `code: detail`; none on a quiet day."""
     if day.broken:
         yield f"broken_day: {day.broken}; neither a violation nor evidence"
@@ -221,11 +223,11 @@ def _reasons(day: DaySignals, memory: _Memory, policy: Retraining, violations: S
     if violations:
         dates = ", ".join(str(past.score_date) for past in violations)
         yield (
-            f"violations: {len(violations)} of the last {len(memory.windows)} evaluated days ({dates});"
+            f"violations: {len(violations)} of the last {len(fold_state.windows)} evaluated days ({dates});"
             f" {policy.num_violation_windows} of {policy.num_evaluation_windows} retrain"
         )
-    if memory.retrained is not None:
-        until = memory.retrained.score_date + timedelta(days=policy.cooldown_days)
+    if fold_state.retrained is not None:
+        until = fold_state.retrained.score_date + timedelta(days=policy.cooldown_days)
         if day.score_date <= until:
             again = until + timedelta(days=1)
-            yield f"cooldown: retraining decided on {memory.retrained.score_date}, none before {again}"
+            yield f"cooldown: retraining decided on {fold_state.retrained.score_date}, none before {again}"

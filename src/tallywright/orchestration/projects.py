@@ -91,7 +91,7 @@ class _Specs:
 
     def is_made(self, project: Project) -> bool:
         """Whether DAGs were made of this very content before, on this machine as it is."""
-        return self.cache is not None and self.cache.is_done(self.digests[project.spec.name], _mark(project))
+        return self.cache is not None and self.cache.is_done(self.digests[project.spec.name], _dag_inputs(project))
 
     def made(self, project: Project) -> dict[str, DAG]:
         """The DAGs of a model; none, and the cause among `failed`, when that goes wrong in any way."""
@@ -104,7 +104,7 @@ class _Specs:
         except Exception as error:  # noqa: BLE001 - a file that raises loses the DAGs of all models
             self.failed[name] = error
         if self.cache is not None:
-            self.cache.set_done(self.digests[name], _mark(project) if found else "")
+            self.cache.set_done(self.digests[name], _dag_inputs(project) if found else "")
         return found
 
 
@@ -144,7 +144,7 @@ def _one_dag(root: Path, dag_id: str) -> dict[str, DAG]:
     return {dag_id: model_dag(load_project(name, root=root), Pipeline(pipeline))}
 
 
-def _mark(project: Project) -> str:
+def _dag_inputs(project: Project) -> str:
     """What decides, besides the spec, whether DAGs can be made."""
     from airflow import __version__ as airflow
 

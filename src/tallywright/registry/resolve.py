@@ -137,7 +137,7 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
     else:
         entry = champion_on(entries, day)
     if entry is None:
-        raise _nobody(entries, spec, day)
+        raise _no_champion_error(entries, spec, day)
     return (as_ref(entry, spec), *assistants(lake, spec, entries, day))
 
 
@@ -165,7 +165,7 @@ def _pinned(entries: list[Promotion], version: int, spec: ModelSpec) -> Promotio
     )
 
 
-def _nobody(entries: list[Promotion], spec: ModelSpec, day: date) -> NoChampionError:
+def _no_champion_error(entries: list[Promotion], spec: ModelSpec, day: date) -> NoChampionError:
     first = min((entry.effective_from for entry in entries), default=None)
     if first is None:
         return NoChampionError(

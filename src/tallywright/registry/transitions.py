@@ -92,7 +92,7 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
             return None
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
-        _require_same_judges(decision, champion, spec)
+        _require_same_comparison(decision, champion, spec)
         return proposed
 
     promotions = PromotionLog(lake, spec)
@@ -191,7 +191,7 @@ def _require_approver(decision: Decision, spec: ModelSpec) -> None:
         )
 
 
-def _require_same_judges(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
+def _require_same_comparison(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
     """The quality gate compared with the very champion that would be replaced, by the bounds of today's spec."""
     digest = name = NO_CHAMPION
     if champion is not None:
@@ -218,17 +218,17 @@ def _require_same_judges(decision: Decision, champion: Promotion | None, spec: M
 
 def _require_evidence(decision: Decision, spec: ModelSpec) -> None:
     """Every required gate has reported on this very package, and no report is about something else."""
-    strangers = [
+    others = [
         f"{report.gate} about {report.model} {report.subject[:12]}"
         for report in decision.reports
         if (report.model, report.subject) != (spec.name, decision.candidate_digest)
     ]
     missing = sorted(REQUIRED_GATES - {report.gate for report in decision.reports})
-    if not strangers and not missing:
+    if not others and not missing:
         return
     raise GateRefusedError(
         f"the evidence about version {decision.candidate_version} is not in order: "
-        f"missing reports: {', '.join(missing) or 'none'}; about something else: {', '.join(strangers) or 'none'}",
+        f"missing reports: {', '.join(missing) or 'none'}; about something else: {', '.join(others) or 'none'}",
         expected=f"reports of {', '.join(sorted(REQUIRED_GATES))} with the package's digest as subject",
         remedy="run the gates on this version",
     )

@@ -69,9 +69,9 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
 
 def _roles(manifest: Manifest) -> str:
     rows = manifest.rows_by_role
-    said = [f"{role} {count}" for role, count in rows.items()] if set(rows) != {Role.CHAMPION.value} else []
-    said += [f"{one.role.value} {one.version} left out" for one in manifest.roles if one.note]
-    return ", ".join(said)
+    parts = [f"{role} {count}" for role, count in rows.items()] if set(rows) != {Role.CHAMPION.value} else []
+    parts += [f"{one.role.value} {one.version} left out" for one in manifest.roles if one.note]
+    return ", ".join(parts)
 
 
 def _by_day(

@@ -124,7 +124,7 @@ class Plot:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Height and text of each tick of the vertical axis."""
-        return [(self.y(tick), self.say(tick)) for tick in self._ticks()]
+        return [(self.y(tick), self.format_value(tick)) for tick in self._ticks()]
 
     def day_labels(self) -> list[tuple[float, str]]:
         """Place and text of the dates that are written out."""
@@ -159,14 +159,14 @@ class Plot:
         for index, value in enumerate(series.values):
             if value is None:
                 continue
-            text = f"{self.days[index]}: {series.name} {self.say(value)}"
+            text = f"{self.days[index]}: {series.name} {self.format_value(value)}"
             if series.lower and series.lower[index] is not None:
-                text += f" ({self.say(series.lower[index])} to {self.say(series.upper[index])})"
+                text += f" ({self.format_value(series.lower[index])} to {self.format_value(series.upper[index])})"
             yield Marker(self.x(index), self.y(value), text)
 
-    def say(self, value: Value) -> str:
+    def format_value(self, value: Value) -> str:
         """A value as text, in the plot's unit."""
-        return say(value, self.unit)
+        return format_value(value, self.unit)
 
     def _ticks(self) -> list[float]:
         values = [bound for _, bound in self.bounds]
@@ -226,7 +226,7 @@ class HeatMap:
         return [(self.x(i) + self.cell / 2, f"{day:%d %b}") for i, day in enumerate(self.days) if i % every == 0]
 
 
-def say(value: Value, unit: str) -> str:
+def format_value(value: Value, unit: str) -> str:
     """A value as text; a dash where there is none."""
     if value is None:
         return "–"

@@ -142,11 +142,11 @@ def _cell(rows: Sequence[Row]) -> Cell | None:
     return Cell(
         heat=psi["value"] / psi["threshold"] if psi else 0.0,
         violated=any(row["violated"] for row in rows),
-        text=head + "; ".join(_said(row) for row in rows),
+        text=head + "; ".join(_drift_text(row) for row in rows),
     )
 
 
-def _said(row: Row) -> str:
+def _drift_text(row: Row) -> str:
     bound = row.get("reference_bound")
     # Rows of packages without reference days have no bound.
     usual = "" if bound is None else f", reference days {bound:.3g}"

@@ -13,7 +13,7 @@ from pydantic import Field
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.delta.table import Table
 from tallywright.data.etl.ingest import INPUTS
-from tallywright.data.storage.options import travelling
+from tallywright.data.storage.options import with_process_options
 from tallywright.errors import InputError, TallyError, did_you_mean
 from tallywright.observability import log
 from tallywright.records import InputVersion, Manifest, ModelRef, Record, Role
@@ -159,7 +159,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
         threshold=spec.scoring.threshold,
         batch_rows=spec.scoring.batch_rows,
         workers=spec.scoring.workers,
-        options=travelling(lake.root, lake.options),
+        options=with_process_options(lake.root, lake.options),
         canary=canary_rule(canary.name, canary.version, share) if canary is not None else None,
         covers=model_set.row_failures(spec),
         constant=_job_constant(spec, model_set, pinned),

@@ -112,12 +112,12 @@ def _fit(
         spec=spec,
         configuration=configuration,
         checkpoint=checkpoint,
-        progress=lambda epoch: _say(epoch, spec.network.epochs),
+        progress=lambda epoch: _log_epoch(epoch, spec.network.epochs),
     )
     return fit_network(request), BaselineInputs(objective, scaling, splits.codes, encoded, spec.seed)
 
 
-def _say(epoch: Epoch, epochs: int) -> None:
+def _log_epoch(epoch: Epoch, epochs: int) -> None:
     log.info(
         "epoch %d of at most %d: loss %.4f, validation %.4f",
         epoch.epoch,

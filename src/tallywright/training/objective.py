@@ -57,10 +57,10 @@ class Objective:
         if not self.kind.classifies:
             return ((target.astype(np.float64) - self.location) / self.scale).astype(np.float32)
         codes = np.searchsorted(np.asarray(self.classes), target).clip(max=len(self.classes) - 1)
-        strange = np.asarray(self.classes)[codes] != target
-        if strange.any():
+        unknown = np.asarray(self.classes)[codes] != target
+        if unknown.any():
             raise InputError(
-                f"the target has values {np.unique(target[strange])[:5].tolist()}",
+                f"the target has values {np.unique(target[unknown])[:5].tolist()}",
                 expected=f"the classes of the training rows: {list(self.classes)[:20]}",
                 remedy="lengthen training.window_days so that each class is in the window, or correct the labels",
             )

@@ -22,7 +22,7 @@ from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
 from tallywright.data.delta.rows import Value, candidates, keep, scalar_of
-from tallywright.data.storage.filesystem import SMALL, SmallFiles, filesystem_of, is_disk
+from tallywright.data.storage.filesystem import SMALL, SmallFileCache, filesystem_of, is_disk
 from tallywright.errors import TableContractError
 from tallywright.records import Record
 
@@ -36,7 +36,7 @@ MAX_TEXT = 64
 _MILLISECOND = timedelta(milliseconds=1)
 _MANY: Final = 8
 _PLACE: Final = frozenset({"path", "size_bytes"})
-_small_files: Final = SmallFiles()
+_small_files: Final = SmallFileCache()
 
 
 def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Collection[str] = ()) -> str:

@@ -107,7 +107,7 @@ def _property_problems(configuration: Mapping[str, str | None]) -> Iterator[str]
 
 
 @dataclass(slots=True)
-class _Known:
+class _CachedHandle:
     """A handle, and what its commit's file looked like when it was opened (or moved on by its own commit)."""
 
     handle: DeltaTable
@@ -124,9 +124,9 @@ class Handles:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = dict(options)
-        self._known: dict[str, _Known] = {}
-        self._held: dict[int, _Known] = {}
-        self._pinned: dict[str, _Known] = {}
+        self._known: dict[str, _CachedHandle] = {}
+        self._held: dict[int, _CachedHandle] = {}
+        self._pinned: dict[str, _CachedHandle] = {}
         self._lock = Lock()
 
     def newest(self, uri: str) -> DeltaTable:
@@ -165,7 +165,7 @@ class Handles:
             if pinned is not None and stamp is not None and (pinned.version, pinned.stamp) == (version, stamp):
                 return pinned.handle
             handle = self.opened(uri, version)
-            self._pinned[uri] = _Known(handle, version, stamp)
+            self._pinned[uri] = _CachedHandle(handle, version, stamp)
             return handle
 
     def is_known(self, uri: str) -> bool:
@@ -187,7 +187,7 @@ class Handles:
         self._known.pop(uri, None)
         handle = self.opened(uri)
         version = handle.version()
-        self._known[uri] = _Known(handle, version, self._stamp(uri, version))
+        self._known[uri] = _CachedHandle(handle, version, self._stamp(uri, version))
         return handle
 
     def _current(self, uri: str) -> DeltaTable | None:
@@ -203,7 +203,7 @@ class Handles:
                 return None
         return known.handle if self._stamp(uri, version + 1) is None else None
 
-    def _is_same(self, uri: str, known: _Known) -> bool:
+    def _is_same(self, uri: str, known: _CachedHandle) -> bool:
         return known.stamp is not None and self._stamp(uri, known.version) == known.stamp
 
     def _stamp(self, uri: str, version: int) -> _Stamp | None:

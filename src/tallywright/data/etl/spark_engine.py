@@ -65,7 +65,7 @@ class SparkSqlEngine:
         reader, base = self._spark.read.option("mergeSchema", "true"), _partition_base(files)
         if base is not None:
             reader = reader.option("basePath", _local(base))
-        with _spark_errors(f"data.sources.{name}", "replace the damaged file", damage=True):
+        with _spark_errors(f"data.sources.{name}", "replace the damaged file", unreadable_is_input=True):
             reader.parquet(*map(_local, files)).createOrReplaceTempView(name)
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
@@ -208,13 +208,13 @@ def _partition_base(files: Sequence[Path]) -> Path | None:
 
 
 @contextmanager
-def _spark_errors(where: str, remedy: str, *, damage: bool = False) -> Iterator[None]:
+def _spark_errors(where: str, remedy: str, *, unreadable_is_input: bool = False) -> Iterator[None]:
     """Raises InputError for queries that fail in the block, StorageError when storage or the cluster does.
 
     Args:
         where: The SQL file or the source, as the first words of the message.
         remedy: What the author can do.
-        damage: Whether a file that Spark cannot read is the input's fault.
+        unreadable_is_input: Whether a file that Spark cannot read is the input's fault.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import AnalysisException, PySparkException, PySparkTypeError
@@ -222,12 +222,12 @@ def _spark_errors(where: str, remedy: str, *, damage: bool = False) -> Iterator[
     try:
         yield
     except PySparkException as error:
-        blamed = isinstance(error, AnalysisException | PySparkTypeError)
-        if blamed or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
+        is_query_error = isinstance(error, AnalysisException | PySparkTypeError)
+        if is_query_error or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
             raise _input_error(where, error.getMessage(), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error
     except (Py4JError, ConnectionError) as error:  # the second: nobody answers, the JVM is gone
-        if damage and "FAILED_READ_FILE" in str(error):
+        if unreadable_is_input and "FAILED_READ_FILE" in str(error):
             raise _input_error(where, _cause(str(error)), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error
 

@@ -110,7 +110,7 @@ def _delta_error(what: str, error: DeltaError) -> StorageError | TableContractEr
     return as_storage_error(what, error)
 
 
-class SmallFiles:
+class SmallFileCache:
     """A bounded store by key; for several threads at once."""
 
     def __init__(self, limit: int = _ALL) -> None:

@@ -71,10 +71,10 @@ def _require_known(folder: TableFolder, sources: Sequence[str], known: set[str])
     """Refuses files with a column that would be lost."""
     for source in sources:
         with folder.filesystem.open_input_file(source) as stream:
-            strangers = set(pq.read_schema(stream).names) - known
-        if strangers:
+            unknown = set(pq.read_schema(stream).names) - known
+        if unknown:
             raise TableContractError(
-                f"{source} has columns that its table has not: {', '.join(sorted(strangers))}",
+                f"{source} has columns that its table has not: {', '.join(sorted(unknown))}",
                 expected="columns are added to a table, never taken away",
             )
 

@@ -31,7 +31,7 @@ def backfill(context: RunContext) -> dict[str, Any]:
             expected="a last date that is not before the first; both belong to the range",
             remedy=f"tally run {context.spec.name} backfill --date FIRST --to LAST",
         )
-    results = run_range(context, context.day, last, on_day=_told)
+    results = run_range(context, context.day, last, on_day=_log_day)
     refused = [day for day in results if day.exit_code]
     if refused:
         raise _refusal(results, refused)
@@ -44,7 +44,7 @@ def backfill(context: RunContext) -> dict[str, Any]:
     }
 
 
-def _told(day: DayResult) -> None:
+def _log_day(day: DayResult) -> None:
     log.info("%s %s: %s rows, %s, %s", day.score_date, day.action, f"{day.rows:,}", day.model, day.detail)
 
 

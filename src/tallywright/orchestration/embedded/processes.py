@@ -49,7 +49,7 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedProcess:
     """One process as it was started; the start time tells it from a later process with the same id."""
 
     name: str
@@ -147,12 +147,12 @@ class EmbeddedAirflow:
         processes += [self._spawn(name, COMMANDS[name]) for name in self.missing()]
         self._write_private("processes.json", json.dumps([asdict(process) for process in processes]))
 
-    def running(self) -> list[Started]:
+    def running(self) -> list[StartedProcess]:
         """The processes that were started and still run."""
         file = self.home / "processes.json"
         if not file.exists():
             return []
-        known = [Started(**values) for values in json.loads(file.read_text(encoding="utf-8"))]
+        known = [StartedProcess(**values) for values in json.loads(file.read_text(encoding="utf-8"))]
         return [process for process in known if started_at(process.pid) == process.started]
 
     def missing(self) -> list[str]:
@@ -198,7 +198,7 @@ class EmbeddedAirflow:
         if done.returncode != 0:
             raise StorageError("Airflow's database could not be made", remedy=f"see {self.log_file('database')}")
 
-    def _spawn(self, name: str, arguments: tuple[str, ...]) -> Started:
+    def _spawn(self, name: str, arguments: tuple[str, ...]) -> StartedProcess:
         with self.log_file(name).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tallywright.orchestration.embedded.preloaded", *arguments],
@@ -210,7 +210,7 @@ class EmbeddedAirflow:
                 start_new_session=True,
             )
         _CHILDREN.append(process)
-        return Started(name, process.pid, started_at(process.pid))
+        return StartedProcess(name, process.pid, started_at(process.pid))
 
     def _choose_port(self) -> None:
         own = self.secrets()

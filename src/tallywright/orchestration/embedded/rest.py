@@ -20,7 +20,7 @@ _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _BUSY: Final = 503
-_TRIES: Final = 8
+_ATTEMPTS: Final = 8
 
 
 class RestError(TallyError):
@@ -60,7 +60,7 @@ class AirflowRest:
         """
         text = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
         target = f"/api/v2{path}" + (f"?{text}" if text else "")
-        for attempt in range(_TRIES):
+        for attempt in range(_ATTEMPTS):
             try:
                 if not self._token:
                     self._sign_in()
@@ -70,7 +70,7 @@ class AirflowRest:
                     self._token = ""
                 elif error.status != _BUSY:
                     raise
-                if attempt == _TRIES - 1:
+                if attempt == _ATTEMPTS - 1:
                     raise
             time.sleep(0.3 * (attempt + 1))
         raise AssertionError

@@ -184,7 +184,7 @@ class _Attempt:
     def __call__(self, table: DeltaTable) -> CommitResult:
         day = self.manifest.score_date
         if generation_in(table, self.spec, day) != self.manifest.generation - 1:
-            result, self.manifest = _look_again(self.lake, self.spec, table, self.manifest)
+            result, self.manifest = _next_attempt(self.lake, self.spec, table, self.manifest)
             if result is not None:
                 return result
         failpoint("before-commit")
@@ -247,7 +247,7 @@ def _write(table: DeltaTable, manifest: Manifest, transaction: str, parts: Seque
     )
 
 
-def _look_again(
+def _next_attempt(
     lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest
 ) -> tuple[CommitResult | None, Manifest]:
     """What to do about a generation that is not the one decided on: done already, done by another, or the next."""

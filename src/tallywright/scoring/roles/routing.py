@@ -44,7 +44,7 @@ def is_canary(rule: CanaryRule, hashes: Hashes) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
+class RoutedBatch:
     """The outputs of a batch after routing; `who` numbers the model of each row: primary, canary, fallback."""
 
     outputs: pa.RecordBatch
@@ -76,7 +76,7 @@ class Router:
         self._fallback = fallback
         self._covers = covers
 
-    def route(self, batch: pa.RecordBatch, hashes: Hashes, counts: ScoringCounts) -> Routed:
+    def route(self, batch: pa.RecordBatch, hashes: Hashes, counts: ScoringCounts) -> RoutedBatch:
         """Scores the batch with each model and counts the results.
 
         Raises:
@@ -84,7 +84,7 @@ class Router:
             PackageError: The primary's graph fails on a row, and that is not covered.
         """
         primary = self._predict_primary(batch)
-        chosen = _Chosen(primary.outputs)
+        chosen = _RoutedOutputs(primary.outputs)
         if self._canary is not None:
             role_model, rule = self._canary
             self._add_canary(chosen, role_model, np.flatnonzero(is_canary(rule, hashes)), (batch, primary, counts))
@@ -108,7 +108,7 @@ class Router:
 
     def _add_canary(
         self,
-        chosen: _Chosen,
+        chosen: _RoutedOutputs,
         role_model: RoleModel,
         rows: NDArray[np.intp],
         asked: tuple[pa.RecordBatch, CheckedPrediction, ScoringCounts],
@@ -134,7 +134,7 @@ class Router:
 
     def _add_fallback(
         self,
-        chosen: _Chosen,
+        chosen: _RoutedOutputs,
         role_model: RoleModel,
         rows: NDArray[np.intp],
         asked: tuple[pa.RecordBatch, ScoringCounts],
@@ -148,7 +148,7 @@ class Router:
         chosen.give(FALLBACK, checked.outputs, rows, np.arange(rows.size))
 
 
-class _Chosen:
+class _RoutedOutputs:
     """The outputs of several models side by side, and which of them each row gets."""
 
     def __init__(self, outputs: pa.RecordBatch) -> None:
@@ -164,12 +164,12 @@ class _Chosen:
         self.who[rows] = role_model
         self._end += outputs.num_rows
 
-    def routed(self) -> Routed:
+    def routed(self) -> RoutedBatch:
         """Assembles the outputs of all rows, in their order."""
         if len(self._batches) == 1:
-            return Routed(self._batches[0], self.who)
+            return RoutedBatch(self._batches[0], self.who)
         whole = pa.Table.from_batches(self._batches).combine_chunks().to_batches()[0]
-        return Routed(_take(whole, self._place), self.who)
+        return RoutedBatch(_take(whole, self._place), self.who)
 
 
 def _take(batch: pa.RecordBatch, rows: NDArray[np.integer]) -> pa.RecordBatch:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Sequence
 
-    from tallywright.scoring.engines.beam.outcomes import Mailbox
+    from tallywright.scoring.engines.beam.outcomes import OutcomeFolder
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
     from tallywright.spec.yaml_files import BeamSettings
@@ -31,7 +31,7 @@ _SHOWN: Final = 600
 class Backend(Protocol):
     """A runner that is ready for pipelines, one after the other or side by side."""
 
-    def run(self, job: ScoreJob, splits: Sequence[InputSplit], mailbox: Mailbox) -> None:
+    def run(self, job: ScoreJob, splits: Sequence[InputSplit], outcome_folder: OutcomeFolder) -> None:
         """Runs the pipeline of a day to its end.
 
         Raises:
@@ -48,7 +48,7 @@ class NamedBackend:
     def __init__(self, settings: BeamSettings) -> None:
         self._settings = settings
 
-    def run(self, job: ScoreJob, splits: Sequence[InputSplit], mailbox: Mailbox) -> None:
+    def run(self, job: ScoreJob, splits: Sequence[InputSplit], outcome_folder: OutcomeFolder) -> None:
         """Runs the pipeline of a day to its end."""
         from apache_beam.runners.runner import create_runner
 
@@ -58,7 +58,7 @@ class NamedBackend:
         runner = create_runner(_FN_API_CLASS if in_process else self._settings.runner)
         options = in_process_options(threads_for(job.workers, len(splits))) if in_process else []
         with failures_named(self._settings.runner):
-            pipeline = day_pipeline(runner, [*options, *self._settings.options], job, splits, mailbox)
+            pipeline = day_pipeline(runner, [*options, *self._settings.options], job, splits, outcome_folder)
             pipeline.run(test_runner_api=False).wait_until_finish()
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ def day_pipeline(
     options: Sequence[str],
     job: ScoreJob,
     splits: Sequence[InputSplit],
-    mailbox: Mailbox,
+    outcome_folder: OutcomeFolder,
     *,
     environments: int = 1,
 ) -> Any:
@@ -90,7 +90,7 @@ def day_pipeline(
     from tallywright.scoring.engines.beam.graph import add_day
 
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(list(options)))
-    add_day(pipeline, job, splits, mailbox, environments=environments)
+    add_day(pipeline, job, splits, outcome_folder, environments=environments)
     return pipeline
 
 
@@ -110,13 +110,13 @@ def failures_named(runner: str) -> Iterator[None]:
         if carried is not None and (failure := unpacked(carried[1])) is not None:
             raise failure.error() from error
         raise EngineError(
-            f"{runner} failed: {_last_words(text)}",
+            f"{runner} failed: {_last_line(text)}",
             expected="a pipeline that ends well",
             remedy="the table is unchanged, run it again; `tally -v` shows all that Beam said",
         ) from error
 
 
-def _last_words(text: str) -> str:
+def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.replace("\\n", "\n").splitlines() if line.strip(" \"'")]
     return lines[-1][:_SHOWN] if lines else "it does not say why"
 

@@ -10,7 +10,7 @@ import apache_beam as beam
 
 from tallywright.errors import TallyError
 from tallywright.scoring.commit.verify import staged_paths
-from tallywright.scoring.engines.beam.outcomes import Mailbox, Outcome, packed
+from tallywright.scoring.engines.beam.outcomes import Outcome, OutcomeFolder, packed
 from tallywright.scoring.worker.failure import Failure
 from tallywright.scoring.worker.fragments import InputSplit, discard
 from tallywright.scoring.worker.kernel import score_split
@@ -46,13 +46,13 @@ class ScoreSplits(beam.DoFn):  # type: ignore[misc]  # beam ships no types that 
 
     Args:
         job: What the whole day has in common.
-        mailbox: Where outcomes go.
+        outcome_folder: Where outcomes go.
     """
 
-    def __init__(self, job: ScoreJob, mailbox: Mailbox) -> None:
+    def __init__(self, job: ScoreJob, outcome_folder: OutcomeFolder) -> None:
         super().__init__()
         self._job = job
-        self._mailbox = mailbox
+        self._outcomes = outcome_folder
         self._scorer: Scorer | None = None
 
     def process(self, element: str) -> Iterator[tuple[str, str]]:
@@ -69,7 +69,7 @@ class ScoreSplits(beam.DoFn):  # type: ignore[misc]  # beam ships no types that 
     def _left(self, outcome: Outcome) -> str:
         """Leaves the outcome; one that cannot be written travels in the exception, and its part does not stay."""
         try:
-            return self._mailbox.put(outcome)
+            return self._outcomes.put(outcome)
         except TallyError as error:
             if outcome.part is not None:
                 discard(staged_paths(self._job, [outcome.part]), self._job.options)
@@ -80,13 +80,13 @@ class ScoreSplits(beam.DoFn):  # type: ignore[misc]  # beam ships no types that 
 class Gather(beam.DoFn):  # type: ignore[misc]  # as above
     """Behind the barrier: says which outcomes the runner holds to be its result."""
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, outcome_folder: OutcomeFolder) -> None:
         super().__init__()
-        self._mailbox = mailbox
+        self._outcomes = outcome_folder
 
     def process(self, element: tuple[str, Iterable[str]]) -> None:
         """Takes all names at once; nothing follows."""
-        self._mailbox.gather(element[1])
+        self._outcomes.gather(element[1])
 
 
 def _silent(rows: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tallywright.data.storage.options import is_s3
 from tallywright.errors import UsageError
 from tallywright.scoring.engines.base import OWN_IO, PartsEngine
-from tallywright.scoring.engines.spark.failures import comes_from_spark, engine_error, tidying_up
+from tallywright.scoring.engines.spark.failures import comes_from_spark, engine_error, ignore_lost_jvm
 from tallywright.scoring.engines.spark.native import EngineRows, PackedRows, day_session
 from tallywright.scoring.engines.spark.packed import PackTask
 from tallywright.scoring.engines.spark.shipping import Shipper
@@ -196,7 +196,7 @@ class _Listener:
             self._cancel()
 
 
-class Work:
+class TaggedJobs:
     """The Spark jobs that were started under one tag."""
 
     def __init__(self, context: SparkContext, tag: str) -> None:
@@ -205,13 +205,13 @@ class Work:
 
     def cancel(self) -> None:
         """Cancels the jobs: no further task starts, Python workers are ended; returns before they are gone."""
-        with tidying_up():
+        with ignore_lost_jvm():
             self._context.cancelJobsWithTag(self._tag)
 
     def wait(self, seconds: float = _CANCEL_SECONDS) -> None:
         """Waits until no task runs any more, so that nobody writes; at most so many seconds."""
         deadline = time.monotonic() + seconds
-        with tidying_up():
+        with ignore_lost_jvm():
             while self._running() and time.monotonic() < deadline:
                 time.sleep(0.1)
             time.sleep(_WORKER_EXIT_SECONDS)
@@ -228,12 +228,12 @@ class Work:
 
 
 @contextmanager
-def cancellable(context: SparkContext, description: str) -> Iterator[Work]:
+def cancellable(context: SparkContext, description: str) -> Iterator[TaggedJobs]:
     """Tags the Spark jobs of the block, and cancels them when it is left by an error.
 
     Their threads are not interrupted: an interrupted one lets go of its Python worker, which then goes on to write.
     """
-    work = Work(context, tag := f"tallywright-{uuid.uuid4().hex}")
+    work = TaggedJobs(context, tag := f"tallywright-{uuid.uuid4().hex}")
     context.addJobTag(tag)
     context.setInterruptOnCancel(False)
     context.setJobDescription(description)
@@ -243,7 +243,7 @@ def cancellable(context: SparkContext, description: str) -> Iterator[Work]:
         work.cancel()
         raise
     finally:
-        with tidying_up():
+        with ignore_lost_jvm():
             context.removeJobTag(tag)
             context.setJobDescription(None)
 

@@ -10,7 +10,7 @@ from tallywright.data.delta.commit import LostRaceError
 from tallywright.data.fingerprint import RowDigest
 from tallywright.scoring.commit.manifests import MANIFEST_KEY
 from tallywright.scoring.commit.verify import check_outputs, check_rows, verify_rows
-from tallywright.scoring.engines.spark.failures import engine_error, tidying_up, without_java
+from tallywright.scoring.engines.spark.failures import engine_error, ignore_lost_jvm, without_java
 from tallywright.scoring.engines.spark.packed import SCHEMA, KeysTask, PackedCounts, unpacked
 from tallywright.scoring.job import PARTITION, SCORES
 from tallywright.scoring.worker.kernel import DaySums
@@ -87,7 +87,7 @@ class PackedRows:
             if failure is not None:
                 raise failure.error()
         except BaseException:
-            with tidying_up():
+            with ignore_lost_jvm():
                 packed.unpersist()
             raise
         return cls(session, task.job, packed, tuple(one.with_hashes(hashes) for one, hashes in counts))
@@ -132,7 +132,7 @@ class PackedRows:
 
     def release(self) -> None:
         """Removes the rows from Spark's cache."""
-        with tidying_up():
+        with ignore_lost_jvm():
             self.packed.unpersist()
 
     def _rows(self, *labels: str) -> DataFrame:
