@@ -1,4 +1,4 @@
-"""A model's queries on Spark SQL, for a lake that outgrows one machine.
+"""The SQL engine on Spark, for raw data that outgrow one machine.
 
 The rows of a query are written once, as Parquet by score date, below the work folder, and this process reads one date
 of them at a time: no row crosses the JVM, and a lost executor cannot make a query run twice with two results. The work
@@ -47,7 +47,7 @@ _QUERY_FAULTS: Final = ("0A", "21", "22", "42")
 
 
 class SparkSqlEngine:
-    """Queries become Parquet folders, one a relation, with a folder a score date."""
+    """Spark SQL: queries become Parquet folders, one a relation, partitioned by score date."""
 
     def __init__(self, project: Project) -> None:
         require_spark()
@@ -110,7 +110,7 @@ class SparkSqlEngine:
         return table.sort_by([(name, "ascending") for name in order]) if order else table
 
     def close(self) -> None:
-        """Removes the files, and ends the session if it was started here: what comes next may need another one."""
+        """Removes the files, and ends the session if it was started here: the next step may need other settings."""
         self._exit.close()
 
     def _require_all(self, relation: str, written: int) -> None:
@@ -125,7 +125,7 @@ class SparkSqlEngine:
 
 @contextmanager
 def _session(project: Project) -> Iterator[SparkSession]:
-    """A session of its own in the process's, or in one that is started as the environment says and then ended."""
+    """A new session of the process's Spark application, which is started from the environment if none runs."""
     settings, runs = project.environment.engine.spark, session_runs()
     session = spark_session(f"tallywright {project.spec.name} etl", settings.conf, master=settings.master)
     try:
@@ -238,6 +238,6 @@ def _input_error(where: str, message: str, remedy: str) -> InputError:
 
 
 def _cause(text: str) -> str:
-    """The innermost cause that a Java exception names, or its first words."""
+    """The innermost `Caused by` of a Java exception, else its first line."""
     causes = re.findall(r"^Caused by: (.+)$", text, re.MULTILINE) or re.findall(r"^: (.+)$", text, re.MULTILINE)
     return str(causes[-1] if causes else text.strip().splitlines()[0])[:500]

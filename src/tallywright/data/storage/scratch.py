@@ -1,4 +1,4 @@
-"""Folders for intermediate files that outlive neither their process nor, for long, its death."""
+"""Scratch folders for intermediate files: removed by their process, or by the next one if it was killed."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tallywright.data.fingerprint import RowDigest, digest_hashes, row_hashes
+from tallywright.data.fingerprint import RowDigest, digest_hashes, repeated, row_hashes
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
 from tallywright.scoring.worker.fragments import sizes_of
@@ -228,7 +228,7 @@ def _check_hashes(
     with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(hashed))) as pool:
         written = sum(pool.map(digest_hashes, hashed), start=RowDigest())
         list(pool.map(np.ndarray.sort, hashed))
-        suspects = np.concatenate(list(pool.map(_repeated, _ranges(hashed))))
+        suspects = np.concatenate(list(pool.map(_repeated_in, _ranges(hashed))))
     if read != written:
         raise InputError(
             f"{job.score_date}: the keys that were written differ from the keys that were read",
@@ -248,13 +248,12 @@ def _ranges(runs: Sequence[Hashes]) -> Iterator[list[Hashes]]:
         yield [run[cut[place] : cut[place + 1]] for run, cut in zip(runs, cuts, strict=True)]
 
 
-def _repeated(pieces: Sequence[Hashes]) -> Hashes:
+def _repeated_in(pieces: Sequence[Hashes]) -> Hashes:
     """The hashes that occur more than once in the pieces of a range."""
     ordered = np.concatenate(pieces)
     # A stable sort would merge the sorted pieces, and takes three times as long as numpy's vectorised quicksort.
     ordered.sort()
-    repeated: Hashes = ordered[1:][ordered[1:] == ordered[:-1]]
-    return repeated
+    return repeated(ordered)
 
 
 def _hashes_of(job: ScoreJob, part: PartManifest) -> Hashes:
@@ -271,11 +270,11 @@ def _refuse_duplicates(job: ScoreJob, batches: Iterable[pa.RecordBatch]) -> None
     seen: Counter[tuple[object, ...]] = Counter()
     for batch in batches:
         seen.update(tuple(row[name] for name in job.key) for row in batch.to_pylist())
-    repeated = [key for key, times in seen.items() if times > 1]
-    if repeated:
+    duplicates = [key for key, times in seen.items() if times > 1]
+    if duplicates:
         raise InputError(
-            f"{job.score_date}: {len(repeated)} keys occur more than once, such as "
-            + "; ".join(str(key if len(key) > 1 else key[0]) for key in repeated[:_SHOWN]),
+            f"{job.score_date}: {len(duplicates)} keys occur more than once, such as "
+            + "; ".join(str(key if len(key) > 1 else key[0]) for key in duplicates[:_SHOWN]),
             expected=f"each {' + '.join(job.key)} once a day",
             remedy="correct the features SQL or the key, and ingest the day again",
         )
