@@ -62,7 +62,7 @@ class JobConstant:
 
 @dataclass(frozen=True, slots=True)
 class CanaryRule:
-    """Which keys are the canary's: those whose salted hash lies below a bound."""
+    """Selects the canary's keys: those whose salted hash lies below a bound."""
 
     salt: int
     below: int

@@ -30,15 +30,19 @@ _ROUND: Final = 1 << 64
 def canary_rule(model: str, version: int, share: float) -> CanaryRule:
     """The rule for a share of the keys.
 
-    The salt is the model's name and the canary's version: a key stays in or out for as long as this version is tried,
-    and the next version is tried on other keys. A larger share only adds keys.
+    Keys are assigned by a hash, as in online experiments (Kohavi et al., "Controlled experiments on the web: survey and
+    practical guide", 2009, section 4.1): without state, and the same in every split, engine and repeat. The salt is the
+    model's name and the canary's version: a key stays in or out for as long as this version is tried, and the next
+    version is tried on other keys. A larger share only adds keys.
     """
     salt = hashlib.blake2b(f"canary:{model}:{version}".encode(), digest_size=8).digest()
+    # The float is taken as the exact fraction that it is, so that the bound is the same integer on every machine.
     return CanaryRule(salt=int.from_bytes(salt, "little"), below=int(Fraction(share) * _ROUND))
 
 
 def is_canary(rule: CanaryRule, hashes: Hashes) -> NDArray[np.bool_]:
     """A mask of the keys (by their hashes) that the canary scores."""
+    # Mixed once more: without it one version's canary keys would determine the next one's, a bit pattern apart.
     mask: NDArray[np.bool_] = mix(hashes ^ np.uint64(rule.salt)) < np.uint64(rule.below)
     return mask
 
