@@ -100,8 +100,8 @@ def share_p_value(count: int, rows: int, tolerated: float) -> float:
 def improbable(p_values: Sequence[float], rate: float = DAILY_FALSE_ALARM_RATE) -> list[bool]:
     """Selects the p-values that are significant together, by the rule of Benjamini and Hochberg at `rate`.
 
-    "Controlling the false discovery rate", JRSS B 57, 1995. A day has dozens of comparisons: at a fixed level each, some
-    would be significant every day. Where none is true, the rate is the probability of any false one that day.
+    "Controlling the false discovery rate", JRSS B 57, 1995. A day has dozens of comparisons: at a fixed level each,
+    some would be significant every day. Where none is true, the rate is the probability of any false one that day.
     """
     ranked = sorted(p_values)
     limit = max((p for rank, p in enumerate(ranked, start=1) if p <= rate * rank / len(ranked)), default=-1.0)

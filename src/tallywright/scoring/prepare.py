@@ -1,4 +1,4 @@
-"""From a request and a pinned input to a job: which files, which columns, into which table; and what a day did."""
+"""Prepares scoring: from a request and its pinned input to the job; also the records of decision and outcome."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ScoreRequest:
 
     @property
     def candidates(self) -> Candidates:
-        """Who may score the day, as far as the request knows."""
+        """The models that are candidates to score the day."""
         return Candidates(self.spec, self.lake, self.input, self.models, self.packages, self.missing)
 
     def package_of(self, ref: ModelRef) -> Package:
@@ -82,7 +82,7 @@ class ScoreRequest:
 
 
 class TallyDecision(Record):
-    """What a scoring run would do about a day, and why."""
+    """The decision of a scoring run about a day: action and reason."""
 
     action: Literal["score", "no-op"]
     reason: str
@@ -91,7 +91,7 @@ class TallyDecision(Record):
 
 
 class ScoreOutcome(Record):
-    """What a scoring run did: `unchanged` when the same inputs were scored already, by whomever."""
+    """The outcome of a scoring run; `unchanged` when the same inputs were scored already."""
 
     action: Literal["committed", "unchanged"]
     version: int
@@ -134,7 +134,7 @@ def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[InputSplit, ..
 
 
 def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelSet) -> ScoreJob:
-    """Everything a worker must know; creates the tables or adds columns to them where needed.
+    """Makes the job of a day; creates the tables or adds columns to them where needed.
 
     Raises:
         InputError: The input table lacks a column that the model or the key needs.
@@ -195,7 +195,7 @@ def _provenance(ref: ModelRef, pinned: InputVersion) -> dict[str, str | int]:
 
 
 def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema | None:
-    """The schema of the parts of shadows; None where their table cannot be used, which costs them alone."""
+    """The schema of shadow parts; None where the shadow table cannot be used, which affects only the shadows."""
     try:
         return part_schema(open_scores(lake, spec, wanted, what="shadow"))
     except TallyError as error:
@@ -204,7 +204,7 @@ def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema 
 
 
 def profile_again(job: ScoreJob, splits: tuple[InputSplit, ...], packages: Mapping[str, Package]) -> DaySums:
-    """Counts a day from its input, writing nothing: exact integers, so the very same profiles."""
+    """Counts a day again from its input without writing; counts are integers, so the profiles are the same."""
     scorer = Scorer.load(job, packages)
     counts = scorer.counts()
     for split in splits:

@@ -85,7 +85,7 @@ class ModelSet:
 
     @classmethod
     def of(cls, models: tuple[ModelRef, ...], packages: Mapping[str, Package], spec: ModelSpec) -> ModelSet:
-        """These models as they are.
+        """The set of all these models, without any check.
 
         Raises:
             PackageError: The package of one of them is not at hand.

@@ -1,4 +1,4 @@
-"""The models of a day, loaded: a batch of input becomes batches of rows of the tables of scores, and is counted.
+"""The scorer: the loaded models of a day, which turn batches of input into rows of the score tables, and count them.
 
 Every engine and every path goes through here, so what a row scores and what is known about it is the same everywhere.
 """
@@ -71,7 +71,7 @@ class Scorer:
         return cls(job, _loaded(job, {}, packages or {}))
 
     def for_job(self, job: ScoreJob) -> Scorer:
-        """A scorer of another day; models that are loaded already are not loaded again.
+        """A scorer for another job, which reuses the loaded models.
 
         Raises:
             PackageError: As `load`.
@@ -88,14 +88,14 @@ class Scorer:
         return tuple(self._primary.predictor.output_schema.names)
 
     def counts(self) -> ScoringCounts:
-        """Counters of no rows."""
+        """Counters at zero."""
         return ScoringCounts(
             profile=Accumulator(self._primary.predictor.definition),
             profiles={role_model.label: Accumulator(role_model.predictor.definition) for role_model in self._others},
         )
 
     def score(self, batch: pa.RecordBatch, counts: ScoringCounts) -> pa.RecordBatch:
-        """The batch as rows of the scores table (without its partition column), in the batch's order; counted.
+        """Scores and counts a batch; returns rows of the scores table without its partition column, in the batch's order.
 
         Raises:
             InputError: A column that a model needs is missing or mistyped.
@@ -111,7 +111,7 @@ class Scorer:
         return self._rows(batch, prediction.outputs, self._slices(self._primary, batch.num_rows), self.job.part_schema)
 
     def score_roles(self, batch: pa.RecordBatch, counts: ScoringCounts) -> dict[str, pa.RecordBatch]:
-        """The batch as rows of the scores table under `scores`, and of the table of shadows under each one's label.
+        """Scores and counts a batch; returns rows of the scores table (`scores`) and of the shadow table (by label).
 
         A shadow that fails is left out, from this batch on, and noted in the counts; it never raises.
         """

@@ -75,7 +75,7 @@ class BeamEngine(PartsEngine):
     def _gathered(
         self, job: ScoreJob, splits: Sequence[InputSplit], outcome_folder: OutcomeFolder
     ) -> list[PartManifest]:
-        """One part a split, from the attempts that the runner counts; the parts of others are deleted."""
+        """The part of each split, from the attempts that the runner counts; parts of other attempts are deleted."""
         outcomes, names = outcome_folder.outcomes(), outcome_folder.gathered()
         if names is None or not names <= outcomes.keys():
             raise EngineError(
@@ -98,11 +98,11 @@ def _first_failure(outcomes: Iterable[Outcome]) -> TallyError | None:
 
 
 def _outcomes_or_none(outcome_folder: OutcomeFolder) -> list[Outcome]:
-    """What explains a failure, if it can be read."""
+    """The outcomes, to explain a failure; none when they cannot be read."""
     try:
         return list(outcome_folder.outcomes().values())
     except (OSError, StorageError) as error:
-        log.warning("cannot read what the workers said: %s", error)
+        log.warning("cannot read the outcomes of the workers: %s", error)
         return []
 
 

@@ -1,4 +1,4 @@
-"""A runner by its name, in this process or elsewhere, and the pipeline that it is given.
+"""Beam runners by name, in this process or elsewhere, and the pipeline of a day.
 
 Options of the environment are passed on untouched, after those that are set here, so that they win.
 """
@@ -43,7 +43,7 @@ class Backend(Protocol):
 
 
 class NamedBackend:
-    """A runner that needs nothing from us but its options."""
+    """A runner that needs nothing but its options."""
 
     def __init__(self, settings: BeamSettings) -> None:
         self._settings = settings
@@ -62,11 +62,11 @@ class NamedBackend:
             pipeline.run(test_runner_api=False).wait_until_finish()
 
     def close(self) -> None:
-        """Nothing outlives a day here."""
+        """Does nothing: a runner has no process of ours."""
 
 
 def in_process_options(threads: int) -> list[str]:
-    """So many workers as threads of this process, without a port.
+    """The options for this many workers as threads of this process, without a port.
 
     Arrow and ONNX Runtime release the interpreter lock; `multi_threading` would be the same threads behind gRPC
     servers that listen on every interface, and `multi_processing` imports everything again for each day.
@@ -83,7 +83,7 @@ def day_pipeline(
     *,
     environments: int = 1,
 ) -> Any:
-    """The pipeline of a day with these options, as on a command line; not run yet."""
+    """Builds the pipeline of a day with these command line options, without running it."""
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -96,7 +96,7 @@ def day_pipeline(
 
 @contextmanager
 def failures_named(runner: str) -> Iterator[None]:
-    """Beam raises what it likes, with pages of traceback: here an outcome that is carried in it, or an EngineError."""
+    """Replaces Beam's exceptions and their pages of traceback by the failure in them, or an EngineError."""
     from tallywright.scoring.engines.beam.steps import CARRIED
 
     try:
@@ -122,7 +122,7 @@ def _last_line(text: str) -> str:
 
 
 def _keep_quiet() -> None:
-    """FnApiRunner warns of what is wanted here, at every pipeline."""
+    """Silences a warning that FnApiRunner logs for every pipeline, about settings that are intended here."""
     import logging
 
     logging.getLogger("apache_beam.runners.portability.fn_api_runner.fn_runner").addFilter(_unwanted)
