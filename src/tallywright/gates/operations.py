@@ -1,4 +1,4 @@
-"""The operations gate: the deployment checklist of a candidate, each line filled in from evidence."""
+"""The operations gate: the deployment checklist of a candidate, checked by running its package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS: Final = 300
 
 
 def operations_gate(project: Project, candidate: Package, *, rollback_target: ModelRef | None = None) -> GateReport:
-    """Exercises the package in a clean process with pickle off and reports on the checklist.
+    """Runs the package in a clean process with pickle disabled, and reports on the checklist.
 
     Args:
         project: Whose bounds and owner count.
@@ -51,7 +51,7 @@ def operations_gate(project: Project, candidate: Package, *, rollback_target: Mo
 
 
 def _probe(candidate: Package) -> tuple[dict[str, Any], str]:
-    """What the probe observed, and why it failed (empty when it did not)."""
+    """The observations of the probe process, and the reason why it failed (empty when it did not)."""
     command = [sys.executable, "-m", "tallywright.gates.probe", str(candidate.folder.absolute()), candidate.digest]
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory() as empty:

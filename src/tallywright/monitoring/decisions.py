@@ -154,7 +154,7 @@ DECISIONS: Final = Declaration(
     key=("score_date", "revision"),
     slice=("model_name",),
     kind=Kind.UPDATE,
-    doc="what the retraining policy says of each day, and what it said before an earlier day changed",
+    doc="the retraining decision of each day, with its superseded revisions",
 )
 
 

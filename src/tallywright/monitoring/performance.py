@@ -126,7 +126,7 @@ PERFORMANCE: Final = Declaration(
     key=("score_date", "label_age_days", "model_version", "role", "slice_key", "slice_value", "metric"),
     slice=("score_date", "label_age_days"),
     kind=Kind.SLICE,
-    doc="what the scores of each day were worth once its labels were known, whole and by slice",
+    doc="realised metrics of each day once its labels were known, whole and by slice",
 )
 
 

@@ -1,4 +1,4 @@
-"""Every model of a project at once, so that one broken spec leaves the other models' DAGs alone.
+"""The DAGs of all models of a project; a broken spec does not affect the other models.
 
 Three kinds of process come here. The DAG processor looks at both DAG files every few seconds, each time in a new
 process, and wants everything: a spec is parsed once per content. A task's process wants its own DAG: it reads its own
@@ -72,14 +72,14 @@ def require_valid_specs(root: Path) -> None:
 
 
 def load_all(root: Path) -> tuple[list[Project], dict[str, TallyError]]:
-    """The models of a project that can be read, and by name the errors of those that cannot."""
+    """The models of a project that can be loaded, and the errors of those that cannot, by name."""
     with _specs(root) as specs:
         return specs.projects, specs.broken
 
 
 @dataclass(slots=True)
 class _Specs:
-    """The specs of a project as read, and what became of their DAGs."""
+    """The loaded specs of a project, and whether their DAGs could be made."""
 
     cache: SpecCache | None = None
     projects: list[Project] = field(default_factory=list)
@@ -90,11 +90,11 @@ class _Specs:
     """Models with a valid spec of which DAGs could not be made."""
 
     def is_made(self, project: Project) -> bool:
-        """Whether DAGs were made of this very content before, on this machine as it is."""
+        """True when DAGs were made from this very content before, with this Airflow and these engine settings."""
         return self.cache is not None and self.cache.is_done(self.digests[project.spec.name], _dag_inputs(project))
 
     def made(self, project: Project) -> dict[str, DAG]:
-        """The DAGs of a model; none, and the cause among `failed`, when that goes wrong in any way."""
+        """Makes the DAGs of a model; on any error there are none, and the error is in `failed`."""
         from tallywright.orchestration.dags import model_dags
 
         name = project.spec.name
@@ -110,7 +110,7 @@ class _Specs:
 
 @contextmanager
 def _specs(root: Path) -> Iterator[_Specs]:
-    """Reads every spec; what was learnt meanwhile is kept."""
+    """Loads every spec; the cache is saved at the end of the block."""
     specs = _Specs()
     names = model_names(root)
     try:
@@ -135,7 +135,7 @@ def _specs(root: Path) -> Iterator[_Specs]:
 
 
 def _one_dag(root: Path, dag_id: str) -> dict[str, DAG]:
-    """The DAG of that id; nothing when it is of another file."""
+    """Makes the DAG of that id; none when it belongs to another file."""
     from tallywright.orchestration.dags import model_dag
 
     name, _, pipeline = dag_id.rpartition("__")
@@ -145,7 +145,7 @@ def _one_dag(root: Path, dag_id: str) -> dict[str, DAG]:
 
 
 def _dag_inputs(project: Project) -> str:
-    """What decides, besides the spec, whether DAGs can be made."""
+    """The inputs besides the spec that decide whether DAGs can be made, as a text."""
     from airflow import __version__ as airflow
 
     return f"dags {airflow} {project.environment.engine.digest()}"

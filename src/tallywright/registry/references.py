@@ -1,4 +1,4 @@
-"""Which table versions the registered models were trained on: what must stay readable to train one of them again."""
+"""The table versions that registered models were trained on: they must stay readable to train one of them again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def training_references(project: Project, lake: Lake, since: datetime) -> list[R
 
 
 def in_use(entries: Sequence[Promotion], since: datetime) -> dict[int, str]:
-    """Version to digest: the champion, the one before it, and all that were champion on a date, or made so, since."""
+    """Version to digest of the current and the previous champion, and of all champions of a date since an instant."""
     recent = [entry for entry in entries if entry.recorded_at >= since or entry.effective_from >= since.date()]
     then = champion_on(entries, since.date())
     kept = [*recent, *not_withdrawn(entries)[-2:], *([then] if then else [])]

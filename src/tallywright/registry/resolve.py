@@ -1,6 +1,6 @@
-"""Which model versions score a date: the champion by the promotion log alone, and who scores beside it or stands in.
+"""Resolves the model versions that score a date: the champion by the promotion log, and the spec's other roles.
 
-No question to MLflow: scoring needs the log only.
+MLflow is not asked: scoring needs the lake only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def assistants(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Iterator[ModelRef]:
-    """The spec's canary, fallback and shadows as model versions; whether they may and can score is not asked here.
+    """Yields the spec's canary, fallback and shadows as model versions; `eligibility` checks whether they may score.
 
     Args:
         lake: Where the registered versions are recorded.
@@ -72,7 +72,7 @@ def _version(
         newest_promoted = max((entry.model_version for entry in entries), default=0)
         fit = [number for number, one in known.items() if one.gates_passed or role is Role.SHADOW]
         newest = max(fit, default=0)
-        return _as_ref(spec, role, known[newest]) if newest > newest_promoted else None
+        return _ref_of(spec, role, known[newest]) if newest > newest_promoted else None
     found = known.get(int(wanted))
     if found is None:
         raise SpecError(
@@ -86,10 +86,10 @@ def _version(
             expected="a version that passed the quality and the operations gate, for its rows are served",
             remedy="let it score as a shadow, or train a better one",
         )
-    return _as_ref(spec, role, found)
+    return _ref_of(spec, role, found)
 
 
-def _as_ref(spec: ModelSpec, role: Role, found: VersionRow) -> ModelRef:
+def _ref_of(spec: ModelSpec, role: Role, found: VersionRow) -> ModelRef:
     return ModelRef(
         name=spec.registered_name,
         version=found.model_version,
@@ -100,7 +100,7 @@ def _as_ref(spec: ModelSpec, role: Role, found: VersionRow) -> ModelRef:
 
 
 def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> ModelRef | None:
-    """The constant, or the champion that a rollback would bring back; None where nobody was champion before."""
+    """The constant, or the champion that a rollback would bring back; None where there was no champion before."""
     fallback = spec.scoring.fallback
     if fallback is None:
         return None
@@ -121,7 +121,7 @@ def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Model
 
 
 def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
-    """The models of `day`, the champion first: as-of, current or one pinned version; then the spec's other roles.
+    """Resolves the models of a day, the champion first (as-of, current or pinned), then the spec's other roles.
 
     Raises:
         NoChampionError: Nobody was in production on that date, or the pinned version never was.

@@ -1,4 +1,4 @@
-"""The table `<model>__versions`: what was registered, so that scoring finds a candidate without asking MLflow."""
+"""The table `<model>__versions`: registered versions, so that scoring finds them without asking MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row a scored day, put together from the tallies, profiles, drift, performance and decisions."""
+"""The overview: one row a scored day, joined from tallies, profiles, drift, performance and decisions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoredDay:
-    """What is known about one scored day; None where nothing is known yet."""
+    """One scored day; None where nothing is known yet."""
 
     score_date: date
     rows: int

@@ -1,4 +1,4 @@
-"""Small plots as plain geometry: this module places, the template draws SVG, so a report needs no plotting library.
+"""The geometry of small plots, which a template draws as SVG, so that a report needs no plotting library.
 
 Colours, fonts and the dark theme are the style sheet's; a day without a value leaves a gap.
 """
@@ -39,7 +39,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """One day of one series, placed; `text` is what a reader is told about it."""
+    """One day of one series, placed; `text` is its tooltip."""
 
     x: float
     y: float

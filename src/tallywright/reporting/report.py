@@ -1,4 +1,4 @@
-"""`tally report`: one HTML page about one model, whole in itself: no script, no request, light and dark."""
+"""The report: one self-contained HTML page about one model, without scripts and requests, light and dark."""
 
 from __future__ import annotations
 

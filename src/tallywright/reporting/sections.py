@@ -1,4 +1,4 @@
-"""What the report says, section by section, read from the tables of one model; nothing here knows HTML."""
+"""The data of the report's sections, read from the tables of one model; no HTML."""
 
 from __future__ import annotations
 
@@ -212,13 +212,13 @@ def _realised(sources: Sources) -> list[Row]:
 
 
 def decisions(sources: Sources) -> list[Row]:
-    """The decisions that stand, by date; `revision` above 1 says that an earlier one was superseded."""
+    """The current decisions, by date; with a `revision` above 1 an earlier one was superseded."""
     rows = [row for row in sources.rows("decisions") if not row["superseded"]]
     return sorted(rows, key=lambda row: row["score_date"])[-MOST_DAYS:]
 
 
 def superseded(sources: Sources) -> list[Row]:
-    """The decisions that no longer stand, the latest first."""
+    """The superseded decisions, the latest first."""
     rows = [row for row in sources.rows("decisions") if row["superseded"]]
     return sorted(rows, key=lambda row: (row["score_date"], row["revision"]), reverse=True)[:MOST_DAYS]
 

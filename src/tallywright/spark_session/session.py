@@ -1,4 +1,4 @@
-"""A SparkSession set up alike for every use: UTC, ANSI, quiet, on loopback when the master is on this machine."""
+"""Starts a SparkSession with common settings: UTC, ANSI SQL, little log, loopback for a local master."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pydantic base of every spec section (frozen, unknown keys forbidden), and the digests that records know it by.
+"""The pydantic base of spec sections (frozen, unknown keys forbidden), and the digests that identify a section.
 
 Digests have two forms that are both compared for ever. Form 0, of the first version, hashes a list of fields that was
 frozen then. Form 1 begins with `1:` and hashes the fields that differ from their defaults, so a field that is invented

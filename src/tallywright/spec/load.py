@@ -1,4 +1,4 @@
-"""Reading a project: base file, environment overlay, `--set` overrides, one validation that names every problem.
+"""Loads a project: base file, environment overlay, `--set` overrides, one validation that names every problem.
 
 What an absent key means depends on the `spec_version` of a `model.yaml`. A spec without that key is of version 1, and
 means what it meant to the first release: the defaults in the sections' classes, which therefore never change. A default
@@ -91,7 +91,7 @@ def section_in(annotation: Any) -> type[Section] | None:
 
 
 def with_defaults(values: dict[str, Any], defaults: Mapping[str, Mapping[int, Any]] = DEFAULTS) -> dict[str, Any]:
-    """The values of a spec with what its version says of absent keys; they count as given from here on.
+    """Fills absent keys with the defaults of the spec's version; they count as given from here on.
 
     Args:
         values: As they stand in the files, not validated.

@@ -1,4 +1,4 @@
-"""From a fitted network to a package: scored, measured and profiled by the Predictor that will score in production.
+"""Packages a fitted network, and scores, evaluates and profiles it with the Predictor of production.
 
 The evaluation and the reference profile stand inside the package but need the Predictor, which needs a package: so a
 draft without them is written first, and the package itself from what the draft says.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a candidate comes from, for its record."""
+    """The origin of a candidate, for its metadata."""
 
     project: Project
     snapshot: Snapshot
@@ -158,7 +158,7 @@ def _completed(origin: Origin, draft: PackageContents, splits: Splits, predictor
 
 
 def _profiles_of_days(definition: ProfileDefinition, splits: Splits, scores: np.ndarray) -> dict[date, Profile]:
-    """The window's rows as their own days' profiles; the sum is the reference."""
+    """The profiles of the window's days; their sum is the training reference."""
     window = splits.window
     dates = pa.concat_arrays(
         [part.table.column("score_date").combine_chunks() for part in (splits.train, splits.validation)]
@@ -177,7 +177,7 @@ def _inputs(rows: Rows, most: int | None = None) -> ModelInput:
 
 
 def _trace_rows(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to trace with: the first ones, and then those with nulls, so that parity is about nulls too."""
+    """Rows for the parity check: the first ones, and then rows with nulls, so that parity covers nulls too."""
     nulls = np.flatnonzero(np.isnan(rows.numeric).any(axis=1))[: PARITY_ROWS // 2]
     chosen = np.concatenate([np.arange(min(len(rows.target), PARITY_ROWS - len(nulls))), nulls])
     return rows.numeric[chosen], rows.categorical[chosen]

@@ -1,4 +1,4 @@
-"""The training step: a pinned snapshot in, an evaluated package in the run folder and a tracked run out."""
+"""Trains on a pinned snapshot: writes an evaluated package to the run folder, and logs an MLflow run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each task minimises and how its raw network outputs become scores.
+"""The objective of each task: the loss that is minimised, and how raw network outputs become scores.
 
 One place knows the difference between binary, multiclass and regression, so that the loop, the graph that is exported
 and the evaluation do not. Class weights steer the fit only: their effect on the odds is taken out again inside the
@@ -96,7 +96,7 @@ class Objective:
         return logits - torch.tensor(shift, dtype=logits.dtype, device=logits.device)
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """Scores as the package promises them: probability, probabilities [N, K], or value."""
+        """Scores in the form of the package: probability, probabilities [N, K], or value."""
         corrected = self.corrected(logits)
         if self.kind.per_class:
             return torch.softmax(corrected, dim=1)

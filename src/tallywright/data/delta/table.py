@@ -44,9 +44,9 @@ T = TypeVar("T")
 class Kind(StrEnum):
     """How rows are written to a table."""
 
-    APPEND = "a row is appended onto exactly the rows that it was decided on; none ever changes"
+    APPEND = "a row is appended by compare-and-swap; rows never change"
     SLICE = "all rows of a slice are replaced in one commit; its last writer wins"
-    UPDATE = "all rows are written anew from what they were, unless somebody else was faster: then it is thought again"
+    UPDATE = "all rows are rewritten from those that are there, by compare-and-swap"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A range of days as one step: what the backfill DAG runs."""
+"""The step of the backfill pipeline: a range of days in one process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN: Final = 10
 
 
 def backfill(context: RunContext) -> dict[str, Any]:
-    """Scores each day from the run's date to its last date; a refused day stops no other, but the step ends in red.
+    """Scores each day from the run's date to its last date; a refused day stops no other, but fails the step.
 
     Raises:
         UsageError: The last date is missing or before the first.

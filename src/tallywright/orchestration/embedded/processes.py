@@ -1,4 +1,4 @@
-"""A whole Airflow on this machine, for the demo and for a look around: three processes on loopback, SQLite, one user.
+"""The processes of an embedded Airflow: API server, scheduler and DAG processor on loopback, SQLite, one user.
 
 `airflow standalone` would open log ports on all interfaces and stop caring when a process dies. Here all configuration
 is in the environment, secrets are generated once per home folder, and exactly the started processes are stopped.
@@ -39,7 +39,7 @@ _SEE_LOGS: Final = "see the logs in .tally/airflow/logs"
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What is generated once per home folder and then kept, readable by its owner alone."""
+    """The secrets of a home folder: generated once, readable by its owner alone."""
 
     port: int
     password: str
@@ -73,7 +73,7 @@ class EmbeddedAirflow:
 
     @property
     def address(self) -> str:
-        """Where the UI is."""
+        """The address of the UI."""
         return f"http://127.0.0.1:{self.secrets().port}"
 
     @property
@@ -134,7 +134,7 @@ class EmbeddedAirflow:
         }
 
     def start(self) -> None:
-        """Starts what does not run of the three processes; what runs, and the tasks it supervises, are left alone.
+        """Starts those of the three processes that do not run; the others, and the tasks they supervise, go on.
 
         Makes the database if there is none. Without its API server the whole is started anew, maybe on another port.
         """
@@ -250,7 +250,7 @@ def free_port() -> int:
 
 
 def started_at(pid: int) -> str:
-    """When a process started, in the system's own words; empty when there is none (or only its zombie)."""
+    """The start time of a process as the system prints it; empty when there is none (or only its zombie)."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:

@@ -1,4 +1,4 @@
-"""The few calls of Airflow's REST interface that the demo and the tests make, on the standard library alone."""
+"""A client for the few calls of Airflow's REST API that the demo and the tests make."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ATTEMPTS: Final = 8
 
 
 class RestError(TallyError):
-    """An answer that is not a success."""
+    """A response that is not a success."""
 
     def __init__(self, status: int, text: str, where: str) -> None:
         super().__init__(f"{where}: HTTP {status}: {text[:500]}")
@@ -33,7 +33,7 @@ class RestError(TallyError):
 
 @dataclass(slots=True)
 class AirflowRest:
-    """One signed-in user of one API server."""
+    """A client signed in to an API server as one user."""
 
     address: str
     user: str
@@ -44,7 +44,7 @@ class AirflowRest:
     )
 
     def healthy(self) -> bool:
-        """True when the database, the scheduler and the DAG processor all say so."""
+        """True when the database, the scheduler and the DAG processor are healthy."""
         try:
             answer = self._send("GET", "/api/v2/monitor/health", None)
         except (OSError, RestError, ValueError):

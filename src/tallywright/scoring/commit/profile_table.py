@@ -40,7 +40,7 @@ PROFILE: Final = Declaration(
     key=("score_date", "generation", "model_version", "role"),
     slice=("score_date", "generation"),
     kind=Kind.SLICE,
-    doc="what the columns and scores of each tally looked like, counted while it was scored",
+    doc="the profile of the columns and scores of each tally, counted while it was scored",
 )
 
 

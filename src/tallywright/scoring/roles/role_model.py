@@ -83,7 +83,7 @@ class RoleCounts(Record):
     """What the output gate found in the rows of a shadow."""
 
 
-def fixed(scores: NDArray[np.float32], bits: int) -> int:
+def fixed_point_sum(scores: NDArray[np.float32], bits: int) -> int:
     """The sum of scores in units of 2**-bits, each rounded by itself."""
     units = np.clip(np.rint(scores.astype(np.float64) * 2.0**bits), -_LIMIT, _LIMIT)
     return int(units.astype(np.int64).sum())

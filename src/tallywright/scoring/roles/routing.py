@@ -13,7 +13,7 @@ import pyarrow as pa
 from tallywright.buffers import number_array
 from tallywright.data.fingerprint import mix
 from tallywright.scoring.job import CanaryRule
-from tallywright.scoring.roles.role_model import CanaryCounts, CheckedPrediction, fixed, predict_checked
+from tallywright.scoring.roles.role_model import CanaryCounts, CheckedPrediction, fixed_point_sum, predict_checked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,8 +129,8 @@ class Router:
             rows=int(rows.size),
             problems=int(rows.size - good.size),
             compared=int(both.size),
-            champion_total=fixed(primary.prediction.scores[rows[both]], bits),
-            canary_total=fixed(checked.prediction.scores[both], bits),
+            champion_total=fixed_point_sum(primary.prediction.scores[rows[both]], bits),
+            canary_total=fixed_point_sum(checked.prediction.scores[both], bits),
             bits=bits,
         )
         _profile(counts.profiles[role_model.label], checked, good)

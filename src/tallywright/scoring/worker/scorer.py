@@ -95,7 +95,7 @@ class Scorer:
         )
 
     def score(self, batch: pa.RecordBatch, counts: ScoringCounts) -> pa.RecordBatch:
-        """Scores and counts a batch; returns rows of the scores table without its partition column, in the batch's order.
+        """Scores and counts a batch; returns its rows for the scores table (without partition column), in order.
 
         Raises:
             InputError: A column that a model needs is missing or mistyped.
