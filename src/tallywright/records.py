@@ -144,6 +144,12 @@ class Check(StoredPart):
     bound: str = ""
     evidence: str = ""
 
+    @classmethod
+    def of(cls, name: str, good: bool, observed: float | str | None, bound: str, evidence: str = "") -> Check:  # noqa: FBT001
+        """A check that passes when `good`, and fails otherwise."""
+        verdict = Verdict.PASS if good else Verdict.FAIL
+        return cls(name=name, verdict=verdict, observed=observed, bound=bound, evidence=evidence)
+
 
 class GateReport(StoredPart):
     """What one gate found about one subject (a day, a candidate)."""
@@ -239,7 +245,7 @@ class Manifest(StoredRecord):
     leak_allowed: bool = False
     """True when a model had seen data of the score date, and the spec accepted that."""
     commit_id: str = ""
-    """Drawn for each commit, so that a writer whose answer was lost finds his own commit again."""
+    """Drawn for each commit, by which a writer finds its own commit after a lost response."""
     roles: tuple[RoleTally, ...] = ()
     """What each model did; empty in tallies of the time when only champions scored."""
     scoring_json: str = ""

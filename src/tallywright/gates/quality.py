@@ -109,11 +109,11 @@ def _holdout_checks(spec: ModelSpec, holdout: pa.Table, champion: Package | None
     least, target = spec.gates.min_holdout_rows, spec.training.target
     unlabelled = holdout[target].null_count if target in holdout.column_names else holdout.num_rows
     checks = [
-        _check(
+        Check.of(
             "task_supported", bool(spec.training.kind.guards), spec.training.task, f"one of {', '.join(_SUPPORTED)}"
         ),
-        _check("holdout_rows", holdout.num_rows >= least, float(holdout.num_rows), f">= {least}"),
-        _check("holdout_labels", unlabelled == 0, float(unlabelled), "0 rows without a label"),
+        Check.of("holdout_rows", holdout.num_rows >= least, float(holdout.num_rows), f">= {least}"),
+        Check.of("holdout_labels", unlabelled == 0, float(unlabelled), "0 rows without a label"),
     ]
     if champion is not None and "score_date" in holdout.column_names and holdout.num_rows:
         first = pc.min(holdout["score_date"]).as_py()
@@ -160,7 +160,7 @@ def _absolute(spec: ModelSpec, figures: dict[str, float]) -> list[Check]:
     checks = [_floor(metric, bound, figures.get(metric)) for metric, bound in sorted(spec.gates.floors.items())]
     if spec.training.kind.thresholds:
         found, most = figures["calibration_error"], spec.gates.max_calibration_error
-        checks.append(_check("calibration_error", found <= most, found, f"<= {most:g}"))
+        checks.append(Check.of("calibration_error", found <= most, found, f"<= {most:g}"))
     others = {name: value for name, value in figures.items() if name not in spec.gates.floors}
     checks.append(
         Check(
@@ -186,11 +186,11 @@ def _floor(metric: str, bound: MetricBound, found: float | None) -> Check:
         evidence = "this metric is not defined for the task or for these rows"
         return Check(name=f"floor_{metric}", verdict=Verdict.FAIL, bound=words, evidence=evidence)
     good = (bound.min is None or found >= bound.min) and (bound.max is None or found <= bound.max)
-    return _check(f"floor_{metric}", good, found, words)
+    return Check.of(f"floor_{metric}", good, found, words)
 
 
 def _no_champion_check() -> Check:
-    return _check("superiority", True, "no champion yet", "the absolute checks alone, for the first model")
+    return Check.of("superiority", True, "no champion yet", "the absolute checks alone, for the first model")
 
 
 def _against_champion(paired: _PairedScores) -> list[Check]:
@@ -208,7 +208,7 @@ def _superiority(metric: str, gain: Gain | None, paired: _PairedScores) -> Check
     if gain is None:
         return _no_evidence(f"superiority_{metric}", bound)
     good = gain.lower > paired.spec.gates.min_gain
-    return _check(f"superiority_{metric}", good, gain.lower, bound, _summary(gain, paired))
+    return Check.of(f"superiority_{metric}", good, gain.lower, bound, _summary(gain, paired))
 
 
 def _non_inferiority(metric: str, gain: Gain | None, paired: _PairedScores) -> Check:
@@ -270,8 +270,3 @@ def _summary(gain: Gain, paired: _PairedScores) -> str:
 
 def _no_evidence(name: str, bound: str) -> Check:
     return Check(name=name, verdict=Verdict.FAIL, bound=bound, evidence="cannot be computed on these rows")
-
-
-def _check(name: str, good: bool, observed: float | str, bound: str, evidence: str = "") -> Check:  # noqa: FBT001
-    verdict = Verdict.PASS if good else Verdict.FAIL
-    return Check(name=name, verdict=verdict, observed=observed, bound=bound, evidence=evidence)

@@ -119,13 +119,13 @@ def _refused(day: date, error: TallyError) -> DayResult:
 
 def _realised(context: RunContext, found: Sequence[DayResult]) -> list[DayResult]:
     """Realises the days whose labels matured with these; where that fails, the day that it belongs to is refused."""
-    from tallywright.monitoring.performance import due_with, realised_when_mature
+    from tallywright.monitoring.performance import days_due, realised_when_mature
 
     scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
     done: set[date] = set()
     results = []
     for result in found:
-        due = [] if result.exit_code else due_with(context.spec, result.score_date, scored)
+        due = [] if result.exit_code else days_due(context.spec, result.score_date, scored)
         try:
             for day in (day for day in due if day not in done):
                 done.add(day)

@@ -80,8 +80,6 @@ class Shared:
     @cached_property
     def packages(self) -> VerifiedPackages:
         """The packages that were loaded so far."""
-        from tallywright.lifecycle.context import VerifiedPackages
-
         return VerifiedPackages()
 
     @cached_property

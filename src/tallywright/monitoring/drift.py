@@ -108,7 +108,7 @@ class Finding:
     violated: bool = False
 
     @property
-    def matters(self) -> bool:
+    def exceeds(self) -> bool:
         """True above the threshold and above the days of the reference."""
         return self.value > self.threshold and (self.bound is None or self.value > self.bound)
 
@@ -145,11 +145,11 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
             definition_digest=profile.definition_digest,
             reference_bound=one.bound,
         )
-        for one in judge(package.reference, package.reference_days, profile, spec.monitoring)
+        for one in compare_profiles(package.reference, package.reference_days, profile, spec.monitoring)
     ]
 
 
-def judge(reference: Profile, days: ReferenceDays | None, day: Profile, limits: Monitoring) -> list[Finding]:
+def compare_profiles(reference: Profile, days: ReferenceDays | None, day: Profile, limits: Monitoring) -> list[Finding]:
     """Compares two profiles of one definition in every column and the score, and marks the violations.
 
     Args:
@@ -166,11 +166,11 @@ def judge(reference: Profile, days: ReferenceDays | None, day: Profile, limits: 
 
 def _violations(found: Sequence[Finding], rows: int, limits: Monitoring) -> list[Finding]:
     """The findings with effect and evidence; those that are only reported are no comparisons of the day either."""
-    judged = [one for one in found if one.metric not in SHAPES or one.column not in limits.report_only]
+    tested = [one for one in found if one.metric not in SHAPES or one.column not in limits.report_only]
     if rows < limits.min_rows:
         return []
-    evidence = improbable([one.p_value for one in judged])
-    return [one for one, significant in zip(judged, evidence, strict=True) if significant and one.matters]
+    evidence = improbable([one.p_value for one in tested])
+    return [one for one, significant in zip(tested, evidence, strict=True) if significant and one.exceeds]
 
 
 def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[DriftComparison]) -> int | None:

@@ -194,7 +194,7 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
     return _summary(spec, found)
 
 
-def due_with(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
+def days_due(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
     """The scored days whose metrics can be realised once this day is scored.
 
     That is the day whose labels matured with this one and, when later days were scored before it (a backfill runs days

@@ -138,7 +138,7 @@ def error_of(exit_code: int) -> type[TallyError] | None:
     return declared.get(exit_code)
 
 
-def worth_a_retry(exit_code: int) -> bool:
+def is_retryable(exit_code: int) -> bool:
     """False for errors that are not retryable, as the same command would fail again."""
     error = error_of(exit_code)
     return error is None or error.retryable

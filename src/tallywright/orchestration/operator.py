@@ -23,7 +23,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tallywright.errors import UsageError
 from tallywright.orchestration import params
-from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, worth_a_retry
+from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
 from tallywright.orchestration.connections import with_credentials, without_secrets
 from tallywright.orchestration.dates import RunFacts, run_date
 
@@ -148,7 +148,7 @@ def _failure(step: str, exit_code: int, tail: list[str]) -> Exception:
     error = error_of(exit_code)
     cause = error.__name__ if error else "unexpected"
     text = "\n".join([f"{step} failed with exit code {exit_code} ({cause})", *tail])
-    kind: type[Exception] = AirflowException if worth_a_retry(exit_code) else AirflowFailException
+    kind: type[Exception] = AirflowException if is_retryable(exit_code) else AirflowFailException
     return kind(text)
 
 

@@ -103,7 +103,7 @@ class ReferenceDays(Record):
         return cls(
             definition_digest=whole.definition_digest,
             days=tuple(large),
-            values={column: _left_out(whole, large, column) for column in (*whole.columns, SCORE)},
+            values={column: _leave_one_out(whole, large, column) for column in (*whole.columns, SCORE)},
         )
 
     def bound(self, column: str, metric: str, quantile: float) -> float | None:
@@ -117,7 +117,7 @@ class ReferenceDays(Record):
         return values[max(math.ceil(quantile * len(values)), 1) - 1] if values else None
 
 
-def _left_out(whole: Profile, days: Mapping[date, Profile], column: str) -> dict[str, tuple[float, ...]]:
+def _leave_one_out(whole: Profile, days: Mapping[date, Profile], column: str) -> dict[str, tuple[float, ...]]:
     everything, found = Side.of(whole, column), defaultdict(list)
     for profile in days.values():
         day = Side.of(profile, column)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tallywright.spec.roles import Version
 
 
-def assistants(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Iterator[ModelRef]:
+def secondary_models(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Iterator[ModelRef]:
     """Yields the spec's canary, fallback and shadows as model versions; `eligibility` checks whether they may score.
 
     Args:
@@ -138,7 +138,7 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
         entry = champion_on(entries, day)
     if entry is None:
         raise _no_champion_error(entries, spec, day)
-    return (as_ref(entry, spec), *assistants(lake, spec, entries, day))
+    return (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
 
 
 def as_ref(entry: Promotion, spec: ModelSpec, role: Role = Role.CHAMPION) -> ModelRef:

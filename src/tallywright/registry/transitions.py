@@ -116,7 +116,7 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
 
     def propose(entries: Sequence[Promotion]) -> Promotion | None:
         champion = champion_on(entries, request.effective_from)
-        if champion is not None and _is_answer(champion, request):
+        if champion is not None and _is_rollback_of(champion, request):
             return None
         if not request.allow_later_lines:
             _require_latest(entries, request.effective_from, spec)
@@ -270,7 +270,7 @@ def _target(entries: Sequence[Promotion], day: date, spec: ModelSpec) -> Promoti
     )
 
 
-def _is_answer(entry: Promotion, request: RollbackRequest) -> bool:
+def _is_rollback_of(entry: Promotion, request: RollbackRequest) -> bool:
     return entry.action == ROLLBACK and (entry.effective_from, entry.reason, entry.approver) == (
         request.effective_from,
         request.reason,

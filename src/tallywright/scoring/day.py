@@ -27,7 +27,7 @@ from tallywright.scoring.prepare import (
     check_volume,
     job_for,
     pinned_files,
-    profile_again,
+    recount,
 )
 from tallywright.scoring.roles.eligibility import ModelSet, assemble, check_leak
 from tallywright.spec.model import Scoring
@@ -142,14 +142,14 @@ def ensure_rows(
     rows = read_profiles(lake, spec, manifest)
     if rows.keys() != wanted:
         if sums is None or profile_digest(sums.profile) != manifest.profile_digest:
-            sums = count_again(lake, spec, manifest, packages)
+            sums = recount_tally(lake, spec, manifest, packages)
         made = list(_rows(manifest, sums))
         write_profiles(lake, spec, made)
         return made[0]
     return rows[manifest.profile_digest]
 
 
-def count_again(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: PackageSource) -> DaySums:
+def recount_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: PackageSource) -> DaySums:
     """Counts a tally again from its pinned input and its models; counts are exact, so the profiles are the same.
 
     Raises:
@@ -161,7 +161,7 @@ def count_again(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: Packa
     committed = _as_committed(spec, manifest)
     job = job_for(committed, lake, manifest.input, ModelSet.of(models, found, committed))
     splits, _ = pinned_files(lake, manifest.input)
-    return profile_again(job, splits, found)
+    return recount(job, splits, found)
 
 
 def _as_committed(spec: ModelSpec, manifest: Manifest) -> ModelSpec:

@@ -122,7 +122,7 @@ class ScoreJob:
 
     @property
     def shadows(self) -> tuple[JobModel, ...]:
-        """The models whose rows go into the table of shadows."""
+        """The models whose rows go into the shadow table."""
         return tuple(model for model in self.models if model.role is Role.SHADOW) if self.shadow_schema else ()
 
     @property

@@ -21,7 +21,7 @@ from tallywright.scoring.commit.manifests import Tally
 from tallywright.scoring.commit.profile_table import ProfileRow
 from tallywright.scoring.commit.scores_table import open_scores, part_schema
 from tallywright.scoring.job import PARTITION, JobConstant, JobModel, ScoreJob, scores_schema
-from tallywright.scoring.roles.eligibility import Candidates, not_at_hand
+from tallywright.scoring.roles.eligibility import Candidates, missing_package
 from tallywright.scoring.roles.routing import canary_rule
 from tallywright.scoring.worker.fragments import InputSplit, plan_splits
 from tallywright.scoring.worker.kernel import DaySums, read_fragment
@@ -77,7 +77,7 @@ class ScoreRequest:
         """
         package = self.packages.get(ref.digest)
         if package is None:
-            raise not_at_hand(ref, self.missing.get(ref.digest, ""))
+            raise missing_package(ref, self.missing.get(ref.digest, ""))
         return package
 
 
@@ -203,7 +203,7 @@ def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema 
         return None
 
 
-def profile_again(job: ScoreJob, splits: tuple[InputSplit, ...], packages: Mapping[str, Package]) -> DaySums:
+def recount(job: ScoreJob, splits: tuple[InputSplit, ...], packages: Mapping[str, Package]) -> DaySums:
     """Counts a day again from its input without writing; counts are integers, so the profiles are the same."""
     scorer = Scorer.load(job, packages)
     counts = scorer.counts()

@@ -43,7 +43,7 @@ _DELTA: Final = {
 def spark_session(
     app_name: str, extra: Mapping[str, str] = _NOTHING, *, master: str = "", delta: bool = False
 ) -> SparkSession:
-    """The process's SparkSession, made if none lives; its JVM ends with this process, or with `end_session`.
+    """The process's SparkSession, started if there is none; its JVM ends with this process, or with `end_session`.
 
     The master is `extra["spark.master"]`, or what spark-submit was given, or `master`, or `$SPARK_MASTER`, or
     `local[*]`.

@@ -120,7 +120,7 @@ def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: 
     inner = values[head] if head in values else {} if isinstance(field.default, Section) else None
     below = section_in(field.annotation)
     if not isinstance(inner, dict) or below is None:
-        # An optional section that is not there has no defaults; what is no section at all, validation will say.
+        # An optional section that is missing has no defaults; what is no section at all, validation refuses.
         return values
     return values | {head: _filled(inner, rest, default, below)}
 

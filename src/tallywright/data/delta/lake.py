@@ -127,7 +127,7 @@ class Lake:
             try:
                 return self._handles.newest(uri)
             except TableNotFoundError:
-                # Somebody may have made it meanwhile; the same is said of one that may not be read.
+                # It may have been created meanwhile; delta-rs raises the same for a table that may not be read.
                 return self._handles.newest(uri) if self.exists(table) else None
 
     def _opening(self, table: str, version: int | None) -> AbstractContextManager[None]:
@@ -298,7 +298,7 @@ class Lake:
             try:
                 change.create_table(uri, self.options)
             except (TableNotFoundError, DeltaError):
-                # Somebody else may have created it between the question and the answer.
+                # Another writer may have created it meanwhile.
                 if not self.exists(change.table):
                     raise
 

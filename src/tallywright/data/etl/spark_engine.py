@@ -226,7 +226,7 @@ def _spark_errors(where: str, remedy: str, *, unreadable_is_input: bool = False)
         if is_query_error or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
             raise _input_error(where, error.getMessage(), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error
-    except (Py4JError, ConnectionError) as error:  # the second: nobody answers, the JVM is gone
+    except (Py4JError, ConnectionError) as error:  # the second: the JVM is gone
         if unreadable_is_input and "FAILED_READ_FILE" in str(error):
             raise _input_error(where, _cause(str(error)), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error

@@ -192,11 +192,11 @@ def monitor(context: RunContext) -> dict[str, Any]:
 
 def performance(context: RunContext) -> dict[str, Any]:
     """Computes the realised metrics of the scored days whose labels matured by this day."""
-    from tallywright.monitoring.performance import due_with, realised_when_mature
+    from tallywright.monitoring.performance import days_due, realised_when_mature
 
     scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
     found = [
-        realised_when_mature(context.lake, context.spec, day) for day in due_with(context.spec, context.day, scored)
+        realised_when_mature(context.lake, context.spec, day) for day in days_due(context.spec, context.day, scored)
     ]
     return {"days": [day.model_dump(mode="json") for day in found]}
 

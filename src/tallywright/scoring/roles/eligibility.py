@@ -47,14 +47,14 @@ def check_leak(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> bool
     for ref in models:
         if ref.role is Role.CHAMPION and leaks(ref, day):
             raise LeakError(
-                f"{leak_of(ref)} and would score {day}",
+                f"{describe_leak(ref)} and would score {day}",
                 expected="a model trained only on days before the score date",
                 remedy="use `scoring.models: as-of`, or --set scoring.allow_leak=true to score and mark it",
             )
     return False
 
 
-def leak_of(ref: ModelRef) -> str:
+def describe_leak(ref: ModelRef) -> str:
     """Describes a leak for messages."""
     through = f"on data through {ref.trained_through}" if ref.trained_through else "on data of unknown dates"
     return f"version {ref.version} of {ref.name} was trained {through}"
@@ -92,7 +92,7 @@ class ModelSet:
         """
         for ref in models:
             if not ref.is_constant and ref.digest not in packages:
-                raise not_at_hand(ref)
+                raise missing_package(ref)
         primary = models[0]
         schema = _constant_schema(spec) if primary.is_constant else packages[primary.digest].output_schema
         return cls(models, packages, schema)
@@ -115,7 +115,7 @@ class ModelSet:
         return frozenset(fallback.covers) - {PACKAGE}
 
 
-def not_at_hand(ref: ModelRef, why: str = "") -> PackageError:
+def missing_package(ref: ModelRef, why: str = "") -> PackageError:
     """The error about a package that scoring was not given."""
     return PackageError(
         f"the package of version {ref.version} of {ref.name} is not at hand" + (f": {why}" if why else ""),
@@ -134,7 +134,7 @@ def _ineligible(spec: ModelSpec, champion: ModelRef, ref: ModelRef, day: date) -
     """The reason why a model must not score beside this champion; empty when it may."""
     if ref.digest == champion.digest:
         return "it is the champion's own model"
-    return leak_of(ref) if leaks(ref, day) and not spec.scoring.allow_leak else ""
+    return describe_leak(ref) if leaks(ref, day) and not spec.scoring.allow_leak else ""
 
 
 def assemble(candidates: Candidates) -> ModelSet:
@@ -163,7 +163,7 @@ def _without_champion(candidates: Candidates, eligibility: _Eligibility, problem
     fallback = next((ref for ref in others if ref.role is Role.FALLBACK), None)
     reason = eligibility.problem_with(fallback, None) if fallback is not None else "nobody was champion before"
     if fallback is None or reason:
-        raise not_at_hand(champion, f"{problem}; the fallback cannot stand in: {reason}")
+        raise missing_package(champion, f"{problem}; the fallback cannot stand in: {reason}")
     standard = eligibility.output_schema(fallback)
     notes = {champion: problem}
     for ref in others:

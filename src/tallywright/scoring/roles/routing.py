@@ -134,7 +134,7 @@ class Router:
             bits=bits,
         )
         _profile(counts.profiles[role_model.label], checked, good)
-        chosen.give(CANARY, checked.outputs, rows[good], good)
+        chosen.assign(CANARY, checked.outputs, rows[good], good)
 
     def _add_fallback(
         self,
@@ -149,7 +149,7 @@ class Router:
             return
         checked = predict_checked(role_model.predictor, _take(batch, rows))
         _profile(counts.profiles[role_model.label], checked, slice(None))
-        chosen.give(FALLBACK, checked.outputs, rows, np.arange(rows.size))
+        chosen.assign(FALLBACK, checked.outputs, rows, np.arange(rows.size))
 
 
 class _RoutedOutputs:
@@ -161,7 +161,9 @@ class _RoutedOutputs:
         self._place = np.arange(outputs.num_rows, dtype=np.int64)
         self.who = np.zeros(outputs.num_rows, dtype=np.int8)
 
-    def give(self, role_model: int, outputs: pa.RecordBatch, rows: NDArray[np.intp], places: NDArray[np.intp]) -> None:
+    def assign(
+        self, role_model: int, outputs: pa.RecordBatch, rows: NDArray[np.intp], places: NDArray[np.intp]
+    ) -> None:
         """Gives the rows the outputs at these places."""
         self._batches.append(outputs)
         self._place[rows] = self._end + places

@@ -125,7 +125,7 @@ def discard(paths: Iterable[str], options: Mapping[str, str]) -> None:
 
 
 def discard_run(folders: Iterable[str], run: str, options: Mapping[str, str]) -> int:
-    """Deletes the files in these folders whose name has the run's in it; what cannot be deleted is left, as above.
+    """Deletes the files of a run in these folders; what cannot be deleted is left for maintenance.
 
     Returns:
         How many were there.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Shipper:
-    """The driver's side: each package is offered to the executors of a session once, whichever engine asks first.
+    """The driver's side: offers each package to the executors of a session once, for all engines.
 
     Spark knows a file by its name alone, and hands it to executors that start later: so a session has one shipper,
     whose archives stay until the session or the process ends.
