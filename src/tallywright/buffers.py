@@ -24,7 +24,7 @@ def values_of(array: pa.Array) -> NDArray[Any]:
 
 
 def valid_mask(array: pa.Array) -> NDArray[np.bool_]:
-    """True where the array has a value."""
+    """A mask that is True where the array has a value."""
     bits = array.buffers()[0]
     if array.null_count == 0 or bits is None:
         # A null array has no bitmap and no values.

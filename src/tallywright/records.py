@@ -152,7 +152,7 @@ class Check(StoredPart):
 
 
 class GateReport(StoredPart):
-    """What one gate found about one subject (a day, a candidate)."""
+    """The report of one gate about one subject (a day, a candidate)."""
 
     gate: str
     model: str
@@ -167,7 +167,7 @@ class GateReport(StoredPart):
         return max((check.verdict for check in self.checks), key=list(Verdict).index)
 
     def observed(self, name: str) -> float | str | None:
-        """What a check saw; None when the report has no such check."""
+        """The observed value of a check; None when the report has no such check."""
         return next((check.observed for check in self.checks if check.name == name), None)
 
     @property

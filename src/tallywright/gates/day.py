@@ -1,4 +1,4 @@
-"""The day gate: may this day of the feature table be scored? Judged by the model's expectation suite, by severity.
+"""The day gate: validates a day of the feature table with the model's expectation suite, before it is scored.
 
 A gate sees all rows of a day, or a bounded sample of a large one beside exact counts.
 """

@@ -74,12 +74,12 @@ class Plot:
 
     @property
     def left(self) -> int:
-        """Where the axis stands."""
+        """The horizontal position of the axis."""
         return LEFT
 
     @property
     def right(self) -> int:
-        """Where the drawing area ends."""
+        """The right end of the drawing area."""
         return WIDTH - RIGHT
 
     @property

@@ -229,7 +229,7 @@ def promotions(sources: Sources) -> list[Promotion]:
 
 
 def champion_periods(sources: Sources) -> list[ChampionPeriod]:
-    """Who was champion on the days that the page shows, as runs of days."""
+    """The champions of the days that the page shows, as runs of days."""
     log = promotions(sources)
     found: list[ChampionPeriod] = []
     for day in sources.days:

@@ -173,7 +173,7 @@ def pause(attempt: int) -> None:
 
 
 class PendingChanges:
-    """The newest change of each slice, by table."""
+    """Pending changes by table: the newest one of each slice."""
 
     def __init__(self) -> None:
         self._changes: dict[str, dict[Slice, Change]] = {}

@@ -173,7 +173,7 @@ def _properties(found: Mapping[str, str | None], rules: TableRules) -> dict[str,
 def _orphans(
     lake: Lake, table: str, folder: TableFolder, stored: Iterable[StoredFile], rules: TableRules
 ) -> tuple[list[StoredFile], int]:
-    """Files that no commit names, and what runs left: those old enough to be deleted, and the number of the others.
+    """Files that no commit names: those old enough to be deleted, and the number of the younger ones.
 
     `stored` was listed before the table is opened here: what was committed in between is known, not an orphan.
     """

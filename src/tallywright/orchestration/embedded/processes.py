@@ -177,7 +177,7 @@ class EmbeddedAirflow:
         return [process.name for process in processes]
 
     def log_file(self, name: str) -> Path:
-        """Where a process, or the database's migration, writes."""
+        """The log file of a process, or of the database's migration."""
         return self.home / "logs" / f"{name}.log"
 
     def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
