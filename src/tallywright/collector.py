@@ -1,4 +1,4 @@
-"""The garbage collector, kept away from what stays."""
+"""Pauses Python's garbage collector while objects are made that live as long as the process."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def nothing_collected() -> Iterator[None]:
-    """For what makes many objects that the process keeps to its end: to look through them again and again is dear.
+def gc_paused() -> Iterator[None]:
+    """Pauses collection in the block, and excludes what is there afterwards from later collections.
 
-    They are frozen afterwards, with all else that is there: the next look would cost as much as it saved.
+    For imports and for DAGs: nothing of them is garbage, and every collection would walk through all of it again.
     """
     collected = gc.isenabled()
     gc.disable()

@@ -24,8 +24,8 @@ from tallywright.monitoring.performance import realised
 from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.registered import record_version
 from tallywright.registry.resolve import resolve
+from tallywright.registry.versions_table import record_version
 from tallywright.reporting.overview import scored_days
 from tallywright.reporting.preview import preview
 from tallywright.reporting.report import render

@@ -1,4 +1,4 @@
-"""The embedded SQL engine: DuckDB connections set up alike, and its errors in this project's words."""
+"""DuckDB connections with common settings, and DuckDB's errors as TallyErrors."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""An order-free content digest of rows: the same rows give the same digest, however they are stored or split.
+"""The content digest of rows, independent of their order: equal rows, equal digest, however they are stored or split.
 
 Everything is 64-bit integer arithmetic in numpy on Arrow's buffers, so a digest is the same on every machine and with
-every version of the libraries. It tells contents apart; it is no defence against somebody who wants a collision. Texts
-are hashed all together, one pass a word of eight bytes.
+every version of the libraries. It tells contents apart, but is not cryptographic: a collision can be constructed. All
+texts are hashed together, one pass for each word of eight bytes.
 """
 
 from __future__ import annotations
@@ -22,29 +22,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 Hashes = npt.NDArray[np.uint64]
-_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND_FACTOR: Final = np.uint64(0x94D049BB133111EB)
-_STEP: Final = np.uint64(0x9E3779B97F4A7C15)
+# Every stored digest and every canary's share of the keys follows from these numbers: they never change.
+# The factors and shifts of `mix` are variant 13 of Stafford ("Better bit mixing", 2011), the step is 2**64 over the
+# golden ratio: together the output function of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+# generators", OOPSLA 2014).
+_FACTOR_1: Final = np.uint64(0xBF58476D1CE4E5B9)
+_FACTOR_2: Final = np.uint64(0x94D049BB133111EB)
+_GOLDEN_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 _WORD: Final = 8
 _CHUNK_ROWS: Final = 1 << 14
 _MASK: Final = (1 << 64) - 1
-_SECOND: Final = np.uint64(0xD6E8FEB86659FD93)
+# Arbitrary: one to mix the row hashes a second, different time, one for the hash of a null.
+_REMIX: Final = np.uint64(0xD6E8FEB86659FD93)
 _NULL: Final = np.uint64(0x9AE16A3B2F90404F)
 
 
 def mix(values: Hashes) -> Hashes:
-    """A bijection of 64-bit integers in which every input bit moves every output bit (the finaliser of SplitMix64)."""
-    mixed = values + _STEP
+    """Mixes 64-bit integers: a bijection in which every input bit affects every output bit (SplitMix64's output)."""
+    mixed = values + _GOLDEN_GAMMA
     mixed ^= mixed >> np.uint64(30)
-    mixed *= _FIRST
+    mixed *= _FACTOR_1
     mixed ^= mixed >> np.uint64(27)
-    mixed *= _SECOND_FACTOR
+    mixed *= _FACTOR_2
     mixed ^= mixed >> np.uint64(31)
     return mixed
 
 
 def hash_bytes(array: pa.Array) -> Hashes:
-    """One hash a string; the length takes part, the content of null slots does not matter to the caller.
+    """Hashes each string with its length; the hashes of null slots are undefined.
 
     Args:
         array: A large_string or large_binary array.
@@ -63,7 +68,7 @@ def hash_bytes(array: pa.Array) -> Hashes:
 
 
 def _hash_equal(words: Hashes, count: int, length: int) -> Hashes:
-    """Strings of one length, as identifiers often are, stand at equal distances: nothing has to be gathered."""
+    """Hashes strings of one length, as identifiers often are: their words lie at equal distances, without gathering."""
     hashes = np.full(count, mix(np.array([length], dtype=np.uint64)))
     for position in range(0, length, _WORD):
         every = np.ndarray(shape=(count,), dtype="<u8", buffer=words.base, offset=position, strides=(length,))
@@ -99,7 +104,7 @@ def _words(buffer: pa.Buffer | None, first: int, last: int) -> Hashes | None:
 
 
 def _mask(left: npt.NDArray[np.int64]) -> Hashes:
-    """Ones for the bytes of the word that belong to a string with `left` more bytes."""
+    """A mask of the word's bytes that belong to a string with `left` more bytes."""
     bits = (np.minimum(left, _WORD) * _WORD).astype(np.uint64)
     masks: Hashes = np.uint64(0xFFFFFFFFFFFFFFFF) >> (np.uint64(64) - bits)
     return masks
@@ -108,7 +113,9 @@ def _mask(left: npt.NDArray[np.int64]) -> Hashes:
 class RowDigest(Record):
     """The digest of a multiset of rows; digests of parts add up to the digest of the whole, in any order.
 
-    `total` and `mixed` are two differently mixed sums modulo 2**64, `folded` is the exclusive or.
+    `total` and `mixed` are two differently mixed sums modulo 2**64, `folded` is the exclusive or. Sums count a row as
+    often as it occurs, where an exclusive or alone would lose every pair of equal rows; the second sum, over remixed
+    hashes, makes it improbable that other rows have the same first one.
     """
 
     rows: int = 0
@@ -130,6 +137,12 @@ class RowDigest(Record):
         return digest_of([self.rows, self.total, self.mixed, self.folded])
 
 
+def repeated(ordered: Hashes) -> Hashes:
+    """The hashes that occur more than once in an ascending array; one less often than it occurs."""
+    found: Hashes = ordered[1:][ordered[1:] == ordered[:-1]]
+    return found
+
+
 def digest(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> RowDigest:
     """The digest of the rows, over the named columns (in any order)."""
     total = RowDigest()
@@ -145,18 +158,18 @@ def row_hashes(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> Hashe
 
 
 def digest_hashes(hashes: Hashes) -> RowDigest:
-    """The digest of rows whose hashes are at hand."""
+    """The digest of the rows with these hashes."""
     total = mixed = folded = 0
     for start in range(0, len(hashes), _CHUNK_ROWS):
         chunk = hashes[start : start + _CHUNK_ROWS]
         total += int(chunk.sum(dtype=np.uint64))
-        mixed += int(mix(chunk ^ _SECOND).sum(dtype=np.uint64))
+        mixed += int(mix(chunk ^ _REMIX).sum(dtype=np.uint64))
         folded ^= int(np.bitwise_xor.reduce(chunk))
     return RowDigest.model_construct(rows=len(hashes), total=total & _MASK, mixed=mixed & _MASK, folded=folded)
 
 
 def _hashed_chunks(data: pa.RecordBatch | pa.Table, columns: Sequence[str]) -> Iterator[Hashes]:
-    """Hashes in chunks that stay in the processor's cache."""
+    """Yields row hashes in chunks that fit the processor's cache."""
     table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else data
     missing = [name for name in columns if name not in table.column_names]
     if missing:
@@ -177,7 +190,7 @@ def _seed(name: str, kind: str) -> np.uint64:
 
 
 def _kind(kind: pa.DataType) -> str:
-    """The family of a type: widths, dictionaries and large offsets make no difference to a content."""
+    """The family of a type, which is what is hashed: widths, dictionaries and large offsets make no difference."""
     types = pa.types
     if types.is_dictionary(kind):
         return _kind(kind.value_type)
@@ -200,7 +213,7 @@ def _kind(kind: pa.DataType) -> str:
 
 
 def _values(array: pa.Array) -> Hashes:
-    """A 64-bit hash a value; nulls have one of their own."""
+    """Hashes each value; all nulls have the same hash."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         inner = np.append(_values(array.dictionary), _NULL)
@@ -249,7 +262,7 @@ def _decimals(array: pa.Array) -> Hashes:
 
 
 def _lists(array: pa.Array) -> Hashes:
-    """Elements in order: the hash of an element is mixed with its place, then added up."""
+    """Hashes each list: the hash of an element is mixed with its position, and these are summed."""
     wide = array.cast(pa.large_list(array.type.value_type))
     lengths = np.where(valid_mask(wide), values_of(wide.value_lengths()), 0).astype(np.int64)
     elements = _values(wide.flatten())
@@ -265,7 +278,7 @@ def _nulls(array: pa.Array) -> Hashes:
 
 
 def _fixed(array: pa.Array, dtype: Any) -> npt.NDArray[Any]:
-    """The values buffer of an eight-byte type, without looking at nulls and without a copy."""
+    """A view of the values of an eight-byte type; values of null slots are undefined."""
     values = np.frombuffer(array.buffers()[1], dtype=dtype) if len(array) else np.empty(0, dtype=dtype)
     return values[array.offset : array.offset + len(array)]
 

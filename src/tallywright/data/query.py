@@ -73,7 +73,7 @@ def query(lake: Lake, sql: str) -> pa.Table:
 
 
 def _distinct_names(table: pa.Table) -> pa.Table:
-    """Columns of one name get numbers, so that none is lost where rows become mappings."""
+    """Numbers columns of equal names, so that none is lost where rows become dictionaries."""
     names: list[str] = []
     for name in table.column_names:
         number, new = 0, name

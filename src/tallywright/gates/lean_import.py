@@ -1,6 +1,6 @@
-"""A large import without its unused parts: optional packages seem absent, others are loaded when they are first asked.
+"""Imports a large library without its unused parts: optional packages seem absent, others are loaded on first use.
 
-Both are ordinary to the library: an optional package may not be installed, and a lazy module is the standard library's.
+Both are ordinary to the library: an optional package may not be installed, and lazy modules are the standard library's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib.abc import MetaPathFinder
 from importlib.util import LazyLoader, find_spec
 from typing import TYPE_CHECKING
 
-from tallywright.collector import nothing_collected
+from tallywright.collector import gc_paused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 @contextmanager
 def lean_import(absent: frozenset[str], late: frozenset[str]) -> Iterator[None]:
-    """Holds for imports by this thread; modules that are imported already stay as they are. No garbage is collected.
+    """Applies to imports by this thread; modules that are imported already stay as they are.
 
     Args:
-        absent: What seems not to be installed.
+        absent: Packages that seem not to be installed.
         late: Modules that are executed when an attribute of theirs is first asked for.
     """
     finder = _LeanFinder(absent, late)
     sys.meta_path.insert(0, finder)
     try:
-        with nothing_collected():
+        with gc_paused():
             yield
     finally:
         sys.meta_path.remove(finder)
 
 
 class _LeanFinder(MetaPathFinder):
-    """Stands before the finders that know where modules are; other threads are none of its business."""
+    """A finder before all others that hides or delays modules for the thread that made it."""
 
     def __init__(self, absent: frozenset[str], late: frozenset[str]) -> None:
         self._absent, self._late = absent, set(late)

@@ -1,4 +1,4 @@
-"""Expectation suites as people write them: one YAML file per dataset, without the random ids of the library's own form.
+"""Expectation suites: one YAML file per dataset, read, checked and built into Great Expectations' objects.
 
 ```yaml
 dataset: flight_delays__features
@@ -45,7 +45,7 @@ SELDOM_USED: Final = frozenset({"altair", "scipy.stats"})
 
 
 class Frames:
-    """One ephemeral context of the library, for frames of one dataset, one after another."""
+    """An ephemeral Great Expectations context that loads the frames of one dataset, one after another."""
 
     def __init__(self, dataset: str) -> None:
         self._context = _context()
@@ -53,14 +53,14 @@ class Frames:
         self._definition = asset.add_batch_definition_whole_dataframe("day")
 
     def load(self, rows: pd.DataFrame) -> Any:
-        """The library's batch of these rows, in place of the one before: all have the same id."""
+        """Loads rows as the library's batch, replacing the one before; all batches have the same id."""
         batch = self._definition.get_batch({"dataframe": rows})
         batch.data.execution_engine.batch_manager.load_batch_list([batch])
         return batch
 
 
 def build(suite: Suite, file: Path) -> list[Any]:
-    """The library's objects for a suite's expectations.
+    """Builds the library's expectation objects of a suite.
 
     Raises:
         SpecError: An expectation that does not exist, or arguments it does not take, all problems at once.
@@ -107,7 +107,7 @@ def _context() -> Any:
     return context
 
 
-def _build_one(expected: Expected, types: dict[str, Any]) -> Any:
+def _build_one(expected: ExpectationConfig, types: dict[str, Any]) -> Any:
     kind = types.get(expected.expect)
     if kind is None:
         raise ValueError(f"no expectation {expected.expect!r}{did_you_mean(expected.expect, sorted(types))}")
@@ -115,8 +115,8 @@ def _build_one(expected: Expected, types: dict[str, Any]) -> Any:
         return kind(**expected.arguments, severity=expected.severity, notes=expected.notes or None)
     except ValueError as error:  # the pydantic v1 error of the library is one
         details: list[dict[str, Any]] = getattr(error, "errors", list)()
-        said = "; ".join(_argument_problem(detail, kind) for detail in details) or str(error)
-        raise ValueError(f"{expected.expect}: {said}") from error
+        text = "; ".join(_argument_problem(detail, kind) for detail in details) or str(error)
+        raise ValueError(f"{expected.expect}: {text}") from error
 
 
 def _argument_problem(detail: dict[str, Any], kind: Any) -> str:
@@ -126,7 +126,7 @@ def _argument_problem(detail: dict[str, Any], kind: Any) -> str:
     return f"{name}: {detail['msg']}" if name != "__root__" else str(detail["msg"])
 
 
-class Expected(Record):
+class ExpectationConfig(Record):
     """One expectation: its Great Expectations type in snake_case, how much it matters, and its arguments."""
 
     expect: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -137,7 +137,7 @@ class Expected(Record):
     @model_validator(mode="before")
     @classmethod
     def _flat_form(cls, value: Any) -> Any:
-        """Everything beside our own keys is an argument of the expectation."""
+        """Collects every key that is not ours as an argument of the expectation."""
         if not isinstance(value, dict) or "arguments" in value:
             return value
         own = {key: item for key, item in value.items() if key in _OWN_KEYS}
@@ -145,28 +145,28 @@ class Expected(Record):
 
     @property
     def name(self) -> str:
-        """The expectation and what it speaks of, such as `expect_column_to_exist(distance)`."""
+        """The expectation with its columns, such as `expect_column_to_exist(distance)`."""
         about = [str(self.arguments[key]) for key in sorted(_SUBJECTS & self.arguments.keys())]
         return f"{self.expect}({', '.join(about)})"
 
     @property
     def bound(self) -> str:
-        """The arguments that say what is expected, in words of the file."""
-        said = ", ".join(f"{key}={item}" for key, item in self.arguments.items() if key not in _SUBJECTS)
-        return said if len(said) <= _LONGEST_BOUND else said[: _LONGEST_BOUND - 1] + "…"
+        """The arguments that set the bounds, as in the file."""
+        text = ", ".join(f"{key}={item}" for key, item in self.arguments.items() if key not in _SUBJECTS)
+        return text if len(text) <= _LONGEST_BOUND else text[: _LONGEST_BOUND - 1] + "…"
 
 
 class Suite(Record):
-    """All expectations of one dataset; a suite that expects nothing is no evidence and is refused."""
+    """All expectations of one dataset; an empty suite is refused, as it is no evidence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    expectations: tuple[Expected, ...] = Field(min_length=1)
+    expectations: tuple[ExpectationConfig, ...] = Field(min_length=1)
 
 
 def load_suite(file: Path, dataset: str) -> Suite:
-    """Reads and checks the form of a suite file; whether the expectations exist is `validate`'s to know.
+    """Reads a suite file and checks its structure; `build` checks whether the expectations exist.
 
     Raises:
         SpecError: The file is missing, is not YAML, has another form (all problems at once), or another dataset.

@@ -1,4 +1,4 @@
-"""What every step of a run is given: the project, the lake, the business date, the options, the package of a version.
+"""The context of a run, which every step is given, and the verified packages of model versions.
 
 A package comes from this machine's cache, else from the registry, and is never used unverified.
 """
@@ -37,7 +37,7 @@ _CODE: Final = ("models", "expectations", "conf", "dags", "jobs")
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The parts of a command line that a step may look at.
+    """The options of a command line that steps use.
 
     Attributes:
         last: The last date of a range, which starts on the run's date.
@@ -47,7 +47,7 @@ class RunOptions:
         reason: Why.
         act: The caller starts the training that a decision asks for: the decision is claimed, not only written.
         force: Score again although the inputs are equal.
-        dry_run: Say what maintenance would do, change nothing.
+        dry_run: Report what maintenance would do, change nothing.
         page: Let the day gate render its whole page also of a day that met every expectation.
         allow_later_lines: Promote or roll back before the effective date of lines that are recorded, which stand.
     """
@@ -65,7 +65,7 @@ class RunOptions:
 
 
 class Shared:
-    """What the steps of a run, and the days of a range, have in common: open tables, verified packages, the code."""
+    """What the steps of a run, and the days of a range, share: open tables, verified packages, the code version."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -80,8 +80,6 @@ class Shared:
     @cached_property
     def packages(self) -> VerifiedPackages:
         """The packages that were loaded so far."""
-        from tallywright.lifecycle.context import VerifiedPackages
-
         return VerifiedPackages()
 
     @cached_property
@@ -181,7 +179,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def require_day(spec: ModelSpec, day: date) -> date:
-    """The date, if the schedule covers it.
+    """Returns the date; raises when the schedule does not cover it.
 
     Raises:
         UsageError: Before the first or after the last score date.
@@ -216,12 +214,12 @@ class VerifiedPackages:
 def packages_of(
     project: Project, models: Sequence[ModelRef], verified: VerifiedPackages | None = None
 ) -> tuple[dict[str, Package], dict[str, str]]:
-    """The packages by digest, and why others are not at hand; the champion's must be, unless the fallback covers that.
+    """The packages by digest, and the reasons why others are missing; the champion's must be there unless covered.
 
     Args:
         project: Whose models.
         models: The champion first.
-        verified: Those that this run has loaded before.
+        verified: The packages that this run has loaded before.
 
     Raises:
         PackageError: The champion's package is not the version with its digest.

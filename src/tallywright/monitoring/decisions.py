@@ -1,7 +1,7 @@
-"""The rows of `<model>__decisions`: what the policy says of each day, from the signals gathered from the other tables.
+"""Retraining decisions: the rows of `<model>__decisions`, computed by the policy from signals in the other tables.
 
-A row is never changed in what it says. When the signals behind it change, it is marked as superseded and the next
-revision follows, so the table answers both "what is right now" and "what was believed then".
+The decision in a row never changes. When the signals behind it change, the row is marked as superseded and the next
+revision follows, so the table has both what holds now and what was decided then.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """The rows that the days' signals are made of."""
+    """The rows of other tables that the days' signals are computed from."""
 
     tallies: dict[date, Row]
     gate: dict[str, str]
@@ -67,7 +67,7 @@ def _signals(spec: ModelSpec, day: date, evidence: _Evidence) -> DaySignals:
 
 
 def _broken(day: date, tally: Row | None, evidence: _Evidence) -> str:
-    """Why the day's data cannot be used; empty for a sound day."""
+    """The reason why the day's data cannot be used; empty for a sound day."""
     if tally is None:
         return "not scored"
     verdict = evidence.gate.get(f"{day}@{tally['input_fingerprint']}")
@@ -104,7 +104,7 @@ def _performance(lake: Lake, spec: ModelSpec) -> dict[date, list[str]]:
     """The violated bounds of realised metrics, by the day on which a score date was first realised with mature labels.
 
     Only the whole day of the champion counts; slices and later label ages are reported in the table. So a decision
-    knows nothing that was not known on its day, while a restated label of that age changes it.
+    uses nothing that was not known on its day, while a restated label of that age changes it.
     """
     columns = [
         "score_date", "as_of", "label_age_days", "mature", "role", "slice_key", "metric", "value", "bound_min",
@@ -154,21 +154,21 @@ DECISIONS: Final = Declaration(
     key=("score_date", "revision"),
     slice=("model_name",),
     kind=Kind.UPDATE,
-    doc="what the retraining policy says of each day, and what it said before an earlier day changed",
+    doc="the retraining decision of each day, with its superseded revisions",
 )
 
 
 def decide(lake: Lake, spec: ModelSpec, day: date, *, recorded_at: datetime | None = None) -> RetrainDecision:
-    """The decision of a day; see `decide_days`."""
+    """Makes the decision of a day; see `decide_days`."""
     return decide_days(lake, spec, [day], recorded_at=recorded_at)[day]
 
 
 def decide_days(
     lake: Lake, spec: ModelSpec, asked: Collection[date], *, recorded_at: datetime | None = None
 ) -> dict[date, RetrainDecision]:
-    """The decisions of these days, written unless they stand there; so are those of other days that changed.
+    """Makes the decisions of these days, and writes those that are new or changed, of other days too.
 
-    What an older policy decided of other days stays: a new policy does not rewrite history.
+    Decisions of an older policy about other days stay: a new policy does not rewrite history.
 
     Args:
         lake: Tallies, gates, drift and performance are read; `<model>__decisions` is written.
@@ -204,7 +204,7 @@ def _rewrite(
     asked: Collection[date],
     now: datetime,
 ) -> list[DecisionRow] | None:
-    """The table as it shall stand; None when every row says what the fold says."""
+    """The new rows of the table; None when every row agrees with the fold."""
     standing = current_decisions(rows)
     changed = {
         when

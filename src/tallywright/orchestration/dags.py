@@ -1,4 +1,4 @@
-"""A spec becomes the DAGs of its model; the steps and their order come from `lifecycle.plan` and from nowhere else."""
+"""Makes the DAGs of a model from its spec; all steps and their order come from `lifecycle.plan`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def model_dag(project: Project, pipeline: Pipeline, limits: Mapping[str, Any] | 
 
 
 def airflow_limits() -> dict[str, Any]:
-    """What a DAG asks Airflow's configuration for when it is not told: a tenth of the time of making it."""
+    """Limits that a DAG would otherwise read from Airflow's configuration, a tenth of the time of making it."""
     return {
         "max_active_tasks": conf.getint("core", "max_active_tasks_per_dag"),
         "max_consecutive_failed_dag_runs": conf.getint("core", "max_consecutive_failed_dag_runs_per_dag"),
@@ -104,7 +104,7 @@ def airflow_limits() -> dict[str, Any]:
 
 
 def _timing(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Any]:
-    """When the DAG runs by itself. A cron string would make a trigger timetable, whose runs have no interval."""
+    """The timetable of a DAG. A cron string would make a trigger timetable, whose runs have no data interval."""
     schedule = spec.schedule
     if pipeline is Pipeline.SCORE:
         cron, active = schedule.cron, MAX_ACTIVE_RUNS
@@ -164,7 +164,7 @@ def _task(project: Project, pipeline: Pipeline, step: Step, persons: frozenset[s
 
 
 def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[str, Any]]:
-    """The operator of a step, and its own arguments: an engine's cluster may want to be asked in its own way."""
+    """The operator class of a step with its own arguments: spark-submit where a connection names a cluster."""
     settings = project.environment.engine
     for use in sorted(step.uses, reverse=True):
         for engine in _engines(project, use):
@@ -178,7 +178,7 @@ def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[s
 
 
 def _engines(project: Project, use: Uses) -> tuple[str, ...]:
-    """The engines that may be started; `auto` looks at the bytes of a day, which nobody knows yet."""
+    """The engines that a step may start; all for `auto`, which is resolved by the bytes of a day."""
     if use is Uses.SQL:
         return (project.spec.data.engine,)
     engine = project.spec.scoring.engine

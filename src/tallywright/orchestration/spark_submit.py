@@ -1,4 +1,4 @@
-"""A step that may start Spark, submitted to the cluster that an Airflow connection names.
+"""The operator of steps that may start Spark: submits them to the cluster that an Airflow connection names.
 
 It is a SparkSubmitOperator as far as the connection and its options go. The command it makes runs like every other
 step: in a guarded process group, with `tally`'s exit codes, so that a killed task leaves no driver behind.

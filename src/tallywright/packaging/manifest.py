@@ -1,4 +1,4 @@
-"""What a package says of itself: its files with their sha256 and one digest, its columns, what it needs installed.
+"""The manifest of a package: its files with their sha256, one digest, its columns, its requirements.
 
 Requirements are pinned when the package is made and checked before its first row; columns are kept as Arrow, as
 readable JSON and as an MLflow signature.
@@ -36,7 +36,7 @@ _REMEDY: Final = "take the package from the registry again; if it is altered the
 
 
 def runtime_requirements() -> dict[str, str]:
-    """The versions installed here of what a score depends on, and of Python."""
+    """The installed versions of the libraries that a score depends on, and of Python."""
     return {"python": platform.python_version(), **{name: version(name) for name in _RUNTIME}}
 
 

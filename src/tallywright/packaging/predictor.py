@@ -1,4 +1,4 @@
-"""From an Arrow batch to an Arrow batch of outputs: the only thing that scoring, gates and serving call."""
+"""The Predictor: from an Arrow batch to an Arrow batch of outputs, for scoring, gates and serving alike."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _int32(values: NDArray[Any]) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one batch gave.
+    """The prediction of one batch.
 
     `scores` float32 [rows] is what is profiled: the probability, the value, or the largest of several probabilities.
     """
@@ -132,7 +132,7 @@ class Predictor:
 
     @property
     def definition(self) -> ProfileDefinition:
-        """How the rows that it scores are counted."""
+        """The definition by which scored rows are profiled."""
         return self.package.definition
 
     def no_scores(self, rows: int) -> NDArray[np.float32]:

@@ -1,6 +1,9 @@
-"""From values to counts: cells a column at a time or many at once, joint counts of several columns, exact sums.
+"""Histogram cells, joint counts and exact sums: how a profile counts values.
 
-Sums, sums of squares and bounds are in fixed-point units of each column's own, so they add up the same in every order.
+A sum of floats depends on the order of its terms, and every engine, thread and split has another one. So values are
+rounded to whole multiples of a column's own unit (fixed point), and whole numbers are summed: addition is then exact,
+associative and commutative, and profiles merge to the same bits in every order. The units are powers of two, so that
+scaling by them rounds nothing. Where float64 does the summing, it is within 2**53, below which it is exact (IEEE 754).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ _EXACT: Final = 2.0**53
 
 
 class CellLookup:
-    """The cell of float32 values: how many ascending `edges` are not above the value.
+    """Finds the cells of float32 values: the number of ascending `edges` that are not above a value.
 
     The range of the edges is cut into equal slots. A slot knows the cell at its left end and the few edges inside it,
     which are compared one by one. Value and edge go through the same rounded, monotone arithmetic, so an edge in an
@@ -83,7 +86,7 @@ class CellLookup:
 
 
 class ColumnCells:
-    """The cells of many columns at once, each with edges of its own.
+    """Finds the cells of many columns at once, each with edges of its own.
 
     Args:
         edges: Of each column, ascending.
@@ -148,14 +151,14 @@ class JointCounts:
 
 
 def weights_of(scores: NDArray[Any]) -> NDArray[np.float64]:
-    """What rows weigh in `JointCounts.add`; scores in whole units, up to `SCORE_LIMIT` of them."""
+    """The weights of rows for `JointCounts.add`, from scores in whole units, up to `SCORE_LIMIT` of them."""
     weights = scores.astype(np.float64)
     weights += _PACK
     return weights
 
 
 def groups_of(sizes: Sequence[int]) -> list[range]:
-    """Neighbouring columns (by place) to be counted together; one with very many cells stays alone."""
+    """Groups neighbouring columns (by place) that are counted jointly; one with very many cells stays alone."""
     groups: list[range] = []
     start, combinations = 0, 1
     for place, size in enumerate(sizes):
@@ -169,7 +172,7 @@ def groups_of(sizes: Sequence[int]) -> list[range]:
 
 
 class FixedPointSums:
-    """The running sums of the finite values of some columns.
+    """The running sums of the finite values of some columns, in fixed point.
 
     Args:
         bits: A column's unit is 2**-bits.
@@ -212,7 +215,7 @@ class FixedPointSums:
         return null
 
     def _round(self, fixed: NDArray[np.float32], largest: NDArray[np.float32]) -> None:
-        """Makes values whole numbers, clamped; exact in float32: units are powers of two, limits at most 2**24."""
+        """Rounds values to whole units, clamped; float32 holds every whole number up to 2**24, the largest limit."""
         with np.errstate(over="ignore"):
             fixed *= self._units
             beyond = largest[:, None] * self._units > self._limits
@@ -228,7 +231,7 @@ class FixedPointSums:
         squares = np.einsum("ij,ij->i", wide, wide).tolist()
         for place, (total, square) in enumerate(zip(totals, squares, strict=True)):
             self.totals[place] += int(total)
-            # Squares only grow a sum: where it stayed below 2**53, every sum on the way was exact.
+            # Partial sums of squares only grow: where the last is below 2**53, each was exact; else integers sum.
             self.squares[place] += int(square) if square < _EXACT else _square_sum(fixed[place])
 
 

@@ -61,7 +61,7 @@ def define(
     scores: NDArray[np.floating],
     cells: int,
 ) -> ProfileDefinition:
-    """The definition from the reference's values: quantile cells, or one cell a value where there are few values.
+    """Defines profiles from the reference's values: quantile cells, or one cell a value where there are few values.
 
     Args:
         numeric: Column to values; NaN and infinities are left out.

@@ -1,4 +1,4 @@
-"""The promotion log `<model>__promotions`: append-only and bitemporal, the one truth about who was champion when.
+"""The promotion log `<model>__promotions`: append-only, bitemporal, the source of truth about the champion of a date.
 
 Entries are appended by compare-and-swap: an entry is only written onto the version of the log that was read to make it,
 so two writers can neither take one sequence number nor decide on a state that is no longer true. Who was champion of a
@@ -28,7 +28,7 @@ PROMOTIONS: Final = Declaration(
     key=("sequence",),
     slice=("sequence",),
     kind=Kind.APPEND,
-    doc="who was champion from when on, as known when: every promotion and rollback",
+    doc="the promotion log: every promotion and rollback, effective from when and recorded when",
 )
 Proposal = Callable[[Sequence[Promotion]], Promotion | None]
 """Makes the next entry from those so far (the log assigns its sequence), or None when nothing is to be written."""
@@ -41,7 +41,7 @@ def _rank(entry: Promotion) -> tuple[date, datetime, int]:
 def in_force(
     entries: Iterable[Promotion], day: date | None = None, known_at: datetime | None = None
 ) -> list[Promotion]:
-    """The entries effective on `day` (None: on any day) as known at `known_at` (None: now), the governing one last."""
+    """The entries effective on `day` (None: on any day) as known at `known_at` (None: now), the one in force last."""
     return sorted(
         (
             entry

@@ -1,6 +1,6 @@
-"""Which model versions score a date: the champion by the promotion log alone, and who scores beside it or stands in.
+"""Resolves the model versions that score a date: the champion by the promotion log, and the spec's other roles.
 
-No question to MLflow: scoring needs the log only.
+MLflow is not asked: scoring needs the lake only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tallywright.errors import NoChampionError, SpecError
 from tallywright.records import ModelRef, Promotion, Role, digest_of
 from tallywright.registry.promotion_log import PromotionLog, champion_on, previous
-from tallywright.registry.registered import Registered, registered
+from tallywright.registry.versions_table import VersionRow, recorded_versions
 from tallywright.spec.roles import CHALLENGER, CONSTANT
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tallywright.spec.roles import Version
 
 
-def assistants(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Iterator[ModelRef]:
-    """The spec's canary, fallback and shadows as model versions; whether they may and can score is not asked here.
+def secondary_models(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Iterator[ModelRef]:
+    """Yields the spec's canary, fallback and shadows as model versions; `eligibility` checks whether they may score.
 
     Args:
         lake: Where the registered versions are recorded.
@@ -49,9 +49,9 @@ def assistants(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: d
     yield from {ref.version: ref for ref in shadows if ref is not None}.values()
 
 
-def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[int, Registered]:
+def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[int, VersionRow]:
     promoted = {
-        entry.model_version: Registered(
+        entry.model_version: VersionRow(
             model=spec.name,
             model_version=entry.model_version,
             package_digest=entry.package_digest,
@@ -61,18 +61,18 @@ def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[in
         )
         for entry in entries
     }
-    return registered(lake, spec) | promoted
+    return recorded_versions(lake, spec) | promoted
 
 
 def _version(
-    spec: ModelSpec, role: Role, wanted: Version, known: Mapping[int, Registered], entries: Sequence[Promotion]
+    spec: ModelSpec, role: Role, wanted: Version, known: Mapping[int, VersionRow], entries: Sequence[Promotion]
 ) -> ModelRef | None:
     """The version as a reference; None when there is no challenger at present."""
     if wanted == CHALLENGER:
         newest_promoted = max((entry.model_version for entry in entries), default=0)
         fit = [number for number, one in known.items() if one.gates_passed or role is Role.SHADOW]
         newest = max(fit, default=0)
-        return _as_ref(spec, role, known[newest]) if newest > newest_promoted else None
+        return _ref_of(spec, role, known[newest]) if newest > newest_promoted else None
     found = known.get(int(wanted))
     if found is None:
         raise SpecError(
@@ -86,10 +86,10 @@ def _version(
             expected="a version that passed the quality and the operations gate, for its rows are served",
             remedy="let it score as a shadow, or train a better one",
         )
-    return _as_ref(spec, role, found)
+    return _ref_of(spec, role, found)
 
 
-def _as_ref(spec: ModelSpec, role: Role, found: Registered) -> ModelRef:
+def _ref_of(spec: ModelSpec, role: Role, found: VersionRow) -> ModelRef:
     return ModelRef(
         name=spec.registered_name,
         version=found.model_version,
@@ -100,7 +100,7 @@ def _as_ref(spec: ModelSpec, role: Role, found: Registered) -> ModelRef:
 
 
 def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> ModelRef | None:
-    """The constant, or the champion that a rollback would bring back; None where nobody was champion before."""
+    """The constant, or the champion that a rollback would bring back; None where there was no champion before."""
     fallback = spec.scoring.fallback
     if fallback is None:
         return None
@@ -121,7 +121,7 @@ def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Model
 
 
 def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
-    """The models of `day`, the champion first: as-of, current or one pinned version; then the spec's other roles.
+    """Resolves the models of a day, the champion first (as-of, current or pinned), then the spec's other roles.
 
     Raises:
         NoChampionError: Nobody was in production on that date, or the pinned version never was.
@@ -137,8 +137,8 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
     else:
         entry = champion_on(entries, day)
     if entry is None:
-        raise _nobody(entries, spec, day)
-    return (as_ref(entry, spec), *assistants(lake, spec, entries, day))
+        raise _no_champion_error(entries, spec, day)
+    return (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
 
 
 def as_ref(entry: Promotion, spec: ModelSpec, role: Role = Role.CHAMPION) -> ModelRef:
@@ -165,7 +165,7 @@ def _pinned(entries: list[Promotion], version: int, spec: ModelSpec) -> Promotio
     )
 
 
-def _nobody(entries: list[Promotion], spec: ModelSpec, day: date) -> NoChampionError:
+def _no_champion_error(entries: list[Promotion], spec: ModelSpec, day: date) -> NoChampionError:
     first = min((entry.effective_from for entry in entries), default=None)
     if first is None:
         return NoChampionError(

@@ -1,4 +1,4 @@
-"""The two checked transitions, promotion and rollback; there is no other way to change who is champion."""
+"""Promotion and rollback: the two checked transitions that change the champion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REQUIRED_GATES: Final = frozenset({"quality", "operations"})
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:
-    """Who wants the champion withdrawn, from which score date on, and why.
+    """A request to withdraw the champion: by whom, from which score date on, and why.
 
     Attributes:
         effective_from: The first score date of the model that is brought back.
@@ -92,7 +92,7 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
             return None
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
-        _require_same_judges(decision, champion, spec)
+        _require_same_comparison(decision, champion, spec)
         return proposed
 
     promotions = PromotionLog(lake, spec)
@@ -116,7 +116,7 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
 
     def propose(entries: Sequence[Promotion]) -> Promotion | None:
         champion = champion_on(entries, request.effective_from)
-        if champion is not None and _is_answer(champion, request):
+        if champion is not None and _is_rollback_of(champion, request):
             return None
         if not request.allow_later_lines:
             _require_latest(entries, request.effective_from, spec)
@@ -137,7 +137,7 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
 
 
 def _written(promotions: PromotionLog, entry: Promotion | None, day: date) -> Promotion:
-    """The entry just written, or the one that already said the same."""
+    """The entry just written, or the equal one that was there already."""
     if entry is not None:
         return entry
     found = promotions.champion_on(day)
@@ -174,7 +174,7 @@ def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> Non
 
 
 def _require_approver(decision: Decision, spec: ModelSpec) -> None:
-    """Somebody answers for the decision; a person, and one of those named, where the spec wants that."""
+    """Refuses a decision without an approver; one of the spec's persons, where it requires that."""
     named, person = spec.registry.approvers, spec.registry.approval == "person"
     expected = "a named approver, a person or a policy"
     if person:
@@ -191,20 +191,20 @@ def _require_approver(decision: Decision, spec: ModelSpec) -> None:
         )
 
 
-def _require_same_judges(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
-    """The quality gate compared with the very champion that would be replaced, by the bounds of today's spec."""
+def _require_same_comparison(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
+    """Refuses a quality report about another champion than the one to be replaced, or by other bounds than today's."""
     digest = name = NO_CHAMPION
     if champion is not None:
         digest, name = champion.package_digest, f"version {champion.model_version}"
     report = next(report for report in decision.reports if report.gate == "quality")
     against, by = report.observed(JUDGED_AGAINST), report.observed(JUDGED_BY)
-    judges = (
+    compared = (
         (JUDGED_AGAINST, against, against == digest, f"today's ({name})"),
         (JUDGED_BY, by, spec.gates.identity().matches(str(by or "")), "the spec's section gates"),
     )
     different = [
         f"it was {check.replace('_', ' ')} {str(observed or 'nothing')[:16]}, which is not {what}"
-        for check, observed, same, what in judges
+        for check, observed, same, what in compared
         if not same
     ]
     if not different:
@@ -217,18 +217,18 @@ def _require_same_judges(decision: Decision, champion: Promotion | None, spec: M
 
 
 def _require_evidence(decision: Decision, spec: ModelSpec) -> None:
-    """Every required gate has reported on this very package, and no report is about something else."""
-    strangers = [
+    """Refuses a decision unless every required gate has reported, and every report is about this very package."""
+    others = [
         f"{report.gate} about {report.model} {report.subject[:12]}"
         for report in decision.reports
         if (report.model, report.subject) != (spec.name, decision.candidate_digest)
     ]
     missing = sorted(REQUIRED_GATES - {report.gate for report in decision.reports})
-    if not strangers and not missing:
+    if not others and not missing:
         return
     raise GateRefusedError(
         f"the evidence about version {decision.candidate_version} is not in order: "
-        f"missing reports: {', '.join(missing) or 'none'}; about something else: {', '.join(strangers) or 'none'}",
+        f"missing reports: {', '.join(missing) or 'none'}; about something else: {', '.join(others) or 'none'}",
         expected=f"reports of {', '.join(sorted(REQUIRED_GATES))} with the package's digest as subject",
         remedy="run the gates on this version",
     )
@@ -270,7 +270,7 @@ def _target(entries: Sequence[Promotion], day: date, spec: ModelSpec) -> Promoti
     )
 
 
-def _is_answer(entry: Promotion, request: RollbackRequest) -> bool:
+def _is_rollback_of(entry: Promotion, request: RollbackRequest) -> bool:
     return entry.action == ROLLBACK and (entry.effective_from, entry.reason, entry.approver) == (
         request.effective_from,
         request.reason,

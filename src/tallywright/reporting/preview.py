@@ -1,4 +1,4 @@
-"""What scoring each date of a range would do, and why; reads only."""
+"""Previews what scoring each date of a range would do, and why; reads only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DayPreview:
 
 
 def preview(project: Project, first: date, last: date, *, force: bool = False) -> list[DayPreview]:
-    """What a backfill of the range would do, forced or not; reads only, so it knows the raw files as last ingested.
+    """Previews a backfill of the range, forced or not; reads only, so raw files count as last ingested.
 
     Raises:
         UsageError: The range leaves the schedule.

@@ -1,4 +1,4 @@
-"""What the report says, section by section, read from the tables of one model; nothing here knows HTML."""
+"""The data of the report's sections, read from the tables of one model; no HTML."""
 
 from __future__ import annotations
 
@@ -142,11 +142,11 @@ def _cell(rows: Sequence[Row]) -> Cell | None:
     return Cell(
         heat=psi["value"] / psi["threshold"] if psi else 0.0,
         violated=any(row["violated"] for row in rows),
-        text=head + "; ".join(_said(row) for row in rows),
+        text=head + "; ".join(_drift_text(row) for row in rows),
     )
 
 
-def _said(row: Row) -> str:
+def _drift_text(row: Row) -> str:
     bound = row.get("reference_bound")
     # Rows of packages without reference days have no bound.
     usual = "" if bound is None else f", reference days {bound:.3g}"
@@ -212,13 +212,13 @@ def _realised(sources: Sources) -> list[Row]:
 
 
 def decisions(sources: Sources) -> list[Row]:
-    """The decisions that stand, by date; `revision` above 1 says that an earlier one was superseded."""
+    """The current decisions, by date; with a `revision` above 1 an earlier one was superseded."""
     rows = [row for row in sources.rows("decisions") if not row["superseded"]]
     return sorted(rows, key=lambda row: row["score_date"])[-MOST_DAYS:]
 
 
 def superseded(sources: Sources) -> list[Row]:
-    """The decisions that no longer stand, the latest first."""
+    """The superseded decisions, the latest first."""
     rows = [row for row in sources.rows("decisions") if row["superseded"]]
     return sorted(rows, key=lambda row: (row["score_date"], row["revision"]), reverse=True)[:MOST_DAYS]
 
@@ -229,7 +229,7 @@ def promotions(sources: Sources) -> list[Promotion]:
 
 
 def champion_periods(sources: Sources) -> list[ChampionPeriod]:
-    """Who was champion on the days that the page shows, as runs of days."""
+    """The champions of the days that the page shows, as runs of days."""
     log = promotions(sources)
     found: list[ChampionPeriod] = []
     for day in sources.days:

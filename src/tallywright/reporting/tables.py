@@ -12,7 +12,7 @@ from tallywright.monitoring.decisions import DECISIONS
 from tallywright.monitoring.drift import DRIFT
 from tallywright.monitoring.performance import PERFORMANCE
 from tallywright.registry.promotion_log import PROMOTIONS
-from tallywright.registry.registered import VERSIONS
+from tallywright.registry.versions_table import VERSIONS
 from tallywright.scoring.commit.manifests import TALLIES
 from tallywright.scoring.commit.profile_table import PROFILE
 

@@ -1,4 +1,4 @@
-"""From one score back to everything it came from: tally, input, model, training run, data, code, gates, approver."""
+"""Traces a score to its tally, input, model, training run, data, code, gates and approver."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONSTANT: Final = "the constant that scoring.fallback declared; there is no mod
 
 
 def trace(project: Project, key: str, day: date) -> dict[str, Any]:
-    """Everything behind the score of one key on one date.
+    """Collects everything behind the score of one key on one date.
 
     Args:
         project: The model project.
@@ -88,7 +88,7 @@ def score_of(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, Any]
 
 
 def _key_value(spec: ModelSpec, column: str, text: str) -> Value:
-    """The text of a command line as a value of the key column's own type."""
+    """Converts the text of a command line to the type of the key column."""
     kind = arrow_type(spec.data.columns[column], f"data.columns.{column}")
     try:
         value: Value = pa.scalar(text).cast(kind).as_py()
@@ -139,7 +139,7 @@ def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str,
 
 
 def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetime) -> dict[str, Any]:
-    """The entry of the log by which the model came to score the day, whoever has been promoted since then."""
+    """The entry of the log by which the model scored the day, whatever was promoted since then."""
     wanted = (ref.version, ref.digest, ref.effective_from)
     entries = [
         entry

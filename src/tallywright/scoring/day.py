@@ -1,4 +1,4 @@
-"""One tally: decide, score into staged parts, verify, commit once, then the tally's row and the profile's rows.
+"""Scores a day into one tally: decide, stage, verify, commit once, then write the rows of the other tables.
 
 A kill at any instant leaves the old tally or the new one; running it again finishes what is missing. The profile's rows
 are about the tally as it was committed: its models, its input, its scoring section, whatever the spec says today.
@@ -28,7 +28,7 @@ from tallywright.scoring.prepare import (
     check_volume,
     job_for,
     pinned_files,
-    profile_again,
+    recount,
 )
 from tallywright.scoring.roles.eligibility import ModelSet, assemble, check_leak
 from tallywright.spec.model import Scoring
@@ -51,7 +51,7 @@ PackageSource = Callable[[ModelRef], Package]
 
 
 def decide(request: ScoreRequest) -> TallyDecision:
-    """Compares the request with the tally that stands; changes nothing."""
+    """Compares the request with the latest tally of the day; changes nothing."""
     spec, lake, day = request.spec, request.lake, request.input.score_date
     table = lake.find(spec.table("scores"))
     generation = generation_in(table, spec, day) if table is not None else 0
@@ -67,7 +67,7 @@ def decide(request: ScoreRequest) -> TallyDecision:
 
 
 def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> ScoreOutcome:
-    """Makes sure that the day's tally stands with the request's inputs, and its rows in the other tables.
+    """Scores the day unless its latest tally has the same inputs, and completes the tally's rows in other tables.
 
     Raises:
         TallyError: Anything that refuses or fails; the scores table is then as it was.
@@ -105,7 +105,7 @@ def _plan(request: ScoreRequest) -> tuple[tuple[InputSplit, ...], EngineChoice]:
 def _finish(
     request: ScoreRequest, tally: Tally, *, action: Literal["committed", "unchanged"], sums: DaySums | None
 ) -> ScoreOutcome:
-    """What follows the commit, each step only where it is missing."""
+    """Writes what follows the commit, each row only where it is missing."""
     if record_tally(request.lake, request.spec, tally):
         log.debug("recorded generation %d of %s", tally.manifest.generation, tally.manifest.score_date)
     failpoint("tallied")
@@ -115,11 +115,11 @@ def _finish(
 
 
 def ensure_profile(lake: Lake, spec: ModelSpec, day: date, packages: PackageSource) -> tuple[Tally, ProfileRow]:
-    """The latest tally of a day, and the profile row of the model that answers for it; all its rows then stand.
+    """The latest tally of a day with its primary model's profile row; missing profile rows are written.
 
     Raises:
         InputError: The day was never scored.
-        PackageError: The rows must be counted again, and a package is not to be had.
+        PackageError: The rows must be counted again, and a package is not available.
     """
     tally = require_tally(lake, spec, day)
     return tally, ensure_rows(lake, spec, tally.manifest, packages)
@@ -128,7 +128,7 @@ def ensure_profile(lake: Lake, spec: ModelSpec, day: date, packages: PackageSour
 def ensure_rows(
     lake: Lake, spec: ModelSpec, manifest: Manifest, packages: PackageSource, sums: DaySums | None = None
 ) -> ProfileRow:
-    """The row of the model that answers for the tally; all rows of the tally then stand.
+    """The profile row of a tally's primary model; missing profile rows are counted again and written.
 
     Args:
         lake: Where the tables live.
@@ -138,21 +138,21 @@ def ensure_rows(
         sums: What this run counted; None when it did not score.
 
     Raises:
-        PackageError: The rows must be counted again, and a package is not to be had.
+        PackageError: The rows must be counted again, and a package is not available.
     """
     wanted = {manifest.profile_digest, *(one.profile_digest for one in manifest.roles if one.profile_digest)}
     rows = read_profiles(lake, spec, manifest)
     if rows.keys() != wanted:
         if sums is None or profile_digest(sums.profile) != manifest.profile_digest:
-            sums = count_again(lake, spec, manifest, packages)
+            sums = recount_tally(lake, spec, manifest, packages)
         made = list(_rows(manifest, sums))
         write_profiles(lake, spec, made)
         return made[0]
     return rows[manifest.profile_digest]
 
 
-def count_again(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: PackageSource) -> DaySums:
-    """Counts a tally from its pinned input and its models; exact, so the very same profiles.
+def recount_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: PackageSource) -> DaySums:
+    """Counts a tally again from its pinned input and its models; counts are exact, so the profiles are the same.
 
     Raises:
         PackageError: A package is not to be had.
@@ -163,18 +163,18 @@ def count_again(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: Packa
     committed = _as_committed(spec, manifest)
     job = job_for(committed, lake, manifest.input, ModelSet.of(models, found, committed))
     splits, _ = pinned_files(lake, manifest.input)
-    return profile_again(job, splits, found)
+    return recount(job, splits, found)
 
 
 def _as_committed(spec: ModelSpec, manifest: Manifest) -> ModelSpec:
-    """The spec with the scoring section of the tally; today's, for tallies that did not keep theirs."""
+    """The spec with the scoring section of the tally; today's section for tallies that have none."""
     if not manifest.scoring_json:
         return spec
     return spec.model_copy(update={"scoring": Scoring.model_validate_json(manifest.scoring_json)})
 
 
 def _rows(manifest: Manifest, sums: DaySums) -> Iterator[ProfileRow]:
-    """The rows that the manifest speaks of, the primary model's first."""
+    """Yields the profile rows of the manifest's models, the primary's first."""
     primary = manifest.primary
     yield row_of(manifest, primary.role, primary.version, sums.profile)
     for one in manifest.roles:

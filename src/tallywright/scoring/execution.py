@@ -1,4 +1,4 @@
-"""From a decided day to its commit: a pass over the rows, the canary's limits, the checks, the shadows, the scores."""
+"""Executes a decided day: scores the rows, checks the canary's limits, verifies, commits the shadows and the scores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class DayExecution:
-    """A day that is decided on and execution."""
+    """The request, the decision and the models of a day that is being scored."""
 
     request: ScoreRequest
     model_set: ModelSet
@@ -48,7 +48,7 @@ class DayExecution:
 
     @property
     def advance(self) -> Callable[[int], None]:
-        """Counts one pass over the day."""
+        """Reports progress of one pass over the day."""
         return _counter(self.progress, self.request.input.rows)
 
     def day(self, job: ScoreJob) -> PinnedDay:
@@ -58,7 +58,7 @@ class DayExecution:
         return PinnedDay(job, request.input, self.splits, table, request.spec.scoring.io, request.packages)
 
     def manifest(self, profile: Profile, key_digest: str) -> Manifest:
-        """What the commit will say, all but the roles."""
+        """The manifest of the commit, without its roles."""
         return Manifest(
             model=self.request.spec.name,
             score_date=self.request.input.score_date,
@@ -88,17 +88,17 @@ def execute(execution: DayExecution, engine: Engine, job: ScoreJob) -> tuple[Com
     request = execution.request
     require_io(engine.name, request.spec.scoring.io)
     with engine.staged(execution.day(job), execution.advance) as first:
-        trouble = _canary_trouble(request, first)
-        if not trouble:
+        problem = _canary_problem(request, first)
+        if not problem:
             return _commit(execution, first, "")
         first.discard()
-    log.warning("%s: the champion takes all rows, the canary broke its limits: %s", job.score_date, trouble)
+    log.warning("%s: the champion takes all rows, the canary broke its limits: %s", job.score_date, problem)
     with engine.staged(execution.day(job.without_canary()), execution.advance) as second:
-        return _commit(execution, second, trouble)
+        return _commit(execution, second, problem)
 
 
-def _canary_trouble(request: ScoreRequest, day: StagedOutput) -> str:
-    """Which limits the canary broke, over the whole day; empty when it kept them or there is none."""
+def _canary_problem(request: ScoreRequest, day: StagedOutput) -> str:
+    """Names the limits that the canary broke over the whole day; empty when it kept them or there is none."""
     if day.job.canary is None or request.spec.scoring.canary is None:
         return ""
     try:
@@ -129,7 +129,7 @@ def _commit(execution: DayExecution, day: StagedOutput, canary_note: str) -> tup
 
 
 def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[RoleTally]:
-    """What each model did in the scores table."""
+    """The tally of each role in the scores table."""
     primary = label_of(request.champion.role, request.champion.version)
     served = sums.served or {primary: request.input.rows}
     for ref in request.models:
@@ -147,7 +147,7 @@ def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[
 
 
 def _commit_scores(request: ScoreRequest, day: StagedOutput, manifest: Manifest) -> CommitResult:
-    """Commits; parts that certainly did not make it are deleted, doubtful ones are left for maintenance."""
+    """Commits the scores; on failure their parts are deleted, unless the commit may still stand."""
     try:
         result = commit_tally(request.lake, request.spec, manifest, day.writer())
     except UncertainCommitError:

@@ -1,4 +1,4 @@
-"""From a request and a pinned input to a job: which files, which columns, into which table; and what a day did."""
+"""Prepares scoring: from a request and its pinned input to the job; also the records of decision and outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.delta.table import Table
 from tallywright.data.etl.ingest import INPUTS
-from tallywright.data.storage.options import travelling
+from tallywright.data.storage.options import with_process_options
 from tallywright.errors import InputError, TallyError, did_you_mean
 from tallywright.observability import log
 from tallywright.records import InputVersion, Manifest, ModelRef, Record, Role
@@ -21,7 +21,7 @@ from tallywright.scoring.commit.manifests import Tally
 from tallywright.scoring.commit.profile_table import ProfileRow
 from tallywright.scoring.commit.scores_table import open_scores, part_schema
 from tallywright.scoring.job import PARTITION, JobConstant, JobModel, ScoreJob, scores_schema
-from tallywright.scoring.roles.eligibility import Candidates, not_at_hand
+from tallywright.scoring.roles.eligibility import Candidates, missing_package
 from tallywright.scoring.roles.routing import canary_rule
 from tallywright.scoring.worker.fragments import InputSplit, plan_splits
 from tallywright.scoring.worker.kernel import DaySums, read_fragment
@@ -66,7 +66,7 @@ class ScoreRequest:
 
     @property
     def candidates(self) -> Candidates:
-        """Who may score the day, as far as the request knows."""
+        """The models that are candidates to score the day."""
         return Candidates(self.spec, self.lake, self.input, self.models, self.packages, self.missing)
 
     def package_of(self, ref: ModelRef) -> Package:
@@ -77,12 +77,12 @@ class ScoreRequest:
         """
         package = self.packages.get(ref.digest)
         if package is None:
-            raise not_at_hand(ref, self.missing.get(ref.digest, ""))
+            raise missing_package(ref, self.missing.get(ref.digest, ""))
         return package
 
 
 class TallyDecision(Record):
-    """What a scoring run would do about a day, and why."""
+    """The decision of a scoring run about a day: action and reason."""
 
     action: Literal["score", "no-op"]
     reason: str
@@ -91,7 +91,7 @@ class TallyDecision(Record):
 
 
 class ScoreOutcome(Record):
-    """What a scoring run did: `unchanged` when the same inputs were scored already, by whomever."""
+    """The outcome of a scoring run; `unchanged` when the same inputs were scored already."""
 
     action: Literal["committed", "unchanged"]
     version: int
@@ -134,7 +134,7 @@ def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[InputSplit, ..
 
 
 def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelSet) -> ScoreJob:
-    """Everything a worker must know; creates the tables or adds columns to them where needed.
+    """Makes the job of a day; creates the tables or adds columns to them where needed.
 
     Raises:
         InputError: The input table lacks a column that the model or the key needs.
@@ -159,7 +159,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
         threshold=spec.scoring.threshold,
         batch_rows=spec.scoring.batch_rows,
         workers=spec.scoring.workers,
-        options=travelling(lake.root, lake.options),
+        options=with_process_options(lake.root, lake.options),
         canary=canary_rule(canary.name, canary.version, share) if canary is not None else None,
         covers=model_set.row_failures(spec),
         constant=_job_constant(spec, model_set, pinned),
@@ -195,7 +195,7 @@ def _provenance(ref: ModelRef, pinned: InputVersion) -> dict[str, str | int]:
 
 
 def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema | None:
-    """The schema of the parts of shadows; None where their table cannot be used, which costs them alone."""
+    """The schema of shadow parts; None where the shadow table cannot be used, which affects only the shadows."""
     try:
         return part_schema(open_scores(lake, spec, wanted, what="shadow"))
     except TallyError as error:
@@ -203,8 +203,8 @@ def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema 
         return None
 
 
-def profile_again(job: ScoreJob, splits: tuple[InputSplit, ...], packages: Mapping[str, Package]) -> DaySums:
-    """Counts a day from its input, writing nothing: exact integers, so the very same profiles."""
+def recount(job: ScoreJob, splits: tuple[InputSplit, ...], packages: Mapping[str, Package]) -> DaySums:
+    """Counts a day again from its input without writing; counts are integers, so the profiles are the same."""
     scorer = Scorer.load(job, packages)
     counts = scorer.counts()
     for split in splits:

@@ -1,4 +1,4 @@
-"""Reading a project: base file, environment overlay, `--set` overrides, one validation that names every problem.
+"""Loads a project: base file, environment overlay, `--set` overrides, one validation that names every problem.
 
 What an absent key means depends on the `spec_version` of a `model.yaml`. A spec without that key is of version 1, and
 means what it meant to the first release: the defaults in the sections' classes, which therefore never change. A default
@@ -34,7 +34,7 @@ ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
 
 
 def validated(cls: type[_Section], values: dict[str, Any], file: Path, problems: list[str]) -> _Section | None:
-    """The section; None, and what is wrong added to `problems`, when the values do not fit."""
+    """The validated section; None when the values do not fit, and their problems are added to `problems`."""
     try:
         return cls.model_validate(values)
     except ValidationError as error:
@@ -43,7 +43,7 @@ def validated(cls: type[_Section], values: dict[str, Any], file: Path, problems:
 
 
 def refusal(problems: list[str], remedy: str) -> SpecError:
-    """One error with all problems."""
+    """A SpecError that lists all problems."""
     return SpecError(
         f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the spec:\n"
         + "\n".join(f"  - {problem}" for problem in problems),
@@ -91,7 +91,7 @@ def section_in(annotation: Any) -> type[Section] | None:
 
 
 def with_defaults(values: dict[str, Any], defaults: Mapping[str, Mapping[int, Any]] = DEFAULTS) -> dict[str, Any]:
-    """The values of a spec with what its version says of absent keys; they count as given from here on.
+    """Fills absent keys with the defaults of the spec's version; they count as given from here on.
 
     Args:
         values: As they stand in the files, not validated.
@@ -107,8 +107,8 @@ def with_defaults(values: dict[str, Any], defaults: Mapping[str, Mapping[int, An
     return values
 
 
-def misplaced(layer: Mapping[str, Any], sets: Sequence[str] = ()) -> bool:
-    """Whether an overlay's layer, or one of the `--set` texts, says the version: it belongs to the text it is about."""
+def sets_spec_version(layer: Mapping[str, Any], sets: Sequence[str] = ()) -> bool:
+    """True when an overlay's layer or a `--set` text sets the spec version, which only the model's file may."""
     return KEY in layer or any(text.partition("=")[0].strip().split(".")[0] == KEY for text in sets)
 
 
@@ -120,7 +120,7 @@ def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: 
     inner = values[head] if head in values else {} if isinstance(field.default, Section) else None
     below = section_in(field.annotation)
     if not isinstance(inner, dict) or below is None:
-        # An optional section that is not there has no defaults; what is no section at all, validation will say.
+        # An optional section that is missing has no defaults; what is no section at all, validation refuses.
         return values
     return values | {head: _filled(inner, rest, default, below)}
 
@@ -184,7 +184,7 @@ def load_project(
     spec_sets = [text for text in overrides if not text.startswith("environment.")]
     environment_sets = [text.removeprefix("environment.") for text in overrides if text.startswith("environment.")]
     overlay = read_overlay(base, environment)
-    if misplaced({}, spec_sets):
+    if sets_spec_version({}, spec_sets):
         raise SpecError(f"--set {KEY}=…", expected=f"{KEY} in {file} alone: it says what the keys of that file mean")
     values = merged(file, read_mapping(file), overlay.layer_of(model), spec_sets)
     return assemble(file, values, overlay, overlay.environment(environment_sets))
@@ -219,14 +219,14 @@ class Overlay:
         return layer if isinstance(layer, dict) else {}
 
     def environment(self, sets: Sequence[str] = ()) -> tuple[Environment | None, list[str]]:
-        """The environment with its paths made absolute, None when it is not valid; and all that is wrong here."""
-        problems = self._strangers()
+        """The environment with its paths made absolute (None when it is not valid), and all problems of the overlay."""
+        problems = self._model_layer_problems()
         values = {"name": self.file.stem} | merged(self.file, self.values, {}, sets)
         found = validated(Environment, values, self.file, problems)
         return found and found.resolved(self.root), problems
 
-    def _strangers(self) -> list[str]:
-        """What is wrong with the section `models`: a layer for a model that is not there would be lost."""
+    def _model_layer_problems(self) -> list[str]:
+        """Problems of the section `models`: a layer for a model that does not exist would be ignored."""
         if self.models is None:
             return []
         if not isinstance(self.models, dict):
@@ -270,7 +270,7 @@ def assemble(
     """
     settings, elsewhere = environment
     problems, name = list(elsewhere), file.parent.name
-    if misplaced(overlay.layer_of(name)):
+    if sets_spec_version(overlay.layer_of(name)):
         problems.append(f"{overlay.file}: models.{name}.{KEY}: it stands in {file} alone, whose keys it is about")
     spec = validated(ModelSpec, with_defaults(values), file, problems)
     if spec is not None and spec.name != name:

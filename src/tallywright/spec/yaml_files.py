@@ -1,4 +1,4 @@
-"""YAML files as plain values, layered; and the environment overlay (`conf/<env>.yaml`): where things are.
+"""Reads YAML files as plain values and merges layers; the sections of the environment overlay (`conf/<env>.yaml`).
 
 A file is read by libyaml alone, by OmegaConf's rules of what a text means: a spec in a millisecond, and no import of
 OmegaConf, which costs a step more than its work. Plain `${oc.env:NAME}` and `${oc.env:NAME,default}` are put in here.
@@ -163,7 +163,7 @@ def _absolute_sqlite(uri: str, root: Path) -> str:
 
 
 class _Loader(_Base):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
-    """What OmegaConf's loader makes of a scalar: `1e-3` is a number, a date stays a text."""
+    """A YAML loader with OmegaConf's scalars: `1e-3` is a number, a date stays a text."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Called for each mapping before it is built; of a key that stands twice YAML would keep the last."""
@@ -235,7 +235,7 @@ def _plain(text: str) -> dict[str, Any] | None:
 
 
 def _with_environment(values: Any) -> Any:
-    """The values with what texts ask of the environment.
+    """Resolves `oc.env` interpolations in the values.
 
     Raises:
         KeyError: A variable that is not set, without a default that is a text.
@@ -282,7 +282,7 @@ def _is_plain_scalar(value: object) -> bool:
 
 
 def _over(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
-    """Mappings are merged key by key; anything else of the layer replaces what it covers."""
+    """Merges a layer over values: mappings key by key; anything else is replaced."""
     found = dict(base)
     for key, value in layer.items():
         below = found.get(key)

@@ -1,10 +1,11 @@
-"""The one way to commit beside other writers: look, decide on what stands, commit once, and on a lost race look again.
+"""Compare-and-swap commits to Delta tables, and the changes that are committed.
 
-delta-rs must not retry on its own, because its retries accept stale overwrites: every commit inside an attempt is made
-with `max_commit_retries=0`, on the very handle that was decided on.
+An attempt decides on the newest version and commits once on top of it; when another writer was faster, it decides
+again. delta-rs must not retry on its own, because its retries accept stale overwrites: every commit inside an attempt
+is made with `max_commit_retries=0`, on the very handle that was decided on.
 
-In a range of days, slices of small tables may wait here for one commit together: only what can be made again waits, so
-a process that dies loses rows that its next run writes.
+In a range of days, changes of small tables may be pending here until one commit writes them together: only what can
+be computed again is pending, so a process that dies loses rows that its next run writes.
 """
 
 from __future__ import annotations
@@ -31,9 +32,17 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 ATTEMPTS: Final = 60
-"""Writers of other days make us look again too: enough for a wide backfill."""
+"""Commits to other days cost an attempt too: enough for a wide backfill."""
 T = TypeVar("T")
 Slice = tuple[tuple[str, Any], ...]
+
+
+class LostRaceError(Exception):
+    """A commit failed and wrote nothing; the text is the error of delta-rs (or of the engine that wrote)."""
+
+
+class SkippedError(LostRaceError):
+    """The writer skipped the commit because its app transaction is recorded already: another writer's stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +116,12 @@ class Change:
         )
 
 
-class LostRaceError(Exception):
-    """A commit failed, and nothing of it stands; the text says what delta-rs (or the engine that wrote) had to say."""
-
-
-class SkippedError(LostRaceError):
-    """The writer left the commit out because its transaction is recorded already: another one's stands."""
-
-
 @dataclass(frozen=True, slots=True)
 class Race:
-    """A table that others write too.
+    """How attempts to commit to one table are made, and which errors their failures become.
 
     Attributes:
-        hold: Gives a handle on the newest version for one attempt alone; may make the table where it is missing.
+        hold: Gives a handle on the newest version for one attempt alone; may create the table where it is missing.
         failure: The error for a commit that failed although nobody else committed.
         conflict: The error for a race that was lost each time.
         attempts: How often it is tried.
@@ -133,12 +134,12 @@ class Race:
 
 
 def compare_and_swap(race: Race, attempt: Callable[[DeltaTable], T]) -> T:
-    """What `attempt` returns, asked with the newest version until its commit is not beaten by another writer's.
+    """Calls `attempt` with the newest version until no other writer beats its commit, and returns its result.
 
     Args:
-        race: The table, and the errors in its own words.
+        race: The table and its errors.
         attempt: Decides from the state of the handle: returns without a commit when there is nothing to do, or commits
-            on it and returns. It says with `CommitFailedError` or `LostRaceError` that its commit failed.
+            on it and returns. It raises `CommitFailedError` or `LostRaceError` when its commit failed.
 
     Raises:
         Exception: `race.failure` for a commit that fails alone, `race.conflict` after the last attempt, and whatever
@@ -158,7 +159,7 @@ def compare_and_swap(race: Race, attempt: Callable[[DeltaTable], T]) -> T:
 
 
 def _require_loss(race: Race, version: int, lost: Exception) -> None:
-    """Where nobody else committed, what failed is the storage."""
+    """Raises the storage's failure unless another writer has committed meanwhile."""
     if isinstance(lost, SkippedError):
         return
     with race.hold() as table:
@@ -172,21 +173,21 @@ def pause(attempt: int) -> None:
 
 
 class PendingChanges:
-    """The newest change of each slice, by table."""
+    """Pending changes by table: the newest one of each slice."""
 
     def __init__(self) -> None:
         self._changes: dict[str, dict[Slice, Change]] = {}
 
     def put(self, change: Change) -> None:
-        """Keeps a change; one of the same slice that waits already is forgotten."""
+        """Adds a change; it replaces a pending one of the same slice."""
         self._changes.setdefault(change.table, {})[_slice(change.slice)] = change
 
     def of(self, table: str) -> list[Change]:
-        """What waits for a table."""
+        """The pending changes of a table."""
         return list(self._changes.get(table, {}).values())
 
     def take(self) -> Iterator[Change]:
-        """All that waits, one change a table; each is forgotten once the next one is asked for."""
+        """Yields one combined change a table; each is dropped once the next one is asked for."""
         for table in list(self._changes):
             first, *others = self._changes[table].values()
             data = pa.concat_tables([first.data, *(other.data for other in others)])
@@ -195,7 +196,7 @@ class PendingChanges:
 
 
 def in_slice(row: Mapping[str, Any], where: Mapping[str, Value]) -> bool:
-    """Whether a row is in a slice."""
+    """True when a row is in a slice."""
     return all(row[name] == value for name, value in where.items())
 
 

@@ -2,7 +2,7 @@
 
 delta-rs' own Arrow readers start threads that often abort a short process at its exit, so the files are read directly.
 One bad statistic makes a Delta table unreadable for ever, so only what is certainly valid is written: types are looked
-up in the table's schema, non-finite numbers and doubtful types are left out (a missing statistic is always right).
+up in the table's schema, non-finite numbers and doubtful types are left out (no statistic is always correct).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
 from tallywright.data.delta.rows import Value, candidates, keep, scalar_of
-from tallywright.data.storage.filesystem import SMALL, SmallFiles, filesystem_of, is_disk
+from tallywright.data.storage.filesystem import SMALL, SmallFileCache, filesystem_of, is_disk
 from tallywright.errors import TableContractError
 from tallywright.records import Record
 
@@ -35,12 +35,13 @@ MAX_TEXT = 64
 """Longer texts get no minimum and maximum: they would only bloat the log."""
 _MILLISECOND = timedelta(milliseconds=1)
 _MANY: Final = 8
+"""More files than this are read in threads."""
 _PLACE: Final = frozenset({"path", "size_bytes"})
-_small_files: Final = SmallFiles()
+_small_files: Final = SmallFileCache()
 
 
 def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Collection[str] = ()) -> str:
-    """The `stats` text of an add action.
+    """The statistics of a written file, as the JSON text of an add action.
 
     Args:
         footer: Footer of the written part.
@@ -76,7 +77,7 @@ def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
 
 
 def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
-    """A bound as JSON, or None where the type (or this value) is better left out."""
+    """A bound as a JSON value; None for types and values that get no bound."""
     if pa.types.is_timestamp(kind) and isinstance(value, datetime):
         return _milliseconds(value, up=up)
     if pa.types.is_integer(kind):
@@ -91,7 +92,7 @@ def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | N
 
 
 def _milliseconds(value: datetime, *, up: bool) -> str:
-    """A maximum is rounded up, or the file would be skipped for its own last row."""
+    """An instant in whole milliseconds; a maximum is rounded up, or readers would skip the file for its last row."""
     instant = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     rest = timedelta(microseconds=instant.microsecond % 1000)
     instant -= rest
@@ -110,7 +111,7 @@ class DataFile(Record):
 
 
 class TableReader:
-    """Lists and reads the files of a handle's version, which is listed once."""
+    """Lists and reads the data files of one version of a table; the listing is kept."""
 
     def __init__(self, table: DeltaTable, uri: str, options: Mapping[str, str]) -> None:
         self._table = table
@@ -121,7 +122,7 @@ class TableReader:
         self.schema: pa.Schema = pa.schema(table.schema().to_arrow())
 
     def is_of(self, table: DeltaTable) -> bool:
-        """True for the handle that this was made of, as long as it has not moved."""
+        """True for the handle that this was made from, as long as its version is the same."""
         return table is self._table and table.version() == self._version
 
     def files(self, where: Mapping[str, Value]) -> list[DataFile]:
@@ -153,7 +154,7 @@ class TableReader:
         return keep(table, where).select(wanted)
 
     def _read_files(self, actions: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[pa.Table]:
-        """The files in that order; small ones of tables that are not partitioned are read once in a process."""
+        """Reads the files in that order; small files of unpartitioned tables are read once in a process."""
         what = tuple((column.name, column.type) for column in schema)
         keys = [(self._absolute(action["path"]), what) for action in actions]
         parts = [_small_files.get(key) for key in keys]
@@ -191,7 +192,7 @@ class TableReader:
 
     @cached_property
     def _all_actions(self) -> pa.Table:
-        """Every file of the version; by the stream's interface, as `pa.table` asks first whether it is pandas'."""
+        """The add actions of the version; read as a stream, because `pa.table` would import pandas."""
         return pa.RecordBatchReader.from_stream(self._table.get_add_actions(flatten=True)).read_all()
 
     def _require(self, names: Sequence[str]) -> None:
@@ -253,7 +254,7 @@ def _filled(action: Mapping[str, Any], column: pa.Field, rows: int) -> pa.Array:
 
 
 def _values(schema: pa.Schema) -> set[str]:
-    """What the partition values of these columns are called in add actions."""
+    """The names of the partition values of these columns in add actions."""
     return {f"partition.{name}" for name in schema.names}
 
 

@@ -1,7 +1,7 @@
-"""Open handles of a lake's tables: each checked against the table contract, its log read once, refreshed by a look.
+"""Cached handles of a lake's Delta tables: each is checked against the table contract, and its log is read once.
 
-A look is two questions to the storage: is the commit that the handle ends with still the same file (a table may have
-been deleted and made again under its name), and is there a next one?
+A cached handle is current when the log file of its version is still the same (a table may have been deleted and made
+again under its name) and there is no next one: two requests to the storage.
 
 The contract: a feature that only one of Spark, delta-rs and DuckDB understands would make one table show different rows
 to different readers; expiring app transactions would make a re-run look like a first run.
@@ -107,8 +107,8 @@ def _property_problems(configuration: Mapping[str, str | None]) -> Iterator[str]
 
 
 @dataclass(slots=True)
-class _Known:
-    """A handle, and what its commit's file looked like when it was opened (or moved on by its own commit)."""
+class _CachedHandle:
+    """A handle, with the identity of its version's log file when it was opened or last committed on."""
 
     handle: DeltaTable
     version: int
@@ -116,17 +116,17 @@ class _Known:
 
 
 class Handles:
-    """Handles on the newest version of tables, by address; several threads may ask at once.
+    """Handles on the newest version of tables, by address; safe for several threads.
 
-    Only a commit on it moves a handle. Whoever commits takes it for himself, so that what he decided on is what he
-    commits to, also beside other threads and his own commits in between.
+    Only a commit on it moves a handle to another version. A writer takes the handle for itself, so that it commits on
+    top of exactly the version that it decided on, also beside other threads.
     """
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = dict(options)
-        self._known: dict[str, _Known] = {}
-        self._held: dict[int, _Known] = {}
-        self._pinned: dict[str, _Known] = {}
+        self._known: dict[str, _CachedHandle] = {}
+        self._held: dict[int, _CachedHandle] = {}
+        self._pinned: dict[str, _CachedHandle] = {}
         self._lock = Lock()
 
     def newest(self, uri: str) -> DeltaTable:
@@ -140,14 +140,14 @@ class Handles:
             return self._newest(uri)
 
     def take(self, uri: str) -> DeltaTable:
-        """As `newest`, for one holder alone: until it is given back, others get another one."""
+        """As `newest`, exclusively: until it is given back, others get another handle."""
         with self._lock:
             handle = self._newest(uri)
             self._held[id(handle)] = self._known.pop(uri)
             return handle
 
     def give_back(self, uri: str, handle: DeltaTable) -> None:
-        """The holder has done with it, whether or not he has moved it."""
+        """Returns a handle of `take`, which is cached again unless a newer one is."""
         with self._lock:
             held = self._held.pop(id(handle), None)
             other = self._known.get(uri)
@@ -155,7 +155,7 @@ class Handles:
                 self._known[uri] = held
 
     def at(self, uri: str, version: int) -> DeltaTable:
-        """A handle on a given version; the newest one, or the last that was asked for, where it is that."""
+        """A handle on a given version; the cached newest one, or the last one asked for, where it has that version."""
         with self._lock:
             found = self._current(uri)
             if found is not None and found.version() == version:
@@ -165,7 +165,7 @@ class Handles:
             if pinned is not None and stamp is not None and (pinned.version, pinned.stamp) == (version, stamp):
                 return pinned.handle
             handle = self.opened(uri, version)
-            self._pinned[uri] = _Known(handle, version, stamp)
+            self._pinned[uri] = _CachedHandle(handle, version, stamp)
             return handle
 
     def is_known(self, uri: str) -> bool:
@@ -187,11 +187,11 @@ class Handles:
         self._known.pop(uri, None)
         handle = self.opened(uri)
         version = handle.version()
-        self._known[uri] = _Known(handle, version, self._stamp(uri, version))
+        self._known[uri] = _CachedHandle(handle, version, self._stamp(uri, version))
         return handle
 
     def _current(self, uri: str) -> DeltaTable | None:
-        """The known handle if it is on the newest version of the table that stands there now."""
+        """The cached handle, if it is on the newest version of the table that is there now."""
         known = self._known.get(uri)
         if known is None or not self._is_same(uri, known):
             return None
@@ -203,11 +203,11 @@ class Handles:
                 return None
         return known.handle if self._stamp(uri, version + 1) is None else None
 
-    def _is_same(self, uri: str, known: _Known) -> bool:
+    def _is_same(self, uri: str, known: _CachedHandle) -> bool:
         return known.stamp is not None and self._stamp(uri, known.version) == known.stamp
 
     def _stamp(self, uri: str, version: int) -> _Stamp | None:
-        """What tells a commit's file from another of its name; None when there is none."""
+        """The identity of a log file, which tells it from another of its name; None when there is none."""
         path = f"{uri}/_delta_log/{version:020d}.json"
         if is_disk(uri):
             try:

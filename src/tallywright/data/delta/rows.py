@@ -1,4 +1,4 @@
-"""Rows as Arrow columns and back, and slices: the rows of a table where some columns have given values.
+"""Conversions of rows to Arrow columns and back, and slices: the rows where some columns have given values.
 
 Columns are made by their buffers, because pyarrow's own conversions import pandas (a second). The types are those of
 small tables: dates, UTC instants in microseconds, numbers, truth values, texts, lists of texts.
@@ -83,7 +83,7 @@ def _equal(column: pa.ChunkedArray, value: Value) -> pa.ChunkedArray:
 
 
 def _within(low: pa.ChunkedArray, high: pa.ChunkedArray, value: Value) -> pa.ChunkedArray:
-    """Whether the value lies within the file's bounds (shortened texts are still bounds); without bounds it may."""
+    """A mask of the files whose bounds include the value (shortened texts are still bounds), or that have none."""
     probe = scalar_of(value, low.type)
     inside = pc.and_(pc.less_equal(low, probe), pc.greater_equal(high, probe))
     return pc.fill_null(inside, fill_value=scalar_of(True, pa.bool_()))
@@ -125,7 +125,7 @@ def constant(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
 
 
 def _repeated(value: bytes, rows: int) -> pa.Array:
-    """By repeating bytes: a Python object for every row would cost more than scoring it."""
+    """Repeats a text as bytes: a Python object for every row would cost more than scoring it."""
     offsets = np.arange(rows + 1, dtype=np.int64) * len(value)
     return pa.Array.from_buffers(pa.large_string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(value * rows)])
 
@@ -152,7 +152,7 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _plan(kind: pa.DataType) -> tuple[Callable[[Any], Any], str]:
-    """How a value becomes the number that its column holds."""
+    """The conversion of a value to the number that its column stores, and the dtype of that number."""
     if kind == pa.date32():
         return _days, "int32"
     if kind == pa.timestamp("us", "UTC"):
@@ -171,7 +171,7 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
 
 
 def _microseconds(instant: datetime) -> int:
-    """Of an instant; one without a zone is UTC, as everywhere in the tables."""
+    """Microseconds since the epoch; an instant without a zone is UTC, as everywhere in the tables."""
     aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
     return (aware - _EPOCH) // _MICROSECOND
 

@@ -1,4 +1,4 @@
-"""Fitting Arrow tables to Delta tables: plain types, UTC timestamps, columns that are added but never repurposed."""
+"""Fits Arrow tables to Delta tables: plain types, UTC timestamps, columns that are added but never change type."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One small table of one model: declared and read as records, written by compare-and-swap; it may be missing.
+"""Small tables of a model: declared once, read as records, written by compare-and-swap; a table may be missing.
 
-A decision depends on the rows it joins. If another run was faster, its rows may change what is to be written, so the
-change is thought out again on the new rows; the last writer must not simply win.
+A decision depends on the rows that are there already. If another run was faster, its rows may change what is to be
+written, so the change is computed again from them; the last writer must not simply win.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ T = TypeVar("T")
 
 
 class Kind(StrEnum):
-    """How rows come into a table."""
+    """How rows are written to a table."""
 
-    APPEND = "a row is appended onto exactly the rows that it was decided on; none ever changes"
+    APPEND = "a row is appended by compare-and-swap; rows never change"
     SLICE = "all rows of a slice are replaced in one commit; its last writer wins"
-    UPDATE = "all rows are written anew from what they were, unless somebody else was faster: then it is thought again"
+    UPDATE = "all rows are rewritten from those that are there, by compare-and-swap"
 
 
 @dataclass(frozen=True)
 class Declaration(Generic[R]):
-    """A small table of each model.
+    """The declaration of a small table that each model has.
 
     Attributes:
         what: `tallies` for `<model>__tallies`.
@@ -77,7 +77,7 @@ class Declaration(Generic[R]):
         return pa.schema([(name, _arrow_type(field)) for name, field in self.record.model_fields.items()])
 
     def require(self, kind: Kind) -> None:
-        """Refuses to be written in another way than was declared.
+        """Refuses a write of another kind than was declared.
 
         Raises:
             TypeError: It is of another kind.
@@ -119,7 +119,7 @@ class Table(Generic[R]):
 
     Args:
         declaration: What it is.
-        lake: Where it lives; keeps its handle from look to look.
+        lake: Where it lives.
         spec: Whose it is.
     """
 
@@ -135,33 +135,33 @@ class Table(Generic[R]):
     def rows(
         self, where: Mapping[str, Value] | None = None, columns: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
-        """As `read`, only these columns and unchecked: for what is read in thousands."""
+        """As `read`, only these columns and as unchecked dictionaries: for tables with thousands of rows."""
         standing = self._lake.find(self.name)
-        if waiting := self._lake.waiting(self.name):
-            return self._with_waiting(standing, waiting, where or {}, columns)
+        if pending := self._lake.pending_of(self.name):
+            return self._with_pending(standing, pending, where or {}, columns)
         return [] if standing is None else rows_of(self._read(standing, where, columns))
 
-    def _with_waiting(
+    def _with_pending(
         self,
         standing: DeltaTable | None,
-        waiting: Sequence[Change],
+        pending: Sequence[Change],
         where: Mapping[str, Value],
         columns: Sequence[str] | None,
     ) -> list[dict[str, Any]]:
-        """The rows as they will be once what waits is written."""
+        """The rows as they will be once the pending changes are written."""
         names = list(columns or self.declaration.schema.names)
         needed = [*dict.fromkeys([*names, *self.declaration.slice, *where])]
-        replaced = {tuple(change.slice[name] for name in self.declaration.slice) for change in waiting}
+        replaced = {tuple(change.slice[name] for name in self.declaration.slice) for change in pending}
         stored = [] if standing is None else rows_of(self._read(standing, where, needed))
         kept = [row for row in stored if tuple(row[name] for name in self.declaration.slice) not in replaced]
-        added = [row for change in waiting for row in rows_of(change.data) if in_slice(row, where)]
+        added = [row for change in pending for row in rows_of(change.data) if in_slice(row, where)]
         return [{name: row[name] for name in names if name in row} for row in (*kept, *added)]
 
     def replace(self, records: Sequence[R]) -> int | None:
         """Replaces the records' slice, in one commit.
 
         Returns:
-            The version of the commit; None where it waits for others (`Lake.batching`).
+            The version of the commit; None where it is pending (`Lake.batching`).
 
         Raises:
             TallyError: As `Lake.replace`; a `TableContractError` for records of several slices.
@@ -178,8 +178,8 @@ class Table(Generic[R]):
         """
         self.declaration.require(Kind.SLICE)
         change = self._change(records, where)
-        waits = any(other.slice == change.slice for other in self._lake.waiting(self.name))
-        return None if self._lake.is_held(change) and not waits else self._write(change)
+        is_pending = any(other.slice == change.slice for other in self._lake.pending_of(self.name))
+        return None if self._lake.is_held(change) and not is_pending else self._write(change)
 
     def _write(self, change: Change) -> int | None:
         if self._lake.pending is None:

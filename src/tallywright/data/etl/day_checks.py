@@ -1,4 +1,4 @@
-"""What must hold for the rows that the SQL returns, before any of them is written: keys, columns, dates, values.
+"""Checks of the rows that the SQL returns, before any of them is written: keys, columns, dates, values.
 
 Columns are checked once a run, contents once a day; the bad day is named and nothing of it is changed.
 """
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tallywright.buffers import number_array
 from tallywright.data.delta.rows import scalar_of
-from tallywright.data.fingerprint import row_hashes
+from tallywright.data.fingerprint import repeated, row_hashes
 from tallywright.data.types import feature_schema, sql_name
 from tallywright.errors import InputError
 
@@ -32,7 +32,7 @@ _UNCHANGED: Final = "nothing of that day was changed"
 def require_unique(table: pa.Table, key: Sequence[str], where: str) -> None:
     """Refuses rows that share a key, or have none.
 
-    Hashes find the suspects, an exact comparison of the suspects decides.
+    Rows with equal hashes are compared exactly.
 
     Args:
         table: The rows of one date.
@@ -50,23 +50,22 @@ def require_unique(table: pa.Table, key: Sequence[str], where: str) -> None:
                 expected="a key without nulls",
                 remedy="reject such rows in the contract SQL",
             )
-    repeated = _repeated(table, key)
-    if repeated.num_rows:
+    duplicates = _duplicate_keys(table, key)
+    if duplicates.num_rows:
         examples = [
-            ", ".join(f"{name}={row[name]}" for name in key) for row in repeated.slice(0, _EXAMPLES).to_pylist()
+            ", ".join(f"{name}={row[name]}" for name in key) for row in duplicates.slice(0, _EXAMPLES).to_pylist()
         ]
         raise InputError(
-            f"{where}: {repeated.num_rows} keys occur more than once, such as {'; '.join(examples)}",
+            f"{where}: {duplicates.num_rows} keys occur more than once, such as {'; '.join(examples)}",
             expected=f"each ({', '.join(key)}) once a date",
             remedy="reject the duplicates in the contract SQL, or extend data.key",
         )
 
 
-def _repeated(table: pa.Table, key: Sequence[str]) -> pa.Table:
+def _duplicate_keys(table: pa.Table, key: Sequence[str]) -> pa.Table:
     """The keys that occur more than once, each once, sorted."""
     hashes = row_hashes(table, key)
-    ordered = np.sort(hashes)
-    suspects = ordered[1:][ordered[1:] == ordered[:-1]]
+    suspects = repeated(np.sort(hashes))
     columns = list(dict.fromkeys(key))
     if not len(suspects):
         return table.select(columns).slice(0, 0)
@@ -74,8 +73,8 @@ def _repeated(table: pa.Table, key: Sequence[str]) -> pa.Table:
     kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in rows.schema.types]
     rows = rows.cast(pa.schema(zip(columns, kinds, strict=True)))
     counted = rows.group_by(columns).aggregate([([], "count_all")])
-    repeated = counted.filter(pc.greater(counted["count_all"], 1)).select(columns)
-    return repeated.sort_by([(name, "ascending") for name in columns])
+    duplicates = counted.filter(pc.greater(counted["count_all"], 1)).select(columns)
+    return duplicates.sort_by([(name, "ascending") for name in columns])
 
 
 def label_schema(spec: ModelSpec, found: pa.Schema) -> pa.Schema:
@@ -195,12 +194,12 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
     never = _has_status(labels, NEVER)
     valued = pc.is_valid(labels[spec.training.target])
     timed = pc.is_valid(labels["label_time"])
-    strangers = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
+    orphans = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
     counts = {
         f"a label_status other than '{KNOWN}' and '{NEVER}'": pc.invert(pc.or_(known, never)),
         f"'{KNOWN}' without {spec.training.target} or label_time": pc.and_(known, pc.invert(pc.and_(valued, timed))),
         f"'{NEVER}' with a {spec.training.target}": pc.and_(never, valued),
-        "a key that the features do not have": number_array(strangers.astype(np.int8), pa.int8()).cast(pa.bool_()),
+        "a key that the features do not have": number_array(orphans.astype(np.int8), pa.int8()).cast(pa.bool_()),
     }
     problems = [f"{rows} rows with {what}" for what, mask in counts.items() if (rows := pc.sum(mask).as_py() or 0)]
     if problems:

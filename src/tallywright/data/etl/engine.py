@@ -1,4 +1,4 @@
-"""What runs a model's queries: one shape for every SQL engine, the list that `data.engine` may name, and DuckDB.
+"""SQL engines that run a model's queries: their protocol, the list that `data.engine` may name, and DuckDB.
 
 An engine keeps the rows of a query by score date and hands out one date at a time, so memory follows the day and not
 the range; what DuckDB cannot hold is spilled to the work folder. All that is checked about the rows is checked by
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
-from tallywright.data.etl.spark_engine import SparkEngine
+from tallywright.data.etl.spark_engine import SparkSqlEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ class SqlEngine(Protocol):
     """
 
     def source(self, name: str, files: Sequence[Path]) -> None:
-        """Makes a relation of Parquet files; a column that some of them lack is null there."""
+        """Registers Parquet files as a relation; a column that some of them lack is null there."""
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
         """Runs a query once and keeps its rows as a relation.
@@ -51,12 +51,12 @@ class SqlEngine(Protocol):
         """Gives a query over relations a name."""
 
     def days(self, relation: str) -> dict[date | None, int]:
-        """The number of rows by score date of what was kept."""
+        """The number of rows of a kept relation by score date."""
 
     def rows(
         self, relation: str, day: date, columns: Sequence[str], *, order: Sequence[str] = (), present: str = ""
     ) -> pa.Table:
-        """Kept rows of one date.
+        """The rows of one date of a kept relation.
 
         Args:
             relation: What was kept.
@@ -67,11 +67,11 @@ class SqlEngine(Protocol):
         """
 
     def close(self) -> None:
-        """Gives up connections and intermediate files."""
+        """Closes connections and deletes intermediate files."""
 
 
 class DuckDbEngine:
-    """Queries become temporary tables of a private database."""
+    """DuckDB: queries become temporary tables of a private database."""
 
     def __init__(self, project: Project) -> None:
         self._connection: duckdb.DuckDBPyConnection = connect(Path(project.environment.storage.work) / "spill")
@@ -122,11 +122,11 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(quoted(name) for name in columns)
 
 
-_ENGINES: Final[Mapping[str, Callable[[Project], SqlEngine]]] = {"duckdb": DuckDbEngine, "spark": SparkEngine}
+_ENGINES: Final[Mapping[str, Callable[[Project], SqlEngine]]] = {"duckdb": DuckDbEngine, "spark": SparkSqlEngine}
 
 
 def sql_engine(project: Project) -> SqlEngine:
-    """The engine that the spec asks for, opened.
+    """Opens the engine that the spec names.
 
     Raises:
         UsageError: What the engine needs is not installed.

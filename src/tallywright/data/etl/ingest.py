@@ -1,4 +1,4 @@
-"""Ingest: raw files to feature, label and quarantine tables, one atomic commit a date and table; and its record.
+"""Ingest: raw files to feature, label and quarantine tables, one atomic commit a date and table, and `<model>__inputs`.
 
 Labels and quarantine go first and the features last, because the features' commit is what makes a date ingested. The
 Delta version that last changed a date's content is an app transaction of that very commit, so it cannot be lost between
@@ -97,7 +97,7 @@ def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
 def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
     """The input version of a date at the version of `base`; None when it was never ingested.
 
-    The recorded fingerprint is believed while the number of rows fits; otherwise the stored rows are read.
+    The recorded fingerprint is trusted while the number of rows fits; otherwise the stored rows are hashed.
     """
     version = base.transaction_version(transaction_id(spec.table("features"), day))
     if version is None:
@@ -114,7 +114,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
 
 
 def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
-    """The record of a date, if it speaks of the commit that `base` has for that date."""
+    """The recorded input version of a date, if it is of the commit that `base` has for that date."""
     version = base.transaction_version(transaction_id(spec.table("features"), day))
     for row in Table(INPUTS, lake, spec).read({"score_date": day}):
         if row.version == version and row.table_id == str(base.metadata().id):
@@ -141,7 +141,7 @@ def latest_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
 
 
 def record_input(lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTable, *, quarantined: int) -> None:
-    """Writes the record of a date."""
+    """Writes the date's row of `<model>__inputs`."""
     row = InputRow(
         score_date=found.score_date,
         version=found.version,
@@ -166,11 +166,8 @@ def _quarantined(lake: Lake, spec: ModelSpec, day: date) -> int:
     return sum(file.rows for file in lake.files(table, day=day)) if lake.find(table) is not None else 0
 
 
-__all__ = ["IngestedDay", "ingest", "input_version"]
-
-
 class IngestedDay(Record):
-    """What ingest did with one date.
+    """The result of ingest for one date.
 
     `version` is the input version; `changed` tells whether the feature rows are new. `labels` counts known labels,
     `unlabelled` the rows without one (yet, or for ever).
@@ -259,7 +256,7 @@ def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay) -> IngestedDay:
 
 
 def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table) -> tuple[InputVersion, bool]:
-    """Commits the date unless its content is there already, and records it; loses politely to another writer."""
+    """Commits the date's features unless equal ones are there, and records its input version."""
     table, content = spec.table("features"), digest(features, feature_schema(spec).names)
     change = _change(table, features, raw.day, content, transaction_id(table, raw.day))
 
@@ -272,7 +269,7 @@ def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table
             found = InputVersion(
                 table=table, score_date=raw.day, version=version, fingerprint=content.hex, rows=content.rows
             )
-        assert found is not None  # noqa: S101 - told apart by `changed`
+        assert found is not None  # noqa: S101 - None counts as changed
         if recorded_input(lake, spec, raw.day, base) is None:
             record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows)
         return found, changed

@@ -1,4 +1,4 @@
-"""Raw sources: finding their files, and staging CSV as Parquet once per content, so that a second run reads no text."""
+"""Raw sources: finds their files, and stages CSV as Parquet once per content, so that a second run parses no text."""
 
 # ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One run of a model's three queries over its raw sources, for a whole range of score dates.
+"""Runs a model's three queries over its raw sources, once for a whole range of score dates.
 
 Dates go into the SQL as typed literals, and nothing else goes in; the text is the same for DuckDB and Spark SQL. The
 queries run once, on the engine of the spec; then each day is fetched by itself. Rejected rows become the reason and the
@@ -35,7 +35,7 @@ _SCHEMA: Final = pa.schema([("score_date", pa.date32()), ("reason", pa.string())
 _LONG: Final = """
     SELECT score_date, reject_reason AS reason, CAST(to_json(raw) AS VARCHAR) AS raw_row FROM raw ORDER BY ALL
 """
-# In this order: what may not be looked into (texts, quoted names, comments), casts, and only then parameters.
+# In this order: what is left as it is (texts, quoted names, comments), casts, and only then parameters.
 _TOKEN: Final = re.compile(
     r"""(?P<opaque>'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/|::)|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)""",
     re.DOTALL,

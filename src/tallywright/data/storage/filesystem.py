@@ -1,8 +1,8 @@
-"""Arrow's filesystem of an address, local or on an object store, and what storage raises as this project's errors.
+"""Arrow filesystems for local paths and object stores, storage errors as TallyErrors, and a cache of small files.
 
 The options are those of delta-rs, so that one set of them reaches tables and files alike. Nothing here makes a bucket.
-Contents of small data files are kept in memory: a data file of a Delta table never changes and its name is never used
-again, so what was read once stays true, and a range of days reads the same files over and over.
+Contents of small data files are cached in memory: a data file of a Delta table never changes and its name is never
+used again, so the cache is never stale, and a range of days reads the same files over and over.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED_CODES = frozenset({errno.EACCES, errno.EROFS, errno.EPERM})
 _UNSUPPORTED = re.compile(r"unsupported (reader|writer|table) feature|not supported|unsupported", re.IGNORECASE)
 SMALL: Final = 1 << 17
-"""Bytes of a file on storage that is small."""
-_ALL: Final = 1 << 26
-"""Bytes of Arrow buffers in memory that all of them may have; those that were not asked for the longest go first."""
+"""Bytes on storage up to which a file is cached."""
+_CACHE_BYTES: Final = 1 << 26
+"""Bytes of Arrow buffers that the cache holds; the least recently used go first."""
 _CONNECT_SECONDS: Final = 5.0
 _STALL_SECONDS: Final = 7.0
 _ATTEMPTS: Final = 3
 _DEFAULT_REGION: Final = "us-east-1"
-"""What delta-rs takes when no region is given; stores of one's own do not care."""
+"""What delta-rs takes when no region is given; self-hosted stores ignore it."""
 
 
 @contextmanager
@@ -110,17 +110,17 @@ def _delta_error(what: str, error: DeltaError) -> StorageError | TableContractEr
     return as_storage_error(what, error)
 
 
-class SmallFiles:
-    """A bounded store by key; for several threads at once."""
+class SmallFileCache:
+    """A bounded LRU cache of the tables read from small files; safe for several threads."""
 
-    def __init__(self, limit: int = _ALL) -> None:
+    def __init__(self, limit: int = _CACHE_BYTES) -> None:
         self._limit = limit
         self._tables: OrderedDict[Hashable, pa.Table] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
     def get(self, key: Hashable) -> pa.Table | None:
-        """What was put there, if it is still there."""
+        """The cached table; None when there is none."""
         with self._lock:
             found = self._tables.get(key)
             if found is not None:
@@ -128,7 +128,7 @@ class SmallFiles:
             return found
 
     def put(self, key: Hashable, table: pa.Table) -> None:
-        """Keeps a table, and forgets others to make room."""
+        """Caches a table, and evicts the least recently used ones."""
         with self._lock:
             if key in self._tables:
                 return
@@ -163,7 +163,7 @@ def filesystem_of(path: str, options: Mapping[str, str]) -> tuple[fs.FileSystem,
 
 @lru_cache(maxsize=8)
 def _s3(**arguments: Any) -> fs.S3FileSystem:
-    """One client for all files: it keeps its connections, and Arrow closes it when the process ends."""
+    """The S3 client for these options, one for all files, as it keeps its connections."""
     return fs.S3FileSystem(
         connect_timeout=_CONNECT_SECONDS,
         request_timeout=_STALL_SECONDS,

@@ -1,4 +1,4 @@
-"""Tries a lake's object store: that it can be written, and that of two commits of one version only one can stand."""
+"""Probes a lake's object store: that it can be written, and that of two commits of one version only one succeeds."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def require_passed(report: GateReport, *, remedy: str) -> None:
 
 
 def resolve(context: RunContext) -> dict[str, Any]:
-    """Decides once for this run which model versions score the day, and keeps that for the score step."""
+    """Resolves which model versions score the day, and keeps them for the score step of this run."""
     from tallywright.scoring.roles.eligibility import check_leak
 
     models = resolve_models(context.lake, context.spec, context.day)
@@ -97,20 +97,20 @@ def score(context: RunContext) -> dict[str, Any]:
 
 
 class _Progress:
-    """Says how far scoring has come, every few seconds: a small day says nothing."""
+    """Logs the progress of scoring every few seconds; nothing for a small day."""
 
     def __init__(self) -> None:
-        self._told = time.monotonic()
+        self._logged_at = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._told >= _SECONDS_BETWEEN_LINES:
-            self._told = now
+        if now - self._logged_at >= _SECONDS_BETWEEN_LINES:
+            self._logged_at = now
             log.info("scored %s of %s rows", f"{done:,}", f"{total:,}")
 
 
 def score_request(context: RunContext) -> ScoreRequest:
-    """All that scoring the day needs, checked: the input passed its gate, has its rows, and no model leaks."""
+    """The request to score the day, after its checks: the day gate, the volume, and leaks."""
     from tallywright.scoring.prepare import ScoreRequest, check_volume
     from tallywright.scoring.roles.eligibility import check_leak
 
@@ -149,7 +149,7 @@ def _models_file(context: RunContext) -> Path:
 
 
 def profile(context: RunContext) -> dict[str, Any]:
-    """Makes sure that the profile of the day's tally stands in its table; rebuilds it after a crash."""
+    """Writes the profile of the day's tally if its row is missing, as after a crash."""
     tally, row = _profiled(context)
     return {"generation": tally.manifest.generation, "rows": row.profile.rows}
 
@@ -163,7 +163,7 @@ def drift(context: RunContext) -> dict[str, Any]:
 def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[str, Any]:
     """Compares the profile of a tally with the training reference of the champion that scored it.
 
-    A day that a fallback answered for is not compared: its figures would tell of another model than the policy follows.
+    A day that a fallback scored is not compared: its figures would be of another model than the policy follows.
     """
     from tallywright.monitoring.drift import compare_day, write_drift
 
@@ -186,23 +186,23 @@ def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
 
 
 def monitor(context: RunContext) -> dict[str, Any]:
-    """Measures the days whose labels matured, then decides on the day."""
+    """Computes realised metrics of the days whose labels matured, then makes the day's retraining decision."""
     return performance(context) | decide(context)
 
 
 def performance(context: RunContext) -> dict[str, Any]:
-    """Realised metrics of the scored days whose labels are mature as far as scoring has come."""
-    from tallywright.monitoring.performance import due_with, realised_when_mature
+    """Computes the realised metrics of the scored days whose labels matured by this day."""
+    from tallywright.monitoring.performance import days_due, realised_when_mature
 
     scored = scored_dates(context.lake, context.spec)
     found = [
-        realised_when_mature(context.lake, context.spec, day) for day in due_with(context.spec, context.day, scored)
+        realised_when_mature(context.lake, context.spec, day) for day in days_due(context.spec, context.day, scored)
     ]
     return {"days": [day.model_dump(mode="json") for day in found]}
 
 
 def decide(context: RunContext) -> dict[str, Any]:
-    """The retraining decision of the day; `act` is true only once, for the newest day, where the run may act."""
+    """Makes the retraining decision of the day; `act` is true only once, for the newest day, where the run may act."""
     from tallywright.monitoring.actions import claim_action
     from tallywright.monitoring.decisions import decide as fold_day
 
@@ -219,6 +219,6 @@ def decide(context: RunContext) -> dict[str, Any]:
 
 
 def watch(context: RunContext) -> dict[str, Any]:
-    """Fails when the due day has no tally: the alarm for a run that never started."""
+    """Fails when the due day has no tally, which alerts about a run that never started."""
     manifest = require_tally(context.lake, context.spec, context.day).manifest
     return {"score_date": str(context.day), "generation": manifest.generation, "rows": manifest.rows}

@@ -1,4 +1,4 @@
-"""The one shape that every engine has, which engines there are, how `auto` chooses, and the ones a command has started.
+"""The protocol of scoring engines, their registry, the choice of `auto`, and the engines that a command has started.
 
 A new engine is one module with a function `engine(settings)` and one line in `ENGINES`; nothing outside asks for its
 name.
@@ -32,12 +32,12 @@ DIRECT: Final = "direct"
 OWN_IO: Final = "engine"
 """`scoring.io`: workers read and write files themselves, or the engine does with its own reader and table writer."""
 Advance = Callable[[int], None]
-"""Told how many more rows were scored; may be called from any thread of the driver."""
+"""Is called with the number of further rows scored; from any thread of the driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine needs and is good for; decisions are made from this, never from its name."""
+    """The requirements and capabilities of an engine; decisions are made from these, never from its name."""
 
     startup_seconds: float
     """Before the first row, in a fresh process."""
@@ -62,7 +62,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class PinnedDay:
-    """A day's pinned input and what shall be made of it."""
+    """A day's pinned input with the job to score it."""
 
     job: ScoreJob
     pinned: InputVersion
@@ -80,7 +80,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What the manifest records."""
+        """The engine's name, as the manifest records it."""
 
     def staged(self, day: PinnedDay, advance: Advance) -> AbstractContextManager[StagedOutput]:
         """Scores every row of the day once, in any order; on failure deletes what it staged and raises."""
@@ -97,18 +97,18 @@ class PartsEngine(ABC):
         """Scores every split once, in any order; on failure deletes what it staged and raises."""
 
     def parts(self, day: PinnedDay, advance: Advance) -> list[PartManifest]:
-        """As `score`, for an engine that has a use for what the driver knows of the day."""
+        """As `score`; an engine may override it to use the packages that the driver has loaded."""
         return self.score(day.job, day.splits, advance)
 
     @contextmanager
     def staged(self, day: PinnedDay, advance: Advance) -> Iterator[StagedOutput]:
-        """The day's parts, which no commit names yet."""
+        """Yields the day's staged parts."""
         yield StagedParts(day.job, day.pinned, day.splits, self.parts(day, advance))
 
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
-    """One line of the registry: capabilities are known without importing the engine."""
+    """An entry of the registry: capabilities are known without importing the engine."""
 
     module: str
     capabilities: Capabilities
@@ -179,7 +179,7 @@ def require_io(name: str, wanted: str) -> None:
 
 
 def load_engine(name: str, settings: EngineSettings | None = None) -> Engine:
-    """The engine itself; imports it now."""
+    """Imports and makes an engine."""
     _require(name)
     engine: Engine = importlib.import_module(ENGINES[name].module).engine(settings or EngineSettings())
     return engine

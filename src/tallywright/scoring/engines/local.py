@@ -28,11 +28,11 @@ NAME: Final = "local"
 
 
 class _StoppedError(Exception):
-    """Another thread failed: this one gives up at its next batch."""
+    """Raised in a thread at its next batch once another thread has failed."""
 
 
 class LocalEngine(PartsEngine):
-    """Threads in the driver's own process."""
+    """Scores splits in threads of the driver's own process."""
 
     name = NAME
 
@@ -79,7 +79,7 @@ class LocalEngine(PartsEngine):
             raise
 
     def close(self) -> None:
-        """Nothing outlives a day."""
+        """Does nothing: threads end with their day."""
 
 
 def engine(settings: EngineSettings) -> LocalEngine:

@@ -1,4 +1,4 @@
-"""The declared constant in the shape of a predictor: the same answer to every row, counted like any other."""
+"""The declared constant in the shape of a predictor: the same score for every row, counted like any other."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class ConstantPredictor:
         return Prediction(outputs_of(self._postprocess, scores, self._threshold), nothing, scores)
 
     def clone(self) -> ConstantPredictor:
-        """Itself: nothing in it changes."""
+        """Itself, as it has no state."""
         return self

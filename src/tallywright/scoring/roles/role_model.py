@@ -1,6 +1,6 @@
-"""One loaded model of a day in its role: its guarded answers, and what adds up while rows are scored.
+"""One loaded model of a day in its role: its checked predictions, and the counts made while rows are scored.
 
-An answer is looked at before it is served: every output present, finite, and a probability between 0 and 1. Whether a
+A prediction is checked before it is served: every output present, finite, and a probability between 0 and 1. Whether a
 row fails is a function of that row alone, and counts are whole numbers, so both are the same in every batch, engine and
 order.
 """
@@ -41,7 +41,7 @@ SHARES = frozenset({"probability", "probabilities", "confidence"})
 class CanaryCounts(Record):
     """How a canary did on its share of the rows.
 
-    `compared` rows have a sound answer of both; the totals are their scores in units of 2**-bits, the champion's.
+    `compared` rows have a sound prediction of both; the totals are their scores in units of 2**-bits, the champion's.
     """
 
     rows: int = 0
@@ -58,19 +58,19 @@ class CanaryCounts(Record):
 
     @property
     def problem_share(self) -> float:
-        """Of the canary's rows, those without a sound answer."""
+        """The share of the canary's rows without a sound prediction."""
         return self.problems / self.rows if self.rows else 0.0
 
     @property
     def mean_difference(self) -> float:
-        """Between the mean scores on the compared rows, never negative."""
+        """The absolute difference of the mean scores on the compared rows."""
         if not self.compared:
             return 0.0
         return abs(self.canary_total - self.champion_total) / self.compared / 2.0**self.bits
 
 
 class RoleCounts(Record):
-    """What a worker hands back about the roles in a split; keys are labels such as `canary:3`."""
+    """The counts by role of a split, as a worker returns them; keys are labels such as `canary:3`."""
 
     served: dict[str, int] = Field(default_factory=dict)
     """Rows of the scores table."""
@@ -83,14 +83,14 @@ class RoleCounts(Record):
     """What the output gate found in the rows of a shadow."""
 
 
-def fixed(scores: NDArray[np.float32], bits: int) -> int:
+def fixed_point_sum(scores: NDArray[np.float32], bits: int) -> int:
     """The sum of scores in units of 2**-bits, each rounded by itself."""
     units = np.clip(np.rint(scores.astype(np.float64) * 2.0**bits), -_LIMIT, _LIMIT)
     return int(units.astype(np.int64).sum())
 
 
 def problems_in(outputs: pa.RecordBatch) -> Counter[str]:
-    """How many values of a batch break the gate, by what is wrong; empty for a good batch."""
+    """Counts the values of a batch that fail the output gate, by problem; empty for a good batch."""
     problems: Counter[str] = Counter()
     for name, column in zip(outputs.schema.names, outputs.columns, strict=True):
         values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
@@ -103,19 +103,19 @@ def problems_in(outputs: pa.RecordBatch) -> Counter[str]:
 
 
 def broken_rows(outputs: pa.RecordBatch) -> NDArray[np.bool_]:
-    """True for each row with a value that `problems_in` would count."""
+    """A mask of the rows with a value that `problems_in` would count."""
     broken = np.zeros(outputs.num_rows, dtype=np.bool_)
     for name, column in zip(outputs.schema.names, outputs.columns, strict=True):
         broken |= ~valid_mask(column)
         if pa.types.is_list(column.type):
             rows = values_of(pc.list_parent_indices(column))
-            broken[rows[_wrong(name, pc.list_flatten(column))]] = True
+            broken[rows[_broken(name, pc.list_flatten(column))]] = True
         else:
-            broken |= _wrong(name, column)
+            broken |= _broken(name, column)
     return broken
 
 
-def _wrong(name: str, values: pa.Array) -> NDArray[np.bool_]:
+def _broken(name: str, values: pa.Array) -> NDArray[np.bool_]:
     wrong = ~valid_mask(values)
     if pa.types.is_floating(values.type):
         numbers = values_of(values)
@@ -138,11 +138,11 @@ def _count_numbers(problems: Counter[str], name: str, numbers: NDArray[Any]) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A prediction, and the rows of it that are no good.
+class CheckedPrediction:
+    """A prediction, and masks of its rows that must not be served.
 
     `failed` rows raised an error in the graph (their scores are NaN); `broken` rows would not pass the output gate,
-    the failed ones among them. `error` is what the graph said.
+    the failed ones among them. `error` is the graph's error.
     """
 
     prediction: Prediction
@@ -156,7 +156,7 @@ class Answer:
         return self.prediction.outputs
 
 
-def answer(predictor: AnyPredictor, batch: pa.RecordBatch) -> Answer:
+def predict_checked(predictor: AnyPredictor, batch: pa.RecordBatch) -> CheckedPrediction:
     """Predicts a batch; a row that makes the graph fail takes no other row with it.
 
     Raises:
@@ -168,15 +168,15 @@ def answer(predictor: AnyPredictor, batch: pa.RecordBatch) -> Answer:
         if not isinstance(predictor, Predictor):
             raise
         inputs = predictor.package.preprocess.transform(batch)
-        scores, failed = _one_by_one(predictor, inputs)
+        scores, failed = _score_by_halves(predictor, inputs)
         prediction = predictor.finish(inputs, scores)
-        return Answer(prediction, failed, broken_rows(prediction.outputs) | failed, error)
+        return CheckedPrediction(prediction, failed, broken_rows(prediction.outputs) | failed, error)
     nowhere = np.zeros(batch.num_rows, dtype=np.bool_)
-    return Answer(prediction, nowhere, broken_rows(prediction.outputs))
+    return CheckedPrediction(prediction, nowhere, broken_rows(prediction.outputs))
 
 
-def _one_by_one(predictor: Predictor, inputs: ModelInput) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Scores all rows that can be scored, by halving what fails; the others get NaN."""
+def _score_by_halves(predictor: Predictor, inputs: ModelInput) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scores all rows that can be scored, by bisecting batches that fail; the others get NaN."""
     scores = predictor.no_scores(inputs.rows)
     failed = np.ones(inputs.rows, dtype=np.bool_)
     waiting = [(0, inputs.rows)]
@@ -194,8 +194,8 @@ def _one_by_one(predictor: Predictor, inputs: ModelInput) -> tuple[NDArray[np.fl
 
 
 @dataclass(slots=True)
-class Counts:
-    """What adds up while rows are scored."""
+class ScoringCounts:
+    """The counts that add up while rows are scored."""
 
     profile: Accumulator
     """Of the model that answers for the day."""
@@ -210,7 +210,7 @@ class Counts:
     canary: CanaryCounts = field(default_factory=CanaryCounts)
     shadow_problems: dict[str, Counter[str]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    """Shadows that failed, by label: they are not asked again."""
+    """Shadows that failed, by label: they score no further batch."""
 
     def roles(self) -> RoleCounts:
         """The counts by role, for a part's manifest."""

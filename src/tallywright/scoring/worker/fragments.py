@@ -1,4 +1,4 @@
-"""How a day's input is cut: fragments (row groups of one file), gathered into splits that each make one staged part.
+"""Cuts a day's input into fragments (row groups of one file) and splits (fragments that become one staged part).
 
 The cut depends on the files alone, never on the engine or the number of workers. Parts are listed and removed here too,
 through Arrow's filesystems; `options` are the storage options of the lake, by delta-rs' names.
@@ -117,7 +117,7 @@ def sizes_of(paths: Iterable[str], options: Mapping[str, str]) -> dict[str, int 
 
 
 def discard(paths: Iterable[str], options: Mapping[str, str]) -> None:
-    """Deletes files that nobody refers to; what cannot be deleted is left for maintenance."""
+    """Deletes uncommitted files; what cannot be deleted is left for maintenance."""
     for path in paths:
         filesystem, inner = filesystem_of(path, options)
         with contextlib.suppress(OSError, pa.ArrowException):
@@ -125,7 +125,7 @@ def discard(paths: Iterable[str], options: Mapping[str, str]) -> None:
 
 
 def discard_run(folders: Iterable[str], run: str, options: Mapping[str, str]) -> int:
-    """Deletes the files in these folders whose name has the run's in it; what cannot be deleted is left, as above.
+    """Deletes the files of a run in these folders; what cannot be deleted is left for maintenance.
 
     Returns:
         How many were there.

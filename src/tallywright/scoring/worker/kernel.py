@@ -1,4 +1,4 @@
-"""The kernel: one split of the input becomes one staged part a table (a model, for shadows) and a small manifest.
+"""The kernel: scores one split into one staged part for the scores, one for each shadow, and a small manifest.
 
 Every engine runs exactly this, on whatever worker it likes: rows go from Parquet through Arrow and the Predictor to
 Parquet and never cross a process boundary. Memory is bounded by a batch and a row group of the output.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.fingerprint import Hashes
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.roles.role_model import Counts
+    from tallywright.scoring.roles.role_model import ScoringCounts
     from tallywright.scoring.worker.fragments import Fragment, InputSplit
     from tallywright.scoring.worker.scorer import Scorer
 
@@ -44,13 +44,13 @@ _READ_BUFFER: Final = 1 << 20
 
 
 def threads_for(wanted: int, pieces: int) -> int:
-    """As many as asked for, or one for each core this process may use; never more than there are pieces of work."""
+    """The number of threads: as asked for, or one for each core of this process; at most one for each piece of work."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(wanted or cores, pieces))
 
 
 class PartManifest(Record):
-    """What a worker hands back about one staged part."""
+    """The manifest of one staged part, which a worker returns."""
 
     split: int
     path: str
@@ -68,8 +68,8 @@ class PartManifest(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What was counted of a piece of a day that an engine keeps itself."""
+class PieceCounts:
+    """The counts of a piece of a day whose rows the engine keeps itself."""
 
     read: RowDigest
     """Of the keys as they were read."""
@@ -93,7 +93,7 @@ class DaySums:
     shadow_problems: dict[str, Counter[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, pieces: Sequence[PartManifest | Counted]) -> DaySums:
+    def of(cls, pieces: Sequence[PartManifest | PieceCounts]) -> DaySums:
         """The sums over the pieces of a day, in any order."""
         first, *others = [Profile.from_json(piece.profile_json) for piece in pieces]
         sums = cls(sum(others, start=first))
@@ -183,7 +183,7 @@ def _score_into(scorer: Scorer, split: InputSplit, advance: Callable[[int], None
     return manifest
 
 
-def _manifest(split: InputSplit, scorer: Scorer, counts: Counts, staging: _Staging) -> PartManifest:
+def _manifest(split: InputSplit, scorer: Scorer, counts: ScoringCounts, staging: _Staging) -> PartManifest:
     roles = counts.roles()
     shadows = {
         label: staging.finish(label, split, counts, scorer).model_copy(
@@ -222,7 +222,7 @@ class _Staging:
             file.cancel()
             discard([file.target], self.job.options)
 
-    def finish(self, label: str, split: InputSplit, counts: Counts, scorer: Scorer) -> PartManifest:
+    def finish(self, label: str, split: InputSplit, counts: ScoringCounts, scorer: Scorer) -> PartManifest:
         file = self._files[label]
         file.close()
         size, footer = file.size_and_footer()
@@ -284,7 +284,7 @@ class _PartFile:
             self._writer.close()
 
     def cancel(self) -> None:
-        """Lets go of the file, which is then deleted: what cannot be written any more does not matter."""
+        """Closes the file, which is deleted next, so that failing writes are ignored."""
         with contextlib.suppress(OSError, pa.ArrowException):
             if self._writer is not None:
                 self._writer.close()
