@@ -12,8 +12,10 @@ CONSTRAINTS := requirements/constraints.txt
 DEV := .venv
 DEMO := .venv-demo
 COMMA := ,
-# Two workers, a file of tests to each in turn.
-PYTEST_ARGS ?= -n 2 --dist loadfile --durations 15
+# Two workers, a file of tests to each in turn, in the order of tests/conftest.py: files that take long come first.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+# What is long and rarely red is left to `make test-full`; the last line of the tests says how much that is.
+QUICK := -m "not long"
 # Every engine, Spark on a standalone cluster of real processes: it takes both cores. The matrix is its last word.
 CONFORMANCE := TALLYWRIGHT_TEST_SPARK=standalone $(DEV)/bin/python -m pytest tests/conformance --durations 5
 # Which engine scores in the demo. Each has an environment and a lake of its own: the lakes can be compared.
@@ -56,12 +58,12 @@ airflow-stop:  ## Stop the Airflow that the demo left running
 	@if [ -e $(DEMO_READY) ]; then $(DEMO)/bin/python scripts/airflow_local.py stop; else echo "nothing was running"; fi
 
 .PHONY: test
-test: lint java $(JARS) prism  ## Set up, lint, and all tests but the long repetitions
-	@$(DEV)/bin/python -m pytest $(PYTEST_ARGS) --ignore tests/conformance
-	@$(CONFORMANCE)
+test: lint java $(JARS) prism  ## Set up, lint, and all tests but those that are long and rarely red
+	@$(DEV)/bin/python -m pytest $(PYTEST_ARGS) $(QUICK) --ignore tests/conformance
+	@$(CONFORMANCE) $(QUICK)
 
 .PHONY: test-full
-test-full: lint java $(JARS) prism  ## Like test, with the long repetitions: 100 kills, more random examples
+test-full: lint java $(JARS) prism  ## All tests, the long ones too, with 100 kills and more random examples
 	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS) --ignore tests/conformance
 	@HYPOTHESIS_PROFILE=full $(CONFORMANCE)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from matrix import matrix
 from object_store import Bucket, ObjectStore
+from shared import written
 from sparks import small_session, standalone_cluster
 
 from tallywright.errors import UsageError
@@ -31,11 +32,48 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 NOT_RUN_HERE = "not run here: "
 """Begins the reason of a test that is skipped because the machine lacks something; the last lines repeat them."""
+LEFT = pytest.StashKey[int]()
+"""How many `long` tests `-m "not long"` has left to `make test-full`."""
+LONG_FILES = (("airflow",), ("slow", "spark", "beam"))
+"""Marks of files that take long, the longest first."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Random order, but files that take long come first: the last file that a worker is given is a short one."""
+    marks: dict[Path, set[str]] = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    places = {
+        path: next((place for place, any_of in enumerate(LONG_FILES) if found & {*any_of}), len(LONG_FILES))
+        for path, found in marks.items()
+    }
+    items.sort(key=lambda item: places[item.path])
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Counts what is left to `make test-full`."""
+    left = [item for item in items if item.get_closest_marker("long")]
+    if left:
+        stash = left[0].config.stash
+        stash[LEFT] = stash.get(LEFT, 0) + len(left)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells the process that prints the summary."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left"] = session.config.stash.get(LEFT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Every worker has collected, and left, the same tests."""
+    node.config.stash[LEFT] = max(node.config.stash.get(LEFT, 0), getattr(node, "workeroutput", {}).get("left", 0))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """Shows what each engine was seen to do, and says in the last lines what this machine could not run."""
+    """Shows what each engine was seen to do; the last lines say what was not run, on this machine or at this time."""
     yield
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
     for line in matrix(reports):
@@ -43,6 +81,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])}
     for reason in sorted(reason for reason in reasons if NOT_RUN_HERE in reason):
         terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True)
+    left = terminalreporter.config.stash.get(LEFT, 0)
+    if left:
+        terminalreporter.write_line(f"left to `make test-full`: {left} tests that are long and rarely red")
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +108,13 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name != "TALLYWRIGHT_KILLS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # no test asks the network who it is
+
+
+@pytest.fixture(autouse=True)
+def _shared_is_read() -> Iterator[None]:
+    """A test that writes into what all tests read is red itself."""
+    yield
+    assert written() == [], "this test wrote into what others share"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sparks import QUIET_BRIEF_JVM
 
 from tallywright.errors import StorageError, UsageError
 from tallywright.spark_session import delta_jars, stage_jars
@@ -63,7 +64,8 @@ def test_jars_are_staged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.spark
 def test_a_jar_that_nobody_has(mirror: Path, tmp_path: Path) -> None:
-    next(mirror.rglob("delta-storage*.jar")).unlink()
+    (jar,) = mirror.rglob("delta-storage*.jar")
+    jar.unlink()
     with pytest.raises(StorageError, match="delta-storage"):
         stage_jars(tmp_path / "jars")
     assert not list((tmp_path / "jars").iterdir())
@@ -130,7 +132,7 @@ print(json.dumps(told))
 
 @pytest.mark.spark
 def test_a_session_that_ended_or_died_makes_room_for_the_next(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")} | QUIET_BRIEF_JVM
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", _LIVES],
         capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=120,
@@ -156,10 +158,10 @@ time.sleep(0 if sys.argv[1] == "end" else 60)
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize("how", ["end", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("end", marks=pytest.mark.long), "kill"])
 def test_the_jvm_ends_with_its_process(tmp_path: Path, how: str) -> None:
     before = set(tmp_path.iterdir())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")} | QUIET_BRIEF_JVM
     process = subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, how],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,

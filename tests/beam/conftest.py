@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from beam_world import BeamDay, make_day, on
+from shared import shared
 from synthetic import make_package
 
 from tallywright.packaging.package import Package
@@ -32,7 +33,9 @@ def engines(request: pytest.FixtureRequest) -> Iterator[Engines]:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    return make_package(tmp_path_factory.mktemp("package") / "one")
+    made = make_package(tmp_path_factory.mktemp("package") / "one")
+    shared(made.folder)
+    return made
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from beam_world import on
 from deltalake.transaction import AddAction
+from shared import shared
 from synthetic import DAY, make_package, make_request, make_spec, put_day, read_scores
 
 from tallywright.data.delta.lake import Lake
@@ -147,7 +148,9 @@ def _share_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    return make_package(tmp_path_factory.mktemp("package") / "one")
+    made = make_package(tmp_path_factory.mktemp("package") / "one")
+    shared(made.folder)
+    return made
 
 
 @dataclass

@@ -144,6 +144,7 @@ except StorageError as error:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_store_that_never_answers_fails_within_half_a_minute(bucket):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

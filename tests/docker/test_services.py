@@ -126,6 +126,7 @@ spark.stop()
 
 
 @pytest.mark.spark
+@pytest.mark.long
 def test_spark_runs_a_job_on_two_workers_who_reach_the_lake(stack: Native) -> None:
     """Submitted as SparkSubmitOperator does, with nothing but the connection of the compose file."""
     stack.up("spark-worker", "spark-worker#2", "store-buckets")

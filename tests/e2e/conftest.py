@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_tally import run_tally
 from old_lake import readdress
+from shared import files_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class World:
     model: str = "late_orders"
     # A command that the `tally` command is run by, such as one that mounts something first.
     under: tuple[str, ...] = ()
+    # Whether each command starts an interpreter that has imported nothing yet.
+    fresh: bool = False
     # What the command's environment has besides this one's.
     environment: tuple[tuple[str, str], ...] = ()
     # The first champion sees few columns, so that a later one can prove to be better.
@@ -46,15 +50,14 @@ class World:
     )  # fmt: skip
 
     def tally(self, *arguments: str, code: int | None = 0, **environment: str) -> Done:
-        done = subprocess.run(
-            [*self.under, sys.executable, "-m", "tallywright", *arguments],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-            env=dict(os.environ) | dict(self.environment) | environment,
-        )
+        environment = dict(os.environ) | dict(self.environment) | environment
+        if self.under or self.fresh:
+            command = [*self.under, sys.executable, "-m", "tallywright", *arguments]
+            done = subprocess.run(
+                command, cwd=self.root, capture_output=True, text=True, check=False, timeout=240, env=environment
+            )
+        else:
+            done = run_tally(arguments, self.root, environment)
         result = Done(done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in result.err, result.err
         if code is not None:
@@ -80,14 +83,14 @@ def alive(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> World:
     with (shared / "alive.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "alive.ready").exists():
-            _bring_to_life(world)
+            _bring_to_life(replace(world, fresh=True))
             (shared / "alive.ready").touch()
     return world
 
 
 def _bring_to_life(world: World) -> None:
     world.root.parent.mkdir()
-    World(world.root.parent).tally("init", str(world.root), "--model", world.model)
+    replace(world, root=world.root.parent).tally("init", str(world.root), "--model", world.model)
     world.tally("ingest", world.model, "--from", "2025-01-01", "--to", "2025-04-10")
     world.tally("train", world.model, "--date", "2025-04-01", "--by", "a test", *world.few_columns)
     world.tally("backfill", world.model, "--from", "2025-04-01", "--to", "2025-04-07")
@@ -95,8 +98,7 @@ def _bring_to_life(world: World) -> None:
 
 def _kept(root: Path) -> dict[str, tuple[int, int]]:
     """Size and time of each file that the copies are made of."""
-    files = (path for part in ("lake", "mlartifacts", "cache") for path in (root / ".tally" / part).rglob("*"))
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file()}
+    return files_of(*(root / ".tally" / part for part in ("lake", "mlartifacts", "cache")))
 
 
 @pytest.fixture

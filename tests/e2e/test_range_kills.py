@@ -11,8 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# One of the three in `make test`, all of them in `make test-full`.
-FAILPOINTS = ["committed", "before-commit", "profiled"][: 3 if "TALLYWRIGHT_KILLS" in os.environ else 1]
+FAILPOINTS = ["committed", *(pytest.param(name, marks=pytest.mark.long) for name in ("before-commit", "profiled"))]
 RANGE = ("--from", "2025-04-08", "--to", "2025-04-10")
 TABLES = {
     "scores": "*",

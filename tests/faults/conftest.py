@@ -32,7 +32,7 @@ class Way:
     runner: str = ""
     """Beam's, if it is not the one that runs in the driver's process."""
     short: tuple[str, ...] = ()
-    """The points at which `make test` kills it; other suites ask for all of them."""
+    """The points at which `make test` kills it; at the others `make test-full` does."""
     mark: str = ""
     """The mark of tests that start it; a test asks for the fixture of this name before it scores in its own process."""
 
@@ -58,17 +58,18 @@ class Way:
 
 WAYS = (
     Way("local", short=("scoring", "scored")),  # and at all other points in `test_kills`
-    Way("spark", "direct", short=("scored", "staged", "committed"), mark="spark"),
-    Way("spark", "engine", short=("scored", "staged", "committed"), mark="spark"),
-    Way("beam", short=("scored", "staged", "committed"), mark="beam"),
+    Way("spark", "direct", short=("scored",), mark="spark"),
+    Way("spark", "engine", short=("committed",), mark="spark"),
+    Way("beam", short=("staged",), mark="beam"),
 )
-ON_PRISM = Way("beam", runner="PrismRunner", short=("verified", "committed"), mark="beam")
+ON_PRISM = Way("beam", runner="PrismRunner", short=("committed",), mark="beam")
 """Its driver at the points of the protocol; while it stages, its workers and Prism itself: `tests/beam`."""
 
 
-def cell(way: Way, *others: object) -> Any:
+def cell(way: Way, *others: object, long: bool = False) -> Any:
     """Parameters of a test: a way, and more."""
     marks = [getattr(pytest.mark, way.mark), pytest.mark.filterwarnings("ignore")] if way.mark else []
+    marks += [pytest.mark.long] * long
     return pytest.param(way, *others, id="-".join(map(str, (way, *others))), marks=marks)
 
 

@@ -65,6 +65,7 @@ def test_the_parts_of_a_killed_executor_are_made_again_by_another(
     assert len(twins.files()) - files == 6 + 1
 
 
+@pytest.mark.long
 def test_rows_that_were_cached_by_killed_executors_are_scored_again(
     cluster: Cluster, start: Start, twins: Twins, watch: Watch
 ) -> None:
@@ -82,6 +83,7 @@ def test_rows_that_were_cached_by_killed_executors_are_scored_again(
     finished(driver, twins, watch, old, new)
 
 
+@pytest.mark.long
 def test_nothing_outlives_a_killed_driver(cluster: Cluster, start: Start, twins: Twins, watch: Watch) -> None:
     driver = driver_on(cluster, start, twins, "direct", **watch.marker.environment("scored", hold=True))
     old, new = before_and_after(twins)
@@ -99,6 +101,7 @@ def test_nothing_outlives_a_killed_driver(cluster: Cluster, start: Start, twins:
     watch.saw(old, new)
 
 
+@pytest.mark.long
 def test_a_run_outlives_the_master_and_the_next_one_finds_its_successor(
     cluster: Cluster, start: Start, twins: Twins, watch: Watch
 ) -> None:

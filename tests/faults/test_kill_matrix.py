@@ -35,8 +35,11 @@ MOMENTS = tuple(f"{random.Random(KILLS + n).uniform(0, 6):.3f}" for n in range(K
 pytestmark = pytest.mark.slow
 
 
-def points_of(way: Way) -> tuple[str, ...]:
-    return (*DRIVER_POINTS, *WORKER_POINTS, *(MOMENTS if way.mark else ())) if FULL else way.short
+def kills() -> Iterator[Any]:
+    """Each way at each point."""
+    for way in (*WAYS, ON_PRISM):
+        for point in (*DRIVER_POINTS, *WORKER_POINTS, *(MOMENTS if way.mark else ())):
+            yield cell(way, point, long=point not in way.short)
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def before_and_after(twins: Twins, way: Way = WAYS[0]) -> tuple[str, str]:
     return old, twins.content(twins.calm)
 
 
-@pytest.mark.parametrize(("way", "point"), [cell(way, point) for way in (*WAYS, ON_PRISM) for point in points_of(way)])
+@pytest.mark.parametrize(("way", "point"), list(kills()))
 def test_a_kill_leaves_the_old_day_or_the_new_one(
     way: Way, point: str, start: Start, twins: Twins, watch: Watch, again: Callable[..., None]
 ) -> None:
@@ -96,7 +99,7 @@ def test_a_kill_leaves_the_old_day_or_the_new_one(
     watch.saw(old, new)
 
 
-@pytest.mark.parametrize("way", [cell(way) for way in WAYS if way.engine == "spark" and (FULL or way.io == "direct")])
+@pytest.mark.parametrize("way", [cell(way, long=way.io == "engine") for way in WAYS if way.engine == "spark"])
 def test_a_driver_that_loses_its_jvm_says_so_and_leaves_nobody_behind(
     way: Way, start: Start, twins: Twins, watch: Watch, again: Callable[..., None]
 ) -> None:
@@ -221,7 +224,7 @@ def full_disk(size: int) -> Iterator[None]:
         limit(psutil.RLIM_INFINITY)
 
 
-@pytest.mark.parametrize("way", [cell(way) for way in WAYS if way.own_workers])
+@pytest.mark.parametrize("way", [cell(way, long=way.io == "engine") for way in WAYS if way.own_workers])
 def test_a_full_disk_under_the_workers_changes_nothing(
     way: Way, twins: Twins, again: Callable[..., None], request: Any
 ) -> None:

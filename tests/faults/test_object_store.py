@@ -98,6 +98,7 @@ def test_killed_runs_leave_the_old_tally_or_the_new_one_and_the_retry_finishes(s
     assert seen["reads"] > len(POINTS)
 
 
+@pytest.mark.long
 def test_two_processes_that_score_one_day_make_one_tally(start, stored) -> None:
     place, environment = stored
     for generation in range(1, 4):

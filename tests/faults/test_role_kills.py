@@ -53,6 +53,7 @@ def role_twins(tmp_path: Path) -> RoleTwins:
     return RoleTwins.born(tmp_path)
 
 
+@pytest.mark.long
 def test_a_kill_anywhere_is_finished_in_both_tables(start, role_twins) -> None:
     for seed, point in enumerate(POINTS):
         role_twins.restate(seed)

@@ -45,6 +45,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("spark")
 def test_both_engines_make_the_same_tables(repository: Path, raw: Raw, tmp_path: Path) -> None:
     some = raw.around(LAST, before=33)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import yaml
+from shared import shared
 from synthetic import DAY, make_features, make_package, make_spec, read_scores
 
 from tallywright.data.delta.lake import Change, Lake
@@ -95,11 +96,13 @@ class Life:
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packages")
-    return {
+    made = {
         1: make_package(folder / "1", seed=1),
         2: make_package(folder / "2", seed=2),
         "output": make_package(folder / "output", seed=7, fault="output"),
     }
+    shared(folder)
+    return made
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from shared import shared
 from synthetic import make_package, make_spec
 from world import World
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    return make_package(tmp_path_factory.mktemp("package") / "package")
+    made = make_package(tmp_path_factory.mktemp("package") / "package")
+    shared(made.folder)
+    return made
 
 
 @pytest.fixture

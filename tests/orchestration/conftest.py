@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_tally import run_tally
 
 from tallywright.orchestration.doc_md import backfill_bounds
 from tallywright.orchestration.embedded import project as local
@@ -78,9 +78,7 @@ def tally() -> Callable[..., str]:
     """Runs `tally …` in a project's folder and gives what it printed; the first argument is the folder."""
 
     def run(root: Path, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "tallywright", *arguments], cwd=root, capture_output=True, text=True, check=False
-        )
+        done = run_tally(arguments, root, os.environ)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -19,7 +19,7 @@ import pytest
 
 from tallywright.orchestration.embedded import project as local
 from tallywright.orchestration.embedded.processes import USER, EmbeddedAirflow
-from tallywright.orchestration.embedded.rest import AirflowRest
+from tallywright.orchestration.embedded.rest import AirflowRest, RestError
 
 MODEL = "late_orders"
 SCORE, TRAIN, ROLLBACK, WATCH = (f"{MODEL}__{pipeline}" for pipeline in ("score", "train", "rollback", "watch"))
@@ -269,3 +269,16 @@ def test_the_watch_is_red_for_a_due_day_without_a_tally(live: Live, manual_run: 
     assert live.ended(WATCH, due) == "failed"
     assert f"has no tally of {NEVER_SCORED}" in live.rest.task_log(WATCH, due, "watch")
     assert live.ended(WATCH, done) == "success"
+
+
+@pytest.mark.parametrize("bad", ["2025-04-02; rm -rf /", "2025-04-02' or 1=1 --", "{{ 7 * 7 }}"])
+def test_the_api_refuses_a_param_with_sql_or_shell_in_it(bad: str, live: Live) -> None:
+    with pytest.raises(RestError, match="400"):
+        live.rest.trigger(SCORE, {"date": bad})
+
+
+def test_starting_what_runs_changes_nothing(live: Live) -> None:
+    before = live.airflow.running()
+    local.start(live.airflow)
+    assert live.airflow.running() == before
+    assert live.airflow.missing() == []

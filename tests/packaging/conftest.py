@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pyarrow as pa
 import pytest
+from shared import shared
 
 from tallywright.packaging.linear import linear_onnx
 from tallywright.packaging.manifest import runtime_requirements
@@ -81,7 +82,9 @@ def contents(rows: pa.RecordBatch) -> PackageContents:
 @pytest.fixture(scope="session")
 def package(contents: PackageContents, tmp_path_factory: pytest.TempPathFactory) -> Package:
     """One package for all tests that only read it."""
-    return write_package(tmp_path_factory.mktemp("packages") / "late", contents)
+    written = write_package(tmp_path_factory.mktemp("packages") / "late", contents)
+    shared(written.folder)
+    return written
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from tallywright.errors import PackageError, TrackingError, UsageError
 from tallywright.mlflow_client import mlflow_client
@@ -170,9 +170,7 @@ def test_no_warning_escapes(project, package, run_id):
 
 
 def test_through_a_server(project, package, lake, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
     command += ["--artifacts-destination", f"{tmp_path}/store"]

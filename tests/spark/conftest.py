@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+from shared import shared
 from synthetic import DAY, make_features, make_package, make_request, make_spec, put_day
 
 from tallywright.data.delta.lake import Lake
@@ -46,7 +47,9 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    return make_package(tmp_path_factory.mktemp("package") / "one")
+    made = make_package(tmp_path_factory.mktemp("package") / "one")
+    shared(made.folder)
+    return made
 
 
 @pytest.fixture(params=["direct", "engine"])

@@ -19,7 +19,7 @@ from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.records import Manifest
 from tallywright.scoring.day import score_day
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 WAYS = {"direct": "direct", "engine": "engine", "stored": "direct"}
 NOT_ON_EXECUTORS = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "pandas", "sklearn", "torch")
 

@@ -126,7 +126,7 @@ def in_a_process_of_its_own(repository: Path, script: str, *arguments: str) -> d
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("io", ["direct", "engine"])
+@pytest.mark.parametrize("io", ["direct", pytest.param("engine", marks=pytest.mark.long)])
 def test_queries_and_scoring_in_one_process(repository: Path, tmp_path: Path, package: Package, io: str) -> None:
     CliRunner().invoke(init, [str(tmp_path / "p")], catch_exceptions=False)
     places = (str(tmp_path / "p"), str(tmp_path / "lake"), str(package.folder))
@@ -143,7 +143,11 @@ def test_queries_and_scoring_in_one_process(repository: Path, tmp_path: Path, pa
 
 
 @pytest.mark.parametrize(
-    ("io", "kills"), [("direct", ["ship", "none", "before"]), ("engine", ["ship", "staged", "none"])]
+    ("io", "kills"),
+    [
+        ("direct", ["ship", "none", "before"]),
+        pytest.param("engine", ["ship", "staged", "none"], marks=pytest.mark.long),
+    ],
 )
 def test_the_days_after_a_jvm_that_died_are_scored(
     repository: Path, tmp_path: Path, package: Package, io: str, kills: list[str]

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from ports import free_ports
 from pyarrow import fs
 
 from tallywright import guard
@@ -66,7 +66,7 @@ class ObjectStore:
         self.folder = folder
         self._made = 0
         for _ in range(3):  # another process may take a port between the choice and the start
-            self._port, *others = _free_ports(8)
+            self._port, *others = free_ports(8)
             self._process = self._start(others)
             if self._healthy():
                 return
@@ -167,13 +167,3 @@ def _identities(folder: Path) -> Path:
     identity = {"name": "tests", "credentials": keys, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
     file.write_text(json.dumps({"identities": [identity]}))
     return file
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

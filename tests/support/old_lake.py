@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from forked_tally import run_tally
+
 ARCHIVE: Final = Path(__file__).resolve().parents[1] / "fixtures" / "lake-f58f321.tar.xz"
 EXPECTED: Final = "expected.json"
 """The file in the archive with what the earlier version itself answered."""
@@ -31,18 +33,19 @@ class OldLake:
 
     root: Path
     environment: tuple[tuple[str, str], ...] = ()
+    forked: bool = False
+    """Whether the commands are those of the version under test, which has imported its packages already."""
 
     def tally(self, *arguments: str) -> str:
         """What the command prints; it must succeed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tallywright", *arguments],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-            env=dict(os.environ) | dict(self.environment),
-        )
+        environment = dict(os.environ) | dict(self.environment)
+        if self.forked:
+            done = run_tally(arguments, self.root, environment)
+        else:
+            command = [sys.executable, "-m", "tallywright", *arguments]
+            done = subprocess.run(
+                command, cwd=self.root, capture_output=True, text=True, check=False, timeout=240, env=environment
+            )
         assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout
@@ -87,7 +90,7 @@ def unpack(archive: Path, root: Path) -> OldLake:
     with tarfile.open(archive) as packed:
         packed.extractall(root, filter="data")
     readdress(root / ".tally/mlflow.db", PLACE, str(root))
-    return OldLake(root)
+    return OldLake(root, forked=True)
 
 
 def readdress(store: Path, old: str, new: str) -> None:

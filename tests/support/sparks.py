@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+from ports import free_port
+
 from tallywright.spark_session import spark_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+_BRIEF = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+BRIEF_JVM = {"JDK_JAVA_OPTIONS": _BRIEF}
+"""A JVM that lives for seconds does not earn back what it compiles: half of its processor time is saved."""
+QUIET_BRIEF_JVM = {"SPARK_SUBMIT_OPTS": _BRIEF}
+"""The same for the driver's JVM alone, which then does not say so."""
 
 
 @contextmanager
@@ -30,8 +39,12 @@ def small_session(work: Path, master: str = "local[2]", **extra: str) -> Iterato
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.local.dir": str(work),
         "spark.sql.warehouse.dir": str(work / "warehouse"),
+        "spark.executor.extraJavaOptions": _BRIEF,
     }
-    session = spark_session("tests", settings | extra, delta=True)
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in QUIET_BRIEF_JVM.items():
+            patched.setenv(name, value)
+        session = spark_session("tests", settings | extra, delta=True)
     try:
         yield session
     finally:
@@ -41,8 +54,6 @@ def small_session(work: Path, master: str = "local[2]", **extra: str) -> Iterato
 
 
 _ALIVE = "New state: ALIVE"
-BRIEF_JVM = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
-"""A JVM that lives for seconds does not earn back what it compiles: half of its processor time is saved."""
 
 
 @dataclass
@@ -103,12 +114,6 @@ def standalone_cluster(work: Path, *, workers: int = 2, memory: str = "1g") -> I
     """The address of a running cluster's master."""
     with running_cluster(work, workers=workers, memory=memory) as cluster:
         yield cluster.address
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _daemon(log: Path, kind: str, *arguments: str) -> subprocess.Popen[bytes]:

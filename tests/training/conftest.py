@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared import shared
 
 from tallywright.spec.model import Training
 
@@ -18,7 +19,7 @@ def empty_store(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("store")
     connect(f"sqlite:///{folder}/mlflow.db").search_experiments()
-    return folder / "mlflow.db"
+    return shared(folder / "mlflow.db")
 
 
 @pytest.fixture

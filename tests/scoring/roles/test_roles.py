@@ -12,6 +12,7 @@ import pytest
 from first_version import as_the_first_version
 from hypothesis import given
 from hypothesis import strategies as st
+from shared import shared
 from synthetic import DAY, make_features, make_package, make_spec, model_ref, read_scores
 
 from tallywright.data.fingerprint import row_hashes
@@ -40,7 +41,9 @@ def packages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packages")
     made = {seed + 1: make_package(folder / str(seed), seed=seed) for seed in range(3)}
     made["twin"] = make_package(folder / "twin", seed=7)
-    return made | {fault: make_package(folder / fault, seed=7, fault=fault) for fault in ("output", "prediction")}
+    made |= {fault: make_package(folder / fault, seed=7, fault=fault) for fault in ("output", "prediction")}
+    shared(folder)
+    return made
 
 
 @pytest.fixture
