@@ -67,6 +67,34 @@ def every_way() -> list[Any]:
     return ways
 
 
+def crossed(values: Sequence[Any], few: Sequence[Any]) -> list[Any]:
+    """Parameters `way` and another: all values for each way, of which `make test` gives a slow way only these few."""
+    return [
+        pytest.param(
+            param.values[0],
+            value,
+            id=f"{param.id}-{ascii(value)[:12]}",
+            marks=[*param.marks, *[pytest.mark.long] * (not param.values[0].quick and value not in few)],
+        )
+        for param in every_way()
+        for value in values
+    ]
+
+
+def around(ways: Sequence[Any]) -> list[Any]:
+    """Parameters `way` and the id of the way before it: all pairs, of which `make test` goes once around."""
+    return [
+        pytest.param(
+            after.values[0],
+            first.id,
+            id=f"{after.id}-after {first.id}",
+            marks=[*first.marks, *after.marks, *[pytest.mark.long] * (ways[number - 1] is not first)],
+        )
+        for number, after in enumerate(ways)
+        for first in ways
+    ]
+
+
 @pytest.fixture(params=every_way())
 def way(request: pytest.FixtureRequest) -> Way:
     """One way after the other."""

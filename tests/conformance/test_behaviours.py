@@ -24,14 +24,13 @@ from tallywright.packaging.predictor import Predictor
 from tallywright.records import ModelRef
 from tallywright.scoring.day import score_day
 
-from .conftest import every_way
+from .conftest import around, every_way
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 FEATURES = make_features(600, seed=5)
 WAYS = {param.id: param.values[0] for param in every_way()}
-OTHERS = [pytest.param(param.id, id=f"after {param.id}", marks=param.marks) for param in every_way()]
 
 
 def content(rows: pa.Table) -> str:
@@ -139,7 +138,7 @@ def test_each_day_is_scored_by_the_model_it_was_given(bench) -> None:
     assert content(rows) != content(champion)
 
 
-@pytest.mark.parametrize("first", OTHERS)
+@pytest.mark.parametrize(("way", "first"), around(every_way()), indirect=["way"])
 def test_a_table_of_one_way_is_scored_again_by_another(bench, first: str) -> None:
     """Generations follow one another whoever wrote the last one; the rows and the profile stay what they are."""
     lake, spec = Lake(str(bench.root / "lake")), make_spec()

@@ -22,7 +22,7 @@ from tallywright.scoring.engines.base import ENGINES, OWN_IO, choose_engine, loa
 from tallywright.scoring.worker.fragments import plan_splits
 from tallywright.spec.yaml_files import AUTO
 
-from .conftest import every_way
+from .conftest import crossed, every_way
 
 QUICK_WAYS = [param for param in every_way() if param.values[0].quick]
 SLOW_WAYS = [param for param in every_way() if not param.values[0].quick]
@@ -79,14 +79,18 @@ def test_one_row(bench) -> None:
     assert manifest.rows == 1
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1e308, 5e-324])
+NUMBERS = [None, float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1e308, 5e-324]
+TEXTS = [None, "", "ünseen", "grün", "赤", "a\u0000b", "🛫" * 50]
+
+
+@pytest.mark.parametrize(("way", "value"), crossed(NUMBERS, [NUMBERS[1], 5e-324]), indirect=["way"])
 def test_a_column_of_one_strange_number(bench, value) -> None:
     features = FEATURES.slice(0, 50).set_column(2, "x0", pa.array([value] * 50, pa.float64()))
     rows, _ = bench.score([features])
     same_bits(rows, bench.directly(features))
 
 
-@pytest.mark.parametrize("value", [None, "", "ünseen", "grün", "赤", "a\u0000b", "🛫" * 50])
+@pytest.mark.parametrize(("way", "value"), crossed(TEXTS, [None, "a\u0000b"]), indirect=["way"])
 def test_a_column_of_one_strange_text(bench, value) -> None:
     features = FEATURES.slice(0, 50)
     place = features.schema.get_field_index("c1")
