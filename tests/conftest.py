@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from matrix import matrix
 from object_store import Bucket, ObjectStore
-from shared import written
+from shared import shared, written
 from sparks import small_session, standalone_cluster
 
 from tallywright.errors import UsageError
@@ -123,6 +123,16 @@ def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(log, "propagate", True)
     caplog.set_level("INFO")
     return caplog
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: its migrations take seconds, so they run once and tests copy the file."""
+    from tallywright.mlflow_client import connect
+
+    folder = tmp_path_factory.mktemp("store")
+    connect(f"sqlite:///{folder}/mlflow.db").search_experiments()
+    return shared(folder / "mlflow.db")
 
 
 @pytest.fixture(scope="session")

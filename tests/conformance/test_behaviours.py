@@ -24,7 +24,7 @@ from tallywright.packaging.predictor import Predictor
 from tallywright.records import ModelRef
 from tallywright.scoring.day import score_day
 
-from .conftest import around, every_way
+from .conftest import around, crossed, every_way
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -80,7 +80,7 @@ KEYS: dict[str, tuple[str, Callable[[int], pa.Array]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize(("way", "kind"), crossed(list(KEYS), ["a decimal", "a text"]), indirect=["way"])
 def test_keys_of_every_type_come_out_as_they_went_in(bench, kind: str) -> None:
     declared, values = KEYS[kind]
     features = FEATURES.append_column("part_id", values(600))
@@ -97,7 +97,9 @@ def test_keys_of_every_type_come_out_as_they_went_in(bench, kind: str) -> None:
     assert rows.schema.field("part_id").type == features.schema.field("part_id").type
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize(
+    ("way", "task"), crossed(["binary", "multiclass", "regression"], ["multiclass"]), indirect=["way"]
+)
 def test_every_output_kind(bench, task: str, tmp_path_factory) -> None:
     package = make_package(bench.root / f"package-{task}", task=task)
     rows, _ = replace(bench, package=package).score(pieces_of(FEATURES, [100]))

@@ -61,7 +61,7 @@ def test_empty_files_beside_full_ones_are_read_as_nothing(bench) -> None:
     same_bits(rows, bench.directly(FEATURES.slice(0, 300)))
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize(("way", "workers"), crossed([1, 2, 5], [2]), indirect=["way"])
 def test_a_day_of_several_parts_holds_every_key_once(bench, workers, monkeypatch) -> None:
     monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=500))
     rows, _ = bench.score([FEATURES], row_group_rows=100, workers=workers, batch_rows=256)

@@ -123,7 +123,7 @@ def test_a_driver_that_loses_its_jvm_says_so_and_leaves_nobody_behind(
     watch.saw(old, new)
 
 
-@pytest.mark.parametrize("way", [cell(way) for way in WAYS if way.stages_parts])
+@pytest.mark.parametrize("way", [cell(way, long=way.engine == "spark") for way in WAYS if way.stages_parts])
 def test_an_interrupted_driver_takes_away_what_its_workers_were_writing(
     way: Way, start: Start, twins: Twins, watch: Watch, again: Callable[..., None]
 ) -> None:

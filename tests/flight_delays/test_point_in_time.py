@@ -86,7 +86,7 @@ def test_the_test_above_finds_a_leak(storm: Worlds, queries: Queries, leak: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 10))])
 def test_features_do_not_know_the_future_at_random_moments(raw: Raw, queries: Queries, seed: int) -> None:
     day = date(2013, 1 + seed, 5 + 2 * seed)
     moment = datetime(day.year, day.month, day.day, 12 + seed, 6 * seed, tzinfo=UTC)

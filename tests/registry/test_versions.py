@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run_id(project):
+def run_id(project, empty_store):
+    copy = Path(project.environment.tracking.uri.removeprefix("sqlite:///"))
+    copy.parent.mkdir(parents=True)
+    shutil.copy(empty_store, copy)
     return new_run(project)
 
 
@@ -169,7 +173,8 @@ def test_no_warning_escapes(project, package, run_id):
         versions.register(project, package().folder, run_id=run_id, reports=[])
 
 
-def test_through_a_server(project, package, lake, tmp_path):
+def test_through_a_server(project, package, lake, tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path / "server.db")
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
@@ -196,10 +201,10 @@ def test_through_a_server(project, package, lake, tmp_path):
 
 
 def wait_for(address, server):
-    for _ in range(240):
+    for _ in range(1200):
         assert server.poll() is None, "the server died"
         with suppress(OSError), urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310 - our own server
             if answer.status == 200:
                 return
-        time.sleep(0.5)
+        time.sleep(0.1)
     raise AssertionError("the server did not come up")

@@ -20,7 +20,7 @@ from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import logged_tallies, manifests, recorded_tallies
 from tallywright.scoring.worker.fragments import plan_splits
 
-RACES = 100 if int(os.environ.get("TALLYWRIGHT_KILLS", "0")) >= 100 else 30
+RACES = 100 if int(os.environ.get("TALLYWRIGHT_KILLS", "0")) >= 100 else 10
 COMMIT = r"^PUT /[^?]*/shop__scores/_delta_log/0{19}1\.json"
 """The first tally: version 0 is the empty table."""
 

@@ -5,21 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared import shared
 
 from tallywright.spec.model import Training
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """An MLflow database without runs: its migrations take seconds, so they run once and tests copy the file."""
-    from tallywright.mlflow_client import connect
-
-    folder = tmp_path_factory.mktemp("store")
-    connect(f"sqlite:///{folder}/mlflow.db").search_experiments()
-    return shared(folder / "mlflow.db")
 
 
 @pytest.fixture
