@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from tallywright.packaging.schema import Postprocess
+from tallywright.packaging.manifest import Postprocess
 from tallywright.spec.model import Gates, Training
 from tallywright.tasks import HIGHER_IS_BETTER, TASKS, Task, TaskName
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from benchmarks.ways.graph import Graph
 
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

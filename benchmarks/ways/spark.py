@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.ways.world import DAY, NUMERIC, TEXTS, World
 
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 from tallywright.spark_session import spark_session
-from tallywright.spec.environment import EngineSettings, SparkSettings
+from tallywright.spec.yaml_files import EngineSettings, SparkSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

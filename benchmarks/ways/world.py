@@ -20,7 +20,7 @@ from tallywright.scoring.day import score_day
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tallywright.scoring.engines.registry import Engines
+    from tallywright.scoring.engines.base import Engines
 
 DAY: Final = date(2024, 3, 1)
 NUMERIC: Final = [f"x{index}" for index in range(12)]

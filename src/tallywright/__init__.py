@@ -1,3 +1,3 @@
-"""Tallywright: one YAML file per model becomes Airflow DAGs that train, gate, score, watch and prove."""
+"""Tallywright: one YAML file per model becomes Airflow DAGs that train, gate, register, score and monitor it."""
 
 __version__ = "0.1.0"

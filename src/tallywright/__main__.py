@@ -1,4 +1,4 @@
-"""`python -m tallywright` is `tally`."""
+"""Runs the command `tally` as `python -m tallywright`."""
 
 from tallywright.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Between Arrow buffers and numpy without a copy and without pandas, which pyarrow's own conversions import."""
+"""Conversions between Arrow arrays and numpy without a copy and without pandas, which pyarrow's own ones import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
 def values_of(array: pa.Array) -> NDArray[Any]:
-    """The values of a fixed-width numeric array; what stands at a null is undefined."""
+    """The values of a fixed-width numeric array; values of null slots are undefined."""
     data = array.buffers()[1]
     if data is None:
         return np.zeros(len(array), dtype=_dtype(array.type))
@@ -24,7 +24,7 @@ def values_of(array: pa.Array) -> NDArray[Any]:
 
 
 def valid_mask(array: pa.Array) -> NDArray[np.bool_]:
-    """True where the array has a value."""
+    """A mask that is True where the array has a value."""
     bits = array.buffers()[0]
     if array.null_count == 0 or bits is None:
         # A null array has no bitmap and no values.

@@ -48,7 +48,7 @@ def _rebuild(cls: type[TallyError], found: str, expected: str, remedy: str) -> T
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint, to be put behind a mistyped name, at the known one closest to it; empty when none is close."""
+    """A hint to append to a mistyped name: the closest known one; empty when none is close."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -102,7 +102,7 @@ class LeakError(TallyError):
 
 
 class CommitConflictError(TallyError):
-    """Another writer got there first, and not with the same inputs; a retry looks again."""
+    """Another writer committed first, with other inputs; a retry decides again."""
 
     exit_code = 10
     retryable = True
@@ -123,7 +123,7 @@ class TrackingError(TallyError):
 
 
 class RangeError(TallyError):
-    """A range of which some days failed in a way that a retry can cure; days that are done are left alone by it."""
+    """A range of which some days failed with retryable errors; a repeat skips the days that are done."""
 
     exit_code = 14
     retryable = True

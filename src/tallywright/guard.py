@@ -1,4 +1,4 @@
-"""Runs one command and never lets it outlive its parent; started by file path, so it imports the standard library only.
+"""Runs one command and ends it with its parent; started by file path, so it imports the standard library only.
 
 The parent holds the other end of this process's standard input and never writes to it. When the parent dies, however
 it dies (SIGKILL included), the pipe closes, and the guard ends the whole process group: the command, its workers,

@@ -1,6 +1,6 @@
-"""The metrics of gates, evaluation and monitoring, in numpy; ranks are counted in whole numbers and ties as ties.
+"""The metrics of gates, evaluation and monitoring, in numpy.
 
-Training, the quality gate and realised performance all call these, so a figure means the same wherever it stands.
+Training, the quality gate and realised performance all call these, so a metric means the same in every table.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from tallywright.tasks import TASKS, TaskName
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-_SMALLEST_PROBABILITY: Final = 1e-7
+SMALLEST_PROBABILITY: Final = 1e-7
 """About the resolution of a float32 probability near 1: a certain and wrong prediction costs 16.1, not infinity."""
 _CALIBRATION_BINS: Final = 10
 
 
 def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
     """The area under the ROC curve: the share of (positive, negative) pairs in right order, ties as a half.
+
+    This is the Mann-Whitney statistic over the number of pairs (Hanley and McNeil, "The meaning and use of the area
+    under a receiver operating characteristic (ROC) curve", Radiology 143, 1982).
 
     NaN when only one class is there.
     """
@@ -45,7 +48,7 @@ def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
 def log_loss(y: ArrayLike, p: ArrayLike) -> float:
     """The mean negative log likelihood; probabilities are kept 1e-7 away from 0 and 1. NaN for no rows."""
     labels, scores = _binary(y, p)
-    clipped = np.clip(scores, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+    clipped = np.clip(scores, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     return _mean(-np.log(np.where(labels, clipped, 1 - clipped)))
 
 
@@ -63,6 +66,8 @@ def accuracy(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> float:
 
 def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = _CALIBRATION_BINS) -> float:
     """The expected calibration error over bins of equal width: mean |observed rate - mean probability| by rows.
+
+    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
 
     NaN for no rows.
     """
@@ -100,7 +105,7 @@ def _regression(y: NDArray[np.float64], p: NDArray[np.float64]) -> dict[str, flo
 
 
 def _multiclass(y: NDArray[np.int64], p: NDArray[np.float64]) -> dict[str, float]:
-    chosen = np.clip(p[np.arange(y.size), y], _SMALLEST_PROBABILITY, 1)
+    chosen = np.clip(p[np.arange(y.size), y], SMALLEST_PROBABILITY, 1)
     hits = (p.argmax(axis=1) == y) if y.size else np.zeros(0, dtype=bool)
     return {"log_loss": _mean(-np.log(chosen)), "accuracy": _mean(hits.astype(np.float64))}
 

@@ -1,4 +1,4 @@
-"""The one door to MLflow: a client for a tracking and registry store, and its failures as errors with a remedy."""
+"""MLflow clients for tracking and registry, with their failures as TrackingErrors."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def connect(uri: str) -> Any:
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     # The first connection to a new database would otherwise print each of its migrations.
-    for chatty in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for logger in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     try:
         from mlflow import MlflowClient
     except ImportError as error:
@@ -56,7 +56,7 @@ def connect(uri: str) -> Any:
 
 @contextmanager
 def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
-    """What MLflow (or the database, the HTTP client or the disk below it) raises comes out as a TrackingError.
+    """Raises a TrackingError for what MLflow (or the database, HTTP client or disk below it) raises in the block.
 
     Args:
         uri: The store, for the text.
@@ -82,7 +82,7 @@ def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
 
 @contextmanager
 def mlflow_client(uri: str) -> Iterator[Any]:
-    """A client whose failures inside the block come out as TrackingErrors.
+    """Yields a client; its failures inside the block become TrackingErrors.
 
     Raises:
         TrackingError: As `connect`, or whatever MLflow raised.

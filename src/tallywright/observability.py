@@ -1,6 +1,6 @@
-"""How a run tells what it is doing: log lines on stderr and named points of the commit protocol.
+"""Logging to stderr, and failpoints: named points of the commit protocol at which tests kill a process.
 
-A point is a place where a crash is interesting. `TALLYWRIGHT_KILL_AT=<point>` makes the process that passes it kill
+`TALLYWRIGHT_KILL_AT=<point>` makes the process that passes it kill
 itself there with SIGKILL, which is how the fault tests (and an operator who rehearses a recovery) stop a real run at an
 exact place. `TALLYWRIGHT_KILL_ONCE=<file>` lets only the first process do so that can create the file, in which it
 leaves its id; `TALLYWRIGHT_KILL_WITH=SIGSTOP` holds it there instead, so that another process can be killed meanwhile.
@@ -24,7 +24,7 @@ log = logging.getLogger("tallywright")
 
 
 def failpoint(name: str) -> None:
-    """Passes a named point of a protocol; dies here if the environment asks for it."""
+    """A named point of a protocol; kills the process here if the environment asks for it."""
     log.debug("point %s", name)
     if os.environ.get(KILL_AT) == name and _first(os.environ.get(KILL_ONCE)):
         os.kill(os.getpid(), signal.Signals[os.environ.get(KILL_WITH, "SIGKILL")])
@@ -43,7 +43,7 @@ def _first(marker: str | None) -> bool:
 
 
 def without_credentials(text: str) -> str:
-    """A text without the user names and passwords of the addresses in it; MLflow repeats addresses in its errors."""
+    """Removes user names and passwords from the addresses in a text; MLflow repeats addresses in its errors."""
     return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 

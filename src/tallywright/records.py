@@ -1,4 +1,4 @@
-"""The small frozen records by which the layers speak to one another.
+"""The frozen records that layers exchange.
 
 A record is immutable, forbids unknown fields, and round-trips through JSON: `record.to_json()` and
 `Record.from_json(text)`. Business dates are `datetime.date`, instants are UTC `datetime`.
@@ -35,7 +35,7 @@ FORMAT: Final = 1
 
 
 class StoredRecord(Record):
-    """A record that is kept in a table or a commit, and must be readable by every later version.
+    """A record that is stored in a table or a commit, which every later version must be able to read.
 
     It is read tolerantly: fields that this version does not know are left out, those that an older version did not have
     get their defaults. `format` says by which rules it was written.
@@ -53,7 +53,7 @@ class StoredRecord(Record):
 
 
 class StoredPart(Record):
-    """A part of stored records: as tolerant as they are, and numbered by them."""
+    """A nested part of stored records, which tolerates unknown fields as they do."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -65,7 +65,7 @@ def digest_of(value: Any) -> str:
 
 
 class Role(StrEnum):
-    """What a row's model was for that row."""
+    """The role of a model for a row."""
 
     CHAMPION = "champion"
     CANARY = "canary"
@@ -81,7 +81,7 @@ class TableVersion(Record):
 
 
 class Reference(Record):
-    """A table version that something still speaks of, and what: `input`, `tally` or `model`."""
+    """A table version that is still referred to, and by what: `input`, `tally` or `model`."""
 
     table: str
     version: int
@@ -144,9 +144,15 @@ class Check(StoredPart):
     bound: str = ""
     evidence: str = ""
 
+    @classmethod
+    def of(cls, name: str, good: bool, observed: float | str | None, bound: str, evidence: str = "") -> Check:  # noqa: FBT001
+        """A check that passes when `good`, and fails otherwise."""
+        verdict = Verdict.PASS if good else Verdict.FAIL
+        return cls(name=name, verdict=verdict, observed=observed, bound=bound, evidence=evidence)
+
 
 class GateReport(StoredPart):
-    """What one gate found about one subject (a day, a candidate)."""
+    """The report of one gate about one subject (a day, a candidate)."""
 
     gate: str
     model: str
@@ -161,7 +167,7 @@ class GateReport(StoredPart):
         return max((check.verdict for check in self.checks), key=list(Verdict).index)
 
     def observed(self, name: str) -> float | str | None:
-        """What a check saw; None when the report has no such check."""
+        """The observed value of a check; None when the report has no such check."""
         return next((check.observed for check in self.checks if check.name == name), None)
 
     @property
@@ -171,7 +177,7 @@ class GateReport(StoredPart):
 
 
 class Decision(StoredRecord):
-    """The reports about one candidate, and who decided on them; the registry moves for nothing else."""
+    """The gate reports about one candidate and who decided on them; every promotion needs one."""
 
     model: str
     candidate_version: int
@@ -187,7 +193,7 @@ class Decision(StoredRecord):
 
 
 class Promotion(Record):
-    """One line of the promotion log: from `effective_from` on, as known since `recorded_at`, this is the champion.
+    """An entry of the promotion log: from `effective_from` on, as known since `recorded_at`, this is the champion.
 
     The champion of a date is the line with the latest `effective_from` not after it; among equals the latest
     `recorded_at` (then `sequence`) wins.
@@ -207,7 +213,7 @@ class Promotion(Record):
 
 
 class RoleTally(StoredPart):
-    """What one model did on a day, or why it did nothing."""
+    """The rows that one model scored on a day, or the reason why it scored none."""
 
     role: Role
     version: int
@@ -220,7 +226,7 @@ class RoleTally(StoredPart):
 
 
 class Manifest(StoredRecord):
-    """All that is known about one tally, kept in its commit and in `<model>__tallies`."""
+    """The manifest of a tally, stored in its commit and in `<model>__tallies`."""
 
     model: str
     score_date: date
@@ -239,7 +245,7 @@ class Manifest(StoredRecord):
     leak_allowed: bool = False
     """True when a model had seen data of the score date, and the spec accepted that."""
     commit_id: str = ""
-    """Drawn for each commit, so that a writer whose answer was lost finds his own commit again."""
+    """Drawn for each commit, by which a writer finds its own commit after a lost response."""
     roles: tuple[RoleTally, ...] = ()
     """What each model did; empty in tallies of the time when only champions scored."""
     scoring_json: str = ""
@@ -247,7 +253,7 @@ class Manifest(StoredRecord):
 
     @property
     def primary(self) -> ModelRef:
-        """The model that answers for the day: the champion, or the fallback on a day without one."""
+        """The primary model of the day: the champion, or the fallback on a day without one."""
         return self.models[0]
 
     @property
@@ -284,7 +290,7 @@ class DriftSignal(Record):
 
 
 class DayState(StrEnum):
-    """Where the retraining policy stands after a day."""
+    """The state of the retraining policy after a day."""
 
     OK = "ok"
     SUSPECTED = "suspected"
@@ -294,7 +300,7 @@ class DayState(StrEnum):
 
 
 class RetrainDecision(Record):
-    """What the policy says after one day; quiet days have one too."""
+    """The retraining decision of a day; every day has one."""
 
     model: str
     score_date: date

@@ -1,6 +1,6 @@
-"""What a binary, a multiclass and a regression model are: one record each, and nobody else tests their names.
+"""The tasks (binary, multiclass, regression) as records of their properties; no other module compares task names.
 
-The types of a package's output columns (`packaging.schema`) and the formulas (`metrics`, `training.objective`) stay
+The types of a package's output columns (`packaging.manifest`) and the formulas (`metrics`, `training.objective`) stay
 where the libraries are that they need; what they have to agree on stands here.
 """
 

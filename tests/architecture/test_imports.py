@@ -31,7 +31,7 @@ CASES = {
     "tallywright.scoring.engines.spark.worker": HEAVY | {"duckdb", "sqlalchemy"},
     "tallywright.scoring.engines.spark.packed": HEAVY | {"duckdb", "sqlalchemy"},
     "tallywright.scoring.engines.spark.driver": HEAVY | {"sqlalchemy"},
-    "tallywright.lifecycle.steps.score": HEAVY | {"sqlalchemy"},
+    "tallywright.lifecycle.steps.day": HEAVY | {"sqlalchemy"},
 }
 
 

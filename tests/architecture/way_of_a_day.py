@@ -9,7 +9,7 @@ are warm. Then `sys.setprofile`, in threads too, watches one more `tally score` 
 - An *edge* goes from the module of the calling frame to that of the called one. A frame of a foreign library between
   two of ours breaks it: what click, pydantic, contextlib or an executor calls back is no call of ours.
 - A *climb* is a call by a function that has a `ScoreRequest` among its arguments (`self` is one) into a module of a
-  higher layer or an earlier room of `scoring`, by the contracts in `pyproject.toml`. Two numbers: distinct pairs of
+  higher layer or an earlier package of `scoring`, by the contracts in `pyproject.toml`. Two numbers: distinct pairs of
   function and module (climbs), and all such calls (climbing calls).
 - Handles, existence checks and packages hashed are counted apart inside `ingest` and `day_gate`; the rest is the way
   from resolve to decide.
@@ -36,7 +36,7 @@ from deltalake import DeltaTable
 
 from tallywright.cli.main import main as tally
 from tallywright.packaging.manifest import verified_files
-from tallywright.scoring.request import ScoreRequest
+from tallywright.scoring.prepare import ScoreRequest
 
 PACKAGE: Final = "tallywright"
 MODEL: Final = "late_orders"
@@ -51,22 +51,22 @@ WATCHED: Final = {
 
 
 class Order:
-    """Which module stands above which: by layer, and within `scoring` by room."""
+    """Which module stands above which: by layer, and within `scoring` by package."""
 
     def __init__(self, pyproject: Path) -> None:
         contracts = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
         named = {name: one["layers"] for one in contracts for name in one.get("containers", ())}
         self._layers = _places(named[PACKAGE])
-        self._rooms = _places(named[f"{PACKAGE}.scoring"])
+        self._packages = _places(named[f"{PACKAGE}.scoring"])
 
     def above(self, callee: str, caller: str) -> bool:
         """Whether a call of the first by the second climbs."""
         return self._place(callee) < self._place(caller)
 
     def _place(self, module: str) -> tuple[int, int]:
-        _, layer, room, *_ = [*module.split("."), "", ""]
+        _, layer, package, *_ = [*module.split("."), "", ""]
         try:
-            return (self._layers[layer], self._rooms[room] if layer == "scoring" and room else 0)
+            return (self._layers[layer], self._packages[package] if layer == "scoring" and package else 0)
         except KeyError as error:
             raise LookupError(f"{module}: no contract in pyproject.toml places {error}") from error
 

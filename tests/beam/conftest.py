@@ -11,7 +11,7 @@ from shared import shared
 from synthetic import make_package
 
 from tallywright.packaging.package import Package
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from synthetic import ROLES, make_cast, make_request, make_spec, read_scores
 
 from tallywright.errors import EngineError, InputError, PackageError, StorageError, UsageError
 from tallywright.scoring.day import score_day
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 
 pytestmark = [pytest.mark.beam, pytest.mark.filterwarnings("ignore")]
 

@@ -19,7 +19,7 @@ from synthetic import make_features, read_scores
 
 from tallywright.errors import EngineError
 from tallywright.scoring.day import score_day
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 
 pytestmark = [pytest.mark.beam, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from tallywright.errors import UsageError
 from tallywright.scoring.engines.beam.backends import backend_for, check_settings
-from tallywright.scoring.engines.beam.outcomes import Mailbox
+from tallywright.scoring.engines.beam.outcomes import OutcomeFolder
 from tallywright.scoring.engines.beam.runners import day_pipeline, in_process_options
-from tallywright.spec.environment import BeamSettings
+from tallywright.spec.yaml_files import BeamSettings
 
 pytestmark = [pytest.mark.beam, pytest.mark.filterwarnings("ignore")]
 
@@ -42,9 +42,9 @@ def test_what_is_set_elsewhere_is_refused(option) -> None:
 def pipeline_with(day, runner_options, environments=1):
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    mailbox = Mailbox.below(day.job().table, {})
+    outcome_folder = OutcomeFolder.below(day.job().table, {})
     splits = [day.splits()[0].model_copy(update={"index": index}) for index in range(5)]
-    return day_pipeline(FnApiRunner(), runner_options, day.job(), splits, mailbox, environments=environments)
+    return day_pipeline(FnApiRunner(), runner_options, day.job(), splits, outcome_folder, environments=environments)
 
 
 def test_options_of_flink_and_dataflow_reach_their_runners(day) -> None:

@@ -23,13 +23,12 @@ from tallywright.packaging.package import Package
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import InputVersion, Manifest
 from tallywright.scoring import execution
-from tallywright.scoring.commit.staged_output import StagedOutput, StagedParts
+from tallywright.scoring.commit.sink import StagedOutput, StagedParts
 from tallywright.scoring.day import score_day
-from tallywright.scoring.engines.base import DIRECT, OWN_IO
-from tallywright.scoring.engines.registry import ENGINES, Engines
-from tallywright.scoring.request import ScoreRequest
+from tallywright.scoring.engines.base import DIRECT, ENGINES, OWN_IO, Engines
+from tallywright.scoring.prepare import ScoreRequest
 from tallywright.scoring.worker.fragments import plan_splits
-from tallywright.spec.environment import EngineSettings
+from tallywright.spec.yaml_files import EngineSettings
 
 NEEDS_MARK = {"pyspark": "spark", "apache_beam": "beam"}
 TARGET_ROWS = 250

@@ -18,10 +18,9 @@ from synthetic import DAY, make_features, make_spec, put_day, read_profile, read
 
 from tallywright.data.delta.lake import Lake
 from tallywright.scoring.day import score_day
-from tallywright.scoring.engines.base import OWN_IO
-from tallywright.scoring.engines.registry import ENGINES, choose_engine, load_engine
+from tallywright.scoring.engines.base import ENGINES, OWN_IO, choose_engine, load_engine
 from tallywright.scoring.worker.fragments import plan_splits
-from tallywright.spec.environment import AUTO
+from tallywright.spec.yaml_files import AUTO
 
 from .conftest import crossed, every_way
 

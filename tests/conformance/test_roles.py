@@ -18,7 +18,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.records import Role
 from tallywright.scoring.commit.profile_table import read_profiles
 from tallywright.scoring.day import score_day
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 from tallywright.scoring.worker.fragments import plan_splits
 
 from .conftest import Way, lay_out

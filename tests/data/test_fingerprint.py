@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallywright.data import fingerprint
-from tallywright.data.fingerprint import RowDigest, digest, digest_hashes, row_hashes
-from tallywright.data.text_hash import hash_bytes
+from tallywright.data.fingerprint import RowDigest, digest, digest_hashes, hash_bytes, row_hashes
 from tallywright.errors import TableContractError
 
 SCHEMA = pa.schema(

@@ -11,16 +11,19 @@ import pytest
 HEAVY = {
     "airflow",
     "apache_beam",
+    "boto3",
     "great_expectations",
     "matplotlib",
     "mlflow",
     "pandas",
     "pyspark",
     "sklearn",
+    "sqlalchemy",
     "torch",
 }
 NEEDED = {
     "ingest": {"duckdb"},
+    "day-gate": {"great_expectations", "pandas"},
     "resolve": set(),
     "score": {"onnxruntime"},
     "profile": {"onnxruntime"},

@@ -12,7 +12,7 @@ import pytest
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.snapshot import SPLITS, Snapshot, read_split
-from tallywright.lifecycle.packages import package_of
+from tallywright.lifecycle.context import package_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.resolve import as_ref
 from tallywright.spec import Project, load_project

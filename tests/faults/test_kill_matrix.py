@@ -19,7 +19,7 @@ from twins import Twins
 
 from tallywright.errors import EngineError, StorageError, TallyError
 from tallywright.scoring import execution
-from tallywright.scoring.commit import sink, staged_output
+from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import logged_tallies
 
 from .conftest import ON_PRISM, WAYS, Start, Watch, Way, cell, gone
@@ -183,7 +183,7 @@ def test_a_commit_whose_answer_was_lost_stands_once(
     if way.mark:
         request.getfixturevalue(way.mark)
     before_and_after(twins)
-    module, name = (staged_output, "parts_writer") if way.stages_parts else (_native(), "rows_writer")
+    module, name = (sink, "parts_writer") if way.stages_parts else (_native(), "rows_writer")
     write = getattr(module, name)
 
     def loses_answers(*arguments: Any) -> sink.Writer:

@@ -24,7 +24,7 @@ from synthetic import (
 from tallywright.data.delta.lake import Lake
 from tallywright.scoring.commit.manifests import logged_tallies, manifests, recorded_tallies
 from tallywright.scoring.day import score_day
-from tallywright.scoring.request import ScoreOutcome
+from tallywright.scoring.prepare import ScoreOutcome
 
 pytestmark = pytest.mark.slow
 

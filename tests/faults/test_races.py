@@ -9,7 +9,7 @@ from synthetic import DAY, make_features, make_package, make_spec, put_day, read
 
 from tallywright.data.delta.lake import Lake
 from tallywright.scoring.commit.manifests import logged_tallies, manifests
-from tallywright.scoring.request import ScoreOutcome
+from tallywright.scoring.prepare import ScoreOutcome
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from twins import ROWS, Twins
 from tallywright.scoring.commit.manifests import manifests
 from tallywright.scoring.commit.profile_table import read_profiles
 from tallywright.scoring.day import score_day
-from tallywright.scoring.request import ScoreOutcome
+from tallywright.scoring.prepare import ScoreOutcome
 
 from .test_kill_matrix import DRIVER_POINTS
 

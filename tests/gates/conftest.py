@@ -14,7 +14,7 @@ from tallywright.packaging.linear import linear_onnx
 from tallywright.packaging.package import PackageContents, PackageMeta, write_package
 from tallywright.packaging.preprocess import Category, ModelInput, Preprocess
 from tallywright.profiles.accumulate import Accumulator
-from tallywright.profiles.definition import define
+from tallywright.profiles.profile import define
 from tallywright.records import InputVersion
 from tallywright.spec import Project, load_project
 

@@ -10,9 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tallywright.errors import SpecError
-from tallywright.gates import day_rows
-from tallywright.gates.day import data_docs_folder, day_gate
-from tallywright.gates.day_rows import read_day
+from tallywright.gates.day import MAX_ROWS, data_docs_folder, day_gate, read_day
 from tallywright.gates.record import day_subject
 from tallywright.records import Verdict
 
@@ -168,7 +166,7 @@ def test_a_large_day_is_sampled_by_key_and_counted_exactly(project, lake, ingest
     count = checks["expect_table_row_count_to_be_between()"]
     assert (count.verdict, count.observed) == (Verdict.WARN, 3000)
     assert "on a sample of" in checks["expect_column_values_to_be_unique(id)"].evidence
-    assert day_rows.MAX_ROWS == 500_000
+    assert MAX_ROWS == 500_000
 
 
 @slow

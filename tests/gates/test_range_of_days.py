@@ -16,11 +16,8 @@ import pytest
 from tallywright.errors import StorageError
 from tallywright.gates.data_docs import write_index
 from tallywright.gates.day import data_docs_folder, day_gate
-from tallywright.gates.expectations import Frames, build
-from tallywright.gates.plan import BOOLEAN_ONLY, Plan
-from tallywright.gates.session import DayGates
-from tallywright.gates.suite import Suite
-from tallywright.gates.validate import validate
+from tallywright.gates.suite import Frames, Suite, build
+from tallywright.gates.validate import BOOLEAN_ONLY, DayGates, ExpectationPlan, validate
 from tallywright.records import InputVersion, Verdict
 
 from .conftest import DAY, day_rows
@@ -150,7 +147,7 @@ def test_a_kept_plan_says_of_each_day_what_the_library_says_of_it_alone():
         plan, differ = None, set()
         for name, rows in frames().items():
             batch = own.load(rows)
-            plan = plan or Plan(batch, expectations, BOOLEAN_ONLY)
+            plan = plan or ExpectationPlan(batch, expectations, BOOLEAN_ONLY)
             kept = [result.success for result in plan.run()]
             # Each expectation by itself, as the library runs it, in a context of this day.
             alone = Frames("toy").load(rows)

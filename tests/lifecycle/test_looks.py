@@ -15,12 +15,12 @@ from deltalake import DeltaTable
 from synthetic import DAY, make_features, make_package, make_spec
 
 from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.input_record import input_version, transaction_id
+from tallywright.data.etl.ingest import input_version, transaction_id
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.run import run_step
 from tallywright.packaging import package as packages
-from tallywright.packaging.cache import PackageCache
+from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.spec import Project, load_project
@@ -119,7 +119,7 @@ def test_a_package_that_went_away_is_taken_from_the_registry_again(project, monk
     folder = cache.root / ref.package_digest
     folder.rename(cache.root / "elsewhere")
     asked = []
-    monkeypatch.setattr("tallywright.lifecycle.packages.package_of", lambda *args: asked.append(args) or "fetched")
+    monkeypatch.setattr("tallywright.lifecycle.context.package_of", lambda *args: asked.append(args) or "fetched")
     from tallywright.registry.resolve import as_ref
 
     assert kept.of(project, as_ref(ref, context.spec)) == "fetched"

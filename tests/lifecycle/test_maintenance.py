@@ -12,7 +12,7 @@ import pytest
 
 from tallywright.data.delta.lake import Lake
 from tallywright.errors import SpecError
-from tallywright.lifecycle.cleanup import Leftovers, clean_up
+from tallywright.lifecycle.cleanup import CleanupCounts, clean_up
 from tallywright.lifecycle.maintenance import maintain_model, model_tables
 from tallywright.lifecycle.plan import Pipeline, longest_run, plan
 from tallywright.lifecycle.retention import retention_problems
@@ -89,16 +89,16 @@ def left(project) -> dict[str, Path]:
     return places
 
 
-def swept(project, now: datetime, **options) -> Leftovers:
+def swept(project, now: datetime, **options) -> CleanupCounts:
     return clean_up(project, now, retention=timedelta(days=30), orphan_age=timedelta(days=7), **options)
 
 
 def test_what_is_old_goes_and_nothing_else(project, left) -> None:
-    assert swept(project, NOW) == Leftovers(runs=0, packages=0, scratch=0)
-    assert swept(project, NOW + timedelta(days=8), dry_run=True) == Leftovers(runs=0, packages=1, scratch=2)
+    assert swept(project, NOW) == CleanupCounts(runs=0, packages=0, scratch=0)
+    assert swept(project, NOW + timedelta(days=8), dry_run=True) == CleanupCounts(runs=0, packages=1, scratch=2)
     assert all(path.exists() for path in left.values())
-    assert swept(project, NOW + timedelta(days=8)) == Leftovers(runs=0, packages=1, scratch=2)
-    assert swept(project, NOW + timedelta(days=31)) == Leftovers(runs=1, packages=0, scratch=0)
+    assert swept(project, NOW + timedelta(days=8)) == CleanupCounts(runs=0, packages=1, scratch=2)
+    assert swept(project, NOW + timedelta(days=31)) == CleanupCounts(runs=1, packages=0, scratch=0)
     assert {name for name, path in left.items() if path.exists()} == {"other model's run", "package", "staged source"}
 
 
@@ -115,4 +115,4 @@ def test_a_fresh_copy_of_an_old_package_is_not_old(project, left) -> None:
 
 
 def test_nothing_is_left_where_nothing_ever_ran(project) -> None:
-    assert swept(project, NOW) == Leftovers(runs=0, packages=0, scratch=0)
+    assert swept(project, NOW) == CleanupCounts(runs=0, packages=0, scratch=0)

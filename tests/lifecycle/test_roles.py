@@ -16,19 +16,17 @@ from shared import shared
 from synthetic import DAY, make_features, make_package, make_spec, read_scores
 
 from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.ingest import input_version
-from tallywright.data.etl.input_record import transaction_id
+from tallywright.data.etl.ingest import input_version, transaction_id
 from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
-from tallywright.lifecycle.context import RunContext
-from tallywright.lifecycle.packages import packages_of
-from tallywright.lifecycle.steps import monitor, score
+from tallywright.lifecycle.context import RunContext, packages_of
+from tallywright.lifecycle.steps import day
 from tallywright.monitoring.performance import realised
-from tallywright.packaging.cache import PackageCache
+from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.registered import record_version
 from tallywright.registry.resolve import resolve
+from tallywright.registry.versions_table import record_version
 from tallywright.reporting.overview import scored_days
 from tallywright.reporting.preview import preview
 from tallywright.reporting.report import render
@@ -91,8 +89,8 @@ class Life:
 
     def run(self, run_id: str = "one"):
         context = RunContext(self.project, DAY, run_id)
-        score.resolve(context)
-        return context, score.score(context)
+        day.resolve(context)
+        return context, day.score(context)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +131,10 @@ def test_a_day_with_every_role_is_scored_and_told(life) -> None:
     assert set(told["rows_by_role"]) == {"champion", "canary", "fallback"}
     assert told["left_out"] == []
     assert told["models"] == ["champion: version 1", "canary: version 2", "fallback: version 0", "shadow: version 2"]
-    assert monitor.drift(context)["signals"] > 0
-    (day,) = scored_days(life.project)
-    assert day.model_version == 1
-    assert day.roles == ", ".join(f"{role} {rows}" for role, rows in told["rows_by_role"].items())
+    assert day.drift(context)["signals"] > 0
+    (shown,) = scored_days(life.project)
+    assert shown.model_version == 1
+    assert shown.roles == ", ".join(f"{role} {rows}" for role, rows in told["rows_by_role"].items())
     page = render(life.project, life.lake)
     assert "rows: champion" in page
     assert "shadow 2" in page
@@ -201,7 +199,7 @@ def test_a_version_that_nobody_registered_refuses_the_day_before_it_is_scored(li
     spec = life.spec.model_copy(update={"scoring": life.spec.scoring.model_copy(update={"shadow": (9,)})})
     project = replace(life.project, spec=spec)
     with pytest.raises(SpecError, match="version 9 of shop"):
-        score.resolve(RunContext(project, DAY, "nine"))
+        day.resolve(RunContext(project, DAY, "nine"))
     assert preview(project, DAY, DAY)[0].action == "refuse"
 
 
@@ -215,12 +213,12 @@ def test_a_day_that_the_fallback_answers_for_is_said_everywhere_and_not_compared
     context, told = life.run()
     assert told["rows_by_role"] == {"fallback": 600}
     assert {text.split(":")[0] for text in told["left_out"]} == {"champion 1", "canary 2"}
-    assert monitor.profile(context)["rows"] == 600
-    assert monitor.drift(context)["note"] == "the fallback answered for the day"
+    assert day.profile(context)["rows"] == 600
+    assert day.drift(context)["note"] == "the fallback answered for the day"
     assert not life.lake.exists("shop__drift")
-    (day,) = scored_days(life.project)
-    assert (day.model_version, day.mean_score) == (0, 0.25)
-    assert "champion 1 left out" in day.roles
+    (shown,) = scored_days(life.project)
+    assert (shown.model_version, shown.mean_score) == (0, 0.25)
+    assert "champion 1 left out" in shown.roles
     assert "champion 1 left out" in render(life.project, life.lake)
-    decision = monitor.decide(context)
+    decision = day.decide(context)
     assert not decision["retrain"]

@@ -10,11 +10,10 @@ from operator import add
 import numpy as np
 import pytest
 
-from tallywright.monitoring.drift import judge
+from tallywright.monitoring.drift import compare_profiles
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.definition import SCORE, define
-from tallywright.profiles.profile import Profile
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.profiles.comparison import ReferenceDays
+from tallywright.profiles.profile import SCORE, Profile, define
 from tallywright.spec.model import Monitoring
 
 COLUMNS = tuple(f"x{number}" for number in range(6))
@@ -61,7 +60,11 @@ def violating(season: Season, days: list[Profile], *, learnt: bool = True, quant
     limits = Monitoring(reference_quantile=quantile)
     bounds = season.learnt if learnt else None
     return [
-        {one.column for one in judge(season.reference, bounds, day, limits) if one.violated and one.column != SCORE}
+        {
+            one.column
+            for one in compare_profiles(season.reference, bounds, day, limits)
+            if one.violated and one.column != SCORE
+        }
         for day in days
     ]
 
@@ -98,5 +101,5 @@ def test_no_day_of_the_reference_violates() -> None:
         days[date(2024, 1, 1 + number)] = profile_rows(definition, numeric, codes, scores)
     reference, limits = reduce(add, days.values()), Monitoring()
     for learnt, expected in ((None, True), (ReferenceDays.learn(days), False)):
-        found = [one.violated for day in days.values() for one in judge(reference, learnt, day, limits)]
+        found = [one.violated for day in days.values() for one in compare_profiles(reference, learnt, day, limits)]
         assert any(found) is expected

@@ -9,10 +9,9 @@ import pytest
 from synthetic import make_package
 
 from tallywright.errors import PackageError
-from tallywright.monitoring.drift import Comparison, compare_day, write_drift
-from tallywright.profiles.definition import SCORE
-from tallywright.profiles.distance import js_distance, psi
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.monitoring.drift import DriftComparison, compare_day, write_drift
+from tallywright.profiles.comparison import ReferenceDays, js_distance, psi
+from tallywright.profiles.profile import SCORE
 
 DAY = date(2024, 3, 1)
 NEXT = DAY + timedelta(days=1)
@@ -34,13 +33,13 @@ def strange(table: pa.Table) -> pa.Table:
     return column(table, "c1", pa.array(["new"] * table.num_rows))
 
 
-def compared(world, *, rows=600, change=None) -> dict[tuple[str, str], Comparison]:
+def compared(world, *, rows=600, change=None) -> dict[tuple[str, str], DriftComparison]:
     manifest = world.score(DAY, rows, change=change)
     found = compare_day(world.spec, world.package, manifest, world.profile(manifest))
     return {(one.column, one.metric): one for one in found}
 
 
-def violated(found: dict[tuple[str, str], Comparison]) -> set[tuple[str, str]]:
+def violated(found: dict[tuple[str, str], DriftComparison]) -> set[tuple[str, str]]:
     return {where for where, one in found.items() if one.violated}
 
 
@@ -93,7 +92,7 @@ def test_a_day_under_min_rows_is_reported_and_never_violates(world) -> None:
 
 
 def test_a_column_that_is_only_reported_neither_violates_nor_lowers_the_bar_for_others(world) -> None:
-    def judged() -> dict[tuple[str, str], Comparison]:
+    def judged() -> dict[tuple[str, str], DriftComparison]:
         return compared(world, rows=600, change=warmer)
 
     before = judged()
@@ -114,7 +113,7 @@ def test_values_that_fail_count_even_where_only_the_shape_is_reported(world, cha
 
 
 def test_a_day_within_the_days_of_the_reference_does_not_violate(world) -> None:
-    def with_days(value: float) -> dict[tuple[str, str], Comparison]:
+    def with_days(value: float) -> dict[tuple[str, str], DriftComparison]:
         days = ReferenceDays(
             definition_digest=world.package.definition.digest,
             days=(DAY - timedelta(days=60),),

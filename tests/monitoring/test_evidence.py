@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.monitoring.evidence import improbable, js_p_value, noncentral_chi2_sf, psi_p_value, share_p_value
+from tallywright.monitoring.policy import improbable, js_p_value, noncentral_chi2_sf, psi_p_value, share_p_value
 
 CELLS = 20
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tallywright import errors
-from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, worth_a_retry
+from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
 
 COMMAND = StepCommand(interpreter="/usr/bin/python", root=Path("/project"), model="flights", step="day_gate")
 
@@ -138,10 +138,10 @@ def test_every_error_is_found_by_its_exit_code() -> None:
         errors.TrackingError,
     ):
         assert error_of(cls.exit_code) is cls
-        assert worth_a_retry(cls.exit_code) is cls.retryable
+        assert is_retryable(cls.exit_code) is cls.retryable
 
 
 @pytest.mark.parametrize("code", [1, 70, 137, 143])
 def test_a_crash_is_worth_a_retry(code: int) -> None:
     assert error_of(code) is None
-    assert worth_a_retry(code)
+    assert is_retryable(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -224,6 +225,39 @@ def test_in_one_process_memory_is_enough(
         again = sum(record.msg == "parsing %s" for record in heard.records) - parses
     assert parses == len(MODELS) + 1  # and the overlay, which reads the environment
     assert again == 1
+
+
+def test_nothing_is_collected_while_dags_are_made(airflow: None, project: Path) -> None:
+    from tallywright.orchestration.projects import project_dags
+
+    collected: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        collected.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        assert sorted(project_dags(project)) == all_dags(*MODELS)
+    finally:
+        gc.callbacks.remove(note)
+    assert collected == []
+    assert gc.isenabled()
+
+
+def test_models_ask_airflow_for_its_settings_and_for_an_asset_once(
+    airflow: None, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tallywright.orchestration import dags, projects
+
+    limits = dags.airflow_limits
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(dags, "airflow_limits", lambda: asked.append(limits()) or asked[-1])
+    found = projects.project_dags(project)
+    assert len(asked) == 1
+    promotions = [asset for dag in found.values() for task in dag.tasks for asset in task.outlets
+                  if asset.name == "one__promotions"]  # fmt: skip
+    assert len(promotions) == 3
+    assert len(set(map(id, promotions))) == 1
 
 
 def test_the_broken_overlay_is_everybodys_error(airflow: None, project: Path) -> None:

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from shared import shared
 
-from tallywright.packaging.environment import runtime_requirements
 from tallywright.packaging.linear import linear_onnx
+from tallywright.packaging.manifest import runtime_requirements
 from tallywright.packaging.package import Package, PackageContents, PackageMeta, write_package
 from tallywright.packaging.preprocess import fit_preprocess
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.definition import define
+from tallywright.profiles.profile import define
 
 META = PackageMeta(
     model="late",

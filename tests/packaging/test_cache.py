@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tallywright.errors import PackageError, StorageError
-from tallywright.packaging.cache import PackageCache
+from tallywright.packaging.package import PackageCache
 
 
 def test_put_then_get(package, tmp_path: Path) -> None:

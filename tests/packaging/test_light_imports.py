@@ -13,7 +13,7 @@ SCORE = """
 import sys
 import pyarrow as pa
 from pathlib import Path
-import tallywright.packaging.cache
+import tallywright.packaging.package
 from tallywright.packaging.package import load_package
 from tallywright.packaging.predictor import Predictor
 from tallywright.profiles.accumulate import Accumulator

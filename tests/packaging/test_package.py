@@ -17,7 +17,7 @@ import tallywright.packaging.package as package_module
 from tallywright.errors import PackageError
 from tallywright.packaging.package import Package, PackageContents, load_package, write_package
 from tallywright.packaging.preprocess import Category
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.profiles.comparison import ReferenceDays
 
 FILES = {
     "MLmodel",

@@ -20,7 +20,7 @@ from tallywright.packaging.package import Package, PackageContents, write_packag
 from tallywright.packaging.predictor import MICRO_BATCH, Predictor
 from tallywright.packaging.preprocess import Preprocess
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.definition import define
+from tallywright.profiles.profile import define
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.definition import ProfileDefinition, define
+from tallywright.profiles.profile import ProfileDefinition, define
 
 
 def test_many_values_are_spread_evenly_and_outside_stays_empty() -> None:

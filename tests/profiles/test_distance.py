@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
-from tallywright.profiles.distance import js_distance, psi
+from tallywright.profiles.comparison import js_distance, psi
 
 pairs = st.integers(1, 30).flatmap(
     lambda cells: st.tuples(*[st.lists(st.integers(0, 10_000), min_size=cells, max_size=cells)] * 2)

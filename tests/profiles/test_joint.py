@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.profiles.definition import SCORE_LIMIT
-from tallywright.profiles.joint import JointCounts, groups_of, weights_of
+from tallywright.profiles.cells import JointCounts, groups_of, weights_of
+from tallywright.profiles.profile import SCORE_LIMIT
 
 sizes_of_columns = st.lists(st.integers(1, 40), min_size=1, max_size=4)
 

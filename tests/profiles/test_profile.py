@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from tallywright.profiles import accumulate
 from tallywright.profiles.accumulate import Accumulator, profile_rows
-from tallywright.profiles.definition import SCORE, SCORE_LIMIT, VALUE_LIMIT, ProfileDefinition, define
-from tallywright.profiles.profile import Profile
+from tallywright.profiles.profile import SCORE, SCORE_LIMIT, VALUE_LIMIT, Profile, ProfileDefinition, define
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.comparison import SHAPES, Side, distances
-from tallywright.profiles.definition import SCORE, ProfileDefinition, define
-from tallywright.profiles.profile import Profile
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.profiles.comparison import SHAPES, ReferenceDays, Side, distances
+from tallywright.profiles.profile import SCORE, Profile, ProfileDefinition, define
 
 FIRST = date(2024, 1, 1)
 ROUNDING = 1e-12

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.profiles.definition import SCORE_LIMIT, VALUE_LIMIT
-from tallywright.profiles.sums import FixedPointSums, in_units
+from tallywright.profiles.cells import FixedPointSums, in_units
+from tallywright.profiles.profile import SCORE_LIMIT, VALUE_LIMIT
 
 odd = st.sampled_from([np.nan, np.inf, -np.inf, -0.0, 3.4e38, -3.4e38, 1e-45, 0.5, 1.5, -2.5, 16777215.0, 16777216.0])
 values_of_a_column = st.lists(st.floats(width=32) | odd, max_size=30)

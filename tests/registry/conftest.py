@@ -13,7 +13,7 @@ from tallywright.packaging.linear import linear_onnx
 from tallywright.packaging.package import Package, PackageContents, PackageMeta, write_package
 from tallywright.packaging.preprocess import Category, ModelInput, Preprocess
 from tallywright.profiles.accumulate import Accumulator
-from tallywright.profiles.definition import define
+from tallywright.profiles.profile import define
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Check, Decision, GateReport, ModelRef, Verdict
 from tallywright.spec import Project, load_project
 from tallywright.spec.model import Gates

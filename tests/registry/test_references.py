@@ -113,7 +113,7 @@ def test_registered_versions_name_what_they_were_trained_on(project, lake, regis
     assert training_references(project, lake, FUTURE) == []
 
     # a champion's training data stay, however long ago that was
-    (first, *_) = versions.registered(project)
+    (first, *_) = versions.registered_versions(project)
     champion = line(1, 0).model_copy(update={"package_digest": first.digest})
     PromotionLog(lake, project.spec).append(lambda _: champion)
     assert pairs(training_references(project, lake, FUTURE)) == {("features", 3), ("labels", 4)}
@@ -139,6 +139,8 @@ def test_without_an_answer_nothing_may_be_deleted(project, lake, register) -> No
 
 def test_a_model_without_a_snapshot_refers_to_nothing(project, lake, package, monkeypatch) -> None:
     made = package()
-    monkeypatch.setattr(references, "registered", lambda _: [versions.Registered(1, made.digest, "", NOW)])
+    monkeypatch.setattr(
+        references, "registered_versions", lambda _: [versions.RegistryVersion(1, made.digest, "", NOW)]
+    )
     monkeypatch.setattr(references, "fetch", lambda *_: made.folder)
     assert training_references(project, lake, LONG_AGO) == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.reporting.plot import HeatMap, Plot, Series, nice_ticks, say
+from tallywright.reporting.plot import HeatMap, Plot, Series, format_value, nice_ticks
 
 DAYS = [date(2024, 3, 1) + timedelta(days=offset) for offset in range(5)]
 
@@ -46,7 +46,7 @@ def test_bands_go_around_the_interval_of_each_unbroken_piece() -> None:
     [(None, "count", "–"), (0.1234, "share", "12.3%"), (12345.0, "count", "12,345"), (0.12345, "number", "0.123")],
 )
 def test_values_are_said_in_their_unit(value: float | None, unit: str, text: str) -> None:
-    assert say(value, unit) == text
+    assert format_value(value, unit) == text
 
 
 @pytest.mark.parametrize("days", [1, 7, 92])

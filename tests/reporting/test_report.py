@@ -16,8 +16,8 @@ from tallywright.monitoring.performance import realised
 from tallywright.records import Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.reporting.report import write_report
-from tallywright.spec.environment import Environment
 from tallywright.spec.load import Project
+from tallywright.spec.yaml_files import Environment
 
 if TYPE_CHECKING:
     from pathlib import Path

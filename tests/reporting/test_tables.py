@@ -5,9 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tallywright.data.delta.declaration import Kind
 from tallywright.data.delta.lake import Lake
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Kind, Table
 from tallywright.reporting.tables import DECLARATIONS, document
 
 TYPES = {

@@ -20,7 +20,7 @@ from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.packaging.package import Package
 from tallywright.records import InputVersion
 from tallywright.scoring.day import score_day
-from tallywright.scoring.request import ScoreOutcome, ScoreRequest
+from tallywright.scoring.prepare import ScoreOutcome, ScoreRequest
 from tallywright.spec.model import ModelSpec
 
 

@@ -23,8 +23,7 @@ from tallywright.errors import (
 from tallywright.packaging.package import PackageContents, write_package
 from tallywright.records import ModelRef
 from tallywright.scoring.commit.manifests import latest_manifest, manifests, recorded_tallies
-from tallywright.scoring.day import decide, score_day
-from tallywright.scoring.profile_rows import count_again, ensure_profile
+from tallywright.scoring.day import decide, ensure_profile, recount_tally, score_day
 from tallywright.spec.model import Scoring
 
 on_disk_and_store = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
@@ -154,7 +153,7 @@ def test_progress_ends_with_all_rows(shop) -> None:
 
 
 def counted_again(shop, manifest):
-    return count_again(shop.lake, shop.spec, manifest, lambda _: shop.package).profile
+    return recount_tally(shop.lake, shop.spec, manifest, lambda _: shop.package).profile
 
 
 @on_disk_and_store

@@ -1,4 +1,4 @@
-"""What workers of Spark answer, without Spark: exact whatever the order and however often."""
+"""What workers of Spark return, without Spark: exact whatever the order and however often."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tallywright import errors
 from tallywright.errors import EngineError, InputError, TallyError
 from tallywright.scoring.engines.spark.failures import engine_error, without_java
-from tallywright.scoring.engines.spark.worker import Answer, Reports
+from tallywright.scoring.engines.spark.worker import ResultsByTask, TaskResult
 from tallywright.scoring.worker.failure import Failure
 
 CLASSES = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, TallyError)]
@@ -25,9 +25,9 @@ ZeroDivisionError: division by zero
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_an_error_travels_as_an_answer(cls) -> None:
-    answer = Answer(failure=Failure.of(cls("found", expected="that", remedy="do so")))
-    failure = Answer.from_json(answer.to_json()).failure
+def test_an_error_travels_as_a_result(cls) -> None:
+    result = TaskResult(failure=Failure.of(cls("found", expected="that", remedy="do so")))
+    failure = TaskResult.from_json(result.to_json()).failure
     assert failure is not None
     error = failure.error()
     assert (type(error), error.found, error.expected, error.remedy) == (cls, "found", "that", "do so")
@@ -42,16 +42,16 @@ def test_an_error_of_a_class_of_its_own_travels_as_the_declared_one() -> None:
 
 def test_a_task_that_ran_twice_counts_once() -> None:
     heard: list[str] = []
-    reports = Reports(heard.append)
-    known = reports.zero({})
+    results = ResultsByTask(heard.append)
+    known = results.zero({})
     for more in ({0: "a"}, {1: "b"}, {0: "a"}, {2: "c", 1: "b"}):
-        known = reports.addInPlace(known, more)
+        known = results.addInPlace(known, more)
     assert known == {0: "a", 1: "b", 2: "c"}
     assert heard == ["a", "b", "c"]
 
 
-def test_reports_travel_to_executors_without_their_listener() -> None:
-    copy = pickle.loads(pickle.dumps(Reports(lambda _: 1 / 0)))  # noqa: S301 - our own bytes
+def test_results_travel_to_executors_without_their_listener() -> None:
+    copy = pickle.loads(pickle.dumps(ResultsByTask(lambda _: 1 / 0)))  # noqa: S301 - our own bytes
     assert copy.addInPlace({}, {1: "a"}) == {1: "a"}
 
 

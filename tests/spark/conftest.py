@@ -13,7 +13,7 @@ from synthetic import DAY, make_features, make_package, make_request, make_spec,
 
 from tallywright.data.delta.lake import Lake
 from tallywright.scoring.day import score_day
-from tallywright.scoring.request import ScoreOutcome
+from tallywright.scoring.prepare import ScoreOutcome
 
 if TYPE_CHECKING:
     from tallywright.packaging.package import Package

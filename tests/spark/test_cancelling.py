@@ -12,7 +12,7 @@ import psutil
 import pytest
 from py4j.protocol import Py4JJavaError
 
-from tallywright.scoring.engines.spark.driver import Work, cancellable
+from tallywright.scoring.engines.spark.driver import TaggedJobs, cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def told(folder: Path) -> list[int]:
     return [int(text) for file in folder.iterdir() if (text := file.read_text()).endswith("\n")]
 
 
-def cancelled(work: Work, folder: Path) -> list[int]:
+def cancelled(work: TaggedJobs, folder: Path) -> list[int]:
     """Cancels as soon as both tasks work; gives those who outlive the wait for their end."""
     while len(told(folder)) < 2:
         time.sleep(0.01)
@@ -45,7 +45,7 @@ def cancelled(work: Work, folder: Path) -> list[int]:
     return [pid for pid in told(folder) if psutil.pid_exists(pid)]
 
 
-def waited(work: Work, folder: Path) -> float:
+def waited(work: TaggedJobs, folder: Path) -> float:
     """Waits for the job's end as soon as Spark knows it; cancels it then. Gives the seconds of that wait."""
     while not work._context._jsc.sc().statusTracker().getJobIdsForTag(work._tag):
         time.sleep(0.001)
@@ -56,7 +56,7 @@ def waited(work: Work, folder: Path) -> float:
     return seconds
 
 
-def beside_a_job(context: SparkContext, folder: Path, act: Callable[[Work, Path], Told]) -> Told:
+def beside_a_job(context: SparkContext, folder: Path, act: Callable[[TaggedJobs, Path], Told]) -> Told:
     """What a thread that cancels a job says in the end; the job's own thread is told of the cancellation."""
     with ThreadPoolExecutor(1) as other, cancellable(context, "busy") as work:
         found = other.submit(act, work, folder)

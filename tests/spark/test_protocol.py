@@ -17,12 +17,11 @@ from tallywright.errors import CommitConflictError, GateRefusedError, InputError
 from tallywright.packaging.package import PackageContents, write_package
 from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import logged_tallies
-from tallywright.scoring.engines.base import PinnedDay
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines, PinnedDay
 from tallywright.scoring.engines.spark import native
 from tallywright.scoring.prepare import job_for
 from tallywright.scoring.roles.eligibility import assemble
-from tallywright.spec.environment import EngineSettings
+from tallywright.spec.yaml_files import EngineSettings
 
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore")]
 

@@ -31,10 +31,10 @@ from synthetic import make_features, make_request, make_spec, put_day
 from tallywright.data.etl.ingest import ingest
 from tallywright.data.delta.lake import Lake
 from tallywright.packaging.package import load_package
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 from tallywright.scoring.day import score_day
 from tallywright.spec import load_project
-from tallywright.spec.environment import EngineSettings, SparkSettings
+from tallywright.spec.yaml_files import EngineSettings, SparkSettings
 
 conf = {"spark.sql.shuffle.partitions": "3", "spark.driver.memory": "700m", "spark.task.reaper.enabled": "true"}
 settings = EngineSettings(spark=SparkSettings(master="local[2,1]", conf=conf))
@@ -74,10 +74,10 @@ from tallywright.data.delta.lake import Lake
 from tallywright.errors import TallyError
 from tallywright.packaging.package import load_package
 from tallywright.scoring import execution
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 from tallywright.scoring.engines.spark.driver import SparkEngine
 from tallywright.scoring.day import score_day
-from tallywright.spec.environment import EngineSettings, SparkSettings
+from tallywright.spec.yaml_files import EngineSettings, SparkSettings
 
 def kill():
     process = SparkContext._gateway.proc

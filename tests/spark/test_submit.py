@@ -18,9 +18,8 @@ from synthetic import DAY, make_features, make_package, make_request, make_spec,
 from world import World
 
 from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.input_record import input_version, transaction_id
-from tallywright.packaging.cache import PackageCache
-from tallywright.packaging.package import Package
+from tallywright.data.etl.ingest import input_version, transaction_id
+from tallywright.packaging.package import Package, PackageCache
 from tallywright.records import InputVersion, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.scoring.day import score_day

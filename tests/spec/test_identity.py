@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from tallywright.spec.identity import Identity
+from tallywright.spec.base import Identity
 from tallywright.spec.model import Gates, MetricBound, Retraining, Scoring
 
 CANARY = {"model": 3, "share": 0.25, "limits": {"max_problem_share": 0.01}}

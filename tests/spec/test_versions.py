@@ -10,8 +10,8 @@ import yaml
 
 from tallywright.errors import SpecError
 from tallywright.spec import load_project
+from tallywright.spec.load import DEFAULTS, with_defaults
 from tallywright.spec.model import ModelSpec
-from tallywright.spec.versions import DEFAULTS, with_defaults
 
 MADE_UP = {
     "gates.bootstrap": {2: 900},

@@ -14,7 +14,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.packaging.package import load_package
 from tallywright.records import InputVersion
 from tallywright.scoring.day import score_day
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.engines.base import Engines
 
 
 def main(lake: str, package: str, pinned: str, runner: str, *options: str) -> None:

@@ -12,14 +12,13 @@ from synthetic import make_features, make_request, make_spec, put_day
 from tallywright.data.delta.lake import Lake
 from tallywright.packaging.package import Package
 from tallywright.records import InputVersion
+from tallywright.scoring.engines.base import Engines
 from tallywright.scoring.engines.beam.driver import BeamEngine
-from tallywright.scoring.engines.registry import Engines
 from tallywright.scoring.job import ScoreJob
-from tallywright.scoring.prepare import job_for
-from tallywright.scoring.request import ScoreRequest
+from tallywright.scoring.prepare import ScoreRequest, job_for
 from tallywright.scoring.roles.eligibility import assemble
 from tallywright.scoring.worker.fragments import InputSplit, plan_splits
-from tallywright.spec.environment import BeamSettings, EngineSettings
+from tallywright.spec.yaml_files import BeamSettings, EngineSettings
 
 
 def on(runner: str, *options: str) -> EngineSettings:

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tallywright.spec.base import Section
-from tallywright.spec.identity import Identity
+from tallywright.spec.base import Identity, Section
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.sources import stage_sources
-from tallywright.data.etl.sql import date_parameters, render
+from tallywright.data.etl.transform import date_parameters, render
 from tallywright.spec import load_project
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.packaging.package import load_package
 from tallywright.records import InputVersion
 from tallywright.scoring.day import score_day
-from tallywright.scoring.engines.registry import Engines
-from tallywright.spec.environment import EngineSettings, SparkSettings
+from tallywright.scoring.engines.base import Engines
+from tallywright.spec.yaml_files import EngineSettings, SparkSettings
 
 HEAVY = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "pandas", "sklearn", "torch")
 

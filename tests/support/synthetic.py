@@ -23,10 +23,10 @@ from tallywright.packaging.meta import PackageMeta
 from tallywright.packaging.package import Package, PackageContents, load_package, write_package
 from tallywright.packaging.preprocess import Category, Preprocess
 from tallywright.profiles.accumulate import Accumulator
-from tallywright.profiles.definition import define
+from tallywright.profiles.profile import define
 from tallywright.records import InputVersion, Manifest, ModelRef, Role, digest_of
 from tallywright.scoring.commit.profile_table import ProfileRow, read_profiles
-from tallywright.scoring.request import ScoreRequest
+from tallywright.scoring.prepare import ScoreRequest
 from tallywright.spec.model import ModelSpec
 
 DAY = date(2024, 3, 1)

@@ -22,7 +22,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.records import InputVersion
 from tallywright.scoring.commit.manifests import logged_tallies, manifests, recorded_tallies
 from tallywright.scoring.day import score_day
-from tallywright.scoring.request import ScoreOutcome
+from tallywright.scoring.prepare import ScoreOutcome
 
 ROWS = 3000
 NOTHING = "nothing"

@@ -14,7 +14,7 @@ from synthetic import make_features, make_request, put_day, read_profile
 
 from tallywright.gates.record import day_subject, record_report
 from tallywright.monitoring.drift import compare_day, write_drift
-from tallywright.profiles.definition import SCORE
+from tallywright.profiles.profile import SCORE
 from tallywright.records import Check, GateReport, Verdict
 from tallywright.scoring.day import score_day
 

@@ -18,10 +18,10 @@ from tallywright.errors import InputError, SpecError, TrackingError
 from tallywright.packaging.package import load_package
 from tallywright.packaging.predictor import Predictor
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.profiles.comparison import ReferenceDays
 from tallywright.spec import Environment, ModelSpec, Project
-from tallywright.spec.environment import Storage, Tracking
 from tallywright.spec.model import Monitoring
+from tallywright.spec.yaml_files import Storage, Tracking
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow

@@ -1,1 +1,1 @@
-"""The command line; every command lives in a module of its own kind and is imported when it is called."""
+"""The command line; the module of a command is imported when it is called."""

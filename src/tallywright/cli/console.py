@@ -1,4 +1,4 @@
-"""Output: tables for people, JSON for programs, from the same rows."""
+"""Command line output: tables for people, JSON for programs, from the same rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = 
 
 
 def _is_prose(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """True for a column of sentences, which may be folded; numbers, dates and names may not."""
+    """True for a column of sentences, which may be wrapped; numbers, dates and names may not."""
     return any(len(_cell(row[name])) > _LONGEST_NAME for row in rows)
 
 

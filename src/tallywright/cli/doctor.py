@@ -1,4 +1,4 @@
-"""`tally doctor`: looks at what a run will need, and says of each thing whether it is there and what to do if not."""
+"""`tally doctor`: checks what a run needs, with a remedy for what is missing."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _object_store(settings: Environment, name: str) -> Check:
 
 
 def _problem_with(place: Path) -> str:
-    """Why files cannot be written below a folder (or below where it would be made); empty if they can."""
+    """The reason why files cannot be written below a folder (or its nearest existing parent); empty if they can."""
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
     if not existing.is_dir():
         return f"{existing} is not a folder"
@@ -155,7 +155,7 @@ def _tracking(settings: Environment) -> Iterator[Check]:
 
 
 def _connections(settings: Environment) -> Iterator[Check]:
-    """The Airflow connections that the overlay names, as far as variables hold them."""
+    """Checks the Airflow connections that the overlay names, where environment variables define them."""
     if settings.engine.spark.connection:
         yield _connection(settings.engine.spark.connection, wanted="host")
     if settings.storage.connection:

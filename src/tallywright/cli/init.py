@@ -1,4 +1,4 @@
-"""`tally init`: a new project that works at once, on sample data of its own, to be changed piece by piece."""
+"""`tally init`: writes a new project that runs at once, on sample data of its own."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _check(template: Traversable, folder: Path, name: str) -> None:
 
 
 def _files(source: Traversable, target: Path, name: str) -> Iterator[tuple[Traversable, Path]]:
-    """Each file of the template and where it goes; `NAME` in a path becomes the model's name."""
+    """The files of the template with their targets; `NAME` in a path becomes the model's name."""
     for item in source.iterdir():
         if item.name == "__pycache__":
             continue
@@ -90,7 +90,7 @@ def _copy(template: Traversable, folder: Path, name: str) -> int:
 
 
 def write_sample(folder: Path) -> None:
-    """Writes `orders.csv` and `deliveries.csv`: the same files every time, with something to learn in them."""
+    """Writes `orders.csv` and `deliveries.csv`: always the same files, with a relation that a model can learn."""
     import pyarrow as pa
     from pyarrow import csv
 

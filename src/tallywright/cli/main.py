@@ -59,7 +59,7 @@ def tally(*, verbose: bool) -> None:
 
 
 def main() -> None:
-    """Runs `tally` and exits; 0 is success, other codes stand in `tallywright.errors`."""
+    """Runs `tally` and exits; 0 is success, the other codes are those of `tallywright.errors`."""
     try:
         tally.main(standalone_mode=False)
     except TallyError as error:

@@ -1,4 +1,4 @@
-"""`tally maintain`: what the weekly DAG does, by hand."""
+"""`tally maintain`: runs table maintenance, as the weekly DAG does."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def maintain(project: Project, *, dry_run: bool, as_json: bool) -> None:
 
 
 def _today(schedule: Schedule) -> date:
-    """Today, or the schedule's nearest date: a run is about a date, maintenance is not."""
+    """Today, or the schedule's nearest date, as every run needs one."""
     today = datetime.now(UTC).date()
     return min(max(today, schedule.start_date), schedule.end_date or today)

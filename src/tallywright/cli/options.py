@@ -18,7 +18,7 @@ Command = Callable[..., Any]
 
 
 class BusinessDate(click.ParamType[date]):
-    """A date in ISO form and nothing else: `2013-03-08`."""
+    """The parameter type of a date in ISO form, such as `2013-03-08`."""
 
     name = "date"
 

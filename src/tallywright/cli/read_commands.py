@@ -1,4 +1,4 @@
-"""`tally days | trace | query | report`: the answers, read from the tables."""
+"""`tally days | trace | query | report`: the commands that only read tables."""
 
 from __future__ import annotations
 

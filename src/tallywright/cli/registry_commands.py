@@ -1,4 +1,4 @@
-"""`tally promote | rollback | history`: who is champion, from which date on, and why."""
+"""`tally promote | rollback | history`: changes and lists the champions of a model."""
 
 from __future__ import annotations
 

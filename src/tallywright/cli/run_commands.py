@@ -76,12 +76,12 @@ def ingest(project: Project, first: date, last: date, *, as_json: bool) -> None:
 
     context = context_for(project, first, new_run_id("ingest"))
 
-    def told(day: IngestedDay) -> None:
+    def print_day(day: IngestedDay) -> None:
         if not as_json:
             state = "written" if day.changed else "unchanged"
             click.echo(f"{day.score_date}  {day.rows:>8,} rows  {day.quarantined:>5,} quarantined  {state}", err=True)
 
-    days = ingest_days(project, context.lake, first, last, progress=told)
+    days = ingest_days(project, context.lake, first, last, progress=print_day)
     written = sum(day.changed for day in days)
     if as_json:
         click.echo(to_json([day.model_dump(mode="json") for day in days]))
@@ -104,7 +104,9 @@ def train(project: Project, day: date, run_id: str | None, *, as_json: bool, **g
     context = context_for(project, day, run_id or new_run_id("train"), options)
     waits = project.spec.registry.approval == "person" and not options.by
     steps = ("snapshot", "train", "quality_gate", "operations_gate", "register")
-    results = run_pipeline(context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else _told)
+    results = run_pipeline(
+        context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else _print_result
+    )
     if waits:
         click.echo(f"registered, not promoted: approval is by a person; then `tally promote {project.spec.name} "
                    f"--version {results['register']['version']} --effective-from D --by WHO`", err=True)  # fmt: skip
@@ -112,7 +114,7 @@ def train(project: Project, day: date, run_id: str | None, *, as_json: bool, **g
         click.echo(to_json(results))
 
 
-def _told(step: str, result: Mapping[str, Any]) -> None:
+def _print_result(step: str, result: Mapping[str, Any]) -> None:
     short = {key: value for key, value in result.items() if isinstance(value, str | int | float | bool)}
     click.echo(f"{step}: " + ", ".join(f"{key} {value}" for key, value in short.items()), err=True)
 
@@ -152,12 +154,12 @@ def _backfill(project: Project, first: date, last: date, *, run_id: str | None, 
     from tallywright.lifecycle.backfill import DayResult
     from tallywright.lifecycle.backfill import backfill as run_range
 
-    def told(day: DayResult) -> None:
+    def print_day(day: DayResult) -> None:
         if not as_json:
             click.echo(f"{day.score_date}  {day.action:<10} {day.rows:>8,} rows  {day.model}  {day.detail}", err=True)
 
     context = context_for(project, first, run_id or new_run_id("score"), RunOptions(force=force))
-    results = run_range(context, first, last, on_day=told)
+    results = run_range(context, first, last, on_day=print_day)
     if as_json:
         click.echo(to_json([asdict(day) for day in results]))
     for day in results:

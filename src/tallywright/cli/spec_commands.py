@@ -1,4 +1,4 @@
-"""`tally validate`, `tally explain`, `tally schema`: what a spec says, before anything is run."""
+"""`tally validate | explain | schema`: checks and explains specs without a run."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""The embedded SQL engine: DuckDB connections set up alike, and its errors in this project's words."""
+"""DuckDB connections with common settings, and DuckDB's errors as TallyErrors."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import duckdb
-
-from tallywright.data.storage.errors import as_storage_error
+from tallywright.data.storage.filesystem import as_storage_error
 from tallywright.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import duckdb
 
 
 def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -21,6 +21,8 @@ def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     Args:
         spill: Where intermediate results go that do not fit into memory.
     """
+    import duckdb  # here, because steps that only ask what was ingested load this module too
+
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET autoinstall_known_extensions = false")
@@ -43,6 +45,8 @@ def sql_errors(where: str, remedy: str) -> Iterator[None]:
         where: The SQL file or the source, as the first words of the message.
         remedy: What the author can do.
     """
+    import duckdb
+
     try:
         yield
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 import pyarrow as pa
 
-from tallywright.data.delta.slices import quoted
+from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect as connect_engine
 from tallywright.data.embedded_sql import text_literal
 from tallywright.data.remote_dataset import remote_dataset
-from tallywright.data.storage.errors import storage_errors
-from tallywright.data.storage.filesystem import is_disk
+from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.types import sql_name
 from tallywright.errors import UsageError
 
@@ -74,7 +73,7 @@ def query(lake: Lake, sql: str) -> pa.Table:
 
 
 def _distinct_names(table: pa.Table) -> pa.Table:
-    """Columns of one name get numbers, so that none is lost where rows become mappings."""
+    """Numbers columns of equal names, so that none is lost where rows become dictionaries."""
     names: list[str] = []
     for name in table.column_names:
         number, new = 0, name

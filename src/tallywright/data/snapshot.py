@@ -1,4 +1,4 @@
-"""Training snapshots: which days and which table versions a model may learn from, decided once and then pinned.
+"""Training snapshots: the days and the table versions that a model is trained on, decided once and then pinned.
 
 Windows end the day before the as-of date, the holdout last; a label counts only if it had arrived by then.
 """
@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-from tallywright.data.delta.slices import quoted
+from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.query import scan
@@ -61,7 +61,7 @@ class Snapshot(Record):
 
 
 def take_snapshot(project: Project, lake: Lake, as_of: date) -> Snapshot:
-    """Pins what may be learnt from on the as-of date.
+    """Takes the snapshot of the data that were known on the as-of date.
 
     Args:
         project: The model project; sizes of the windows come from `training`.

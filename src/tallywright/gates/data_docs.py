@@ -1,4 +1,4 @@
-"""Data Docs as files that open without a network: a page per judged day, and an index of the days.
+"""Writes Data Docs that open without a network: a page per validated day, and an index of the days.
 
 A page is the gate's own report; below it, for a day that did not meet every expectation or when it is asked for, stands
 the page that Great Expectations renders, which costs more than judging the day. Its template loads a dozen scripts and
@@ -49,7 +49,7 @@ _BLANK: Final = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"></he
 
 
 def write_day(folder: Path, day: date, report: GateReport, result: Any) -> Path:
-    """Writes `<folder>/<day>.html`, and `<day>.json` for the index; a day judged again replaces its page.
+    """Writes `<folder>/<day>.html`, and `<day>.json` for the index; a day validated again replaces its page.
 
     Args:
         folder: The model's Data Docs.
@@ -100,7 +100,7 @@ def _page(day: date, report: GateReport, result: Any) -> str:
 
 
 def _rendered(result: Any) -> str:
-    """The library's page; the result goes through JSON text, because its renderer stumbles over numpy numbers."""
+    """Renders the library's page; the result goes through JSON, because its renderer cannot show numpy numbers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library's renderer uses deprecated parts of its own dependencies
         from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
@@ -115,7 +115,7 @@ def _rendered(result: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know: a numpy number that the library let through, or something to be shown as text."""
+    """Converts what JSON cannot hold: numpy numbers to Python's, anything else to text."""
     return value.item() if hasattr(value, "item") else str(value)
 
 
@@ -158,7 +158,7 @@ def _index(folder: Path, model: str) -> str:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Writes beside and renames, so that a reader (or a second writer) never sees half a page."""
+    """Writes a temporary file and renames it, so that no reader (or second writer) sees half a page."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(file)

@@ -1,35 +1,131 @@
-"""The day gate: may this day of the feature table be scored? Judged by the model's expectation suite, by severity."""
+"""The day gate: validates a day of the feature table with the model's expectation suite, before it is scored.
+
+A gate sees all rows of a day, or a bounded sample of a large one beside exact counts.
+"""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.parquet import ParquetFile
+
+from tallywright.data.fingerprint import row_hashes
+from tallywright.data.storage.filesystem import is_disk
 from tallywright.gates.data_docs import write_day
-from tallywright.gates.day_rows import DayRows, read_day
 from tallywright.gates.record import DAY_GATE, day_subject
-from tallywright.gates.session import DayGates
+from tallywright.gates.validate import FAILED_VERDICTS, DayGates
 from tallywright.records import Check, GateReport, InputVersion, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
     from tallywright.data.delta.lake import Lake
-    from tallywright.gates.suite import Expected, Suite
+    from tallywright.gates.suite import ExpectationConfig, Suite
     from tallywright.gates.validate import SuiteValidator
     from tallywright.spec import ModelSpec, Project
 
-_ABOUT_NULLS: Final = frozenset(
+MAX_ROWS: Final = 500_000
+"""A larger day is sampled down to about this many rows."""
+_NULL_EXPECTATIONS: Final = frozenset(
     {"expect_column_values_to_not_be_null", "expect_column_proportion_of_non_null_values_to_be_between"}
 )
 _ROW_COUNT: Final = frozenset({"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"})
 
 
+@dataclass(frozen=True, slots=True)
+class DayRows:
+    """The rows of a day for the gate: all of them or a sample, with exact counts.
+
+    Attributes:
+        table: All rows, or the sample.
+        rows: How many there are, exactly.
+        missing: Null or NaN values by column, exactly.
+    """
+
+    table: pa.Table
+    rows: int
+    missing: dict[str, int]
+
+    @property
+    def sampled(self) -> bool:
+        """True when `table` holds only some of the rows."""
+        return int(self.table.num_rows) < self.rows
+
+
+def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int = MAX_ROWS) -> DayRows:
+    """Reads a day at the version that ingest recorded, sampled when it is large.
+
+    The sample is taken by the hash of the keys: it does not depend on how the rows are stored, and holds the same rows
+    when the day is judged again.
+
+    Raises:
+        StorageError: The table or the pinned version is gone.
+    """
+    files = lake.files(judged.table, day=judged.score_date, version=judged.version)
+    rows = sum(file.rows for file in files)
+    if rows <= max_rows or not all(is_disk(file.path) for file in files):
+        where = {"score_date": judged.score_date}
+        table = lake.read(judged.table, where=where, version=judged.version)
+        missing = _missing(table)
+        kept = table if rows <= max_rows else _sample(table, spec, max_rows / rows)
+        return DayRows(kept, table.num_rows, missing)
+    schema = pa.schema(lake.look(judged.table, judged.version).schema().to_arrow())
+    missing, parts = dict.fromkeys(schema.names, 0), [pa.Table.from_batches([], schema)]
+    for batch in _batches([file.path for file in files]):
+        part = _aligned(pa.Table.from_batches([batch]), schema, judged.score_date)
+        for name, count in _missing(part).items():
+            missing[name] += count
+        parts.append(_sample(part, spec, max_rows / rows))
+    return DayRows(pa.concat_tables(parts), rows, missing)
+
+
+def _batches(paths: list[str]) -> Iterator[pa.RecordBatch]:
+    for path in paths:
+        with ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=1 << 16)
+
+
+def _aligned(table: pa.Table, schema: pa.Schema, day: date) -> pa.Table:
+    """Fits a file's rows to the table's schema: the partition's date is added, columns the file lacks are null."""
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            columns.append(table[field.name].cast(field.type))
+        elif field.name == "score_date":
+            columns.append(pa.repeat(pa.scalar(day, field.type), table.num_rows))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    return pa.table(columns, schema=schema)
+
+
+def _missing(table: pa.Table) -> dict[str, int]:
+    counts = {}
+    for name in table.column_names:
+        is_float = pa.types.is_floating(table.schema.field(name).type)
+        counts[name] = int(pc.sum(pc.is_null(table[name], nan_is_null=is_float)).as_py() or 0)
+    return counts
+
+
+def _sample(table: pa.Table, spec: ModelSpec, share: float) -> pa.Table:
+    key = [name for name in spec.data.key if name in table.column_names] or table.column_names
+    hashes = row_hashes(table, key)
+    return table.filter(pa.array(hashes < np.uint64(int(min(share, 1.0) * (2**64 - 1)))))
+
+
 def day_gate(
     project: Project, lake: Lake, judged: InputVersion, *, gates: DayGates | None = None, page: bool = False
 ) -> GateReport:
-    """Judges one day as ingest left it, and writes its page of the Data Docs.
+    """Validates one day as ingest left it, and writes its page of the Data Docs.
 
     Three checks need no suite: the rows are all there, the columns of the spec are there, and no column is wholly
-    null, unless the spec calls it sparse or the suite itself speaks of its nulls.
+    null, unless the spec calls it sparse or the suite has an expectation about its nulls.
 
     Args:
         project: The model project.
@@ -44,7 +140,7 @@ def day_gate(
         StorageError: The day cannot be read, or the Data Docs cannot be written.
     """
     spec, folder = project.spec, data_docs_folder(project)
-    with DayGates.borrowed(gates) as shared:
+    with DayGates() if gates is None else nullcontext(gates) as shared:
         validator = shared.validator(project.expectations, spec.table("features"))
         day = read_day(lake, spec, judged)
         built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, validator.suite))
@@ -57,12 +153,12 @@ def day_gate(
 
 
 def data_docs_folder(project: Project) -> Path:
-    """Where the model's Data Docs stand; open `index.html` in it."""
+    """The folder of the model's Data Docs; open `index.html` in it."""
     return Path(project.environment.storage.work) / "data_docs" / project.spec.name
 
 
 def _judged(validator: SuiteValidator, day: DayRows) -> tuple[tuple[Check, ...], Any]:
-    """One check an expectation; an empty day has nothing to look at and has failed already."""
+    """One check an expectation; none for an empty day, which has failed already."""
     if not day.rows:
         return (), None
     validated = validator.validate(day.table.to_pandas())
@@ -72,15 +168,15 @@ def _judged(validator: SuiteValidator, day: DayRows) -> tuple[tuple[Check, ...],
     return tuple(_of_a_sample(expected, check, day) for expected, check in pairs), validated.result
 
 
-def _of_a_sample(expected: Expected, check: Check, day: DayRows) -> Check:
-    """The check as it holds for the whole day: row counts exactly, the rest as found in the sample."""
+def _of_a_sample(expected: ExpectationConfig, check: Check, day: DayRows) -> Check:
+    """Adapts a check of the sample to the whole day: row counts are exact, other evidence names the sample."""
     if expected.expect not in _ROW_COUNT:
         note = f"on a sample of {day.table.num_rows:,} of {day.rows:,} rows"
         return check.model_copy(update={"evidence": "; ".join(filter(None, [check.evidence, note]))})
     bounds = expected.arguments
     low, high = bounds.get("min_value", bounds.get("value")), bounds.get("max_value", bounds.get("value"))
     good = (low is None or day.rows >= low) and (high is None or day.rows <= high)
-    failure = {"critical": Verdict.FAIL, "warning": Verdict.WARN, "info": Verdict.PASS}[expected.severity]
+    failure = FAILED_VERDICTS[expected.severity]
     return check.model_copy(
         update={
             "verdict": Verdict.PASS if good else failure,
@@ -112,9 +208,9 @@ def _columns(day: DayRows, spec: ModelSpec) -> Check:
 
 
 def _not_all_null(day: DayRows, spec: ModelSpec, suite: Suite) -> Check:
-    spoken_of = {item.arguments.get("column") for item in suite.expectations if item.expect in _ABOUT_NULLS}
-    spoken_of.update(spec.data.sparse_columns)
-    empty = [name for name, count in day.missing.items() if count == day.rows > 0 and name not in spoken_of]
+    exempt = {item.arguments.get("column") for item in suite.expectations if item.expect in _NULL_EXPECTATIONS}
+    exempt.update(spec.data.sparse_columns)
+    empty = [name for name, count in day.missing.items() if count == day.rows > 0 and name not in exempt]
     return Check(
         name="no_column_all_null",
         verdict=Verdict.FAIL if empty else Verdict.PASS,

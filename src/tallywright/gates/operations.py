@@ -1,4 +1,4 @@
-"""The operations gate: the deployment checklist of a candidate, each line filled in from evidence."""
+"""The operations gate: the deployment checklist of a candidate, checked by running its package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS: Final = 300
 
 
 def operations_gate(project: Project, candidate: Package, *, rollback_target: ModelRef | None = None) -> GateReport:
-    """Exercises the package in a clean process with pickle off and reports on the checklist.
+    """Runs the package in a clean process with pickle disabled, and reports on the checklist.
 
     Args:
         project: Whose bounds and owner count.
@@ -41,17 +41,17 @@ def operations_gate(project: Project, candidate: Package, *, rollback_target: Mo
         bound="digests match, no pickle, ONNX Runtime alone",
         evidence=failure or f"python {sys.version_info.major}.{sys.version_info.minor}, a process of its own",
     )
-    about_the_run = () if failure else _run_checks(observed, spec)
+    run_checks = () if failure else _run_checks(observed, spec)
     return GateReport(
         gate=GATE,
         model=spec.name,
         subject=candidate.digest,
-        checks=(loads, *about_the_run, _owner(candidate, spec), _rollback(rollback_target, candidate)),
+        checks=(loads, *run_checks, _owner(candidate, spec), _rollback(rollback_target, candidate)),
     )
 
 
 def _probe(candidate: Package) -> tuple[dict[str, Any], str]:
-    """What the probe observed, and why it failed (empty when it did not)."""
+    """The observations of the probe process, and the reason why it failed (empty when it did not)."""
     command = [sys.executable, "-m", "tallywright.gates.probe", str(candidate.folder.absolute()), candidate.digest]
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory() as empty:
@@ -80,49 +80,44 @@ def _run_checks(observed: dict[str, Any], spec: ModelSpec) -> tuple[Check, ...]:
     parity, limit = observed["parity"], spec.gates.max_latency_ms_per_1000
     rows, foreign = observed["rows"], observed["foreign"]
     return (
-        _check("parity_rows", rows > 0, rows, "at least one row", "the sample stored in the package"),
-        _check(
+        Check.of("parity_rows", rows > 0, rows, "at least one row", "the sample stored in the package"),
+        Check.of(
             "parity_with_training",
             parity is not None and parity <= _PARITY,
             parity,
             f"<= {_PARITY:g}",
             "largest difference of a score from the one computed at training",
         ),
-        _check("scores_finite", observed["finite"], None, "no NaN, no infinity", f"{rows} rows"),
-        _check("schema_accepted", observed["schema"], None, "the output schema of the package", ""),
-        _check(
+        Check.of("scores_finite", observed["finite"], None, "no NaN, no infinity", f"{rows} rows"),
+        Check.of("schema_accepted", observed["schema"], None, "the output schema of the package", ""),
+        Check.of(
             "independent_of_the_batch",
             observed["batch_free"],
             None,
             "the same bits, whole or in pieces",
             f"{rows} rows at once, and one row plus the rest",
         ),
-        _check(
+        Check.of(
             "latency_ms_per_1000",
             observed["milliseconds"] <= limit,
             observed["milliseconds"],
             f"<= {limit:g}",
             f"median of {LATENCY_ROWS:,} rows on one core",
         ),
-        _check(
+        Check.of(
             "peak_memory_mb",
             observed["peak_megabytes"] <= _MEMORY_MEGABYTES,
             observed["peak_megabytes"],
             f"<= {_MEMORY_MEGABYTES:g}",
             "of the whole process",
         ),
-        _check("slim_imports", not foreign, ", ".join(foreign) or "none", "no training or orchestration library", ""),
+        Check.of("slim_imports", not foreign, ", ".join(foreign) or "none", "no training or orchestration library", ""),
     )
-
-
-def _check(name: str, good: bool, observed: float | str | None, bound: str, evidence: str) -> Check:  # noqa: FBT001
-    verdict = Verdict.PASS if good else Verdict.FAIL
-    return Check(name=name, verdict=verdict, observed=observed, bound=bound, evidence=evidence)
 
 
 def _owner(candidate: Package, spec: ModelSpec) -> Check:
     named = bool(spec.owner.name.strip()) and bool(candidate.meta.owner.strip())
-    return _check(
+    return Check.of(
         "owner_named",
         named,
         candidate.meta.owner or "nobody",
@@ -133,8 +128,10 @@ def _owner(candidate: Package, spec: ModelSpec) -> Check:
 
 def _rollback(target: ModelRef | None, candidate: Package) -> Check:
     if target is None:
-        return _check("rollback_target", True, "none", "the champion before, or this is the first model", "first model")
-    return _check(
+        return Check.of(
+            "rollback_target", True, "none", "the champion before, or this is the first model", "first model"
+        )
+    return Check.of(
         "rollback_target",
         target.digest != candidate.digest,
         f"version {target.version}",

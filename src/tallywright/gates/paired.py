@@ -1,8 +1,10 @@
-"""The paired bootstrap: how much better a candidate is than the champion on the same rows, and how sure that is.
+"""The paired bootstrap: the gain of a candidate over the champion on the same rows, with one-sided bounds.
 
-Whole days are resampled where there are enough of them, because the rows of one day share their weather and their bad
-luck: resampling single rows would promise more certainty than the data hold. All replicates are computed at once; an
-AUC of a replicate is a weighted rank sum over the one sorting of the original rows.
+Bounds are percentiles of the replicates' gains (Efron and Tibshirani, "An introduction to the bootstrap", 1993). Whole
+days are resampled where there are enough of them (the cluster bootstrap: Davison and Hinkley, "Bootstrap methods and
+their application", 1997, section 3.8), because the rows of one day are correlated, and resampling single rows would
+give too narrow bounds. All replicates are computed at once; the AUC of a replicate is a weighted rank sum over the one
+sorting of the original rows.
 """
 
 from __future__ import annotations
@@ -15,19 +17,20 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from tallywright.metrics import SMALLEST_PROBABILITY
+
 Array = npt.NDArray[np.float64]
 Statistic = Callable[[Array], Array]
 """Weights [replicates, rows] to the metric of each replicate."""
 
 _CHUNK_CELLS: Final = 2_000_000
 _MIN_DAYS: Final = 10
-_EPSILON: Final = 1e-7
-"""As in `tallywright.metrics.log_loss`: a figure means the same wherever it stands."""
+"""With fewer days there are too few different replicates; single rows are resampled instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How replicates are drawn.
+    """The settings by which bootstrap replicates are drawn.
 
     Attributes:
         replicates: How many.
@@ -43,11 +46,11 @@ class Resampling:
 
     @property
     def unit(self) -> str:
-        """What is resampled: `day` or `row`."""
+        """The unit that is resampled: `day` or `row`."""
         return "day" if self.days is not None and int(self.days.max(initial=-1)) + 1 >= _MIN_DAYS else "row"
 
     def of_rows(self, chosen: npt.NDArray[np.bool_]) -> Resampling:
-        """The same for some of the rows, days numbered anew."""
+        """The same settings for some of the rows, with their days renumbered."""
         if self.days is None:
             return self
         return replace(self, days=np.unique(self.days[chosen], return_inverse=True)[1].astype(np.int64))
@@ -68,7 +71,7 @@ class Resampling:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """How much better the candidate is; positive is better, whichever way the metric points."""
+    """The gain of a candidate over the champion in one metric, with its bounds; positive is better for every metric."""
 
     candidate: float
     champion: float
@@ -78,7 +81,7 @@ class Gain:
 
     @property
     def gain(self) -> float:
-        """The gain on the rows themselves."""
+        """The gain on all rows, without resampling."""
         difference = self.candidate - self.champion
         return difference if self.higher_is_better else -difference
 
@@ -110,9 +113,9 @@ def paired_gain(candidate: Statistic, champion: Statistic, rows: int, how: Resam
 
 
 def _losses(metric: str, target: Array, scores: Array) -> tuple[Array, bool]:
-    """Per row what the metric averages, and whether the root of the mean is taken."""
+    """The values whose mean is the metric, a row each, and whether the root of that mean is taken."""
     if metric == "log_loss":
-        clipped = np.clip(scores, _EPSILON, 1 - _EPSILON)
+        clipped = np.clip(scores, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
         return -(target * np.log(clipped) + (1 - target) * np.log1p(-clipped)), False
     if metric == "accuracy":
         return ((scores >= 0.5) == (target >= 0.5)).astype(np.float64), False  # noqa: PLR2004 - the even odds

@@ -1,4 +1,4 @@
-"""Loads and exercises a package in a process of its own: `python -m tallywright.gates.probe <folder> <digest>`.
+"""Loads and runs a package in a process of its own: `python -m tallywright.gates.probe <folder> <digest>`.
 
 A process that has loaded nothing else shows what a scoring worker will meet. Whoever tries to unpickle an object here
 is stopped by an audit hook, which no library can talk itself around. Prints one line of JSON.
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 
 def probe(package: Package) -> dict[str, Any]:
-    """Parity, schemas, dependence on the batch, latency and memory of a package in this process."""
+    """Measures parity, schemas, dependence on the batch, latency and memory of a package in this process."""
     started = time.perf_counter()
     predictor = Predictor(package)
     load_seconds = time.perf_counter() - started
@@ -77,7 +77,7 @@ def probe(package: Package) -> dict[str, Any]:
 
 
 def as_batch(package: Package, inputs: ModelInput) -> pa.RecordBatch:
-    """Rows that the package's preprocessing turns into `inputs`: codes become the texts they stand for."""
+    """Rows from which the package's preprocessing makes `inputs`: codes become their categories again."""
     preprocess = package.preprocess
     columns = [number_array(inputs.numeric[:, i], pa.float32()) for i in range(len(preprocess.numeric))]
     columns += [

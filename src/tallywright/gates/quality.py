@@ -1,8 +1,8 @@
-"""The quality gate: is the candidate good enough, and is it better than the champion on the very same rows?
+"""The quality gate: absolute metric bounds, and a paired comparison with the champion on the same held-out rows.
 
 Both models are scored through their packages' `Predictor`, as production would score them. A promotion needs
-superiority on the primary metric, beyond doubt; on the guard metrics it needs not to be worse. What cannot be computed
-is missing evidence, and missing evidence fails.
+superiority on the primary metric (lower confidence bound above `gates.min_gain`) and non-inferiority on the guard
+metrics. What cannot be computed is missing evidence, and missing evidence fails.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 GATE: Final = "quality"
 
 MIN_SLICE_ROWS: Final = 200
-"""A smaller slice is not judged: its figures say nothing."""
+"""A smaller slice is not judged: its interval would be too wide to mean anything."""
 GUARD_MARGIN: Final = 0.01
 """A guard metric counts as not worse when it is worse by less than this share of the champion's."""
 
@@ -39,8 +39,8 @@ _SUPPORTED: Final = tuple(name for name, task in TASKS.items() if task.guards)
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
-    """The rows of the holdout with both models' scores on them."""
+class _PairedScores:
+    """The targets of the holdout with both models' scores."""
 
     spec: ModelSpec
     target: Array
@@ -63,7 +63,7 @@ class _Trial:
 
 
 def quality_gate(project: Project, *, candidate: Package, champion: Package | None, holdout: pa.Table) -> GateReport:
-    """Judges a candidate on held-out rows.
+    """Evaluates a candidate on held-out rows.
 
     Args:
         project: Whose floors and bounds count.
@@ -76,44 +76,44 @@ def quality_gate(project: Project, *, candidate: Package, champion: Package | No
         A report whose subject is the candidate's digest. The same packages and rows give the same report.
     """
     spec = project.spec
-    checks = [*_about_the_judges(spec, champion), *_about_the_rows(spec, holdout, champion)]
+    checks = [*_judged_by_checks(spec, champion), *_holdout_checks(spec, holdout, champion)]
     if all(check.verdict is not Verdict.FAIL for check in checks):
         checks += _judged(spec, candidate, champion, holdout)
     return GateReport(gate=GATE, model=spec.name, subject=candidate.digest, checks=tuple(checks))
 
 
 def _judged(spec: ModelSpec, candidate: Package, champion: Package | None, holdout: pa.Table) -> list[Check]:
-    """The checks that need scores; a model that cannot score these rows has failed, without a traceback."""
+    """The checks that need scores; a model that cannot score these rows fails the check `metrics`."""
     try:
-        trial = _trial(spec, candidate, champion, holdout)
-        figures = evaluate(trial.target, trial.candidate, task=spec.training.task)
+        paired = _paired_scores(spec, candidate, champion, holdout)
+        figures = evaluate(paired.target, paired.candidate, task=spec.training.task)
     except (InputError, ValueError) as error:
         bound = "both models score every row, labels and scores in range"
         return [Check(name="metrics", verdict=Verdict.FAIL, bound=bound, evidence=str(error)[:500])]
-    against = _against_champion(trial) if champion is not None else [_first()]
-    return [*_absolute(spec, figures), *against, *_slices(trial, holdout)]
+    against = _against_champion(paired) if champion is not None else [_no_champion_check()]
+    return [*_absolute(spec, figures), *against, *_slices(paired, holdout)]
 
 
-def _about_the_judges(spec: ModelSpec, champion: Package | None) -> list[Check]:
-    """What a promotion compares with: evidence against another champion, or by other settings, is not evidence."""
+def _judged_by_checks(spec: ModelSpec, champion: Package | None) -> list[Check]:
+    """Records which champion and which settings the evidence is about; a promotion requires the same ones."""
     against = champion.digest if champion is not None else NO_CHAMPION
-    judge = spec.gates.identity().current
+    settings = spec.gates.identity().current
     return [
         Check(name=JUDGED_AGAINST, verdict=Verdict.PASS, observed=against, bound="the champion when it is promoted"),
-        Check(name=JUDGED_BY, verdict=Verdict.PASS, observed=judge, bound="the section gates by then"),
+        Check(name=JUDGED_BY, verdict=Verdict.PASS, observed=settings, bound="the section gates by then"),
     ]
 
 
-def _about_the_rows(spec: ModelSpec, holdout: pa.Table, champion: Package | None) -> list[Check]:
-    """Whether there is anything to judge by."""
+def _holdout_checks(spec: ModelSpec, holdout: pa.Table, champion: Package | None) -> list[Check]:
+    """Checks that the holdout is large enough, labelled, and of a supported task."""
     least, target = spec.gates.min_holdout_rows, spec.training.target
     unlabelled = holdout[target].null_count if target in holdout.column_names else holdout.num_rows
     checks = [
-        _check(
+        Check.of(
             "task_supported", bool(spec.training.kind.guards), spec.training.task, f"one of {', '.join(_SUPPORTED)}"
         ),
-        _check("holdout_rows", holdout.num_rows >= least, float(holdout.num_rows), f">= {least}"),
-        _check("holdout_labels", unlabelled == 0, float(unlabelled), "0 rows without a label"),
+        Check.of("holdout_rows", holdout.num_rows >= least, float(holdout.num_rows), f">= {least}"),
+        Check.of("holdout_labels", unlabelled == 0, float(unlabelled), "0 rows without a label"),
     ]
     if champion is not None and "score_date" in holdout.column_names and holdout.num_rows:
         first = pc.min(holdout["score_date"]).as_py()
@@ -130,12 +130,12 @@ def _about_the_rows(spec: ModelSpec, holdout: pa.Table, champion: Package | None
     return checks
 
 
-def _trial(spec: ModelSpec, candidate: Package, champion: Package | None, holdout: pa.Table) -> _Trial:
+def _paired_scores(spec: ModelSpec, candidate: Package, champion: Package | None, holdout: pa.Table) -> _PairedScores:
     days = None
     if "score_date" in holdout.column_names:
         numbers = np.asarray(holdout["score_date"].cast(pa.int32()).combine_chunks())
         days = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
-    return _Trial(
+    return _PairedScores(
         spec=spec,
         target=np.asarray(holdout[spec.training.target].cast(pa.float64()).combine_chunks()),
         candidate=_scores(candidate, holdout),
@@ -160,7 +160,7 @@ def _absolute(spec: ModelSpec, figures: dict[str, float]) -> list[Check]:
     checks = [_floor(metric, bound, figures.get(metric)) for metric, bound in sorted(spec.gates.floors.items())]
     if spec.training.kind.thresholds:
         found, most = figures["calibration_error"], spec.gates.max_calibration_error
-        checks.append(_check("calibration_error", found <= most, found, f"<= {most:g}"))
+        checks.append(Check.of("calibration_error", found <= most, found, f"<= {most:g}"))
     others = {name: value for name, value in figures.items() if name not in spec.gates.floors}
     checks.append(
         Check(
@@ -186,33 +186,33 @@ def _floor(metric: str, bound: MetricBound, found: float | None) -> Check:
         evidence = "this metric is not defined for the task or for these rows"
         return Check(name=f"floor_{metric}", verdict=Verdict.FAIL, bound=words, evidence=evidence)
     good = (bound.min is None or found >= bound.min) and (bound.max is None or found <= bound.max)
-    return _check(f"floor_{metric}", good, found, words)
+    return Check.of(f"floor_{metric}", good, found, words)
 
 
-def _first() -> Check:
-    return _check("superiority", True, "no champion yet", "the absolute checks alone, for the first model")
+def _no_champion_check() -> Check:
+    return Check.of("superiority", True, "no champion yet", "the absolute checks alone, for the first model")
 
 
-def _against_champion(trial: _Trial) -> list[Check]:
-    spec = trial.spec
+def _against_champion(paired: _PairedScores) -> list[Check]:
+    spec = paired.spec
     primary = spec.gates.primary_metric
     guards = [metric for metric in spec.training.kind.guards if metric != primary]
     return [
-        _superiority(primary, trial.gain(primary), trial),
-        *(_non_inferiority(metric, trial.gain(metric), trial) for metric in guards),
+        _superiority(primary, paired.gain(primary), paired),
+        *(_non_inferiority(metric, paired.gain(metric), paired) for metric in guards),
     ]
 
 
-def _superiority(metric: str, gain: Gain | None, trial: _Trial) -> Check:
-    bound = f"lower bound > {trial.spec.gates.min_gain:g}"
+def _superiority(metric: str, gain: Gain | None, paired: _PairedScores) -> Check:
+    bound = f"lower bound > {paired.spec.gates.min_gain:g}"
     if gain is None:
         return _no_evidence(f"superiority_{metric}", bound)
-    good = gain.lower > trial.spec.gates.min_gain
-    return _check(f"superiority_{metric}", good, gain.lower, bound, _told(gain, trial))
+    good = gain.lower > paired.spec.gates.min_gain
+    return Check.of(f"superiority_{metric}", good, gain.lower, bound, _summary(gain, paired))
 
 
-def _non_inferiority(metric: str, gain: Gain | None, trial: _Trial) -> Check:
-    """Shown not to be worse: pass. Shown to be worse: fail. Neither: a warning, for too few rows to tell."""
+def _non_inferiority(metric: str, gain: Gain | None, paired: _PairedScores) -> Check:
+    """Passes when shown not to be worse, fails when shown to be worse, warns when there are too few rows to tell."""
     if gain is None:
         return _no_evidence(f"not_worse_{metric}", "a gain that can be computed")
     margin = -GUARD_MARGIN * abs(gain.champion)
@@ -222,24 +222,24 @@ def _non_inferiority(metric: str, gain: Gain | None, trial: _Trial) -> Check:
         verdict=verdict,
         observed=gain.lower,
         bound=f"lower bound > {margin:.5f}; fails when the upper bound < 0",
-        evidence=_told(gain, trial),
+        evidence=_summary(gain, paired),
     )
 
 
-def _slices(trial: _Trial, holdout: pa.Table) -> list[Check]:
-    """The primary metric by slice: reported, and a warning where the candidate is shown to be worse."""
-    metric, checks = trial.spec.gates.primary_metric, []
-    for column in trial.spec.training.slices:
+def _slices(paired: _PairedScores, holdout: pa.Table) -> list[Check]:
+    """Reports the primary metric by slice, with a warning where the candidate is shown to be worse."""
+    metric, checks = paired.spec.gates.primary_metric, []
+    for column in paired.spec.training.slices:
         values = holdout[column].cast(pa.string())
         for value in sorted(item for item in pc.unique(values).to_pylist() if item is not None):
             rows = np.asarray(pc.fill_null(pc.equal(values, value), fill_value=False).combine_chunks())
             if int(rows.sum()) >= MIN_SLICE_ROWS:
-                checks.append(_slice(trial, metric, f"slice_{column}={value}", rows))
+                checks.append(_slice(paired, metric, f"slice_{column}={value}", rows))
     return checks
 
 
-def _slice(trial: _Trial, metric: str, name: str, rows: npt.NDArray[np.bool_]) -> Check:
-    gain = trial.gain(metric, rows)
+def _slice(paired: _PairedScores, metric: str, name: str, rows: npt.NDArray[np.bool_]) -> Check:
+    gain = paired.gain(metric, rows)
     if gain is not None:
         worse = gain.upper < 0
         return Check(
@@ -247,9 +247,9 @@ def _slice(trial: _Trial, metric: str, name: str, rows: npt.NDArray[np.bool_]) -
             verdict=Verdict.WARN if worse else Verdict.PASS,
             observed=gain.candidate,
             bound=f"{metric} not shown to be worse than the champion's {gain.champion:.4f}",
-            evidence=f"{int(rows.sum())} rows; {_told(gain, trial)}",
+            evidence=f"{int(rows.sum())} rows; {_summary(gain, paired)}",
         )
-    found = evaluate(trial.target[rows], trial.candidate[rows], task=trial.spec.training.task).get(metric, math.nan)
+    found = evaluate(paired.target[rows], paired.candidate[rows], task=paired.spec.training.task).get(metric, math.nan)
     computable = math.isfinite(found)
     return Check(
         name=name,
@@ -260,8 +260,8 @@ def _slice(trial: _Trial, metric: str, name: str, rows: npt.NDArray[np.bool_]) -
     )
 
 
-def _told(gain: Gain, trial: _Trial) -> str:
-    how = trial.resampling
+def _summary(gain: Gain, paired: _PairedScores) -> str:
+    how = paired.resampling
     return (
         f"candidate {gain.candidate:.5f}, champion {gain.champion:.5f}, gain {gain.gain:+.5f} "
         f"[{gain.lower:+.5f}, {gain.upper:+.5f}], {how.replicates} paired resamples by {how.unit}"
@@ -270,8 +270,3 @@ def _told(gain: Gain, trial: _Trial) -> str:
 
 def _no_evidence(name: str, bound: str) -> Check:
     return Check(name=name, verdict=Verdict.FAIL, bound=bound, evidence="cannot be computed on these rows")
-
-
-def _check(name: str, good: bool, observed: float | str, bound: str, evidence: str = "") -> Check:  # noqa: FBT001
-    verdict = Verdict.PASS if good else Verdict.FAIL
-    return Check(name=name, verdict=verdict, observed=observed, bound=bound, evidence=evidence)

@@ -1,4 +1,4 @@
-"""What gates found, kept in `<model>__gates`: a row a check, so that SQL can ask why a day or model was refused."""
+"""Gate reports as rows of `<model>__gates`, a row a check, so that SQL can tell why a day or model was refused."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import pyarrow as pa
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import GateRefusedError
 from tallywright.records import Check, GateReport, InputVersion, Record, Verdict, digest_of
 
@@ -46,19 +45,19 @@ GATES: Final = Declaration(
     key=("report_id", "position"),
     slice=("report_id",),
     kind=Kind.SLICE,
-    doc="what gates found about days and models, a row a check",
+    doc="gate reports about days and models, a row a check",
 )
 _NO_CHECK: Final = -1
 """The position of the one row of a report without checks, which must not look like no report."""
 
 
 def day_subject(judged: InputVersion) -> str:
-    """What a day's report is about: the content of the day, whatever Delta version holds it."""
+    """The subject of a day's report: the content of the day, whatever Delta version holds it."""
     return f"{judged.score_date}@{judged.fingerprint}"
 
 
 def record_report(lake: Lake, spec: ModelSpec, report: GateReport, *, run_id: str, recorded_at: datetime) -> None:
-    """Keeps a report; the same run's report of the same gate and subject is replaced, never doubled.
+    """Writes a report; the same run's report of the same gate and subject is replaced.
 
     Raises:
         StorageError: The table cannot be written.
@@ -86,7 +85,7 @@ def reports(lake: Lake, spec: ModelSpec, *, subject: str) -> list[GateReport]:
 
 
 def require_day_passed(lake: Lake, spec: ModelSpec, judged: InputVersion) -> None:
-    """Lets a day pass only when its newest report, about exactly this content, is there and did not fail.
+    """Refuses a day unless its newest report, about exactly this content, is there and did not fail.
 
     Raises:
         GateRefusedError: The day was never judged, or failed; names the checks.

@@ -1,4 +1,4 @@
-"""Expectation suites as people write them: one YAML file per dataset, without the random ids of the library's own form.
+"""Expectation suites: one YAML file per dataset, read, checked and built into Great Expectations' objects.
 
 ```yaml
 dataset: flight_delays__features
@@ -14,25 +14,119 @@ expectations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import os
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from tallywright.errors import SpecError, did_you_mean
+from tallywright.gates.lean_import import lean_import
 from tallywright.records import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Severity = Literal["critical", "warning", "info"]
+    import pandas as pd
 
+Severity = Literal["critical", "warning", "info"]
 _SUBJECTS = frozenset({"column", "column_A", "column_B", "column_list"})
 _LONGEST_BOUND = 200
 _OWN_KEYS = frozenset({"expect", "severity", "notes"})
 
+OTHER_SOURCES: Final = frozenset(
+    {"boto3", "botocore", "google.auth", "google.cloud", "google.oauth2", "psycopg2", "pyspark", "sqlalchemy"}
+)
+"""What the library imports where it is installed, for data that are not frames of pandas."""
+SELDOM_USED: Final = frozenset({"altair", "scipy.stats"})
+"""What two or three of its expectations use."""
 
-class Expected(Record):
+
+class Frames:
+    """An ephemeral Great Expectations context that loads the frames of one dataset, one after another."""
+
+    def __init__(self, dataset: str) -> None:
+        self._context = _context()
+        asset = self._context.data_sources.add_pandas("day").add_dataframe_asset(dataset)
+        self._definition = asset.add_batch_definition_whole_dataframe("day")
+
+    def load(self, rows: pd.DataFrame) -> Any:
+        """Loads rows as the library's batch, replacing the one before; all batches have the same id."""
+        batch = self._definition.get_batch({"dataframe": rows})
+        batch.data.execution_engine.batch_manager.load_batch_list([batch])
+        return batch
+
+
+def build(suite: Suite, file: Path) -> list[Any]:
+    """Builds the library's expectation objects of a suite.
+
+    Raises:
+        SpecError: An expectation that does not exist, or arguments it does not take, all problems at once.
+    """
+    gxe = _library().expectations
+    types = {
+        getattr(gxe, name).expectation_type: getattr(gxe, name)
+        for name in dir(gxe)
+        if name.startswith("Expect") and hasattr(getattr(gxe, name), "expectation_type")
+    }
+    built: list[Any] = []
+    problems: list[str] = []
+    for index, expected in enumerate(suite.expectations):
+        try:
+            built.append(_build_one(expected, types))
+        except ValueError as error:
+            problems.append(f"{file}: expectations.{index}: {error}")
+    if problems:
+        raise SpecError(
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the suite:\n"
+            + "\n".join(f"  - {problem}" for problem in problems),
+            expected="expectations of Great Expectations with the arguments they take",
+            remedy="https://greatexpectations.io/expectations lists them",
+        )
+    return built
+
+
+@cache
+def _library() -> Any:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    with warnings.catch_warnings(), lean_import(absent=OTHER_SOURCES, late=SELDOM_USED):
+        warnings.simplefilter("ignore")  # the library imports a deprecated module of the standard library
+        import great_expectations as gx
+        import great_expectations.expectations
+    return gx
+
+
+def _context() -> Any:
+    context = _library().get_context(mode="ephemeral")
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context.enable_analytics(enable=False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+def _build_one(expected: ExpectationConfig, types: dict[str, Any]) -> Any:
+    kind = types.get(expected.expect)
+    if kind is None:
+        raise ValueError(f"no expectation {expected.expect!r}{did_you_mean(expected.expect, sorted(types))}")
+    try:
+        return kind(**expected.arguments, severity=expected.severity, notes=expected.notes or None)
+    except ValueError as error:  # the pydantic v1 error of the library is one
+        details: list[dict[str, Any]] = getattr(error, "errors", list)()
+        text = "; ".join(_argument_problem(detail, kind) for detail in details) or str(error)
+        raise ValueError(f"{expected.expect}: {text}") from error
+
+
+def _argument_problem(detail: dict[str, Any], kind: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "value_error.extra":
+        return f"unknown argument {name!r}{did_you_mean(name, sorted(kind.__fields__))}"
+    return f"{name}: {detail['msg']}" if name != "__root__" else str(detail["msg"])
+
+
+class ExpectationConfig(Record):
     """One expectation: its Great Expectations type in snake_case, how much it matters, and its arguments."""
 
     expect: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -43,7 +137,7 @@ class Expected(Record):
     @model_validator(mode="before")
     @classmethod
     def _flat_form(cls, value: Any) -> Any:
-        """Everything beside our own keys is an argument of the expectation."""
+        """Collects every key that is not ours as an argument of the expectation."""
         if not isinstance(value, dict) or "arguments" in value:
             return value
         own = {key: item for key, item in value.items() if key in _OWN_KEYS}
@@ -51,28 +145,28 @@ class Expected(Record):
 
     @property
     def name(self) -> str:
-        """The expectation and what it speaks of, such as `expect_column_to_exist(distance)`."""
+        """The expectation with its columns, such as `expect_column_to_exist(distance)`."""
         about = [str(self.arguments[key]) for key in sorted(_SUBJECTS & self.arguments.keys())]
         return f"{self.expect}({', '.join(about)})"
 
     @property
     def bound(self) -> str:
-        """The arguments that say what is expected, in words of the file."""
-        said = ", ".join(f"{key}={item}" for key, item in self.arguments.items() if key not in _SUBJECTS)
-        return said if len(said) <= _LONGEST_BOUND else said[: _LONGEST_BOUND - 1] + "…"
+        """The arguments that set the bounds, as in the file."""
+        text = ", ".join(f"{key}={item}" for key, item in self.arguments.items() if key not in _SUBJECTS)
+        return text if len(text) <= _LONGEST_BOUND else text[: _LONGEST_BOUND - 1] + "…"
 
 
 class Suite(Record):
-    """All expectations of one dataset; a suite that expects nothing is no evidence and is refused."""
+    """All expectations of one dataset; an empty suite is refused, as it is no evidence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    expectations: tuple[Expected, ...] = Field(min_length=1)
+    expectations: tuple[ExpectationConfig, ...] = Field(min_length=1)
 
 
 def load_suite(file: Path, dataset: str) -> Suite:
-    """Reads and checks the form of a suite file; whether the expectations exist is `validate`'s to know.
+    """Reads a suite file and checks its structure; `build` checks whether the expectations exist.
 
     Raises:
         SpecError: The file is missing, is not YAML, has another form (all problems at once), or another dataset.

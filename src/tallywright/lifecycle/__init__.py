@@ -1,1 +1,1 @@
-"""Wiring: the plan (pure), the steps, and what carries them out."""
+"""The lifecycle of a model: the plan (pure), its steps, and the functions that run them."""

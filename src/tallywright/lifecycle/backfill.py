@@ -1,4 +1,4 @@
-"""A range of days, one commit a day."""
+"""Backfill: runs the score pipeline for a range of days, one commit a day."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.data.etl.ingest import ingest
 from tallywright.errors import InputError, TallyError
-from tallywright.gates.session import DayGates
+from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.observability import log
-from tallywright.scoring.commit.manifests import manifests
-from tallywright.scoring.engines.registry import Engines
+from tallywright.scoring.commit.manifests import scored_dates
+from tallywright.scoring.engines.base import Engines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _DAYS_A_COMMIT: Final = 30
-"""So many days share a commit of the rows that follow their tallies."""
+"""Days whose rows in the small tables share one commit a table."""
 
 
 def days_between(first: date, last: date) -> Iterator[date]:
@@ -37,7 +37,7 @@ def days_between(first: date, last: date) -> Iterator[date]:
 
 @dataclass(frozen=True, slots=True)
 class DayResult:
-    """How one day of a backfill ended."""
+    """The result of one day of a backfill."""
 
     score_date: date
     action: str
@@ -79,9 +79,9 @@ def backfill(
 
 
 def batched(days: Iterable[date], size: int) -> Iterator[tuple[date, ...]]:
-    """The days in groups of so many."""
-    waiting = iter(days)
-    while group := tuple(islice(waiting, size)):
+    """Yields the days in groups of `size`."""
+    remaining = iter(days)
+    while group := tuple(islice(remaining, size)):
         yield group
 
 
@@ -118,14 +118,14 @@ def _refused(day: date, error: TallyError) -> DayResult:
 
 
 def _realised(context: RunContext, found: Sequence[DayResult]) -> list[DayResult]:
-    """Measures the days whose labels matured with these; a day that cannot measure what it is due is refused."""
-    from tallywright.monitoring.performance import due_with, realised_when_mature
+    """Realises the days whose labels matured with these; where that fails, the day that it belongs to is refused."""
+    from tallywright.monitoring.performance import days_due, realised_when_mature
 
-    scored = {manifest.score_date for manifest in manifests(context.lake, context.spec)}
+    scored = scored_dates(context.lake, context.spec)
     done: set[date] = set()
     results = []
     for result in found:
-        due = [] if result.exit_code else due_with(context.spec, result.score_date, scored)
+        due = [] if result.exit_code else days_due(context.spec, result.score_date, scored)
         try:
             for day in (day for day in due if day not in done):
                 done.add(day)
@@ -138,7 +138,7 @@ def _realised(context: RunContext, found: Sequence[DayResult]) -> list[DayResult
 
 
 def _decided(context: RunContext, results: list[DayResult]) -> list[DayResult]:
-    """The days that were scored with what the policy says of them."""
+    """Adds the retraining decisions to the days that were scored."""
     from tallywright.monitoring.decisions import decide_days
 
     scored = [result.score_date for result in results if not result.exit_code]

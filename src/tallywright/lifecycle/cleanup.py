@@ -1,4 +1,4 @@
-"""What runs leave on this machine's disk outside of tables: run folders, and scratch of runs that were killed."""
+"""Deletes what runs left on this machine's disk: run folders, and scratch of runs that were killed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tallywright.spec import Project
 
 
-class Leftovers(Record):
-    """How many were deleted (or would be): folders of runs, staged packages, scratch of ingest."""
+class CleanupCounts(Record):
+    """The numbers of deleted folders of runs, staged packages and scratch of ingest (in a dry run, to be deleted)."""
 
     runs: int
     packages: int
@@ -25,7 +25,7 @@ class Leftovers(Record):
 
 def clean_up(
     project: Project, now: datetime, *, retention: timedelta, orphan_age: timedelta, dry_run: bool = False
-) -> Leftovers:
+) -> CleanupCounts:
     """Deletes run folders that nobody has touched since `retention`, and scratch untouched since `orphan_age`."""
     storage = project.environment.storage
     work, cache = Path(storage.work), Path(storage.cache)
@@ -37,7 +37,7 @@ def clean_up(
     if not dry_run:
         for path in (*runs, *packages, *scratch):
             _delete(path)
-    return Leftovers(runs=len(runs), packages=len(packages), scratch=len(scratch))
+    return CleanupCounts(runs=len(runs), packages=len(packages), scratch=len(scratch))
 
 
 def _children(folder: Path) -> list[Path]:

@@ -1,4 +1,7 @@
-"""What every step of a run is given: the project, the lake, the business date, and the options of this run."""
+"""The context of a run, which every step is given, and the verified packages of model versions.
+
+A package comes from this machine's cache, else from the registry, and is never used unverified.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tallywright.errors import StorageError, UsageError
+from tallywright.errors import PackageError, StorageError, TrackingError, UsageError
+from tallywright.observability import log
+from tallywright.packaging.package import PackageCache, load_package
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
-    from tallywright.gates.session import DayGates
-    from tallywright.lifecycle.packages import VerifiedPackages
-    from tallywright.scoring.engines.registry import Engines
+    from tallywright.gates.validate import DayGates
+    from tallywright.packaging.package import Package
+    from tallywright.records import ModelRef
+    from tallywright.scoring.engines.base import Engines
     from tallywright.spec import ModelSpec, Project
 
 CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
@@ -30,7 +37,7 @@ _CODE: Final = ("models", "expectations", "conf", "dags", "jobs")
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The parts of a command line that a step may look at.
+    """The options of a command line that steps use.
 
     Attributes:
         last: The last date of a range, which starts on the run's date.
@@ -40,7 +47,7 @@ class RunOptions:
         reason: Why.
         act: The caller starts the training that a decision asks for: the decision is claimed, not only written.
         force: Score again although the inputs are equal.
-        dry_run: Say what maintenance would do, change nothing.
+        dry_run: Report what maintenance would do, change nothing.
         page: Let the day gate render its whole page also of a day that met every expectation.
         allow_later_lines: Promote or roll back before the effective date of lines that are recorded, which stand.
     """
@@ -58,7 +65,7 @@ class RunOptions:
 
 
 class Shared:
-    """What the steps of a run, and the days of a range, have in common: open tables, verified packages, the code."""
+    """What the steps of a run, and the days of a range, share: open tables, verified packages, the code version."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -73,8 +80,6 @@ class Shared:
     @cached_property
     def packages(self) -> VerifiedPackages:
         """The packages that were loaded so far."""
-        from tallywright.lifecycle.packages import VerifiedPackages
-
         return VerifiedPackages()
 
     @cached_property
@@ -174,7 +179,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def require_day(spec: ModelSpec, day: date) -> date:
-    """The date, if the schedule covers it.
+    """Returns the date; raises when the schedule does not cover it.
 
     Raises:
         UsageError: Before the first or after the last score date.
@@ -186,3 +191,68 @@ def require_day(spec: ModelSpec, day: date) -> date:
             remedy="see schedule.start_date and schedule.end_date in model.yaml",
         )
     return day
+
+
+class VerifiedPackages:
+    """The packages that a run (or a range of days) has verified already, by digest."""
+
+    def __init__(self) -> None:
+        self._packages: dict[str, Package] = {}
+
+    def of(self, project: Project, ref: ModelRef) -> Package:
+        """As `package_of`, hashed once unless its files were touched; its graph is verified again whenever it is read.
+
+        Raises:
+            TallyError: As `package_of`.
+        """
+        found = self._packages.get(ref.digest)
+        if found is None or not found.untouched:
+            found = self._packages[ref.digest] = package_of(project, ref)
+        return found
+
+
+def packages_of(
+    project: Project, models: Sequence[ModelRef], verified: VerifiedPackages | None = None
+) -> tuple[dict[str, Package], dict[str, str]]:
+    """The packages by digest, and the reasons why others are missing; the champion's must be there unless covered.
+
+    Args:
+        project: Whose models.
+        models: The champion first.
+        verified: The packages that this run has loaded before.
+
+    Raises:
+        PackageError: The champion's package is not the version with its digest.
+        TrackingError: The champion's is not in the cache, and MLflow cannot be reached.
+    """
+    fallback = project.spec.scoring.fallback
+    covered = fallback is not None and "package" in fallback.covers
+    verified = verified or VerifiedPackages()
+    found: dict[str, Package] = {}
+    missing: dict[str, str] = {}
+    for ref in models:
+        if ref.is_constant:
+            continue
+        try:
+            found[ref.digest] = verified.of(project, ref)
+        except (PackageError, TrackingError) as error:
+            if ref is models[0] and not covered:
+                raise
+            missing[ref.digest] = error.found
+    return found, missing
+
+
+def package_of(project: Project, ref: ModelRef) -> Package:
+    """The verified package of a version; MLflow is asked only when the cache does not hold it.
+
+    Raises:
+        PackageError: What the registry holds is not the version with this digest.
+        TrackingError: Not in the cache, and MLflow cannot be reached.
+    """
+    cached = PackageCache(Path(project.environment.storage.cache)).get(ref.digest)
+    if cached is not None:
+        return cached
+    from tallywright.registry.versions import fetch
+
+    log.info("fetching %s version %d from the registry", ref.name, ref.version)
+    return load_package(fetch(project, ref.version, ref.digest), digest=ref.digest)

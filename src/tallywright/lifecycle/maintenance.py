@@ -1,14 +1,14 @@
-"""Maintenance of a model: what its tallies and models still need is asked first, then table after table is tidied."""
+"""Maintenance of a model's tables, which keeps the versions that tallies and models still refer to."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.etl.input_record import latest_inputs
+from tallywright.data.etl.ingest import latest_inputs
 from tallywright.data.upkeep.maintenance import TableReport, TableRules, maintain_table
 from tallywright.errors import SpecError, TallyError
-from tallywright.lifecycle.cleanup import Leftovers, clean_up
+from tallywright.lifecycle.cleanup import CleanupCounts, clean_up
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.observability import log
 from tallywright.records import Record
@@ -29,15 +29,15 @@ Keep = dict[str, dict[int, frozenset[str]]]
 
 
 class MaintenanceReport(Record):
-    """What maintenance of a model did, or would do."""
+    """The report of maintenance of a model, done or (in a dry run) to be done."""
 
     dry_run: bool
     tables: tuple[TableReport, ...]
-    leftovers: Leftovers
+    leftovers: CleanupCounts
 
 
 def maintain_model(project: Project, lake: Lake, *, now: datetime, dry_run: bool = False) -> MaintenanceReport:
-    """Maintains all tables of a model, and tidies up what its runs left on this machine.
+    """Maintains all tables of a model, and deletes what its runs left on this machine.
 
     A table that fails does not stop the others; its error is raised in the end.
 
@@ -73,7 +73,7 @@ def maintain_model(project: Project, lake: Lake, *, now: datetime, dry_run: bool
 
 
 def kept_versions(project: Project, lake: Lake, now: datetime) -> Keep:
-    """Table to version to what it is kept for.
+    """The versions to keep by table, with what each is kept for.
 
     Raises:
         TrackingError: MLflow is missing or away.
@@ -91,7 +91,7 @@ def kept_versions(project: Project, lake: Lake, now: datetime) -> Keep:
 
 
 def model_tables(spec: ModelSpec, lake: Lake) -> list[str]:
-    """The model's tables by name; `shop__tallies` is no table of a model `shop` that has a neighbour `shop__b`."""
+    """The names of the model's tables; a table of a model `shop__b` is none of a model `shop`."""
     prefix = spec.table("")
     return [name for name in lake.tables() if name.startswith(prefix) and "__" not in name.removeprefix(prefix)]
 

@@ -1,4 +1,4 @@
-"""What will be done, as data: a pure function from a spec to the ordered steps of a pipeline.
+"""The plan: a pure function from a spec to the ordered steps of a pipeline.
 
 Airflow, `tally run` and `tally explain` interpret this one list, so a dry run cannot differ from a run. Nothing here
 imports a heavy package: a DAG file is parsed every few seconds.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Pipeline(StrEnum):
-    """The kinds of run a model has; each is one DAG, `<model>__<pipeline>`."""
+    """The pipelines of a model; each is one DAG, `<model>__<pipeline>`."""
 
     SCORE = "score"
     BACKFILL = "backfill"
@@ -30,14 +30,14 @@ class Pipeline(StrEnum):
 
 
 class Actor(StrEnum):
-    """Who carries a step out."""
+    """Who runs a step: a command, a person or Airflow itself."""
 
     COMMAND = "command"
     """`tally run <model> <step>`, by Airflow or by a person."""
     APPROVAL = "approval"
     """A person answers in the Airflow UI."""
     TRIGGER = "trigger"
-    """Airflow starts the train DAG, if the step before says so."""
+    """Airflow starts the train DAG, if the result of the step before asks for it."""
 
 
 class Uses(StrEnum):
@@ -66,7 +66,7 @@ class Step:
         produces: Short names (`scores`, …) of the tables it writes; Airflow assets.
         extra: The extra of the distribution it needs besides the slim core, if any.
         uses: The engines that it may start: its task is submitted as these want it.
-        acts: True when it may be told (`--act`) to claim the training that it decides on.
+        acts: True when it takes `--act`, to claim the training that it decides on.
         ranged: True when it is about a range of days (`--to`).
         pages: True when it can render a page of what it found (`--page`).
         once: True when a range of days does it once for all of them.
@@ -122,29 +122,29 @@ def find_step(spec: ModelSpec, name: str) -> tuple[Pipeline, Step]:
 
 
 def longest_run(steps: tuple[Step, ...]) -> timedelta:
-    """No run outlives the sum of its steps' attempts: one that hangs in a queue is seen."""
+    """The longest time that a run may take: all attempts of its steps, and an hour in queues."""
     return sum((step.timeout * (step.retries + 1) for step in steps), timedelta(hours=1))
 
 
 def _score(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
-        Step("ingest", "raw files -> contract check -> features and labels of the day", "input:ingest",
+        Step("ingest", "raw files -> contract check -> features and labels of the day", "day:ingest",
              produces=("features",), uses=frozenset({Uses.SQL}), once=True),
-        Step("day_gate", "Great Expectations judges the day", "input:day_gate", needs=("ingest",), heavy=True,
+        Step("day_gate", "Great Expectations judges the day", "day:day_gate", needs=("ingest",), heavy=True,
              extra="gx", pages=True),
-        Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "score:score",
+        Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "day:score",
              parts=(
-                 Step("resolve", "which model was champion on the day", "score:resolve"),
-                 Step("profile", "the profile of the tally stands in its table", "monitor:profile"),
-                 Step("drift", "compare the profile with the training reference", "monitor:drift"),
+                 Step("resolve", "which model was champion on the day", "day:resolve"),
+                 Step("profile", "the profile of the tally stands in its table", "day:profile"),
+                 Step("drift", "compare the profile with the training reference", "day:drift"),
              ),
              needs=("day_gate",), heavy=True, produces=("scores", "profile", "drift"), timeout=timedelta(hours=2),
              uses=frozenset({Uses.SCORING})),
         Step("monitor", "realised metrics of the days whose labels matured, and the day's retraining decision",
-             "monitor:monitor",
+             "day:monitor",
              parts=(
-                 Step("performance", "realised metrics of the day whose labels just matured", "monitor:performance"),
-                 Step("decide", "the retraining policy's decision of the day", "monitor:decide", acts=True),
+                 Step("performance", "realised metrics of the day whose labels just matured", "day:performance"),
+                 Step("decide", "the retraining policy's decision of the day", "day:decide", acts=True),
              ),
              needs=("score",), produces=("performance", "decisions"), acts=True, once=True),
     )  # fmt: skip
@@ -206,7 +206,7 @@ def _rollback(_: ModelSpec) -> tuple[Step, ...]:
 
 
 def _watch(_: ModelSpec) -> tuple[Step, ...]:
-    return (Step("watch", "fails when the day that is due was not scored", "monitor:watch", retries=0),)
+    return (Step("watch", "fails when the day that is due was not scored", "day:watch", retries=0),)
 
 
 def _maintain(_: ModelSpec) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""Whether the spec keeps files for longer than any run may need them; pure, so that `tally validate` can ask."""
+"""Checks that the spec keeps files for longer than any run may need them; pure, for `tally validate`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def retention_problems(spec: ModelSpec) -> list[str]:
-    """Retentions that do not outlast the longest run: it may still read a file, or commit a part, that was deleted."""
+    """Problems of retentions shorter than the longest run, which could lose files that it reads or is to commit."""
     runs = {pipeline: longest_run(plan(spec, pipeline)) for pipeline in Pipeline}
     slowest = max(runs, key=lambda pipeline: runs[pipeline])
     needed = math.ceil(runs[slowest] / timedelta(days=1))

@@ -1,4 +1,4 @@
-"""Carries out one step of a plan, and chains of them, by name; each step's module is imported when it is run."""
+"""Runs the steps of a plan by name; a step's module is imported when it is run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 
 
 def run_step(context: RunContext, name: str) -> dict[str, Any]:
-    """Runs one step and returns its result: small, JSON-able, references only.
+    """Runs one step and returns its result, which is small and JSON-able: references, no data.
 
     Raises:
         UsageError: No such step, or one whose packages are not installed here.
@@ -42,7 +42,7 @@ def _run(context: RunContext, step: Step) -> dict[str, Any]:
 
 
 def function_of(step: Step) -> StepFunction:
-    """The function that runs a step; its module is imported now."""
+    """Imports a step's module and returns its function."""
     module, _, name = step.runs.partition(":")
     function: StepFunction = getattr(importlib.import_module(f"tallywright.lifecycle.steps.{module}"), name)
     return function

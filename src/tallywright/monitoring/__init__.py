@@ -1,1 +1,1 @@
-"""What was scored, watched: comparisons with the training reference, realised quality, and what follows from both."""
+"""Monitoring of scored days: drift against the training reference, realised performance, retraining decisions."""

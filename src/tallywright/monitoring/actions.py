@@ -1,7 +1,7 @@
-"""Acting on a decision, at most once: the rows of `<model>__actions`.
+"""Claims the training that a decision asks for, at most once: the rows of `<model>__actions`.
 
-A decision is a statement and may be made again; an action costs something. It belongs to the run that claimed it, so
-that a retry of that run gets the same answer and no other run ever does.
+A decision may be made again without harm; a training costs money. It belongs to the run that claimed it, so that a
+retry of that run gets the same result and no other run ever does.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.monitoring.decisions import DECISIONS, current_decisions
 from tallywright.records import Record
 
@@ -52,7 +51,7 @@ def claim_action(
     run_id: str = "",
     claimed_at: datetime | None = None,
 ) -> bool:
-    """Says whether this run shall start training, and remembers that it was told so.
+    """Returns True when this run is to start training, and records that it has claimed it.
 
     Never unless asked to, never for a decision that is not the newest or was superseded, never within the cooldown of
     an earlier action, never when the spec does not trigger.
@@ -61,8 +60,8 @@ def claim_action(
         lake: `<model>__decisions` is read, `<model>__actions` written.
         spec: The model.
         decision: What `decide` gave.
-        act: True when the caller will start what it is told to; False in a backfill, or when somebody only looks.
-        run_id: Who asks; the same run is given the same answer again, so a retry loses no action.
+        act: True when the caller starts training on True; False in a backfill, or when somebody only looks.
+        run_id: The claiming run; the same run gets the same result again, so a retry loses no action.
         claimed_at: The wall clock; now, when not given.
     """
     if not act or not decision.retrain or not spec.retraining.trigger or not _is_newest(lake, spec, decision):

@@ -1,28 +1,134 @@
-"""The rows of `<model>__decisions`: what the policy says of each day, and what it said before an earlier day changed.
+"""Retraining decisions: the rows of `<model>__decisions`, computed by the policy from signals in the other tables.
 
-A row is never changed in what it says. When the signals behind it change, it is marked as superseded and the next
-revision follows, so the table answers both "what is right now" and "what was believed then".
+The decision in a row never changes. When the signals behind it change, the row is marked as superseded and the next
+revision follows, so the table has both what holds now and what was decided then.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
-from tallywright.monitoring.policy import fold
-from tallywright.monitoring.signals import day_signals
-from tallywright.records import Record
+from tallywright.data.delta.rows import rows_of
+from tallywright.data.delta.table import Declaration, Kind, Table
+from tallywright.monitoring.performance import violation
+from tallywright.monitoring.policy import DaySignals, fold
+from tallywright.records import Record, Role, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from tallywright.data.delta.lake import Lake
     from tallywright.records import RetrainDecision
-    from tallywright.spec.identity import Identity
+    from tallywright.spec.base import Identity
     from tallywright.spec.model import ModelSpec
+
+DAY_GATE: Final = "day"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """The rows of other tables that the days' signals are computed from."""
+
+    tallies: dict[date, Row]
+    gate: dict[str, str]
+    drift: dict[date, list[Row]]
+    performance: dict[date, list[str]]
+
+
+def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date]) -> list[DaySignals]:
+    """The signals of these days and of every day that has a tally, in order.
+
+    A day is broken when it has no tally, when the day gate did not pass for the input that was scored, or when its
+    latest tally was not compared with the reference.
+    """
+    evidence = _Evidence(
+        tallies=_latest_tallies(lake, spec),
+        gate=_day_gate(lake, spec),
+        drift=_drift(lake, spec),
+        performance=_performance(lake, spec),
+    )
+    return [_signals(spec, day, evidence) for day in sorted({*days, *evidence.tallies})]
+
+
+def _signals(spec: ModelSpec, day: date, evidence: _Evidence) -> DaySignals:
+    tally, drift = evidence.tallies.get(day), evidence.drift.get(day, [])
+    return DaySignals(
+        model=spec.name,
+        score_date=day,
+        model_version=drift[0]["model_version"] if drift else 0,
+        broken=_broken(day, tally, evidence),
+        drifted=tuple(sorted({row["column_name"] for row in drift if row["violated"]})),
+        performance=tuple(evidence.performance.get(day, ())),
+    )
+
+
+def _broken(day: date, tally: Row | None, evidence: _Evidence) -> str:
+    """The reason why the day's data cannot be used; empty for a sound day."""
+    if tally is None:
+        return "not scored"
+    verdict = evidence.gate.get(f"{day}@{tally['input_fingerprint']}")
+    if verdict is None:
+        return "the scored input has no day gate result"
+    if verdict == Verdict.FAIL:
+        return "the day gate failed"
+    if not any(row["generation"] == tally["generation"] for row in evidence.drift.get(day, [])):
+        return f"generation {tally['generation']} was not compared"
+    return ""
+
+
+def _latest_tallies(lake: Lake, spec: ModelSpec) -> dict[date, Row]:
+    rows = _rows(lake, spec, "tallies", ["score_date", "generation", "input_fingerprint"])
+    return {row["score_date"]: row for row in sorted(rows, key=lambda row: row["generation"])}
+
+
+def _day_gate(lake: Lake, spec: ModelSpec) -> dict[str, str]:
+    """The verdict of the newest report of the day gate, by subject."""
+    rows = _rows(lake, spec, "gates", ["gate", "subject", "gate_verdict", "recorded_at"])
+    newest = sorted((row for row in rows if row["gate"] == DAY_GATE), key=lambda row: row["recorded_at"])
+    return {row["subject"]: row["gate_verdict"] for row in newest}
+
+
+def _drift(lake: Lake, spec: ModelSpec) -> dict[date, list[Row]]:
+    columns = ["score_date", "generation", "model_version", "column_name", "violated"]
+    found: dict[date, list[Row]] = defaultdict(list)
+    for row in _rows(lake, spec, "drift", columns):
+        found[row["score_date"]].append(row)
+    return found
+
+
+def _performance(lake: Lake, spec: ModelSpec) -> dict[date, list[str]]:
+    """The violated bounds of realised metrics, by the day on which a score date was first realised with mature labels.
+
+    Only the whole day of the champion counts; slices and later label ages are reported in the table. So a decision
+    uses nothing that was not known on its day, while a restated label of that age changes it.
+    """
+    columns = [
+        "score_date", "as_of", "label_age_days", "mature", "role", "slice_key", "metric", "value", "bound_min",
+        "bound_max", "violated",
+    ]  # fmt: skip
+    rows = [
+        row
+        for row in _rows(lake, spec, "performance", columns)
+        if row["mature"] and row["role"] == Role.CHAMPION and row["slice_key"] is None
+    ]
+    first: dict[date, int] = {}
+    for row in rows:
+        age = row["label_age_days"]
+        first[row["score_date"]] = min(age, first.get(row["score_date"], age))
+    found: dict[date, list[str]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row["score_date"], row["metric"])):
+        if row["violated"] and row["label_age_days"] == first[row["score_date"]]:
+            found[row["as_of"]].append(violation(row))
+    return found
+
+
+def _rows(lake: Lake, spec: ModelSpec, what: str, columns: list[str]) -> list[Row]:
+    table = spec.table(what)
+    return [] if lake.find(table) is None else rows_of(lake.read(table, columns=columns))
 
 
 class DecisionRow(Record):
@@ -48,21 +154,21 @@ DECISIONS: Final = Declaration(
     key=("score_date", "revision"),
     slice=("model_name",),
     kind=Kind.UPDATE,
-    doc="what the retraining policy says of each day, and what it said before an earlier day changed",
+    doc="the retraining decision of each day, with its superseded revisions",
 )
 
 
 def decide(lake: Lake, spec: ModelSpec, day: date, *, recorded_at: datetime | None = None) -> RetrainDecision:
-    """The decision of a day; see `decide_days`."""
+    """Makes the decision of a day; see `decide_days`."""
     return decide_days(lake, spec, [day], recorded_at=recorded_at)[day]
 
 
 def decide_days(
     lake: Lake, spec: ModelSpec, asked: Collection[date], *, recorded_at: datetime | None = None
 ) -> dict[date, RetrainDecision]:
-    """The decisions of these days, written unless they stand there; so are those of other days that changed.
+    """Makes the decisions of these days, and writes those that are new or changed, of other days too.
 
-    What an older policy decided of other days stays: a new policy does not rewrite history.
+    Decisions of an older policy about other days stay: a new policy does not rewrite history.
 
     Args:
         lake: Tallies, gates, drift and performance are read; `<model>__decisions` is written.
@@ -98,7 +204,7 @@ def _rewrite(
     asked: Collection[date],
     now: datetime,
 ) -> list[DecisionRow] | None:
-    """The table as it shall stand; None when every row says what the fold says."""
+    """The new rows of the table; None when every row agrees with the fold."""
     standing = current_decisions(rows)
     changed = {
         when

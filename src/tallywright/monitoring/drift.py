@@ -1,8 +1,9 @@
-"""A day's profile against the training reference in the package: the rows of `<model>__drift`, without a second read.
+"""Drift: compares a day's profile with the training reference in the package; the rows of `<model>__drift`.
 
 Per feature column and for the score: PSI and Jensen-Shannon distance of the cells, and by how much the null share and
-the share of unseen categories exceed the reference's. A violation is above its threshold, improbable below it if rows
-were independent, and beyond what the days of the reference showed, whose rows were no more independent than these.
+the share of unseen categories exceed the reference's. A violation is above its threshold, improbable if the true value
+were at the threshold (for independent rows), and above what the reference's own days reached: rows of one day are
+correlated, there as here, and the p-value does not know by how much.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import PackageError
-from tallywright.monitoring.evidence import improbable, js_p_value, psi_p_value, share_p_value
+from tallywright.monitoring.policy import improbable, js_p_value, psi_p_value, share_p_value
 from tallywright.profiles.comparison import SHAPES, Side, distances
-from tallywright.profiles.definition import SCORE
+from tallywright.profiles.profile import SCORE
 from tallywright.records import DriftSignal, Record, Role
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.packaging.package import Package
+    from tallywright.profiles.comparison import ReferenceDays
     from tallywright.profiles.profile import Profile
-    from tallywright.profiles.reference_days import ReferenceDays
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec.model import ModelSpec, Monitoring
 
@@ -36,7 +36,7 @@ VARIANTS: Final = {
     "null_share": "null_share.minus_reference",
     "unseen_share": "unseen_share.minus_reference",
 }
-"""How the figure is made, as `profiles.distance` documents it: other tools give other numbers."""
+"""The variant of each metric, as `profiles.comparison` documents it: other tools compute other numbers."""
 
 
 class DriftRow(Record):
@@ -80,8 +80,8 @@ DRIFT: Final = Declaration(
 )
 
 
-class Comparison(DriftSignal):
-    """A drift signal with what made it: which variant of the metric, how many rows, how improbable without a change.
+class DriftComparison(DriftSignal):
+    """A drift signal with the variant of its metric, its numbers of rows and its p-value.
 
     `reference_bound` is what the days of the reference reached; None where the package has no such days.
     """
@@ -108,12 +108,12 @@ class Finding:
     violated: bool = False
 
     @property
-    def matters(self) -> bool:
-        """Above what is tolerated, and beyond the days of the reference."""
+    def exceeds(self) -> bool:
+        """True above the threshold and above the days of the reference."""
         return self.value > self.threshold and (self.bound is None or self.value > self.bound)
 
 
-def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: Profile) -> list[Comparison]:
+def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: Profile) -> list[DriftComparison]:
     """Compares the profile of a tally with the reference of the champion that scored it.
 
     Args:
@@ -128,7 +128,7 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
     champion = _champion(manifest)
     _check_same_definition(package, champion, profile)
     return [
-        Comparison(
+        DriftComparison(
             model=manifest.model,
             model_version=champion.version,
             score_date=manifest.score_date,
@@ -145,17 +145,17 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
             definition_digest=profile.definition_digest,
             reference_bound=one.bound,
         )
-        for one in judge(package.reference, package.reference_days, profile, spec.monitoring)
+        for one in compare_profiles(package.reference, package.reference_days, profile, spec.monitoring)
     ]
 
 
-def judge(reference: Profile, days: ReferenceDays | None, day: Profile, limits: Monitoring) -> list[Finding]:
-    """Compares two profiles of one definition in every column and in the score, and says what violates.
+def compare_profiles(reference: Profile, days: ReferenceDays | None, day: Profile, limits: Monitoring) -> list[Finding]:
+    """Compares two profiles of one definition in every column and the score, and marks the violations.
 
     Args:
-        reference: What is usual.
+        reference: The training reference.
         days: How much the reference's days differ; without them the thresholds decide alone.
-        day: What is judged.
+        day: The profile of the day.
         limits: The spec's section.
     """
     columns = (*reference.columns, SCORE)
@@ -165,15 +165,15 @@ def judge(reference: Profile, days: ReferenceDays | None, day: Profile, limits: 
 
 
 def _violations(found: Sequence[Finding], rows: int, limits: Monitoring) -> list[Finding]:
-    """Effect and evidence; shapes that are only reported do not count among the day's comparisons either."""
-    judged = [one for one in found if one.metric not in SHAPES or one.column not in limits.report_only]
+    """The findings with effect and evidence; those that are only reported are no comparisons of the day either."""
+    tested = [one for one in found if one.metric not in SHAPES or one.column not in limits.report_only]
     if rows < limits.min_rows:
         return []
-    evidence = improbable([one.p_value for one in judged])
-    return [one for one, surprising in zip(judged, evidence, strict=True) if surprising and one.matters]
+    evidence = improbable([one.p_value for one in tested])
+    return [one for one, significant in zip(tested, evidence, strict=True) if significant and one.exceeds]
 
 
-def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[Comparison]) -> int | None:
+def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[DriftComparison]) -> int | None:
     """Replaces the day's rows of `<model>__drift` in one commit, unless they stand there already.
 
     Returns:
@@ -227,7 +227,7 @@ def _findings(
 
 
 def _p_value(metric: str, found: tuple[float, float], reference: Side, day: Side) -> float:
-    """How improbable the value is if the true distance is at the threshold and rows are independent."""
+    """The probability of the value if the true distance is at the threshold and rows are independent."""
     value, threshold = found
     if metric not in SHAPES:
         return share_p_value(day.failed[metric], day.rows, reference.share(metric) + threshold)
@@ -236,7 +236,7 @@ def _p_value(metric: str, found: tuple[float, float], reference: Side, day: Side
     return p_value(value, threshold, (reference.values, day.values), cells)
 
 
-def _row(manifest: Manifest, one: Comparison) -> DriftRow:
+def _row(manifest: Manifest, one: DriftComparison) -> DriftRow:
     same = (
         "model_version", "baseline", "metric", "variant", "value", "threshold", "p_value", "violated", "rows",
         "reference_rows", "definition_digest", "reference_bound",

@@ -1,4 +1,4 @@
-"""The scored rows of a day with their labels, as somebody who asked at the end of another day would have seen them."""
+"""Joins the scored rows of a day with their labels, as they were known at the end of another day."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def end_of_day(spec: ModelSpec, day: date) -> datetime:
 
 
 def labelled_rows(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Table:
-    """Every scored row of the day, in the order of the key, with what was known of its label by the end of `as_of`.
+    """Every scored row of the day in the order of the key, with its label as known by the end of `as_of`.
 
     Columns: the key, outputs, model version and role, the slices, the target (null unless known) and `label_status`:
     `known`, `never` (there will not be one), or `missing` (not yet, or lost).
@@ -81,7 +81,7 @@ def _labels(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Table:
 
 
 def _joined(left: pa.Table, right: pa.Table, key: list[str]) -> pa.Table:
-    """The left rows in their order, with the other columns of the right row of their key; null where there is none.
+    """A left join on the key, in the order of the left rows; null where the right side has no row.
 
     By hashes of the keys, compared exactly where they meet: Arrow's own join imports pandas, which costs more than the
     rest of the step. It does the work where two keys of the right side have one hash.
@@ -117,7 +117,7 @@ def _indices(places: NDArray[np.int64], valid: NDArray[np.bool_]) -> pa.Array:
 
 
 def _is_true(mask: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """True where the mask is, false where it is not or is null."""
+    """The mask with null as false."""
     filled = pc.fill_null(mask, scalar_of(False, pa.bool_())).cast(pa.int8())
     chunks = [values_of(chunk) for chunk in filled.chunks]
     true: NDArray[np.bool_] = np.concatenate([*chunks, np.zeros(0, dtype=np.int8)]) == 1

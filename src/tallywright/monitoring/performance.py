@@ -1,7 +1,8 @@
-"""What the scores were worth, once labels are mature: the rows of `<model>__performance`, by score date and label age.
+"""Realised performance: metrics of scored days once labels are known, the rows of `<model>__performance`.
 
 The same date may be realised again at a later age, or at the same age after labels were restated; each pair of date
-and age is replaced as a whole.
+and age is replaced as a whole. Confidence intervals are DeLong's for the area under the ROC curve, the normal one for
+means (central limit theorem; Wald's for an accuracy).
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ import pyarrow.compute as pc
 
 from tallywright import metrics
 from tallywright.buffers import values_of
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.slices import keep
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.rows import keep
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import UsageError
-from tallywright.monitoring.intervals import Interval, interval
 from tallywright.monitoring.labelled import KNOWN, MISSING, NEVER, STATUS, labelled_rows
 from tallywright.records import Record, Role
 
@@ -33,8 +32,64 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.spec.model import MetricBound, ModelSpec
 
+Z95: Final = 1.959963984540054
+Interval = tuple[float, float]
 COVERAGE: Final = "coverage"
 """The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
+
+
+def interval(metric: str, value: float, y: NDArray[np.float64], p: NDArray[np.float64]) -> Interval | None:
+    """The 95 % confidence interval of a binary metric on labels `y` (0 or 1) and probabilities `p`.
+
+    Returns:
+        Lower and upper bound; None for a metric without a simple one, and where there are too few rows of a class.
+    """
+    if metric == "roc_auc":
+        return _delong(value, y, p)
+    if metric == "accuracy":
+        half = Z95 * (value * (1 - value) / max(y.size, 1)) ** 0.5
+        return max(0.0, value - half), min(1.0, value + half)
+    losses = _losses(metric, y, p)
+    if losses is None or losses.size <= 1:
+        return None
+    half = Z95 * float(losses.std(ddof=1)) / losses.size**0.5
+    upper = np.inf if metric == "log_loss" else 1.0
+    return max(0.0, value - half), min(float(upper), value + half)
+
+
+def _losses(metric: str, y: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The values whose mean is the metric, a row each; None for a metric that is no mean."""
+    if metric == "brier":
+        return np.asarray((p - y) ** 2)
+    if metric == "log_loss":
+        right = np.where(y == 1, p, 1 - p)
+        return np.asarray(-np.log(np.maximum(right, metrics.SMALLEST_PROBABILITY)))
+    return None
+
+
+def _delong(value: float, y: NDArray[np.float64], p: NDArray[np.float64]) -> Interval | None:
+    """The 95 % interval of an AUC by its DeLong variance.
+
+    DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating
+    characteristic curves", Biometrics 44, 1988; computed from midranks in O(n log n) as by Sun and Xu, "Fast
+    implementation of DeLong's algorithm", IEEE Signal Processing Letters 21, 2014. A positive row's midrank among all
+    rows less that among the positive ones is the number of negative rows below it, ties as a half: the structural
+    components, whose variances over both classes add up to that of the AUC.
+    """
+    positive, negative = p[y == 1], p[y == 0]
+    if min(positive.size, negative.size) <= 1:
+        return None
+    ranks = _midranks(np.concatenate([positive, negative]))
+    above_negatives = (ranks[: positive.size] - _midranks(positive)) / negative.size
+    below_positives = 1 - (ranks[positive.size :] - _midranks(negative)) / positive.size
+    variance = above_negatives.var(ddof=1) / positive.size + below_positives.var(ddof=1) / negative.size
+    half = Z95 * float(variance) ** 0.5
+    return max(0.0, value - half), min(1.0, value + half)
+
+
+def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 class PerformanceRow(Record):
@@ -71,12 +126,12 @@ PERFORMANCE: Final = Declaration(
     key=("score_date", "label_age_days", "model_version", "role", "slice_key", "slice_value", "metric"),
     slice=("score_date", "label_age_days"),
     kind=Kind.SLICE,
-    doc="what the scores of each day were worth once its labels were known, whole and by slice",
+    doc="realised metrics of each day once its labels were known, whole and by slice",
 )
 
 
 class Performance(Record):
-    """What the champion's scores of one day were worth, as known at the end of `as_of`; slices stand in the table."""
+    """The realised metrics of the champion on one day, as known at the end of `as_of`; slices are in the table."""
 
     model: str
     score_date: date
@@ -93,7 +148,7 @@ class Performance(Record):
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """Some rows of one model version of the day: all of them, or a slice."""
+    """The rows of one model version of the day: all of them, or a slice."""
 
     rows: pa.Table
     version: int
@@ -139,8 +194,8 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
     return _summary(spec, found)
 
 
-def due_with(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
-    """The scored days to realise once a day is scored, as far as scoring has come.
+def days_due(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
+    """The scored days whose metrics can be realised once this day is scored.
 
     That is the day whose labels matured with this one and, when later days were scored before it (a backfill runs days
     side by side), this day too; so no order of the days leaves one out.
@@ -162,7 +217,7 @@ def realised_when_mature(lake: Lake, spec: ModelSpec, day: date) -> Performance:
 
 
 def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:
-    """The day of each model version, then its slices."""
+    """Yields the day's rows of each model version, then its slices."""
     for version in sorted(pc.unique(rows.column("model_version")).to_pylist()):
         scored = keep(rows, {"model_version": version})
         for role in sorted(pc.unique(scored.column("role")).to_pylist()):
@@ -200,7 +255,7 @@ def _measured(segment: _Segment, spec: ModelSpec, *, mature: bool) -> Iterator[d
 
 
 def _metrics(known: pa.Table, segment: _Segment, spec: ModelSpec) -> Iterator[tuple[str, float, Interval | None]]:
-    """Coverage, then whatever the task has; a metric that these rows cannot give (one class only) is left out."""
+    """Yields coverage, then the task's metrics; one that is undefined for these rows (one class only) is left out."""
     yield COVERAGE, known.num_rows / segment.rows.num_rows, None
     if not known.num_rows:
         return
@@ -230,14 +285,14 @@ def _outside(value: float, bound: MetricBound) -> bool:
 
 
 def violation(row: dict[str, Any]) -> str:
-    """A violated bound in words, such as `roc_auc of 2013-03-01 is 0.512, bound 0.55 or more`."""
+    """Describes a violated bound, such as `roc_auc of 2013-03-01 is 0.512, bound 0.55 or more`."""
     bounds = [f"{row['bound_min']:g} or more"] if row["bound_min"] is not None else []
     bounds += [f"{row['bound_max']:g} or less"] if row["bound_max"] is not None else []
     return f"{row['metric']} of {row['score_date']} is {row['value']:.3f}, bound {' and '.join(bounds)}"
 
 
 def _summary(spec: ModelSpec, rows: list[dict[str, Any]]) -> Performance:
-    """The champion's whole day; of the first model when (in a rehearsal) none was champion."""
+    """The metrics of the champion's whole day; of the first model when none was champion."""
     whole = [row for row in rows if row["slice_key"] is None]
     mine = [row for row in whole if row["role"] == Role.CHAMPION] or whole
     first = mine[0]

@@ -1,1 +1,1 @@
-"""Airflow's side: the plan of a model becomes DAGs, and each task is one `tally run` command line."""
+"""Airflow: the plan of a model becomes DAGs, and each task is one `tally run` command line."""

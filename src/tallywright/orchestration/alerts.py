@@ -1,4 +1,4 @@
-"""Who hears of a failure: a log line always, and a webhook when the spec names the variable that holds its address.
+"""Alerts about failures: a log line always, and a webhook when the spec names the variable with its address.
 
 Late and missed days need no callback of their own. `<model>__watch` runs at the deadline and fails when the day has no
 tally, whether its run is late, failed, or was never created; that failure arrives here like any other. (Airflow's
@@ -34,7 +34,7 @@ def failure_alert(spec: ModelSpec) -> Callback:
 
 
 def message_of(spec: ModelSpec, context: Mapping[str, Any]) -> dict[str, str]:
-    """What happened, to what, who owns it, and where to look; no parameters, no data."""
+    """The text of an alert: what failed, of which model, its owner, and the log; no parameters, no data."""
     instance = context.get("task_instance") or context.get("ti")
     reason = str(context.get("exception") or context.get("reason") or "no reason was given")
     task = str(getattr(instance, "task_id", ""))

@@ -1,4 +1,4 @@
-"""A person's approval in the Airflow UI."""
+"""The approval task: a person's answer in the Airflow UI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def approval(spec: ModelSpec, step: Step, common: Mapping[str, Any]) -> ApprovalOperator:
-    """The task that waits for Approve or Reject; it has no default, so silence fails and never approves.
+    """Makes the task that waits for Approve or Reject; it has no default, so a timeout fails and never approves.
 
     The summary shows what the gates said. Rejecting is a success that skips the promotion.
     """

@@ -30,7 +30,7 @@ _PRIVATE_PREFIXES: Final = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
 
 @dataclass(frozen=True, slots=True)
 class StepCommand:
-    """What is the same for every run of a step.
+    """The command line of a step, without what differs from run to run.
 
     Attributes:
         interpreter: The Python that has Tallywright.
@@ -124,7 +124,7 @@ class GuardedProcess:
             self._process.stdout.close()
 
     def _guard_has_ended_well(self) -> bool:
-        """True when the guard returned by itself; it then left nothing behind, and its id may be somebody else's."""
+        """True when the guard has exited; its group is empty then, and its id may belong to another process."""
         assert self._process is not None  # noqa: S101 - asked by `stop` alone
         try:
             return self._process.wait(timeout=STOP_SECONDS) >= 0
@@ -133,12 +133,12 @@ class GuardedProcess:
 
 
 def error_of(exit_code: int) -> type[TallyError] | None:
-    """The error class with this exit code; None for a crash, a signal or a code nobody declared."""
+    """The error class with this exit code; None for a crash, a signal or an undeclared code."""
     declared = {cls.exit_code: cls for cls in TallyError.__subclasses__() if cls.exit_code != TallyError.exit_code}
     return declared.get(exit_code)
 
 
-def worth_a_retry(exit_code: int) -> bool:
-    """False only for errors that say that the same command must fail again."""
+def is_retryable(exit_code: int) -> bool:
+    """False for errors that are not retryable, as the same command would fail again."""
     error = error_of(exit_code)
     return error is None or error.retryable

@@ -31,7 +31,7 @@ _OTHER_IDENTITIES: Final = frozenset(
 
 
 def with_credentials(environment: Mapping[str, str], connection_id: str) -> dict[str, str]:
-    """The environment of a step, with the connection's credentials instead of the worker's own; as it is without one.
+    """The environment of a step with the connection's credentials instead of the worker's; unchanged without one.
 
     Raises:
         AirflowFailException: No such connection, or one that does not hold the keys of an S3-compatible store.
@@ -43,7 +43,7 @@ def with_credentials(environment: Mapping[str, str], connection_id: str) -> dict
 
 
 def without_secrets(line: str, environment: Mapping[str, str]) -> str:
-    """A line of a step's output without the secrets in its environment; a library may print what it was given."""
+    """Removes the secrets of a step's environment from a line of its output, as a library may print them."""
     for name in SECRET_VARIABLES:
         if environment.get(name):
             line = line.replace(environment[name], "***")

@@ -1,9 +1,10 @@
-"""A spec becomes the DAGs of its model; the steps and their order come from `lifecycle.plan` and from nowhere else."""
+"""Makes the DAGs of a model from its spec; all steps and their order come from `lifecycle.plan`."""
 
 from __future__ import annotations
 
 import sys
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from tallywright.orchestration.doc_md import SUMMARIES, dag_document
 from tallywright.orchestration.operator import TallyOperator
 from tallywright.orchestration.params import form
 from tallywright.orchestration.trigger import TrainTrigger
-from tallywright.spec.environment import AUTO
+from tallywright.spec.yaml_files import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,17 +32,27 @@ _RETRY_DELAY: Final = timedelta(seconds=30)
 _LONGEST_RETRY_DELAY: Final = timedelta(minutes=10)
 
 
-def model_dags(project: Project) -> dict[str, DAG]:
-    """The DAGs of one model by id: `<model>__score`, `__train`, `__promote`, `__rollback`, `__watch`, `__maintain`."""
-    limits = _limits()
+def model_dags(project: Project, limits: Mapping[str, Any] | None = None) -> dict[str, DAG]:
+    """The DAGs of one model by id: `<model>__score`, `__train`, `__promote`, `__rollback`, `__watch`, `__maintain`.
+
+    Args:
+        project: The model.
+        limits: What `airflow_limits` says, if it was asked already.
+    """
+    limits = airflow_limits() if limits is None else limits
     dags = (model_dag(project, pipeline, limits) for pipeline in Pipeline)
     return {dag.dag_id: dag for dag in dags}
 
 
 def table_asset(spec: ModelSpec, what: str) -> Asset:
     """The Airflow asset of one of the model's tables; other DAGs can be scheduled on it."""
-    table = spec.table(what)
-    return Asset(name=table, uri=f"tallywright://{spec.name}/{table}", group="tallywright")
+    return _asset(spec.name, spec.table(what))
+
+
+@cache
+def _asset(model: str, table: str) -> Asset:
+    """Several DAGs of a model write the same table."""
+    return Asset(name=table, uri=f"tallywright://{model}/{table}", group="tallywright")
 
 
 def model_dag(project: Project, pipeline: Pipeline, limits: Mapping[str, Any] | None = None) -> DAG:
@@ -50,11 +61,12 @@ def model_dag(project: Project, pipeline: Pipeline, limits: Mapping[str, Any] | 
     Args:
         project: The model.
         pipeline: What the DAG runs.
-        limits: Airflow's own settings, if they were asked for already.
+        limits: What `airflow_limits` says, if it was asked already.
     """
     spec = project.spec
     steps = plan(spec, pipeline)
     timing = _timing(spec, pipeline)
+    common = {"owner": spec.owner.name, "on_failure_callback": failure_alert(spec)}
     dag = DAG(
         dag_id=f"{spec.name}__{pipeline.value}",
         description=f"{spec.name} {SUMMARIES[pipeline]}",
@@ -62,25 +74,28 @@ def model_dag(project: Project, pipeline: Pipeline, limits: Mapping[str, Any] | 
         schedule=timing.pop("schedule"),
         tags=sorted({"tallywright", spec.name, pipeline.value, *spec.tags}),
         catchup=False,
-        default_args={"owner": spec.owner.name, "on_failure_callback": failure_alert(spec)},
+        default_args=common,
         dagrun_timeout=longest_run(steps),
         render_template_as_native_obj=False,
-        **(_limits() if limits is None else limits),
+        **(airflow_limits() if limits is None else limits),
         **timing,
     )
     persons = frozenset(step.name for step in steps if step.actor is Actor.APPROVAL)
-    tasks = {step.name: _task(project, pipeline, step, dag, persons) for step in steps}
+    # Made apart from the DAG: a task would copy what its DAG says once for each of the classes that it is made of.
+    placed = common | {"task_group": dag.task_group}
+    tasks = {step.name: _task(project, pipeline, step, persons, placed) for step in steps}
+    dag.add_tasks(tasks.values())
     for step in steps:
-        for upstream in step.needs:
-            tasks[upstream] >> tasks[step.name]
+        if step.needs:
+            tasks[step.name].set_upstream([tasks[name] for name in step.needs])
     # Last: each task would copy the form, though a run takes the answers from its DAG. That was half of all the time.
     for name, field in form(spec, pipeline).items():
         dag.params[name] = field
     return dag
 
 
-def _limits() -> dict[str, Any]:
-    """What a DAG asks Airflow's configuration for when it is not told: a tenth of the time of making it."""
+def airflow_limits() -> dict[str, Any]:
+    """Limits that a DAG would otherwise read from Airflow's configuration, a tenth of the time of making it."""
     return {
         "max_active_tasks": conf.getint("core", "max_active_tasks_per_dag"),
         "max_consecutive_failed_dag_runs": conf.getint("core", "max_consecutive_failed_dag_runs_per_dag"),
@@ -89,7 +104,7 @@ def _limits() -> dict[str, Any]:
 
 
 def _timing(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Any]:
-    """When the DAG runs by itself. A cron string would make a trigger timetable, whose runs have no interval."""
+    """The timetable of a DAG. A cron string would make a trigger timetable, whose runs have no data interval."""
     schedule = spec.schedule
     if pipeline is Pipeline.SCORE:
         cron, active = schedule.cron, MAX_ACTIVE_RUNS
@@ -111,26 +126,25 @@ def _local(day: date, at: time, schedule: Schedule) -> datetime:
     return datetime.combine(day, at, ZoneInfo(schedule.timezone))
 
 
-def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG, persons: frozenset[str]) -> Any:
-    """The task of a step; `persons` are the steps that a person answers."""
+def _task(project: Project, pipeline: Pipeline, step: Step, persons: frozenset[str], common: Mapping[str, Any]) -> Any:
+    """The task of a step; `persons` are the steps that a person answers, `common` is what all tasks are told."""
     spec = project.spec
     if step.actor is Actor.APPROVAL:
-        return approval(spec, step, {"dag": dag, "retries": step.retries})
+        return approval(spec, step, {"retries": step.retries, **common})
     if step.actor is Actor.TRIGGER:
         return TrainTrigger(
             spec=spec,
             decided_by=step.needs[0],
             task_id=step.name,
-            dag=dag,
             retries=step.retries,
             execution_timeout=step.timeout,
             doc_md=step.help,
+            **common,
         )
     pool = {"pool": POOL} if step.heavy else {}
     operator, own = _operator(project, step)
     return operator(
         task_id=step.name,
-        dag=dag,
         command=_command(project, step),
         pipeline=pipeline,
         schedule=spec.schedule,
@@ -145,11 +159,12 @@ def _task(project: Project, pipeline: Pipeline, step: Step, dag: DAG, persons: f
         doc_md=step.help,
         **pool,
         **own,
+        **common,
     )
 
 
 def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[str, Any]]:
-    """The operator of a step, and its own arguments: an engine's cluster may want to be asked in its own way."""
+    """The operator class of a step with its own arguments: spark-submit where a connection names a cluster."""
     settings = project.environment.engine
     for use in sorted(step.uses, reverse=True):
         for engine in _engines(project, use):
@@ -163,7 +178,7 @@ def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[s
 
 
 def _engines(project: Project, use: Uses) -> tuple[str, ...]:
-    """The engines that may be started; `auto` looks at the bytes of a day, which nobody knows yet."""
+    """The engines that a step may start; all for `auto`, which is resolved by the bytes of a day."""
     if use is Uses.SQL:
         return (project.spec.data.engine,)
     engine = project.spec.scoring.engine

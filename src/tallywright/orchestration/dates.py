@@ -1,4 +1,4 @@
-"""Which day a run is about: one function for scheduled, manual, asset-triggered and backfill runs.
+"""The business date of a run: one function for scheduled, manual, asset-triggered and backfill runs.
 
 Asset-triggered, partitioned and date-less manual runs have no data interval, and a form may hold anything a person
 (or a program) typed. So a date is taken from exactly one place, in a fixed order, read strictly, and refused when the
@@ -28,7 +28,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """All that a run may say about its day; any of it can be missing.
+    """The facts of a run that determine its date; any of them can be missing.
 
     Attributes:
         date: The form's `date`, as typed.

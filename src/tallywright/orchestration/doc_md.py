@@ -1,4 +1,4 @@
-"""The text of a DAG in the Airflow UI: what it does, whose it is, its tables, and the commands that do the same."""
+"""The `doc_md` of a DAG: what it does, its owner and tables, and the equivalent commands."""
 
 from __future__ import annotations
 

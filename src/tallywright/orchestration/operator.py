@@ -1,4 +1,4 @@
-"""The one operator: a task is `tally run <model> <step> …` in a process of its own.
+"""The operator of all steps: a task is `tally run <model> <step> …` in a process of its own.
 
 Airflow's environment needs the slim install only, a step's memory ends with the step, and a person can run the very
 line that stands in the task's log.
@@ -23,7 +23,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tallywright.errors import UsageError
 from tallywright.orchestration import params
-from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, worth_a_retry
+from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
 from tallywright.orchestration.connections import with_credentials, without_secrets
 from tallywright.orchestration.dates import RunFacts, run_date
 
@@ -123,7 +123,7 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
         self.log.log(level, "%s", text)
 
     def _describe_outlets(self, context: Mapping[str, Any], values: dict[str, Any]) -> None:
-        """Hands the result (references, not data) to whoever is triggered by the table."""
+        """Attaches the result (references, not data) to the asset event, for DAGs that the table triggers."""
         events = context.get("outlet_events")
         for asset in self.outlets or ():
             if events is not None:
@@ -131,7 +131,7 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
 
 
 def _stop_when_orphaned(process: GuardedProcess) -> None:
-    """Ends the step soon after Airflow's supervisor of this task has died, for then nobody records how it ends."""
+    """Ends the step soon after Airflow's supervisor of this task has died, as its result could not be recorded."""
     supervisor = os.getppid()
 
     def watch() -> None:
@@ -148,7 +148,7 @@ def _failure(step: str, exit_code: int, tail: list[str]) -> Exception:
     error = error_of(exit_code)
     cause = error.__name__ if error else "unexpected"
     text = "\n".join([f"{step} failed with exit code {exit_code} ({cause})", *tail])
-    kind: type[Exception] = AirflowException if worth_a_retry(exit_code) else AirflowFailException
+    kind: type[Exception] = AirflowException if is_retryable(exit_code) else AirflowFailException
     return kind(text)
 
 

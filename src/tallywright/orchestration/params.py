@@ -1,4 +1,4 @@
-"""The trigger forms: typed parameters per pipeline, and how a run's answers become options of the command."""
+"""DAG params: the typed trigger form of each pipeline, and how a run's values become command options."""
 
 from __future__ import annotations
 
@@ -132,5 +132,5 @@ def _reason(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    """Who triggered the run, as Airflow authenticated them; never a form field."""
+    """The user who triggered the run, as Airflow authenticated them; never a form field."""
     return value if isinstance(value, str) and _NAME.fullmatch(value) else "airflow"

@@ -1,4 +1,4 @@
-"""Every model of a project at once, so that one broken spec leaves the other models' DAGs alone.
+"""The DAGs of all models of a project; a broken spec does not affect the other models.
 
 Three kinds of process come here. The DAG processor looks at both DAG files every few seconds, each time in a new
 process, and wants everything: a spec is parsed once per content. A task's process wants its own DAG: it reads its own
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tallywright.collector import gc_paused
 from tallywright.errors import SpecError, TallyError
 from tallywright.lifecycle.plan import Pipeline
 from tallywright.observability import log
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
+@gc_paused()
 def project_dags(root: Path) -> dict[str, DAG]:
     """The DAGs of all models under `root` that can be made; see `require_valid_specs` for the others.
 
@@ -47,6 +49,7 @@ def project_dags(root: Path) -> dict[str, DAG]:
     return found
 
 
+@gc_paused()
 def require_valid_specs(root: Path) -> None:
     """Raises, so that Airflow shows an import error, when a model under `root` has no DAGs.
 
@@ -72,14 +75,14 @@ def require_valid_specs(root: Path) -> None:
 
 
 def load_all(root: Path) -> tuple[list[Project], dict[str, TallyError]]:
-    """The models of a project that can be read, and by name the errors of those that cannot."""
+    """The models of a project that can be loaded, and the errors of those that cannot, by name."""
     with _specs(root) as specs:
         return specs.projects, specs.broken
 
 
 @dataclass(slots=True)
 class _Specs:
-    """The specs of a project as read, and what became of their DAGs."""
+    """The loaded specs of a project, and whether their DAGs could be made."""
 
     cache: SpecCache | None = None
     projects: list[Project] = field(default_factory=list)
@@ -88,29 +91,32 @@ class _Specs:
     broken: dict[str, TallyError] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
     """Models with a valid spec of which DAGs could not be made."""
+    limits: dict[str, Any] = field(default_factory=dict)
+    """What Airflow's configuration says of all DAGs; asked once."""
 
     def is_made(self, project: Project) -> bool:
-        """Whether DAGs were made of this very content before, on this machine as it is."""
-        return self.cache is not None and self.cache.is_done(self.digests[project.spec.name], _mark(project))
+        """True when DAGs were made from this very content before, with this Airflow and these engine settings."""
+        return self.cache is not None and self.cache.is_done(self.digests[project.spec.name], _dag_inputs(project))
 
     def made(self, project: Project) -> dict[str, DAG]:
-        """The DAGs of a model; none, and the cause among `failed`, when that goes wrong in any way."""
-        from tallywright.orchestration.dags import model_dags
+        """Makes the DAGs of a model; on any error there are none, and the error is in `failed`."""
+        from tallywright.orchestration.dags import airflow_limits, model_dags
 
         name = project.spec.name
         found: dict[str, DAG] = {}
         try:
-            found = model_dags(project)
+            self.limits = self.limits or airflow_limits()
+            found = model_dags(project, self.limits)
         except Exception as error:  # noqa: BLE001 - a file that raises loses the DAGs of all models
             self.failed[name] = error
         if self.cache is not None:
-            self.cache.set_done(self.digests[name], _mark(project) if found else "")
+            self.cache.set_done(self.digests[name], _dag_inputs(project) if found else "")
         return found
 
 
 @contextmanager
 def _specs(root: Path) -> Iterator[_Specs]:
-    """Reads every spec; what was learnt meanwhile is kept."""
+    """Loads every spec; the cache is saved at the end of the block."""
     specs = _Specs()
     names = model_names(root)
     try:
@@ -135,7 +141,7 @@ def _specs(root: Path) -> Iterator[_Specs]:
 
 
 def _one_dag(root: Path, dag_id: str) -> dict[str, DAG]:
-    """The DAG of that id; nothing when it is of another file."""
+    """Makes the DAG of that id; none when it belongs to another file."""
     from tallywright.orchestration.dags import model_dag
 
     name, _, pipeline = dag_id.rpartition("__")
@@ -144,8 +150,8 @@ def _one_dag(root: Path, dag_id: str) -> dict[str, DAG]:
     return {dag_id: model_dag(load_project(name, root=root), Pipeline(pipeline))}
 
 
-def _mark(project: Project) -> str:
-    """What decides, besides the spec, whether DAGs can be made."""
+def _dag_inputs(project: Project) -> str:
+    """The inputs besides the spec that decide whether DAGs can be made, as a text."""
     from airflow import __version__ as airflow
 
     return f"dags {airflow} {project.environment.engine.digest()}"

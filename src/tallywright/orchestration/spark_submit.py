@@ -1,4 +1,4 @@
-"""A step that may start Spark, submitted to the cluster that an Airflow connection names.
+"""The operator of steps that may start Spark: submits them to the cluster that an Airflow connection names.
 
 It is a SparkSubmitOperator as far as the connection and its options go. The command it makes runs like every other
 step: in a guarded process group, with `tally`'s exit codes, so that a killed task leaves no driver behind.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
     from tallywright.orchestration.command import GuardedProcess
-    from tallywright.spec.environment import SparkSettings
+    from tallywright.spec.yaml_files import SparkSettings
 
 JOB: Final = Path("jobs", "score_spark.py")
 _LOCAL: Final = re.compile(r"local(\[.*\])?")

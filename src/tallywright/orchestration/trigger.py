@@ -1,4 +1,4 @@
-"""Starting the train DAG, where a decision asks for it."""
+"""The operator that starts the train DAG, where a decision asks for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TrainTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow ships no types that mypy follows here
-    """Starts `<model>__train` when the decision of this run says so; in a backfill, and on quiet days, it is skipped.
+    """Starts `<model>__train` when the decision of this run asks for it; skipped in a backfill and on other days.
 
     The new run's id is made of the decision's, so that a decision starts one training however often it is made again.
 

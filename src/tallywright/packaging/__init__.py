@@ -1,1 +1,1 @@
-"""The immutable model package and the predictor, the only thing that turns features into scores."""
+"""The immutable model package, and the Predictor, which alone turns features into scores."""

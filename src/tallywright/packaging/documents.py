@@ -1,11 +1,11 @@
-"""The files of a package that others read: `MLmodel` for MLflow, `requirements.txt` for pip, the card for people."""
+"""The files of a package for other readers: `MLmodel` for MLflow, `requirements.txt` for pip, the model card."""
 
 from __future__ import annotations
 
 import platform
 from typing import TYPE_CHECKING
 
-from tallywright.packaging.schema import Postprocess, signature
+from tallywright.packaging.manifest import Postprocess, signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ def requirements_text(requirements: Mapping[str, str]) -> str:
 
 
 def model_card_text(meta: PackageMeta, preprocess: Preprocess) -> str:
-    """A model card from what is known; training may hand over a better one."""
+    """A model card from the package's metadata; training may supply another."""
     metrics = sorted({metric for values in meta.evaluation.values() for metric in values})
     lines = [
         f"# {meta.model}",

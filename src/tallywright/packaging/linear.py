@@ -1,4 +1,4 @@
-"""A logistic (or linear) model as an ONNX graph, from plain arrays: a baseline to package without any training library.
+"""Logistic and linear models as ONNX graphs, made from plain arrays without any training library.
 
 The graph also shows by example what `Predictor` expects of one: names, types, and the handling of nulls inside.
 """

@@ -1,24 +1,129 @@
-"""The list of a package's files and their sha256: what makes a package one immutable thing with one digest."""
+"""The manifest of a package: its files with their sha256, one digest, its columns, its requirements.
+
+Requirements are pinned when the package is made and checked before its first row; columns are kept as Arrow, as
+readable JSON and as an MLflow signature.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Final
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from tallywright.errors import PackageError
 from tallywright.records import Record, digest_of
+from tallywright.tasks import TaskName
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from tallywright.packaging.preprocess import Preprocess
+
+_RUNTIME: Final = ("tallywright", "numpy", "onnxruntime", "pyarrow")
+_MLFLOW_TYPES: Final = {"double": "double", "string": "string", "int32": "integer", "float": "float"}
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 _FOREIGN: Final = frozenset({MANIFEST, "registered_model_meta"})
 """Beside the manifest itself only the note that MLflow leaves in a folder it downloads."""
 _REMEDY: Final = "take the package from the registry again; if it is altered there too, retrain or roll back"
+
+
+def runtime_requirements() -> dict[str, str]:
+    """The installed versions of the libraries that a score depends on, and of Python."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _RUNTIME}}
+
+
+def check_environment(requirements: Mapping[str, str]) -> None:
+    """Refuses an ONNX Runtime older than the one the package was made with: it may not know the graph's operators.
+
+    A newer one reads older graphs by its own promise, and the parity check of the operations gate compares the scores.
+
+    Raises:
+        PackageError: ONNX Runtime is missing or too old.
+    """
+    wanted = requirements.get("onnxruntime")
+    if wanted is None:
+        return
+    try:
+        found = version("onnxruntime")
+    except PackageNotFoundError:
+        found = "none"
+    if _release(found) < _release(wanted):
+        raise PackageError(
+            f"onnxruntime {found} is installed",
+            expected=f"{wanted} or newer, with which the package was made",
+            remedy=f"pip install 'onnxruntime>={wanted}'",
+        )
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """Major and minor; a version that cannot be read counts as the oldest."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+
+
+class Postprocess(Record):
+    """The fitted output side of a model: from the graph's `score` to output columns.
+
+    `classes` are the labels of a multiclass model in the order of its probabilities; with `class_type` int32 they are
+    whole numbers written as text.
+    """
+
+    task: TaskName
+    classes: tuple[str, ...] = ()
+    class_type: Literal["string", "int32"] = "string"
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """The columns a prediction has, none of them nullable."""
+        kinds: dict[str, pa.DataType] = {
+            "binary": {"prediction": pa.int32(), "probability": pa.float32(), "confidence": pa.float32()},
+            "multiclass": {
+                "prediction": pa.string() if self.class_type == "string" else pa.int32(),
+                "probabilities": pa.list_(pa.float32()),
+                "confidence": pa.float32(),
+            },
+            "regression": {"prediction": pa.float32()},
+        }[self.task]
+        return pa.schema([pa.field(name, kind) for name, kind in kinds.items()])
+
+
+def input_schema(preprocess: Preprocess) -> pa.Schema:
+    """The columns a model reads; narrower numbers and dictionary-encoded text are accepted for them too."""
+    numeric = [pa.field(name, pa.float64()) for name in preprocess.numeric]
+    return pa.schema([*numeric, *(pa.field(category.column, pa.string()) for category in preprocess.categorical)])
+
+
+def schema_json(schema: pa.Schema) -> str:
+    """A schema as readable JSON: one object a column, in order."""
+    return json.dumps([{"name": field.name, "type": str(field.type)} for field in schema], indent=2) + "\n"
+
+
+def signature(preprocess: Preprocess, postprocess: Postprocess) -> dict[str, str]:
+    """The MLflow signature, in the form that stands in an `MLmodel` file."""
+    return {
+        "inputs": json.dumps([_column(field) for field in input_schema(preprocess)]),
+        "outputs": json.dumps([_column(field) for field in postprocess.output_schema]),
+    }
+
+
+def _column(field: pa.Field) -> dict[str, Any]:
+    if pa.types.is_list(field.type):
+        items = {"type": _mlflow_type(field.type.value_type)}
+        return {"type": "array", "items": items, "name": field.name, "required": True}
+    return {"type": _mlflow_type(field.type), "name": field.name, "required": True}
+
+
+def _mlflow_type(kind: pa.DataType) -> str:
+    if str(kind) not in _MLFLOW_TYPES:
+        raise PackageError(f"no MLflow type for {kind}", expected=f"one of {', '.join(_MLFLOW_TYPES)}")
+    return _MLFLOW_TYPES[str(kind)]
 
 
 class FileEntry(Record):

@@ -1,4 +1,4 @@
-"""Where a package came from: everything a trace, a gate or a model card may ask, none of which changes a score."""
+"""The metadata of a package: its origin, for traces, gates and model cards; none of it changes a score."""
 
 from __future__ import annotations
 

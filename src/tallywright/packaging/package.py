@@ -1,11 +1,13 @@
-"""The model package: one immutable folder with everything a score needs and everything that says where it came from.
+"""The model package: one immutable folder with everything that a score needs, and its origin.
 
-Nothing in it is a pickle. `write_package` makes it, `load_package` accepts nothing else than what was written.
+Nothing in it is a pickle. `write_package` makes it, `load_package` accepts nothing else than what was written. A
+machine keeps its packages by digest, so that scoring a day asks the registry only for what is not here yet.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import uuid
 from dataclasses import dataclass, field
@@ -13,17 +15,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from tallywright.errors import PackageError
+from tallywright.errors import PackageError, StorageError
+from tallywright.observability import log
 from tallywright.packaging.documents import mlmodel_text, model_card_text, requirements_text
-from tallywright.packaging.environment import check_environment
-from tallywright.packaging.manifest import PackageManifest, entry_of, verified_file, verified_files
+from tallywright.packaging.manifest import (
+    PackageManifest,
+    Postprocess,
+    check_environment,
+    entry_of,
+    input_schema,
+    schema_json,
+    verified_file,
+    verified_files,
+)
 from tallywright.packaging.meta import PackageMeta
 from tallywright.packaging.preprocess import ModelInput, Preprocess
-from tallywright.packaging.schema import Postprocess, input_schema, schema_json
 from tallywright.packaging.tensors import dump_tensors, parse_tensors
-from tallywright.profiles.definition import ProfileDefinition
-from tallywright.profiles.profile import Profile
-from tallywright.profiles.reference_days import ReferenceDays
+from tallywright.profiles.comparison import ReferenceDays
+from tallywright.profiles.profile import Profile, ProfileDefinition
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -37,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Package", "PackageContents", "PackageMeta", "load_package", "write_package"]
 
 R = TypeVar("R", bound=Record)
-
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 PARITY = "parity.safetensors"
@@ -47,7 +55,7 @@ REFERENCE_DAYS = "reference_days.json"
 
 @dataclass(frozen=True, slots=True)
 class PackageContents:
-    """What training hands over to be packaged.
+    """The contents of a package to be written.
 
     `parity` is a sample of model inputs with the scores that training computed for it: [rows] or [rows, classes].
     `features` maps file names to the texts that define the features (SQL, the network's source). Without a `model_card`
@@ -84,7 +92,7 @@ class Package:
 
     @property
     def untouched(self) -> bool:
-        """True while no file was written since it was verified: cheaper than to verify it again."""
+        """True while no file has changed since it was verified, by names, sizes and times: cheaper than hashing."""
         return bool(self.stamp) and _stamp(self.folder) == self.stamp
 
     @property
@@ -117,7 +125,7 @@ class Package:
 
 
 def write_package(folder: Path, contents: PackageContents) -> Package:
-    """Writes the package to `folder`, as a whole or not at all; an older package there is replaced.
+    """Writes the package to `folder` atomically; an older package there is replaced.
 
     Raises:
         PackageError: The parts do not fit one another, or something else than a package is in the way.
@@ -174,8 +182,77 @@ def load_package(folder: Path, *, digest: str | None = None) -> Package:
     return package
 
 
+class PackageCache:
+    """A cache folder of packages by digest; processes may share it without a lock.
+
+    An entry comes into being by one rename of a complete folder and never changes. Whoever comes second finds it there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(self, digest: str) -> Package | None:
+        """The verified package of a digest; None when it is not cached, or was altered (its entry is then removed)."""
+        folder = self._folder(digest)
+        if not folder.is_dir():
+            return None
+        try:
+            return load_package(folder, digest=digest)
+        except PackageError as error:
+            log.warning("the cached package %s is set aside: %s", digest[:12], error.found)
+            self._discard_altered(folder)
+            return None
+
+    def put(self, folder: Path) -> Package:
+        """Copies the package in `folder` into the cache, unless it is there, and returns the cached one.
+
+        Raises:
+            PackageError: The folder is no valid package.
+            StorageError: The cache cannot be written.
+        """
+        digest = load_package(folder).digest
+        cached = self.get(digest)
+        if cached is not None:
+            return cached
+        staged = self.root / f".{digest}.{uuid.uuid4().hex}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(folder, staged)
+            self._enter(staged, digest)
+        except (OSError, shutil.Error) as error:
+            raise StorageError(
+                f"the package cache {self.root} cannot be written: {error}",
+                remedy="free some space, or point storage.cache to a folder that can be written",
+            ) from error
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        return load_package(self._folder(digest), digest=digest)
+
+    def _enter(self, staged: Path, digest: str) -> None:
+        try:
+            staged.rename(self._folder(digest))
+        except OSError:
+            # A folder that is not empty cannot be renamed over: another process entered the same package first.
+            if not self._folder(digest).is_dir():
+                raise
+
+    def _discard_altered(self, folder: Path) -> None:
+        """Removes an entry whose content has not its digest; renamed first, so that no reader sees half of one."""
+        aside = self.root / f".altered.{uuid.uuid4().hex}"
+        try:
+            folder.rename(aside)
+        except OSError:
+            return
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _folder(self, digest: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise PackageError(f"not a package digest: {digest!r}", expected="64 hexadecimal digits")
+        return self.root / digest
+
+
 def _stamp(folder: Path) -> frozenset[tuple[str, int, int, int]]:
-    """Name, size, time and place of every file; the place tells a file that was put there with its old time."""
+    """Name, size, time and inode of every file; the inode tells a file that was moved there with its old time."""
     found = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
     return frozenset((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in found)
 

@@ -1,33 +1,85 @@
-"""From an Arrow batch to an Arrow batch: the only thing that scoring, gates and serving call."""
+"""The Predictor: from an Arrow batch to an Arrow batch of outputs, for scoring, gates and serving alike."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
 
+from tallywright.buffers import number_array, string_array
 from tallywright.errors import PackageError
 from tallywright.packaging.package import ONNX, Package
-from tallywright.packaging.postprocess import outputs_of
 from tallywright.tasks import TASKS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
+    from tallywright.packaging.manifest import Postprocess
     from tallywright.packaging.preprocess import ModelInput
-    from tallywright.profiles.definition import ProfileDefinition
+    from tallywright.profiles.profile import ProfileDefinition
 
 MICRO_BATCH: Final = 2048
 """Rows of every single run of the graph; a shorter rest is padded, so that all runs have one shape and one way to
 compute: what a row scores cannot depend on the batch it came in."""
 
 
+def outputs_of(postprocess: Postprocess, scores: NDArray[np.float32], threshold: float) -> pa.RecordBatch:
+    """The output batch, in the package's output schema.
+
+    Args:
+        postprocess: The package's output side.
+        scores: [rows], or [rows, classes] for a multiclass model.
+        threshold: Binary models: the least probability that is predicted 1.
+    """
+    columns = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}[postprocess.task]
+    return pa.RecordBatch.from_arrays(columns(postprocess, scores, threshold), schema=postprocess.output_schema)
+
+
+def _binary(_: Postprocess, scores: NDArray[np.float32], threshold: float) -> list[pa.Array]:
+    prediction = (scores >= np.float32(threshold)).astype(np.int32)
+    confidence = np.maximum(scores, np.float32(1) - scores)
+    return [_int32(prediction), _float32(scores), _float32(confidence)]
+
+
+def _regression(_: Postprocess, scores: NDArray[np.float32], __: float) -> list[pa.Array]:
+    return [_float32(scores)]
+
+
+def _multiclass(postprocess: Postprocess, scores: NDArray[np.float32], _: float) -> list[pa.Array]:
+    rows, classes = scores.shape
+    # The first of equal probabilities wins, on every machine.
+    best = scores.argmax(axis=1).astype(np.int32) if rows else np.zeros(0, dtype=np.int32)
+    if postprocess.class_type == "int32":
+        prediction = _int32(np.array([int(name) for name in postprocess.classes], dtype=np.int32)[best])
+    else:
+        prediction = _labels(postprocess.classes).take(_int32(best))
+    offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(classes)
+    probabilities = pa.Array.from_buffers(
+        pa.list_(pa.float32()), rows, [None, pa.py_buffer(offsets)], children=[_float32(scores.reshape(-1))]
+    )
+    return [prediction, probabilities, _float32(scores.max(axis=1, initial=0))]
+
+
+@lru_cache(maxsize=64)
+def _labels(classes: tuple[str, ...]) -> pa.Array:
+    return string_array(classes).cast(pa.string())
+
+
+def _float32(values: NDArray[Any]) -> pa.Array:
+    return number_array(values, pa.float32())
+
+
+def _int32(values: NDArray[Any]) -> pa.Array:
+    return number_array(values, pa.int32())
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one batch gave.
+    """The prediction of one batch.
 
     `scores` float32 [rows] is what is profiled: the probability, the value, or the largest of several probabilities.
     """
@@ -80,7 +132,7 @@ class Predictor:
 
     @property
     def definition(self) -> ProfileDefinition:
-        """How the rows that it scores are counted."""
+        """The definition by which scored rows are profiled."""
         return self.package.definition
 
     def no_scores(self, rows: int) -> NDArray[np.float32]:

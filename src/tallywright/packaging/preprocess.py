@@ -1,4 +1,4 @@
-"""From an Arrow batch to the model's matrices: fitted at training, kept as data, vectorised over Arrow buffers.
+"""Preprocessing: from an Arrow batch to the model's matrices; fitted at training, kept as data, vectorised.
 
 Scoring a day calls this for every batch, so nothing here loops over rows, and nothing calls the parts of pyarrow that
 import pandas (`pa.array`, `pa.scalar`, `to_numpy`).
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Null and unseen have codes of their own, so that an embedding has a row for each and no value is refused.
 NULL_CODE = 0
 UNSEEN_CODE = 1
 FIRST_CODE = 2
@@ -30,7 +31,7 @@ FIRST_CODE = 2
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """What the ONNX graph reads: `numeric` float32 [rows, columns], null as NaN; `categorical` int64 [rows, columns].
+    """Inputs of the ONNX graph: `numeric` float32 [rows, columns], null as NaN; `categorical` int64 [rows, columns].
 
     Both are column-major: a column is contiguous, which is what filling and profiling want.
     """
@@ -62,6 +63,7 @@ class Category(Record):
         """Writes the codes of a string, integer or boolean array (dictionary-encoded or not) into `out`."""
         if not pa.types.is_dictionary(array.type):
             array = array.dictionary_encode()
+        # Categories are looked up once a distinct value, not once a row; rows then take the code of their index.
         values = array.dictionary.cast(pa.large_string())
         if len(values) == 0:
             out[:] = NULL_CODE

@@ -1,4 +1,4 @@
-"""The loader module that `MLmodel` names: any MLflow user can open a package, without a pickle, to equal scores."""
+"""The MLflow pyfunc loader module of packages: loads them without pickle, to equal scores."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PackagedModel:
 
 
 def _load_pyfunc(path: str) -> PackagedModel:
-    """What MLflow calls with the model's folder."""
+    """Loads a package; MLflow calls it with the model's folder."""
     return PackagedModel(Predictor(load_package(Path(path))))
 
 

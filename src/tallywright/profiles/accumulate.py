@@ -1,4 +1,4 @@
-"""Counting in the scoring pass: from the model's own input matrix and scores to a profile, without a second read.
+"""Accumulates a profile while scoring, from the model's own input matrix and scores, without a second read.
 
 Rows are taken in chunks that fit the processor's cache, and a chunk's columns all at once: a call of numpy costs about
 as much as a thousand values, and each one lets another thread take the interpreter.
@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from tallywright.profiles.cells import ColumnCells
-from tallywright.profiles.definition import SCORE_LIMIT, VALUE_LIMIT, ProfileDefinition
-from tallywright.profiles.joint import JointCounts, groups_of, weights_of
-from tallywright.profiles.profile import ColumnProfile, Profile
-from tallywright.profiles.sums import FixedPointSums, in_units
+from tallywright.profiles.cells import ColumnCells, FixedPointSums, JointCounts, groups_of, in_units, weights_of
+from tallywright.profiles.profile import SCORE_LIMIT, VALUE_LIMIT, ColumnProfile, Profile, ProfileDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,13 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK: Final = 2**13
-"""Rows a pass; `joint` and `sums` allow up to 2**14."""
+"""Rows a pass; `JointCounts` and `FixedPointSums` allow up to 2**14."""
 _BAND: Final = 16
 """Columns that are counted at once: so many columns of a chunk fit the processor's cache."""
 
 
 class _Band:
-    """Some neighbouring numeric columns."""
+    """Counts and sums of some neighbouring numeric columns, which are counted together."""
 
     def __init__(self, edges: Sequence[tuple[float, ...]], bits: Sequence[int], limits: Sequence[int]) -> None:
         self._bits = bits
@@ -47,7 +44,7 @@ class _Band:
         self._counts.add(list(cells), weights)
 
     def profiles(self, rows: int) -> Iterator[ColumnProfile]:
-        """Of each column, given how many rows were counted."""
+        """The profile of each column, given how many rows were counted."""
         sums = self._sums
         for place, (counts, score_sums) in enumerate(self._counts.columns()):
             # Adding zero turns -0.0 into 0.0: which of the two a minimum returns would depend on the order.
@@ -70,7 +67,7 @@ class _Band:
 
 
 class _Groups:
-    """Columns by the groups in which they are counted together."""
+    """Joint counts of columns, by the groups in which they are counted together."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._groups = [(group, JointCounts([sizes[place] for place in group])) for group in groups_of(sizes)]

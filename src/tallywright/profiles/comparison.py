@@ -1,31 +1,140 @@
-"""How far one side's rows of a column lie from another's: the figures that training learns and monitoring judges.
+"""Distances between two profiles, and how far the days of the reference are from one another.
 
-One module for both, so that a day's figure and the bound it is held against can never be made differently.
+Training and monitoring use the same functions, so that a day's figure and the bound it is compared with are computed
+alike. The rows of a day are not independent (one weather, one rolling rate for all of them), so a day differs from four
+months by more than a formula for independent rows expects. By how much, the reference's own days show.
+
+The variant, so that a stored figure can be compared with another tool's: cells are the frozen ones of the definition
+(nothing is binned again), nulls are left out, shares are count / sum of counts. PSI: a share below 1e-4 on either side
+is taken as 1e-4, without renormalising, because the logarithm of an empty cell is infinite. Jensen-Shannon: base 2, the
+distance (the root of the divergence, 0 to 1), no smoothing. An empty side has no distribution: the distance is NaN.
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Final
 
-from tallywright.profiles.definition import SCORE
-from tallywright.profiles.distance import js_distance, psi
+import numpy as np
+
+from tallywright.profiles.profile import SCORE
+from tallywright.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from tallywright.profiles.profile import Profile
 
+SMALLEST_SHARE: Final = 1e-4
+
+
+def psi(reference_counts: ArrayLike, current_counts: ArrayLike) -> float:
+    """The population stability index: 0 for equal shares, symmetric; NaN when a side has no rows.
+
+    It is the symmetrised Kullback-Leibler divergence (Kullback and Leibler, "On information and sufficiency", 1951),
+    as used for score cards (Siddiqi, "Credit risk scorecards", 2006).
+    """
+    reference, current = _shares(reference_counts, current_counts)
+    # A cell that is empty on both sides has equal floors, and adds 0.
+    reference, current = np.maximum(reference, SMALLEST_SHARE), np.maximum(current, SMALLEST_SHARE)
+    return float(np.sum((current - reference) * np.log(current / reference)))
+
+
+def js_distance(reference_counts: ArrayLike, current_counts: ArrayLike) -> float:
+    """The Jensen-Shannon distance, base 2, between 0 and 1; NaN when a side has no rows.
+
+    It is the root of Lin's divergence ("Divergence measures based on the Shannon entropy", 1991), because the root is a
+    metric (Endres and Schindelin, "A new metric for probability distributions", 2003).
+    """
+    reference, current = _shares(reference_counts, current_counts)
+    if np.isnan(reference).any() or np.isnan(current).any():
+        return float("nan")
+    middle = (reference + current) / 2
+    divergence = (_kullback_leibler(reference, middle) + _kullback_leibler(current, middle)) / 2
+    # Rounding may leave a divergence of equal shares a hair below 0, of disjoint ones above 1.
+    return float(np.sqrt(min(max(divergence, 0.0), 1.0)))
+
+
+def _kullback_leibler(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    held = p > 0
+    return float(np.sum(p[held] * np.log2(p[held] / q[held])))
+
+
+def _shares(reference_counts: ArrayLike, current_counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    reference, current = np.asarray(reference_counts, np.float64), np.asarray(current_counts, np.float64)
+    if reference.shape != current.shape or reference.ndim != 1:
+        raise ValueError(f"counts of the same cells are needed; found shapes {reference.shape} and {current.shape}")
+    return _share(reference), _share(current)
+
+
+def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = counts.sum()
+    return counts / total if total > 0 else np.full(counts.shape, np.nan)
+
+
+class ReferenceDays(Record):
+    """The distances of each day of the reference from all its other days, ascending, by column and metric.
+
+    `days` are those that were large enough to be compared. A column's list is shorter than that when the column had no
+    value on some of them.
+    """
+
+    definition_digest: str
+    days: tuple[date, ...]
+    values: dict[str, dict[str, tuple[float, ...]]]
+
+    @classmethod
+    def learn(cls, profiles: Mapping[date, Profile], *, min_rows: int = 1) -> ReferenceDays:
+        """Compares each day with the sum of all the others.
+
+        Args:
+            profiles: Every day of the reference, counted by one definition; at least one.
+            min_rows: A day with fewer rows is too noisy to be compared; it counts among the others only.
+        """
+        whole = reduce(add, profiles.values())
+        large = {day: profile for day, profile in sorted(profiles.items()) if profile.rows >= min_rows}
+        return cls(
+            definition_digest=whole.definition_digest,
+            days=tuple(large),
+            values={column: _leave_one_out(whole, large, column) for column in (*whole.columns, SCORE)},
+        )
+
+    def bound(self, column: str, metric: str, quantile: float) -> float | None:
+        """The value that the share `quantile` of the days does not exceed; None when no day had a value.
+
+        An order statistic: if the next day is exchangeable with these, it exceeds the largest of n values with
+        probability 1 / (n + 1), and this one with about 1 - quantile (the argument of conformal prediction: Vovk,
+        Gammerman and Shafer, "Algorithmic learning in a random world", 2005).
+        """
+        values = self.values.get(column, {}).get(metric, ())
+        return values[max(math.ceil(quantile * len(values)), 1) - 1] if values else None
+
+
+def _leave_one_out(whole: Profile, days: Mapping[date, Profile], column: str) -> dict[str, tuple[float, ...]]:
+    everything, found = Side.of(whole, column), defaultdict(list)
+    for profile in days.values():
+        day = Side.of(profile, column)
+        others = everything - day
+        if others.rows and day.rows:  # a side without rows has no shares
+            for metric, value in distances(others, day).items():
+                found[metric].append(value)
+    return {metric: tuple(sorted(values)) for metric, values in found.items()}
+
+
 SHAPES: Final[Mapping[str, Callable[..., float]]] = {"psi": psi, "js": js_distance}
-"""The metrics of how the values are spread; the others, `null_share` and `unseen_share`, tell of values that fail."""
+"""The metrics of the distribution of values; the others, `null_share` and `unseen_share`, count missing ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What a comparison needs of one column's profile: all of it can be subtracted, exactly.
+    """The counts of one column's profile that a comparison needs; they can be subtracted, exactly.
 
     `counts` are those of `Profile.counts`. `failed` maps the metrics that the column has beside its shape to the rows
     they count; the score has none.
@@ -61,9 +170,9 @@ class Side:
 
 
 def distances(reference: Side, day: Side) -> dict[str, float]:
-    """Metric to figure: how far the shape lies, and by how much the shares of failed rows exceed the reference's.
+    """The distances by metric: of the distribution, and by how much the shares of failed rows exceed the reference's.
 
-    There is no shape where a side has no value at all; the null share tells of that.
+    Where a side has no value at all there is no distribution; the null share shows that.
     """
     found: dict[str, float] = {}
     if reference.values and day.values:

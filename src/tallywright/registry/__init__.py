@@ -1,1 +1,1 @@
-"""Which model is in production on which date: the promotion log, and the MLflow registry that mirrors it."""
+"""The registry: which model is in production on which date, by the promotion log, which MLflow's aliases mirror."""

@@ -1,4 +1,4 @@
-"""Which table versions the registered models were trained on: what must stay readable to train one of them again."""
+"""The table versions that registered models were trained on: they must stay readable to train one of them again."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from tallywright.data.snapshot import Snapshot
 from tallywright.errors import PackageError
 from tallywright.packaging.package import load_package
 from tallywright.records import Reference
-from tallywright.registry import timeline
-from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.versions import fetch, registered
+from tallywright.registry.promotion_log import PromotionLog, champion_on, not_withdrawn
+from tallywright.registry.versions import fetch, registered_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +29,7 @@ def training_references(project: Project, lake: Lake, since: datetime) -> list[R
         TrackingError: MLflow is missing or away, or has lost a version that is needed.
         PackageError: A version's package is not what was registered, or its snapshot cannot be read.
     """
-    known = {item.version: item for item in registered(project)}
+    known = {item.version: item for item in registered_versions(project)}
     wanted = {item.version: item.digest for item in known.values() if item.created_at >= since}
     wanted |= in_use(PromotionLog(lake, project.spec).entries(), since)
     found: set[tuple[str, int]] = set()
@@ -42,11 +41,11 @@ def training_references(project: Project, lake: Lake, since: datetime) -> list[R
 
 
 def in_use(entries: Sequence[Promotion], since: datetime) -> dict[int, str]:
-    """Version to digest: the champion, the one before it, and all that were champion on a date, or made so, since."""
-    lines = [line for line in entries if line.recorded_at >= since or line.effective_from >= since.date()]
-    then = timeline.champion_on(entries, since.date())
-    kept = [*lines, *timeline.not_withdrawn(entries)[-2:], *([then] if then else [])]
-    return {line.model_version: line.package_digest for line in kept}
+    """Version to digest of the current and the previous champion, and of all champions of a date since an instant."""
+    recent = [entry for entry in entries if entry.recorded_at >= since or entry.effective_from >= since.date()]
+    then = champion_on(entries, since.date())
+    kept = [*recent, *not_withdrawn(entries)[-2:], *([then] if then else [])]
+    return {entry.model_version: entry.package_digest for entry in kept}
 
 
 def _snapshot(project: Project, version: int, digest: str, tagged: str) -> Snapshot | None:

@@ -1,24 +1,127 @@
-"""Which model version scores a date: read from the promotion log alone, so that scoring needs no MLflow."""
+"""Resolves the model versions that score a date: the champion by the promotion log, and the spec's other roles.
+
+MLflow is not asked: scoring needs the lake only.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallywright.errors import NoChampionError
-from tallywright.records import ModelRef, Promotion, Role
-from tallywright.registry import timeline
-from tallywright.registry.assistants import assistants
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.errors import NoChampionError, SpecError
+from tallywright.records import ModelRef, Promotion, Role, digest_of
+from tallywright.registry.promotion_log import PromotionLog, champion_on, previous
+from tallywright.registry.versions_table import VersionRow, recorded_versions
+from tallywright.spec.roles import CHALLENGER, CONSTANT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
+    from tallywright.spec.roles import Version
+
+
+def secondary_models(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Iterator[ModelRef]:
+    """Yields the spec's canary, fallback and shadows as model versions; `eligibility` checks whether they may score.
+
+    Args:
+        lake: Where the registered versions are recorded.
+        spec: Whose roles.
+        entries: The promotion log.
+        day: The score date.
+
+    Raises:
+        SpecError: The spec names a version that was never registered, or a canary whose gates did not pass.
+    """
+    scoring = spec.scoring
+    known = _known(lake, spec, entries) if scoring.canary or scoring.shadow else {}
+    if scoring.canary is not None:
+        ref = _version(spec, Role.CANARY, scoring.canary.model, known, entries)
+        if ref is not None:
+            yield ref
+    if scoring.fallback is not None:
+        ref = _fallback(spec, entries, day)
+        if ref is not None:
+            yield ref
+    shadows = [_version(spec, Role.SHADOW, version, known, entries) for version in scoring.shadow]
+    # `challenger` and a number may be the same version.
+    yield from {ref.version: ref for ref in shadows if ref is not None}.values()
+
+
+def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[int, VersionRow]:
+    promoted = {
+        entry.model_version: VersionRow(
+            model=spec.name,
+            model_version=entry.model_version,
+            package_digest=entry.package_digest,
+            trained_through=entry.trained_through,
+            gates_passed=True,
+            recorded_at=entry.recorded_at,
+        )
+        for entry in entries
+    }
+    return recorded_versions(lake, spec) | promoted
+
+
+def _version(
+    spec: ModelSpec, role: Role, wanted: Version, known: Mapping[int, VersionRow], entries: Sequence[Promotion]
+) -> ModelRef | None:
+    """The version as a reference; None when there is no challenger at present."""
+    if wanted == CHALLENGER:
+        newest_promoted = max((entry.model_version for entry in entries), default=0)
+        fit = [number for number, one in known.items() if one.gates_passed or role is Role.SHADOW]
+        newest = max(fit, default=0)
+        return _ref_of(spec, role, known[newest]) if newest > newest_promoted else None
+    found = known.get(int(wanted))
+    if found is None:
+        raise SpecError(
+            f"scoring.{role.value} names version {wanted} of {spec.registered_name}, which was never registered",
+            expected=f"one of {', '.join(map(str, sorted(known))) or 'none yet'}, or `{CHALLENGER}`",
+            remedy=f"train and register it first: trigger the DAG {spec.name}__train",
+        )
+    if role is Role.CANARY and not found.gates_passed:
+        raise SpecError(
+            f"scoring.canary names version {wanted} of {spec.registered_name}, whose gates did not pass",
+            expected="a version that passed the quality and the operations gate, for its rows are served",
+            remedy="let it score as a shadow, or train a better one",
+        )
+    return _ref_of(spec, role, found)
+
+
+def _ref_of(spec: ModelSpec, role: Role, found: VersionRow) -> ModelRef:
+    return ModelRef(
+        name=spec.registered_name,
+        version=found.model_version,
+        digest=found.package_digest,
+        role=role,
+        trained_through=found.trained_through,
+    )
+
+
+def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> ModelRef | None:
+    """The constant, or the champion that a rollback would bring back; None where there was no champion before."""
+    fallback = spec.scoring.fallback
+    if fallback is None:
+        return None
+    if fallback.model == CONSTANT:
+        digest = digest_of(["constant", fallback.constant])
+        return ModelRef(name=spec.registered_name, version=0, digest=digest, role=Role.FALLBACK)
+    entry = previous(entries, None if spec.scoring.models == "current" else day)
+    if entry is None:
+        return None
+    return ModelRef(
+        name=spec.registered_name,
+        version=entry.model_version,
+        digest=entry.package_digest,
+        role=Role.FALLBACK,
+        effective_from=entry.effective_from,
+        trained_through=entry.trained_through,
+    )
 
 
 def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
-    """The models of `day`, the champion first: as-of, current or one pinned version; then the spec's other roles.
+    """Resolves the models of a day, the champion first (as-of, current or pinned), then the spec's other roles.
 
     Raises:
         NoChampionError: Nobody was in production on that date, or the pinned version never was.
@@ -26,35 +129,35 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
     """
     entries = PromotionLog(lake, spec).entries()
     choice = spec.scoring.models
-    line: Promotion | None
+    entry: Promotion | None
     if choice.startswith("pinned:"):
-        line = _pinned(entries, int(choice.removeprefix("pinned:")), spec)
+        entry = _pinned(entries, int(choice.removeprefix("pinned:")), spec)
     elif choice == "current":
-        line = timeline.champion_on(entries, None)
+        entry = champion_on(entries, None)
     else:
-        line = timeline.champion_on(entries, day)
-    if line is None:
-        raise _nobody(entries, spec, day)
-    return (as_ref(line, spec), *assistants(lake, spec, entries, day))
+        entry = champion_on(entries, day)
+    if entry is None:
+        raise _no_champion_error(entries, spec, day)
+    return (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
 
 
-def as_ref(line: Promotion, spec: ModelSpec, role: Role = Role.CHAMPION) -> ModelRef:
-    """A line of the promotion log as a reference to its model version."""
+def as_ref(entry: Promotion, spec: ModelSpec, role: Role = Role.CHAMPION) -> ModelRef:
+    """An entry of the promotion log as a reference to its model version."""
     return ModelRef(
         name=spec.registered_name,
-        version=line.model_version,
-        digest=line.package_digest,
+        version=entry.model_version,
+        digest=entry.package_digest,
         role=role,
-        effective_from=line.effective_from,
-        trained_through=line.trained_through,
+        effective_from=entry.effective_from,
+        trained_through=entry.trained_through,
     )
 
 
 def _pinned(entries: list[Promotion], version: int, spec: ModelSpec) -> Promotion:
-    lines = [line for line in entries if line.model_version == version]
-    if lines:
-        return lines[-1]
-    known = sorted({line.model_version for line in entries})
+    found = [entry for entry in entries if entry.model_version == version]
+    if found:
+        return found[-1]
+    known = sorted({entry.model_version for entry in entries})
     raise NoChampionError(
         f"scoring.models pins version {version} of {spec.registered_name}, which was never in production",
         expected=f"one of the versions promoted so far: {', '.join(map(str, known)) or 'none yet'}",
@@ -62,8 +165,8 @@ def _pinned(entries: list[Promotion], version: int, spec: ModelSpec) -> Promotio
     )
 
 
-def _nobody(entries: list[Promotion], spec: ModelSpec, day: date) -> NoChampionError:
-    first = min((line.effective_from for line in entries), default=None)
+def _no_champion_error(entries: list[Promotion], spec: ModelSpec, day: date) -> NoChampionError:
+    first = min((entry.effective_from for entry in entries), default=None)
     if first is None:
         return NoChampionError(
             f"no model of {spec.name} was ever promoted, so nobody can score {day}",

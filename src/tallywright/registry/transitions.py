@@ -1,4 +1,4 @@
-"""The two checked transitions, promotion and rollback; there is no other way to change who is champion."""
+"""Promotion and rollback: the two checked transitions that change the champion."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
 from tallywright.observability import log
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Decision, ModelRef, Promotion, Verdict
-from tallywright.registry import timeline
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PROMOTE, ROLLBACK, PromotionLog, champion_on, previous, same_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +24,14 @@ REQUIRED_GATES: Final = frozenset({"quality", "operations"})
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:
-    """Who wants the champion withdrawn, from which score date on, and why.
+    """A request to withdraw the champion: by whom, from which score date on, and why.
 
     Attributes:
         effective_from: The first score date of the model that is brought back.
         reason: Why; kept for ever.
         approver: Who answers for it.
         recorded_at: The wall clock of the recording.
-        allow_later_lines: True when lines with a later effective date are known and shall stand.
+        allow_later_lines: True when entries with a later effective date are known and shall stand.
     """
 
     effective_from: date
@@ -61,14 +60,14 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         ref: The registered version, with the last date whose labels it has seen.
         effective_from: The first score date it is champion of.
         recorded_at: The wall clock of the recording.
-        allow_later_lines: True when lines with a later effective date are known and shall stand: the candidate is then
-            champion only until the next of them.
+        allow_later_lines: True when entries with a later effective date are known and shall stand: the candidate is
+            then champion only until the next of them.
 
     Raises:
         GateRefusedError: The decision does not approve, or speaks of another version, champion or other bounds; or the
             spec wants a person's approval and this is none.
         LeakError: The candidate has seen labels of the effective date or later.
-        UsageError: A later line would stand, and `allow_later_lines` is not given.
+        UsageError: A later entry would stand, and `allow_later_lines` is not given.
     """
     spec = project.spec
     _require_approval(decision, ref, spec)
@@ -76,7 +75,7 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
     proposed = Promotion(
         model=spec.name,
         sequence=0,
-        action=timeline.PROMOTE,
+        action=PROMOTE,
         model_version=ref.version,
         package_digest=ref.digest,
         trained_through=trained_through,
@@ -88,12 +87,12 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
     )
 
     def propose(entries: Sequence[Promotion]) -> Promotion | None:
-        champion = timeline.champion_on(entries, effective_from)
-        if champion is not None and timeline.same_model(champion, proposed):
+        champion = champion_on(entries, effective_from)
+        if champion is not None and same_model(champion, proposed):
             return None
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
-        _require_same_judges(decision, champion, spec)
+        _require_same_comparison(decision, champion, spec)
         return proposed
 
     promotions = PromotionLog(lake, spec)
@@ -109,15 +108,15 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
     Raises:
         NoChampionError: There is no champion, or none before it, to go back to.
         LeakError: The model to bring back has seen labels of the effective date.
-        UsageError: A later line would stand, and `request.allow_later_lines` is not given; or no reason is given.
+        UsageError: A later entry would stand, and `request.allow_later_lines` is not given; or no reason is given.
     """
     spec = project.spec
     if not request.reason.strip() or not request.approver.strip():
         raise UsageError("a rollback without a reason or an approver", expected="both, in words, for the record")
 
     def propose(entries: Sequence[Promotion]) -> Promotion | None:
-        champion = timeline.champion_on(entries, request.effective_from)
-        if champion is not None and _is_answer(champion, request):
+        champion = champion_on(entries, request.effective_from)
+        if champion is not None and _is_rollback_of(champion, request):
             return None
         if not request.allow_later_lines:
             _require_latest(entries, request.effective_from, spec)
@@ -125,7 +124,7 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
         _require_no_leak(target.model_version, target.trained_through, request.effective_from)
         return target.model_copy(
             update={
-                "action": timeline.ROLLBACK,
+                "action": ROLLBACK,
                 "effective_from": request.effective_from,
                 "recorded_at": request.recorded_at,
                 "approver": request.approver,
@@ -137,12 +136,12 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
     return _written(promotions, promotions.append(propose), request.effective_from)
 
 
-def _written(promotions: PromotionLog, line: Promotion | None, day: date) -> Promotion:
-    """The line just written, or the one that already said the same."""
-    if line is not None:
-        return line
+def _written(promotions: PromotionLog, entry: Promotion | None, day: date) -> Promotion:
+    """The entry just written, or the equal one that was there already."""
+    if entry is not None:
+        return entry
     found = promotions.champion_on(day)
-    if found is None:  # pragma: no cover - a proposal only gives None when such a line stands
+    if found is None:  # pragma: no cover - a proposal only gives None when such an entry stands
         raise NoChampionError(f"{promotions.model} has no champion on {day}")
     version, start = found.model_version, found.effective_from
     log.info("registry: version %s is champion from %s on already; nothing changed", version, start)
@@ -175,7 +174,7 @@ def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> Non
 
 
 def _require_approver(decision: Decision, spec: ModelSpec) -> None:
-    """Somebody answers for the decision; a person, and one of those named, where the spec wants that."""
+    """Refuses a decision without an approver; one of the spec's persons, where it requires that."""
     named, person = spec.registry.approvers, spec.registry.approval == "person"
     expected = "a named approver, a person or a policy"
     if person:
@@ -192,20 +191,20 @@ def _require_approver(decision: Decision, spec: ModelSpec) -> None:
         )
 
 
-def _require_same_judges(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
-    """The quality gate compared with the very champion that would be replaced, by the bounds of today's spec."""
+def _require_same_comparison(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
+    """Refuses a quality report about another champion than the one to be replaced, or by other bounds than today's."""
     digest = name = NO_CHAMPION
     if champion is not None:
         digest, name = champion.package_digest, f"version {champion.model_version}"
     report = next(report for report in decision.reports if report.gate == "quality")
     against, by = report.observed(JUDGED_AGAINST), report.observed(JUDGED_BY)
-    judges = (
+    compared = (
         (JUDGED_AGAINST, against, against == digest, f"today's ({name})"),
         (JUDGED_BY, by, spec.gates.identity().matches(str(by or "")), "the spec's section gates"),
     )
     different = [
         f"it was {check.replace('_', ' ')} {str(observed or 'nothing')[:16]}, which is not {what}"
-        for check, observed, same, what in judges
+        for check, observed, same, what in compared
         if not same
     ]
     if not different:
@@ -218,18 +217,18 @@ def _require_same_judges(decision: Decision, champion: Promotion | None, spec: M
 
 
 def _require_evidence(decision: Decision, spec: ModelSpec) -> None:
-    """Every required gate has reported on this very package, and no report is about something else."""
-    strangers = [
+    """Refuses a decision unless every required gate has reported, and every report is about this very package."""
+    others = [
         f"{report.gate} about {report.model} {report.subject[:12]}"
         for report in decision.reports
         if (report.model, report.subject) != (spec.name, decision.candidate_digest)
     ]
     missing = sorted(REQUIRED_GATES - {report.gate for report in decision.reports})
-    if not strangers and not missing:
+    if not others and not missing:
         return
     raise GateRefusedError(
         f"the evidence about version {decision.candidate_version} is not in order: "
-        f"missing reports: {', '.join(missing) or 'none'}; about something else: {', '.join(strangers) or 'none'}",
+        f"missing reports: {', '.join(missing) or 'none'}; about something else: {', '.join(others) or 'none'}",
         expected=f"reports of {', '.join(sorted(REQUIRED_GATES))} with the package's digest as subject",
         remedy="run the gates on this version",
     )
@@ -247,20 +246,20 @@ def _require_no_leak(version: int, trained_through: date | None, effective_from:
 
 
 def _require_latest(entries: Sequence[Promotion], effective_from: date, spec: ModelSpec) -> None:
-    later = [line for line in entries if line.effective_from > effective_from]
+    later = [entry for entry in entries if entry.effective_from > effective_from]
     if not later:
         return
-    nearest = min(later, key=lambda line: line.effective_from)
+    nearest = min(later, key=lambda entry: entry.effective_from)
     raise UsageError(
         f"{spec.name}: version {nearest.model_version} is already recorded as champion from "
         f"{nearest.effective_from} on, after the effective date {effective_from}",
-        expected=f"an effective date from {max(line.effective_from for line in later)} on",
-        remedy="choose that, or say explicitly that the later lines shall stand (--allow-later-lines)",
+        expected=f"an effective date from {max(entry.effective_from for entry in later)} on",
+        remedy="choose that, or say explicitly that the later entries shall stand (--allow-later-lines)",
     )
 
 
 def _target(entries: Sequence[Promotion], day: date, spec: ModelSpec) -> Promotion:
-    champion, target = timeline.champion_on(entries, day), timeline.previous(entries, day)
+    champion, target = champion_on(entries, day), previous(entries, day)
     if target is not None:
         return target
     found = f"version {champion.model_version} is the first" if champion else "there is no champion"
@@ -271,8 +270,8 @@ def _target(entries: Sequence[Promotion], day: date, spec: ModelSpec) -> Promoti
     )
 
 
-def _is_answer(line: Promotion, request: RollbackRequest) -> bool:
-    return line.action == timeline.ROLLBACK and (line.effective_from, line.reason, line.approver) == (
+def _is_rollback_of(entry: Promotion, request: RollbackRequest) -> bool:
+    return entry.action == ROLLBACK and (entry.effective_from, entry.reason, entry.approver) == (
         request.effective_from,
         request.reason,
         request.approver,

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import UsageError
 from tallywright.mlflow_client import mlflow_client
-from tallywright.packaging.cache import PackageCache
-from tallywright.packaging.package import Package, load_package
+from tallywright.packaging.package import Package, PackageCache, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
-from tallywright.registry import timeline
+from tallywright.registry.promotion_log import champion_on, previous
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +34,8 @@ _SNAPSHOT: Final = "tallywright.snapshot"
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
-    """A version as the registry has it: its training snapshot (JSON; may be cut short), and since when it is there."""
+class RegistryVersion:
+    """A model version in the MLflow registry; `snapshot` is the JSON of its training snapshot, and may be cut short."""
 
     version: int
     digest: str
@@ -50,7 +49,7 @@ def register(project: Project, folder: Path, *, run_id: str, reports: Sequence[G
     Args:
         project: Whose registered model it becomes a version of.
         folder: The package as training wrote it; it is verified once more.
-        run_id: The MLflow run of this life cycle, which holds the package as its artifact.
+        run_id: The MLflow run of this lifecycle run, which holds the package as its artifact.
         reports: What the gates found; kept as tags, good or bad. A failed candidate can be looked at, never promoted.
 
     Raises:
@@ -99,7 +98,7 @@ def find(project: Project, version: int) -> ModelRef:
     )
 
 
-def registered(project: Project) -> list[Registered]:
+def registered_versions(project: Project) -> list[RegistryVersion]:
     """All versions that Tallywright has registered, oldest first.
 
     Raises:
@@ -109,7 +108,7 @@ def registered(project: Project) -> list[Registered]:
         found = _versions(client, project.spec.registered_name)
     return sorted(
         (
-            Registered(
+            RegistryVersion(
                 version=int(item.version),
                 digest=item.tags[_DIGEST],
                 snapshot=item.tags.get(_SNAPSHOT, ""),
@@ -143,7 +142,7 @@ def fetch(project: Project, version: int, digest: str) -> Path:
 
 
 def project_aliases(project: Project, log: PromotionLog) -> list[str]:
-    """Makes the aliases say what the promotion log says, and tells what had to be changed.
+    """Sets the registry's aliases from the promotion log, and returns the changes as texts.
 
     `champion` and `previous` follow the log; `challenger` is the newest version, if it is newer than all that were ever
     in production.
@@ -151,12 +150,12 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
     Raises:
         TrackingError: MLflow is missing or away; the log stays the truth, the next call repairs.
     """
-    name, lines = project.spec.registered_name, log.entries()
+    name, entries = project.spec.registered_name, log.entries()
     with mlflow_client(project.environment.tracking.uri) as client:
         versions = [int(item.version) for item in _versions(client, name)]
         if not versions:
             return []
-        wanted = _wanted(lines, versions)
+        wanted = _wanted(entries, versions)
         found = {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
         repairs = [alias for alias in wanted if found.get(alias) != wanted[alias]]
         for alias in repairs:
@@ -168,7 +167,7 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
 
 
 def ping(environment: Environment) -> None:
-    """Asks the registry something small.
+    """Sends one small request to the registry, to check that it can be reached.
 
     Raises:
         TrackingError: MLflow is missing or away.
@@ -177,10 +176,10 @@ def ping(environment: Environment) -> None:
         client.search_registered_models(max_results=1)
 
 
-def _wanted(lines: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:
+def _wanted(entries: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:
     """Alias to version, None where the alias must not exist; a version that the registry lost gets no alias."""
-    champion, before = timeline.champion_on(lines, None), timeline.previous(lines)
-    newest_promoted = max((line.model_version for line in lines), default=0)
+    champion, before = champion_on(entries, None), previous(entries)
+    newest_promoted = max((entry.model_version for entry in entries), default=0)
     newest = max(versions)
     wanted = {
         CHAMPION: champion.model_version if champion else None,
@@ -217,7 +216,7 @@ def _versions(client: Any, name: str) -> list[Any]:
 
 
 def _by_digest(client: Any, name: str, digest: str) -> Any | None:
-    """The first version with this digest: should two writers have made two, everybody uses the same one."""
+    """The lowest version number with this digest: two writers may have made two, and all must use the same one."""
     same = [item for item in _versions(client, name) if item.tags.get(_DIGEST) == digest]
     return min(same, key=lambda item: int(item.version), default=None)
 

@@ -1,1 +1,1 @@
-"""The read side: report, overview, trace and preview, from the tables alone."""
+"""Reporting: report, overview, trace and preview, from the tables alone."""

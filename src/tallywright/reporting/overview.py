@@ -1,4 +1,4 @@
-"""One row a scored day, put together from the tallies, profiles, drift, performance and decisions."""
+"""The overview: one row a scored day, joined from tallies, profiles, drift, performance and decisions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoredDay:
-    """What is known about one scored day; None where nothing is known yet."""
+    """One scored day; None where nothing is known yet."""
 
     score_date: date
     rows: int
@@ -69,9 +69,9 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
 
 def _roles(manifest: Manifest) -> str:
     rows = manifest.rows_by_role
-    said = [f"{role} {count}" for role, count in rows.items()] if set(rows) != {Role.CHAMPION.value} else []
-    said += [f"{one.role.value} {one.version} left out" for one in manifest.roles if one.note]
-    return ", ".join(said)
+    parts = [f"{role} {count}" for role, count in rows.items()] if set(rows) != {Role.CHAMPION.value} else []
+    parts += [f"{one.role.value} {one.version} left out" for one in manifest.roles if one.note]
+    return ", ".join(parts)
 
 
 def _by_day(

@@ -1,4 +1,4 @@
-"""Small plots as plain geometry: this module places, the template draws SVG, so a report needs no plotting library.
+"""The geometry of small plots, which a template draws as SVG, so that a report needs no plotting library.
 
 Colours, fonts and the dark theme are the style sheet's; a day without a value leaves a gap.
 """
@@ -39,7 +39,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """One day of one series, placed; `text` is what a reader is told about it."""
+    """One day of one series, placed; `text` is its tooltip."""
 
     x: float
     y: float
@@ -74,12 +74,12 @@ class Plot:
 
     @property
     def left(self) -> int:
-        """Where the axis stands."""
+        """The horizontal position of the axis."""
         return LEFT
 
     @property
     def right(self) -> int:
-        """Where the drawing area ends."""
+        """The right end of the drawing area."""
         return WIDTH - RIGHT
 
     @property
@@ -124,7 +124,7 @@ class Plot:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Height and text of each tick of the vertical axis."""
-        return [(self.y(tick), self.say(tick)) for tick in self._ticks()]
+        return [(self.y(tick), self.format_value(tick)) for tick in self._ticks()]
 
     def day_labels(self) -> list[tuple[float, str]]:
         """Place and text of the dates that are written out."""
@@ -159,14 +159,14 @@ class Plot:
         for index, value in enumerate(series.values):
             if value is None:
                 continue
-            text = f"{self.days[index]}: {series.name} {self.say(value)}"
+            text = f"{self.days[index]}: {series.name} {self.format_value(value)}"
             if series.lower and series.lower[index] is not None:
-                text += f" ({self.say(series.lower[index])} to {self.say(series.upper[index])})"
+                text += f" ({self.format_value(series.lower[index])} to {self.format_value(series.upper[index])})"
             yield Marker(self.x(index), self.y(value), text)
 
-    def say(self, value: Value) -> str:
+    def format_value(self, value: Value) -> str:
         """A value as text, in the plot's unit."""
-        return say(value, self.unit)
+        return format_value(value, self.unit)
 
     def _ticks(self) -> list[float]:
         values = [bound for _, bound in self.bounds]
@@ -226,7 +226,7 @@ class HeatMap:
         return [(self.x(i) + self.cell / 2, f"{day:%d %b}") for i, day in enumerate(self.days) if i % every == 0]
 
 
-def say(value: Value, unit: str) -> str:
+def format_value(value: Value, unit: str) -> str:
     """A value as text; a dash where there is none."""
     if value is None:
         return "–"

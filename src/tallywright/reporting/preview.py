@@ -1,4 +1,4 @@
-"""What scoring each date of a range would do, and why; reads only."""
+"""Previews what scoring each date of a range would do, and why; reads only."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.input_record import input_version
+from tallywright.data.etl.ingest import input_version
 from tallywright.errors import InputError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day
 from tallywright.registry.resolve import resolve
 from tallywright.scoring.day import decide
-from tallywright.scoring.preflight import check_leak
-from tallywright.scoring.request import ScoreRequest
-from tallywright.scoring.roles.eligibility import eligible
+from tallywright.scoring.prepare import ScoreRequest
+from tallywright.scoring.roles.eligibility import check_leak, eligible
 
 if TYPE_CHECKING:
     from datetime import date
@@ -39,7 +38,7 @@ class DayPreview:
 
 
 def preview(project: Project, first: date, last: date, *, force: bool = False) -> list[DayPreview]:
-    """What a backfill of the range would do, forced or not; reads only, so it knows the raw files as last ingested.
+    """Previews a backfill of the range, forced or not; reads only, so raw files count as last ingested.
 
     Raises:
         UsageError: The range leaves the schedule.

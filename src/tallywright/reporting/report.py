@@ -1,4 +1,4 @@
-"""`tally report`: one HTML page about one model, whole in itself: no script, no request, light and dark."""
+"""The report: one self-contained HTML page about one model, without scripts and requests, light and dark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from tallywright.errors import StorageError
 from tallywright.reporting import sections
-from tallywright.reporting.plot import say
+from tallywright.reporting.plot import format_value
 
 if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
@@ -82,8 +82,8 @@ def _content(sources: sections.Sources) -> dict[str, Any]:
 def _tiles(sources: sections.Sources, content: dict[str, Any]) -> list[tuple[str, str]]:
     """The figures at the top of the page."""
     decisions, champion_periods, performance = content["decisions"], content["champion_periods"], content["performance"]
-    tiles = [("days scored", say(len(sources.tallies), "count"))]
-    tiles.append(("rows scored", say(sum(tally.rows for tally in sources.tallies), "count")))
+    tiles = [("days scored", format_value(len(sources.tallies), "count"))]
+    tiles.append(("rows scored", format_value(sum(tally.rows for tally in sources.tallies), "count")))
     tiles.append(
         (
             "champion on the last scored day",
@@ -93,7 +93,7 @@ def _tiles(sources: sections.Sources, content: dict[str, Any]) -> list[tuple[str
     if performance:
         first = performance[0]
         values = [value for value in first.series[0].values if value is not None]
-        tiles.append((f"{first.series[0].name}, last realised day", first.say(values[-1])))
+        tiles.append((f"{first.series[0].name}, last realised day", first.format_value(values[-1])))
     if content["heat"]:
         columns = {row["column_name"] for row in content["violations"]}
         tiles.append(("columns drifted, last compared day", str(len(columns))))

@@ -1,4 +1,4 @@
-"""What the report says, section by section, read from the tables of one model; nothing here knows HTML."""
+"""The data of the report's sections, read from the tables of one model; no HTML."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.records import Role
-from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.timeline import champion_on
+from tallywright.registry.promotion_log import PromotionLog, champion_on
 from tallywright.reporting.plot import Cell, HeatMap, Plot, Series
 from tallywright.scoring.commit.manifests import manifests
 
@@ -143,11 +142,11 @@ def _cell(rows: Sequence[Row]) -> Cell | None:
     return Cell(
         heat=psi["value"] / psi["threshold"] if psi else 0.0,
         violated=any(row["violated"] for row in rows),
-        text=head + "; ".join(_said(row) for row in rows),
+        text=head + "; ".join(_drift_text(row) for row in rows),
     )
 
 
-def _said(row: Row) -> str:
+def _drift_text(row: Row) -> str:
     bound = row.get("reference_bound")
     # Rows of packages without reference days have no bound.
     usual = "" if bound is None else f", reference days {bound:.3g}"
@@ -213,34 +212,34 @@ def _realised(sources: Sources) -> list[Row]:
 
 
 def decisions(sources: Sources) -> list[Row]:
-    """The decisions that stand, by date; `revision` above 1 says that an earlier one was superseded."""
+    """The current decisions, by date; with a `revision` above 1 an earlier one was superseded."""
     rows = [row for row in sources.rows("decisions") if not row["superseded"]]
     return sorted(rows, key=lambda row: row["score_date"])[-MOST_DAYS:]
 
 
 def superseded(sources: Sources) -> list[Row]:
-    """The decisions that no longer stand, the latest first."""
+    """The superseded decisions, the latest first."""
     rows = [row for row in sources.rows("decisions") if row["superseded"]]
     return sorted(rows, key=lambda row: (row["score_date"], row["revision"]), reverse=True)[:MOST_DAYS]
 
 
 def promotions(sources: Sources) -> list[Promotion]:
-    """The promotion log, the latest line first."""
+    """The promotion log, the latest entry first."""
     return PromotionLog(sources.lake, sources.spec).entries()[::-1]
 
 
 def champion_periods(sources: Sources) -> list[ChampionPeriod]:
-    """Who was champion on the days that the page shows, as runs of days."""
+    """The champions of the days that the page shows, as runs of days."""
     log = promotions(sources)
     found: list[ChampionPeriod] = []
     for day in sources.days:
-        line = champion_on(log, day)
-        if line is None:
+        entry = champion_on(log, day)
+        if entry is None:
             continue
-        if found and found[-1].promotion == line:
-            found[-1] = ChampionPeriod(found[-1].first, day, line)
+        if found and found[-1].promotion == entry:
+            found[-1] = ChampionPeriod(found[-1].first, day, entry)
         else:
-            found.append(ChampionPeriod(day, day, line))
+            found.append(ChampionPeriod(day, day, entry))
     return found
 
 

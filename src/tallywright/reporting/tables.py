@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.delta.declaration import Kind
-from tallywright.data.etl.input_record import INPUTS
+from tallywright.data.delta.table import Kind
+from tallywright.data.etl.ingest import INPUTS
 from tallywright.gates.record import GATES
 from tallywright.monitoring.actions import ACTIONS
 from tallywright.monitoring.decisions import DECISIONS
 from tallywright.monitoring.drift import DRIFT
 from tallywright.monitoring.performance import PERFORMANCE
 from tallywright.registry.promotion_log import PROMOTIONS
-from tallywright.registry.registered import VERSIONS
+from tallywright.registry.versions_table import VERSIONS
 from tallywright.scoring.commit.manifests import TALLIES
 from tallywright.scoring.commit.profile_table import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tallywright.data.delta.declaration import Declaration
+    from tallywright.data.delta.table import Declaration
 
 DECLARATIONS: Final[tuple[Declaration[Any], ...]] = (
     INPUTS, TALLIES, PROFILE, DRIFT, PERFORMANCE, DECISIONS, ACTIONS, GATES, PROMOTIONS, VERSIONS,

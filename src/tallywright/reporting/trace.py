@@ -1,4 +1,4 @@
-"""From one score back to everything it came from: tally, input, model, training run, data, code, gates, approver."""
+"""Traces a score to its tally, input, model, training run, data, code, gates and approver."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tallywright.data.delta.lake import Lake
 from tallywright.data.types import arrow_type
 from tallywright.errors import InputError
 from tallywright.gates.record import reports
-from tallywright.lifecycle.packages import package_of
+from tallywright.lifecycle.context import package_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.scoring.commit.manifests import latest_manifest
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from tallywright.data.delta.slices import Value
+    from tallywright.data.delta.rows import Value
     from tallywright.packaging.package import Package
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec import ModelSpec, Project
@@ -27,7 +27,7 @@ _CONSTANT: Final = "the constant that scoring.fallback declared; there is no mod
 
 
 def trace(project: Project, key: str, day: date) -> dict[str, Any]:
-    """Everything behind the score of one key on one date.
+    """Collects everything behind the score of one key on one date.
 
     Args:
         project: The model project.
@@ -88,7 +88,7 @@ def score_of(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, Any]
 
 
 def _key_value(spec: ModelSpec, column: str, text: str) -> Value:
-    """The text of a command line as a value of the key column's own type."""
+    """Converts the text of a command line to the type of the key column."""
     kind = arrow_type(spec.data.columns[column], f"data.columns.{column}")
     try:
         value: Value = pa.scalar(text).cast(kind).as_py()
@@ -139,11 +139,12 @@ def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str,
 
 
 def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetime) -> dict[str, Any]:
-    """The line of the log by which the model came to score the day, whoever has been promoted since then."""
+    """The entry of the log by which the model scored the day, whatever was promoted since then."""
     wanted = (ref.version, ref.digest, ref.effective_from)
-    lines = [
-        line
-        for line in PromotionLog(lake, spec).entries()
-        if (line.model_version, line.package_digest, line.effective_from) == wanted and line.recorded_at <= committed_at
+    entries = [
+        entry
+        for entry in PromotionLog(lake, spec).entries()
+        if (entry.model_version, entry.package_digest, entry.effective_from) == wanted
+        and entry.recorded_at <= committed_at
     ]
-    return lines[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if lines else {}
+    return entries[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if entries else {}

@@ -1,1 +1,1 @@
-"""From the pinned input of one day to one Delta commit: fragments, engines, the kernel, the sink."""
+"""Scoring: from the pinned input of one day to one Delta commit; fragments, engines, the kernel, the sink."""

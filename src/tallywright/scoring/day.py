@@ -1,33 +1,57 @@
-"""One tally: decide, score into staged parts, verify, commit once, then the tally's row and the profile's row.
+"""Scores a day into one tally: decide, stage, verify, commit once, then write the rows of the other tables.
 
-A kill at any instant leaves the old tally or the new one; running it again finishes what is missing.
+A kill at any instant leaves the old tally or the new one; running it again finishes what is missing. The profile's rows
+are about the tally as it was committed: its models, its input, its scoring section, whatever the spec says today.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from tallywright.observability import failpoint, log
-from tallywright.scoring.commit.manifests import Tally, latest_tally, record_tally
+from tallywright.packaging.package import Package
+from tallywright.records import ModelRef
+from tallywright.scoring.commit.manifests import Tally, latest_tally, record_tally, require_tally
+from tallywright.scoring.commit.profile_table import profile_digest, read_profiles, row_of, write_profiles
 from tallywright.scoring.commit.scores_table import generation_in
-from tallywright.scoring.engines.registry import EngineChoice, Engines, choose_engine
+from tallywright.scoring.engines.base import EngineChoice, Engines, choose_engine
 from tallywright.scoring.execution import DayExecution, execute
 from tallywright.scoring.identity import FIRST, FORCED, LOST, reason_for
-from tallywright.scoring.preflight import check_leak, check_volume
-from tallywright.scoring.prepare import job_for, pinned_files
-from tallywright.scoring.profile_rows import ensure_rows
-from tallywright.scoring.request import ScoreOutcome, ScoreRequest, TallyDecision
-from tallywright.scoring.roles.eligibility import assemble
+from tallywright.scoring.job import label_of
+from tallywright.scoring.prepare import (
+    ScoreOutcome,
+    ScoreRequest,
+    TallyDecision,
+    check_volume,
+    job_for,
+    pinned_files,
+    recount,
+)
+from tallywright.scoring.roles.eligibility import ModelSet, assemble, check_leak
+from tallywright.spec.model import Scoring
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.profiles.profile import Profile
+    from tallywright.records import Manifest
+    from tallywright.scoring.commit.profile_table import ProfileRow
     from tallywright.scoring.execution import Progress
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import DaySums
+    from tallywright.scoring.worker.kernel import DaySums
+    from tallywright.spec.model import ModelSpec
+
+PackageSource = Callable[[ModelRef], Package]
+"""Gives the verified package of a version, or raises a PackageError."""
 
 
 def decide(request: ScoreRequest) -> TallyDecision:
-    """Compares the request with the tally that stands; changes nothing."""
+    """Compares the request with the latest tally of the day; changes nothing."""
     spec, lake, day = request.spec, request.lake, request.input.score_date
     table = lake.find(spec.table("scores"))
     generation = generation_in(table, spec, day) if table is not None else 0
@@ -43,7 +67,7 @@ def decide(request: ScoreRequest) -> TallyDecision:
 
 
 def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> ScoreOutcome:
-    """Makes sure that the day's tally stands with the request's inputs, and its rows in the other tables.
+    """Scores the day unless its latest tally has the same inputs, and completes the tally's rows in other tables.
 
     Raises:
         TallyError: Anything that refuses or fails; the scores table is then as it was.
@@ -60,7 +84,8 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     failpoint("staging")
     log.info("scoring %s with %s (%s)", request.input.score_date, choice.name, choice.why)
     execution = DayExecution(request, model_set, decision, splits, choice.name, leak, progress)
-    with Engines.borrowed(request.engines, request.engine_settings) as engines:
+    own = Engines(request.engine_settings) if request.engines is None else nullcontext(request.engines)
+    with own as engines:
         result, sums = execute(execution, engines.get(choice.name), job)
     failpoint("committed")
     return _finish(
@@ -80,10 +105,79 @@ def _plan(request: ScoreRequest) -> tuple[tuple[InputSplit, ...], EngineChoice]:
 def _finish(
     request: ScoreRequest, tally: Tally, *, action: Literal["committed", "unchanged"], sums: DaySums | None
 ) -> ScoreOutcome:
-    """What follows the commit, each step only where it is missing."""
+    """Writes what follows the commit, each row only where it is missing."""
     if record_tally(request.lake, request.spec, tally):
         log.debug("recorded generation %d of %s", tally.manifest.generation, tally.manifest.score_date)
     failpoint("tallied")
     row = ensure_rows(request.lake, request.spec, tally.manifest, request.package_of, sums)
     failpoint("profiled")
     return ScoreOutcome(action=action, version=tally.version, manifest=tally.manifest, profile_row=row)
+
+
+def ensure_profile(lake: Lake, spec: ModelSpec, day: date, packages: PackageSource) -> tuple[Tally, ProfileRow]:
+    """The latest tally of a day with its primary model's profile row; missing profile rows are written.
+
+    Raises:
+        InputError: The day was never scored.
+        PackageError: The rows must be counted again, and a package is not available.
+    """
+    tally = require_tally(lake, spec, day)
+    return tally, ensure_rows(lake, spec, tally.manifest, packages)
+
+
+def ensure_rows(
+    lake: Lake, spec: ModelSpec, manifest: Manifest, packages: PackageSource, sums: DaySums | None = None
+) -> ProfileRow:
+    """The profile row of a tally's primary model; missing profile rows are counted again and written.
+
+    Args:
+        lake: Where the tables live.
+        spec: Whose tally.
+        manifest: Of the tally.
+        packages: Asked only where the rows must be counted again.
+        sums: What this run counted; None when it did not score.
+
+    Raises:
+        PackageError: The rows must be counted again, and a package is not available.
+    """
+    wanted = {manifest.profile_digest, *(one.profile_digest for one in manifest.roles if one.profile_digest)}
+    rows = read_profiles(lake, spec, manifest)
+    if rows.keys() != wanted:
+        if sums is None or profile_digest(sums.profile) != manifest.profile_digest:
+            sums = recount_tally(lake, spec, manifest, packages)
+        made = list(_rows(manifest, sums))
+        write_profiles(lake, spec, made)
+        return made[0]
+    return rows[manifest.profile_digest]
+
+
+def recount_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: PackageSource) -> DaySums:
+    """Counts a tally again from its pinned input and its models; counts are exact, so the profiles are the same.
+
+    Raises:
+        PackageError: A package is not to be had.
+    """
+    silent = {(one.role, one.version) for one in manifest.roles if one.note}
+    models = tuple(ref for ref in manifest.models if (ref.role, ref.version) not in silent)
+    found = {ref.digest: packages(ref) for ref in models if not ref.is_constant}
+    committed = _as_committed(spec, manifest)
+    job = job_for(committed, lake, manifest.input, ModelSet.of(models, found, committed))
+    splits, _ = pinned_files(lake, manifest.input)
+    return recount(job, splits, found)
+
+
+def _as_committed(spec: ModelSpec, manifest: Manifest) -> ModelSpec:
+    """The spec with the scoring section of the tally; today's section for tallies that have none."""
+    if not manifest.scoring_json:
+        return spec
+    return spec.model_copy(update={"scoring": Scoring.model_validate_json(manifest.scoring_json)})
+
+
+def _rows(manifest: Manifest, sums: DaySums) -> Iterator[ProfileRow]:
+    """Yields the profile rows of the manifest's models, the primary's first."""
+    primary = manifest.primary
+    yield row_of(manifest, primary.role, primary.version, sums.profile)
+    for one in manifest.roles:
+        profile: Profile | None = sums.profiles.get(label_of(one.role, one.version))
+        if profile is not None and one.profile_digest:
+            yield row_of(manifest, one.role, one.version, profile)

@@ -1,4 +1,4 @@
-"""From a decided day to its commit: a pass over the rows, the canary's limits, the checks, the shadows, the scores."""
+"""Executes a decided day: scores the rows, checks the canary's limits, verifies, commits the shadows and the scores."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from tallywright.records import Manifest, Role, RoleTally
 from tallywright.scoring.commit.profile_table import profile_digest
 from tallywright.scoring.commit.shadows import commit_sound_shadows
 from tallywright.scoring.commit.sink import CommitResult, UncertainCommitError, commit_tally
-from tallywright.scoring.engines.base import PinnedDay
-from tallywright.scoring.engines.registry import require_io
+from tallywright.scoring.engines.base import PinnedDay, require_io
 from tallywright.scoring.job import SCORES, label_of
 from tallywright.scoring.roles.limits import broken_limits, check_fallback
 
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tallywright.profiles.profile import Profile
-    from tallywright.scoring.commit.staged_output import StagedOutput
+    from tallywright.scoring.commit.sink import StagedOutput
     from tallywright.scoring.engines.base import Engine
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.request import ScoreRequest, TallyDecision
+    from tallywright.scoring.prepare import ScoreRequest, TallyDecision
     from tallywright.scoring.roles.eligibility import ModelSet
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import DaySums
+    from tallywright.scoring.worker.kernel import DaySums
 
 Progress = Callable[[int, int], None]
 """Told the rows scored so far and the rows of the day; called from any thread, one at a time."""
@@ -37,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class DayExecution:
-    """A day that is decided on and execution."""
+    """The request, the decision and the models of a day that is being scored."""
 
     request: ScoreRequest
     model_set: ModelSet
@@ -49,7 +48,7 @@ class DayExecution:
 
     @property
     def advance(self) -> Callable[[int], None]:
-        """Counts one pass over the day."""
+        """Reports progress of one pass over the day."""
         return _counter(self.progress, self.request.input.rows)
 
     def day(self, job: ScoreJob) -> PinnedDay:
@@ -59,7 +58,7 @@ class DayExecution:
         return PinnedDay(job, request.input, self.splits, table, request.spec.scoring.io, request.packages)
 
     def manifest(self, profile: Profile, key_digest: str) -> Manifest:
-        """What the commit will say, all but the roles."""
+        """The manifest of the commit, without its roles."""
         return Manifest(
             model=self.request.spec.name,
             score_date=self.request.input.score_date,
@@ -89,17 +88,17 @@ def execute(execution: DayExecution, engine: Engine, job: ScoreJob) -> tuple[Com
     request = execution.request
     require_io(engine.name, request.spec.scoring.io)
     with engine.staged(execution.day(job), execution.advance) as first:
-        trouble = _canary_trouble(request, first)
-        if not trouble:
+        problem = _canary_problem(request, first)
+        if not problem:
             return _commit(execution, first, "")
         first.discard()
-    log.warning("%s: the champion takes all rows, the canary broke its limits: %s", job.score_date, trouble)
+    log.warning("%s: the champion takes all rows, the canary broke its limits: %s", job.score_date, problem)
     with engine.staged(execution.day(job.without_canary()), execution.advance) as second:
-        return _commit(execution, second, trouble)
+        return _commit(execution, second, problem)
 
 
-def _canary_trouble(request: ScoreRequest, day: StagedOutput) -> str:
-    """Which limits the canary broke, over the whole day; empty when it kept them or there is none."""
+def _canary_problem(request: ScoreRequest, day: StagedOutput) -> str:
+    """Names the limits that the canary broke over the whole day; empty when it kept them or there is none."""
     if day.job.canary is None or request.spec.scoring.canary is None:
         return ""
     try:
@@ -130,7 +129,7 @@ def _commit(execution: DayExecution, day: StagedOutput, canary_note: str) -> tup
 
 
 def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[RoleTally]:
-    """What each model did in the scores table."""
+    """The tally of each role in the scores table."""
     primary = label_of(request.champion.role, request.champion.version)
     served = sums.served or {primary: request.input.rows}
     for ref in request.models:
@@ -148,7 +147,7 @@ def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[
 
 
 def _commit_scores(request: ScoreRequest, day: StagedOutput, manifest: Manifest) -> CommitResult:
-    """Commits; parts that certainly did not make it are deleted, doubtful ones are left for maintenance."""
+    """Commits the scores; on failure their parts are deleted, unless the commit may still stand."""
     try:
         result = commit_tally(request.lake, request.spec, manifest, day.writer())
     except UncertainCommitError:

@@ -1,4 +1,4 @@
-"""When two tallies have the same inputs, and what to call it when they have not."""
+"""Whether two tallies have the same inputs, and the reason code when they have not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tallywright.records import Manifest, ModelRef
-    from tallywright.spec.identity import Identity
+    from tallywright.spec.base import Identity
     from tallywright.spec.model import Scoring
 
 FIRST: Final = "first"
@@ -18,12 +18,12 @@ SPEC: Final = "spec"
 
 
 def reason_for(last: Manifest, fingerprint: str, models: tuple[ModelRef, ...], scoring: Identity) -> str:
-    """Why the inputs differ from the last tally's, in the order input, model, spec, joined by `+`; empty if equal."""
+    """The reason code: which of input, model, spec differ from the last tally's, joined by `+`; empty if equal."""
     return _reason(last, fingerprint, models, same_scoring=scoring.matches(last.scoring_digest))
 
 
 def reason_between(last: Manifest, manifest: Manifest, scoring: Scoring) -> str:
-    """The same of a manifest that is about to be committed, made with the section `scoring`."""
+    """The reason code of a manifest that is about to be committed, made with the section `scoring`."""
     same = last.scoring_digest == manifest.scoring_digest
     if not same:
         today = scoring.identity()

@@ -1,4 +1,4 @@
-"""What the workers of a day must know: the models by role, the columns, where the parts go; small, and it pickles."""
+"""The job of a day, which its workers are given: models by role, columns, where parts go; small and picklable."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
+
 from tallywright.records import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date
-
-    import pyarrow as pa
 
     from tallywright.tasks import TaskName
 
+PARTITION: Final = "score_date"
+PROVENANCE: Final = pa.schema(
+    [("model_name", pa.string()), ("model_version", pa.int64()), ("role", pa.string()), ("input_version", pa.int64())]
+)
 SCORES: Final = "scores"
 """Under this name stand the rows of the scores table where a batch gives rows for several tables."""
+
+
+def scores_schema(keys: Iterable[pa.Field], outputs: pa.Schema) -> pa.Schema:
+    """Key columns, `score_date`, outputs, provenance: the columns of a scored row, in this order."""
+    return pa.schema([*keys, pa.field(PARTITION, pa.date32()), *outputs, *PROVENANCE]).remove_metadata()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class JobModel:
 
 @dataclass(frozen=True, slots=True)
 class JobConstant:
-    """The declared constant, which stands in for a model as version 0."""
+    """The declared constant, in the place of a model, as version 0."""
 
     score: float
     task: TaskName
@@ -53,7 +62,7 @@ class JobConstant:
 
 @dataclass(frozen=True, slots=True)
 class CanaryRule:
-    """Which keys are the canary's: those whose salted hash lies below a bound."""
+    """Selects the canary's keys: those whose salted hash lies below a bound."""
 
     salt: int
     below: int
@@ -62,7 +71,7 @@ class CanaryRule:
 
 @dataclass(frozen=True, slots=True)
 class ScoreJob:
-    """All that the splits of a day have in common; files are named by absolute address."""
+    """What all splits of a day have in common; files are named by absolute address."""
 
     table: str
     """Folder of the scores table."""
@@ -92,12 +101,12 @@ class ScoreJob:
 
     @property
     def champion(self) -> JobModel:
-        """The model that answers for the day; only a day that a constant answers for has none."""
+        """The primary model of the day; None only when the constant is the primary."""
         return self.models[0]
 
     @property
     def primary(self) -> JobModel | JobConstant:
-        """Whoever answers for the day: every row that is nobody else's."""
+        """The model or constant that scores every row that no other one does."""
         if self.models and self.models[0].role is not Role.SHADOW:
             return self.models[0]
         if self.constant is None:
@@ -106,14 +115,14 @@ class ScoreJob:
 
     @property
     def fallback(self) -> JobModel | JobConstant | None:
-        """Who stands in for the primary where it fails on a row; None when nobody does."""
+        """The model or constant for the rows on which the primary fails; None when there is none."""
         if not self.covers:
             return None
         return self.constant or self.of_role(Role.FALLBACK)
 
     @property
     def shadows(self) -> tuple[JobModel, ...]:
-        """The models whose rows go into the table of shadows."""
+        """The models whose rows go into the shadow table."""
         return tuple(model for model in self.models if model.role is Role.SHADOW) if self.shadow_schema else ()
 
     @property

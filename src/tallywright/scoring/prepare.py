@@ -1,23 +1,30 @@
-"""From a pinned input and a model to a job: which files, which columns, into which table; and the profile again."""
+"""Prepares scoring: from a request and its pinned input to the job; also the records of decision and outcome."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from statistics import median
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
+from pydantic import Field
 
 from tallywright.data.delta.schema import arrow_schema
-from tallywright.data.storage.options import travelling
+from tallywright.data.delta.table import Table
+from tallywright.data.etl.ingest import INPUTS
+from tallywright.data.storage.options import with_process_options
 from tallywright.errors import InputError, TallyError, did_you_mean
 from tallywright.observability import log
-from tallywright.records import Role
-from tallywright.scoring.columns import PARTITION, scores_schema
+from tallywright.records import InputVersion, Manifest, ModelRef, Record, Role
+from tallywright.scoring.commit.manifests import Tally
+from tallywright.scoring.commit.profile_table import ProfileRow
 from tallywright.scoring.commit.scores_table import open_scores, part_schema
-from tallywright.scoring.job import JobConstant, JobModel, ScoreJob
+from tallywright.scoring.job import PARTITION, JobConstant, JobModel, ScoreJob, scores_schema
+from tallywright.scoring.roles.eligibility import Candidates, missing_package
 from tallywright.scoring.roles.routing import canary_rule
 from tallywright.scoring.worker.fragments import InputSplit, plan_splits
-from tallywright.scoring.worker.kernel import read_fragment
-from tallywright.scoring.worker.results import DaySums
+from tallywright.scoring.worker.kernel import DaySums, read_fragment
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -27,9 +34,97 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.packaging.package import Package
-    from tallywright.records import InputVersion, ModelRef
+    from tallywright.scoring.engines.base import Engines
     from tallywright.scoring.roles.eligibility import ModelSet
     from tallywright.spec.model import ModelSpec
+    from tallywright.spec.yaml_files import EngineSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """One day to be scored: the pinned input, the models by role (the champion first), their packages by digest."""
+
+    spec: ModelSpec
+    lake: Lake
+    input: InputVersion
+    models: tuple[ModelRef, ...]
+    packages: Mapping[str, Package]
+    run_id: str
+    code_version: str
+    engine: str = "local"
+    engines: Engines | None = None
+    """Engines that were started before and go on afterwards; without them the day starts and ends its own."""
+    engine_settings: EngineSettings | None = None
+    force: bool = False
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Digest of a package that is not among `packages`, and why."""
+
+    @property
+    def champion(self) -> ModelRef:
+        """The model whose scores the table holds."""
+        return self.models[0]
+
+    @property
+    def candidates(self) -> Candidates:
+        """The models that are candidates to score the day."""
+        return Candidates(self.spec, self.lake, self.input, self.models, self.packages, self.missing)
+
+    def package_of(self, ref: ModelRef) -> Package:
+        """The package of one of the models.
+
+        Raises:
+            PackageError: It is not at hand.
+        """
+        package = self.packages.get(ref.digest)
+        if package is None:
+            raise missing_package(ref, self.missing.get(ref.digest, ""))
+        return package
+
+
+class TallyDecision(Record):
+    """The decision of a scoring run about a day: action and reason."""
+
+    action: Literal["score", "no-op"]
+    reason: str
+    generation: int
+    standing: Tally | None = None
+
+
+class ScoreOutcome(Record):
+    """The outcome of a scoring run; `unchanged` when the same inputs were scored already."""
+
+    action: Literal["committed", "unchanged"]
+    version: int
+    manifest: Manifest
+    profile_row: ProfileRow | None = Field(default=None, exclude=True)
+    """Of the model that answers for the day."""
+
+
+def check_volume(lake: Lake, spec: ModelSpec, pinned: InputVersion) -> None:
+    """Refuses an empty day, and one with far fewer rows than the median of the days before it.
+
+    Raises:
+        InputError: The day is empty, or below `data.min_rows_share` of the usual.
+    """
+    if pinned.rows == 0:
+        raise InputError(
+            f"{spec.name} has no input rows for {pinned.score_date}",
+            expected="at least one row; a green task without rows would hide a broken source",
+            remedy="check the raw files of the day and ingest it again",
+        )
+    earlier = _earlier_rows(lake, spec, pinned.score_date)
+    if not earlier:
+        return
+    usual = median(earlier)
+    least = spec.data.min_rows_share * usual
+    if pinned.rows < least:
+        raise InputError(
+            f"{spec.name} has {pinned.rows} input rows for {pinned.score_date}, {pinned.rows / usual:.1%} of the usual",
+            expected=f"at least {least:.0f}: {spec.data.min_rows_share:.0%} of {usual:.0f}, "
+            f"the median of {len(earlier)} earlier days",
+            remedy="check the raw files and ingest again; for a day that is really this small, "
+            "--set data.min_rows_share=0",
+        )
 
 
 def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[InputSplit, ...], int]:
@@ -39,7 +134,7 @@ def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[InputSplit, ..
 
 
 def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelSet) -> ScoreJob:
-    """Everything a worker must know; creates the tables or adds columns to them where needed.
+    """Makes the job of a day; creates the tables or adds columns to them where needed.
 
     Raises:
         InputError: The input table lacks a column that the model or the key needs.
@@ -64,7 +159,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
         threshold=spec.scoring.threshold,
         batch_rows=spec.scoring.batch_rows,
         workers=spec.scoring.workers,
-        options=travelling(lake.root, lake.options),
+        options=with_process_options(lake.root, lake.options),
         canary=canary_rule(canary.name, canary.version, share) if canary is not None else None,
         covers=model_set.row_failures(spec),
         constant=_job_constant(spec, model_set, pinned),
@@ -100,7 +195,7 @@ def _provenance(ref: ModelRef, pinned: InputVersion) -> dict[str, str | int]:
 
 
 def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema | None:
-    """The schema of the parts of shadows; None where their table cannot be used, which costs them alone."""
+    """The schema of shadow parts; None where the shadow table cannot be used, which affects only the shadows."""
     try:
         return part_schema(open_scores(lake, spec, wanted, what="shadow"))
     except TallyError as error:
@@ -108,8 +203,8 @@ def _shadow_schema(lake: Lake, spec: ModelSpec, wanted: pa.Schema) -> pa.Schema 
         return None
 
 
-def profile_again(job: ScoreJob, splits: tuple[InputSplit, ...], packages: Mapping[str, Package]) -> DaySums:
-    """Counts a day from its input, writing nothing: exact integers, so the very same profiles."""
+def recount(job: ScoreJob, splits: tuple[InputSplit, ...], packages: Mapping[str, Package]) -> DaySums:
+    """Counts a day again from its input without writing; counts are integers, so the profiles are the same."""
     scorer = Scorer.load(job, packages)
     counts = scorer.counts()
     for split in splits:
@@ -138,3 +233,13 @@ def columns_of(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Sch
             remedy="bring the column back in data.columns and the features SQL, or train a model without it",
         )
     return pa.schema([schema.field(column) for column in columns])
+
+
+def _earlier_rows(lake: Lake, spec: ModelSpec, day: date) -> list[int]:
+    """The latest row counts of the days just before, as ingest recorded them."""
+    since = day - timedelta(days=spec.data.usual_rows_days)
+    latest: dict[date, tuple[int, int]] = {}
+    for row in Table(INPUTS, lake, spec).rows(columns=["score_date", "version", "rows"]):
+        if since <= row["score_date"] < day:
+            latest[row["score_date"]] = max(latest.get(row["score_date"], (-1, 0)), (row["version"], row["rows"]))
+    return [rows for _, rows in latest.values() if rows]

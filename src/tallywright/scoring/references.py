@@ -1,4 +1,4 @@
-"""Which versions of the input the tallies refer to: what must stay readable to score a day again, bit for bit."""
+"""The input versions that tallies refer to: they must stay readable to score a day again, bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that makes and ends a SparkSession and stages its jars; pyspark is imported when one is asked for."""
+"""Starts and ends SparkSessions and stages their jars; pyspark is imported when a session is started."""
 
 from tallywright.spark_session.jars import delta_jars, stage_jars
 from tallywright.spark_session.lifetime import end_session, session_lives, session_runs

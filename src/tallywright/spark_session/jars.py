@@ -1,4 +1,4 @@
-"""Delta's jars for Spark: fetched once into a folder by their Maven coordinates, with the Ivy that Spark ships.
+"""Delta's jars for Spark: fetched once into a folder by Maven coordinates, with Spark's own Ivy.
 
 A session that names local files starts offline and saves the seconds that resolving takes.
 """

@@ -1,4 +1,4 @@
-"""Whether the process's session lives, and its end: with its JVM, for jars and memory are those the JVM started with.
+"""Whether the process's session is alive, and ending it: with its JVM, as jars and memory are fixed when that starts.
 
 pyspark keeps session, context and JVM in class attributes, and goes on handing them out after the JVM died: there is
 no public way to ask for them or to let go of them.
@@ -21,7 +21,7 @@ _SECONDS_TO_END: Final = 20.0
 
 
 def session_runs() -> bool:
-    """True when this process has a session, which somebody else will end; what is left of a dead one is dropped."""
+    """True when this process has a live session of another owner; the remains of a dead one are dropped."""
     from pyspark import SparkContext
 
     context = SparkContext._active_spark_context  # noqa: SLF001

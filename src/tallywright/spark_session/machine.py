@@ -1,4 +1,4 @@
-"""What Spark needs of the machine, and the message when it is not there."""
+"""Checks what Spark needs on this machine: pyspark and Java."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def require_spark() -> None:
 
 
 def under_spark_submit() -> bool:
-    """Whether spark-submit started this process: its JVM runs already, with the settings and jars it was given."""
+    """True when spark-submit started this process: its JVM runs already, with settings and jars of its own."""
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 

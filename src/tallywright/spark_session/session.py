@@ -1,4 +1,4 @@
-"""A SparkSession set up alike for every use: UTC, ANSI, quiet, on loopback when the master is on this machine."""
+"""Starts a SparkSession with common settings: UTC, ANSI SQL, little log, loopback for a local master."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _DELTA: Final = {
 def spark_session(
     app_name: str, extra: Mapping[str, str] = _NOTHING, *, master: str = "", delta: bool = False
 ) -> SparkSession:
-    """The process's SparkSession, made if none lives; its JVM ends with this process, or with `end_session`.
+    """The process's SparkSession, started if there is none; its JVM ends with this process, or with `end_session`.
 
     The master is `extra["spark.master"]`, or what spark-submit was given, or `master`, or `$SPARK_MASTER`, or
     `local[*]`.

@@ -1,8 +1,8 @@
-"""What specs were parsed to, by the digest of what they were parsed from: in this process, and in a file.
+"""A cache of parsed specs by the digest of their files' content, in this process and in a file.
 
-Airflow's DAG processor forks a process for each look at a DAG file, so what only memory knows is forgotten between two
-looks. The file only saves time: one that is not there, cannot be read or written, or is not what was written, is as
-good as none. It holds the values as they stand in the files; they are validated anew by whoever reads them.
+Airflow's DAG processor forks a process to parse a DAG file, so what is only in memory is lost between two parses. The
+file only saves time: one that is missing, unreadable or not exactly what was written is ignored. It holds the values as
+they are in the YAML files; whoever reads them validates them again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _DONE: Final = "done"
 
 _Entry = dict[str, Any]
 _in_memory: dict[Path, dict[str, _Entry]] = {}
-"""Of each cache file what its project's specs were at the last look."""
+"""The entries of each cache file at the last parse."""
 
 
 def cache_file(folder: str, overlay: Path) -> Path | None:
-    """The file in a cache folder, which projects and environments may share; each version of ours has its own.
+    """The path of the cache file, in a folder that projects and environments may share; one a Tallywright version.
 
     Args:
         folder: `storage.cache`; what is no local folder keeps nothing.
@@ -78,17 +78,17 @@ class SpecCache:
         return entry[_VALUES], digest
 
     def is_done(self, digest: str, mark: str) -> bool:
-        """Whether what `mark` stands for was done with this content."""
+        """True when `mark` was set for this content."""
         return bool(digest) and self._asked[digest].get(_DONE) == mark
 
     def set_done(self, digest: str, mark: str) -> None:
-        """Remembers what was done with this content; an empty mark forgets it."""
+        """Sets the mark of this content, such as DAGs made from it; an empty mark removes it."""
         if digest:
             self._asked[digest] = {key: value for key, value in self._asked[digest].items() if key != _DONE}
             self._asked[digest] |= {_DONE: mark} if mark else {}
 
     def save(self) -> None:
-        """Keeps what was asked for, atomically, and forgets the rest; a folder that cannot be written is no matter."""
+        """Writes the entries that were asked for, atomically, and drops others; an unwritable folder is ignored."""
         if self._file is None:
             return
         _in_memory[self._file] = self._asked
@@ -119,7 +119,7 @@ def _parsed(file: Path, layer: dict[str, Any], content: str) -> _Entry:
 
 
 def _keeps(entry: _Entry) -> bool:
-    """Whether JSON gives back exactly these values."""
+    """True when the values survive a round trip through JSON."""
     try:
         return bool(json.loads(json.dumps(entry)) == entry)
     except (TypeError, ValueError):
@@ -127,7 +127,7 @@ def _keeps(entry: _Entry) -> bool:
 
 
 def _stored(file: Path) -> dict[str, _Entry]:
-    """What the file holds; nothing when it is not exactly what was written."""
+    """The entries of the file; none when its content is not exactly what was written."""
     try:
         digest, text = file.read_bytes().decode().split("\n", 1)
         entries = json.loads(text) if _sha256(text) == digest else {}

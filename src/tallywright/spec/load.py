@@ -1,24 +1,128 @@
-"""Reading a project: base file, environment overlay, `--set` overrides, one validation that names every problem."""
+"""Loads a project: base file, environment overlay, `--set` overrides, one validation that names every problem.
+
+What an absent key means depends on the `spec_version` of a `model.yaml`. A spec without that key is of version 1, and
+means what it meant to the first release: the defaults in the sections' classes, which therefore never change. A default
+that turned out wrong gets a line in `DEFAULTS`, and holds for the specs that ask for its version; `tally init` writes
+the newest.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import ValidationError
 
 from tallywright.errors import SpecError, UsageError, did_you_mean
-from tallywright.spec.environment import Environment
+from tallywright.spec.base import Section
 from tallywright.spec.model import ModelSpec
-from tallywright.spec.problems import refusal, validated
-from tallywright.spec.versions import KEY, misplaced, with_defaults
-from tallywright.spec.yaml_files import merged, read_mapping
+from tallywright.spec.yaml_files import Environment, merged, read_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from pydantic_core import ErrorDetails
+
+_Section = TypeVar("_Section", bound=Section)
+KEY: Final = "spec_version"
+DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {}
+"""Path of a key, such as `gates.bootstrap`, to its default from a version on."""
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
+
+
+def validated(cls: type[_Section], values: dict[str, Any], file: Path, problems: list[str]) -> _Section | None:
+    """The validated section; None when the values do not fit, and their problems are added to `problems`."""
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        problems.extend(f"{file}: {_explain(cls, detail)}" for detail in error.errors())
+        return None
+
+
+def refusal(problems: list[str], remedy: str) -> SpecError:
+    """A SpecError that lists all problems."""
+    return SpecError(
+        f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the spec:\n"
+        + "\n".join(f"  - {problem}" for problem in problems),
+        remedy=remedy,
+    )
+
+
+def _explain(cls: type[Section], detail: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in detail["loc"]) or "(whole file)"
+    found = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        allowed = _allowed_keys(cls, detail["loc"][:-1])
+        hint = did_you_mean(str(detail["loc"][-1]), allowed)
+        return f"{path}: unknown key{hint}; allowed here: {', '.join(allowed)}"
+    if detail["type"] == "missing":
+        return f"{path}: missing; it has no default, please give it"
+    message = detail["msg"].removeprefix("Value error, ")
+    secret = detail["loc"][:1] == ("storage",) and ("options" in detail["loc"] or isinstance(found, dict))
+    if secret or (isinstance(found, dict) and len(str(found)) > 80):  # noqa: PLR2004 - a whole section says nothing
+        return f"{path}: {message}"
+    return f"{path}: found {found!r}; {message}"
+
+
+def _allowed_keys(cls: type[Section], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section at `loc`; dictionary levels (such as `data.sources.<name>`) are walked through."""
+    current: Any = cls
+    for part in loc:
+        field = getattr(current, "model_fields", {}).get(part) if isinstance(current, type) else None
+        annotation = field.annotation if field is not None else current
+        current = section_in(annotation)
+        if current is None:
+            return []
+    return sorted(current.model_fields)
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section in a field's annotation, through unions and containers; None when there is none."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = section_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def with_defaults(values: dict[str, Any], defaults: Mapping[str, Mapping[int, Any]] = DEFAULTS) -> dict[str, Any]:
+    """Fills absent keys with the defaults of the spec's version; they count as given from here on.
+
+    Args:
+        values: As they stand in the files, not validated.
+        defaults: By path and version.
+    """
+    version = values.get(KEY, 1)
+    if not isinstance(version, int):
+        return values
+    for path, by_version in defaults.items():
+        reached = [since for since in by_version if since <= version]
+        if reached:
+            values = _filled(values, path.split("."), by_version[max(reached)], ModelSpec)
+    return values
+
+
+def sets_spec_version(layer: Mapping[str, Any], sets: Sequence[str] = ()) -> bool:
+    """True when an overlay's layer or a `--set` text sets the spec version, which only the model's file may."""
+    return KEY in layer or any(text.partition("=")[0].strip().split(".")[0] == KEY for text in sets)
+
+
+def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: type[Section]) -> dict[str, Any]:
+    head, *rest = path
+    if not rest:
+        return {head: default} | values
+    field = section.model_fields[head]
+    inner = values[head] if head in values else {} if isinstance(field.default, Section) else None
+    below = section_in(field.annotation)
+    if not isinstance(inner, dict) or below is None:
+        # An optional section that is missing has no defaults; what is no section at all, validation refuses.
+        return values
+    return values | {head: _filled(inner, rest, default, below)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +184,7 @@ def load_project(
     spec_sets = [text for text in overrides if not text.startswith("environment.")]
     environment_sets = [text.removeprefix("environment.") for text in overrides if text.startswith("environment.")]
     overlay = read_overlay(base, environment)
-    if misplaced({}, spec_sets):
+    if sets_spec_version({}, spec_sets):
         raise SpecError(f"--set {KEY}=…", expected=f"{KEY} in {file} alone: it says what the keys of that file mean")
     values = merged(file, read_mapping(file), overlay.layer_of(model), spec_sets)
     return assemble(file, values, overlay, overlay.environment(environment_sets))
@@ -115,14 +219,14 @@ class Overlay:
         return layer if isinstance(layer, dict) else {}
 
     def environment(self, sets: Sequence[str] = ()) -> tuple[Environment | None, list[str]]:
-        """The environment with its paths made absolute, None when it is not valid; and all that is wrong here."""
-        problems = self._strangers()
+        """The environment with its paths made absolute (None when it is not valid), and all problems of the overlay."""
+        problems = self._model_layer_problems()
         values = {"name": self.file.stem} | merged(self.file, self.values, {}, sets)
         found = validated(Environment, values, self.file, problems)
         return found and found.resolved(self.root), problems
 
-    def _strangers(self) -> list[str]:
-        """What is wrong with the section `models`: a layer for a model that is not there would be lost."""
+    def _model_layer_problems(self) -> list[str]:
+        """Problems of the section `models`: a layer for a model that does not exist would be ignored."""
         if self.models is None:
             return []
         if not isinstance(self.models, dict):
@@ -166,7 +270,7 @@ def assemble(
     """
     settings, elsewhere = environment
     problems, name = list(elsewhere), file.parent.name
-    if misplaced(overlay.layer_of(name)):
+    if sets_spec_version(overlay.layer_of(name)):
         problems.append(f"{overlay.file}: models.{name}.{KEY}: it stands in {file} alone, whose keys it is about")
     spec = validated(ModelSpec, with_defaults(values), file, problems)
     if spec is not None and spec.name != name:

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from tallywright.spec.base import Section
-from tallywright.spec.identity import Identity, identity_of
+from tallywright.spec.base import Identity, Section, identity_of
 from tallywright.spec.roles import Canary, Fallback, Version
 from tallywright.tasks import TASKS, PrimaryMetric, Task, TaskName
 

@@ -1,4 +1,4 @@
-"""The models that the network is held against: a linear one and gradient-boosted trees, on the very same rows.
+"""Baselines for comparison with the network: a linear model and gradient-boosted trees, on the same rows.
 
 Both get the model's own input matrices, so a difference is the model's and never the preparation's. They are fitted
 for comparison only and never packaged.

@@ -1,4 +1,4 @@
-"""From a fitted network to a package: scored, measured and profiled by the Predictor that will score in production.
+"""Packages a fitted network, and scores, evaluates and profiles it with the Predictor of production.
 
 The evaluation and the reference profile stand inside the package but need the Predictor, which needs a package: so a
 draft without them is written first, and the package itself from what the draft says.
@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tallywright.packaging.environment import runtime_requirements
+from tallywright.packaging.manifest import runtime_requirements
 from tallywright.packaging.package import Package, PackageContents, PackageMeta, write_package
 from tallywright.packaging.predictor import Predictor
 from tallywright.packaging.preprocess import ModelInput
 from tallywright.profiles.accumulate import profile_rows
-from tallywright.profiles.definition import define
-from tallywright.profiles.profile import Profile
-from tallywright.profiles.reference_days import ReferenceDays
-from tallywright.training.evaluate import Comparison, measure, measure_baselines, measure_slices
+from tallywright.profiles.comparison import ReferenceDays
+from tallywright.profiles.profile import Profile, define
+from tallywright.training.evaluate import BaselineInputs, measure, measure_baselines, measure_slices
 from tallywright.training.export import PARITY_ROWS, export_onnx
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tallywright.data.snapshot import Snapshot
-    from tallywright.profiles.definition import ProfileDefinition
+    from tallywright.profiles.profile import ProfileDefinition
     from tallywright.spec import Project
     from tallywright.training.loop import Fitted, Rows
     from tallywright.training.matrices import Splits
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a candidate comes from, for its record."""
+    """The origin of a candidate, for its metadata."""
 
     project: Project
     snapshot: Snapshot
@@ -62,13 +61,13 @@ class Candidate:
     holdout_scores: np.ndarray
 
 
-def make_candidate(origin: Origin, splits: Splits, fitted: Fitted, comparison: Comparison, work: Path) -> Candidate:
+def make_candidate(origin: Origin, splits: Splits, fitted: Fitted, baselines: BaselineInputs, work: Path) -> Candidate:
     """Writes `work/package`."""
     draft = _contents(origin, splits, fitted)
     folder = work / "draft_package"
     predictor = Predictor(write_package(folder, draft))
     try:
-        evaluation, holdout_scores = _evaluate(origin, splits, predictor, comparison)
+        evaluation, holdout_scores = _evaluate(origin, splits, predictor, baselines)
         final = _completed(origin, draft, splits, predictor)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -124,14 +123,14 @@ def _meta(origin: Origin, classes: tuple[str, ...]) -> PackageMeta:
 
 
 def _evaluate(
-    origin: Origin, splits: Splits, predictor: Predictor, comparison: Comparison
+    origin: Origin, splits: Splits, predictor: Predictor, baselines: BaselineInputs
 ) -> tuple[dict[str, dict[str, float]], np.ndarray]:
-    spec, objective = origin.project.spec.training, comparison.objective
+    spec, objective = origin.project.spec.training, baselines.objective
     holdout, validation = splits.holdout, splits.validation
     scores = predictor.score(_inputs(holdout.rows))
     found = {"model": measure(objective, holdout.rows.target, scores)}
     if spec.baselines:
-        found |= measure_baselines(comparison, holdout.rows)
+        found |= measure_baselines(baselines, holdout.rows)
     found["validation"] = measure(objective, validation.rows.target, predictor.score(_inputs(validation.rows)))
     found |= measure_slices(objective, holdout.table, holdout.rows.target, scores, spec.slices)
     return found, scores
@@ -159,7 +158,7 @@ def _completed(origin: Origin, draft: PackageContents, splits: Splits, predictor
 
 
 def _profiles_of_days(definition: ProfileDefinition, splits: Splits, scores: np.ndarray) -> dict[date, Profile]:
-    """The window's rows as their own days' profiles; the sum is the reference."""
+    """The profiles of the window's days; their sum is the training reference."""
     window = splits.window
     dates = pa.concat_arrays(
         [part.table.column("score_date").combine_chunks() for part in (splits.train, splits.validation)]
@@ -178,7 +177,7 @@ def _inputs(rows: Rows, most: int | None = None) -> ModelInput:
 
 
 def _trace_rows(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to trace with: the first ones, and then those with nulls, so that parity is about nulls too."""
+    """Rows for the parity check: the first ones, and then rows with nulls, so that parity covers nulls too."""
     nulls = np.flatnonzero(np.isnan(rows.numeric).any(axis=1))[: PARITY_ROWS // 2]
     chosen = np.concatenate([np.arange(min(len(rows.target), PARITY_ROWS - len(nulls))), nulls])
     return rows.numeric[chosen], rows.categorical[chosen]

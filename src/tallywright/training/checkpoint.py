@@ -27,7 +27,7 @@ _HEADER = "tallywright"
 
 
 class Epoch(Record):
-    """What one epoch did; `validation_loss` is log loss, or squared error in standard deviations (regression)."""
+    """The losses of one epoch; `validation_loss` is log loss, or squared error in standard deviations (regression)."""
 
     epoch: int
     train_loss: float
@@ -36,7 +36,7 @@ class Epoch(Record):
 
 
 class Progress(Record):
-    """Where a fit stands after its last whole epoch.
+    """The progress of a fit after its last whole epoch.
 
     `configuration` is the digest of everything that determines the result: a checkpoint of another one is no use.
     """

@@ -1,4 +1,4 @@
-"""The settings under which torch gives the same bits again: seed, algorithms, one thread."""
+"""Settings for bitwise reproducible training with torch: seed, deterministic algorithms, one thread."""
 
 from __future__ import annotations
 

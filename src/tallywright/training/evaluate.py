@@ -1,4 +1,4 @@
-"""How good the packaged model is: through the Predictor that will score, beside the baselines, overall and by slice."""
+"""Evaluates the packaged model with the Predictor that will score: beside the baselines, overall and by slice."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SLICE_ROWS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What the baselines need.
+class BaselineInputs:
+    """What the baselines are fitted with, which is what the network was.
 
     Args:
         objective: The task and its classes.
@@ -73,7 +73,7 @@ def measure_slices(
     return found
 
 
-def measure_baselines(comparison: Comparison, holdout: Rows) -> dict[str, dict[str, float]]:
+def measure_baselines(baselines: BaselineInputs, holdout: Rows) -> dict[str, dict[str, float]]:
     """Each baseline's metrics on the holdout, by its name; `holdout` has the targets as they are in the data."""
-    scores = comparison.baseline_scores(holdout)
-    return {name: measure(comparison.objective, holdout.target, values) for name, values in scores.items()}
+    scores = baselines.baseline_scores(holdout)
+    return {name: measure(baselines.objective, holdout.target, values) for name, values in scores.items()}

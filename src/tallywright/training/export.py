@@ -1,4 +1,4 @@
-"""From torch to ONNX, and the proof that both say the same.
+"""Exports a torch module to ONNX, and checks that both give the same scores.
 
 The older exporter is used on purpose: it needs no further packages, takes a tenth of a second, and its graph has a
 dynamic number of rows. From here on only ONNX Runtime gives scores; torch's differ in the last bit.

@@ -1,4 +1,4 @@
-"""The training step: a pinned snapshot in, an evaluated package in the run folder and a tracked run out."""
+"""Trains on a pinned snapshot: writes an evaluated package to the run folder, and logs an MLflow run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tallywright.data.snapshot import read_split
 from tallywright.observability import log
 from tallywright.records import digest_of
 from tallywright.training.candidate import Candidate, Origin, make_candidate
-from tallywright.training.evaluate import Comparison
+from tallywright.training.evaluate import BaselineInputs
 from tallywright.training.loop import FitRequest, Fitted, fit_network
 from tallywright.training.matrices import Splits, make_splits
 from tallywright.training.network import NetworkDims, NetworkSource, ScoringModule, find_network, learn_scaling
@@ -63,9 +63,9 @@ def train(
             read_split(project, lake, snapshot, "holdout"),
         )
         configuration = _configuration(spec, snapshot, splits, source, code_version)
-        fitted, comparison = _fit(spec, splits, source, digest_of(configuration), work / CHECKPOINT)
+        fitted, baselines = _fit(spec, splits, source, digest_of(configuration), work / CHECKPOINT)
         origin = Origin(project, snapshot, run.run_id, code_version, run.started_at, configuration)
-        candidate = make_candidate(origin, splits, fitted, comparison, work)
+        candidate = make_candidate(origin, splits, fitted, baselines, work)
         _record(run, origin, splits, fitted, candidate)
     results = {name: candidate.evaluation[name] for name in _RESULTS if name in candidate.evaluation}
     return TrainedModel(
@@ -94,7 +94,7 @@ def _configuration(
 
 def _fit(
     spec: Training, splits: Splits, source: NetworkSource, configuration: str, checkpoint: Path
-) -> tuple[Fitted, Comparison]:
+) -> tuple[Fitted, BaselineInputs]:
     train_rows, validation = splits.train.rows, splits.validation.rows
     objective = learn_objective(spec.task, train_rows.target, spec.network.class_weight)
     scaling = learn_scaling(train_rows.numeric, spec.numeric)
@@ -112,12 +112,12 @@ def _fit(
         spec=spec,
         configuration=configuration,
         checkpoint=checkpoint,
-        progress=lambda epoch: _say(epoch, spec.network.epochs),
+        progress=lambda epoch: _log_epoch(epoch, spec.network.epochs),
     )
-    return fit_network(request), Comparison(objective, scaling, splits.codes, encoded, spec.seed)
+    return fit_network(request), BaselineInputs(objective, scaling, splits.codes, encoded, spec.seed)
 
 
-def _say(epoch: Epoch, epochs: int) -> None:
+def _log_epoch(epoch: Epoch, epochs: int) -> None:
     log.info(
         "epoch %d of at most %d: loss %.4f, validation %.4f",
         epoch.epoch,

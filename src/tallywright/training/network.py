@@ -1,4 +1,4 @@
-"""The model project's torch network, and the graph around it that is exported.
+"""The model project's torch network, and the module around it that is exported.
 
 A project file only says how features become logits. Everything that must be the same in training and in scoring
 (normalisation, missing values, output activation) is wrapped around it here and travels inside the exported graph.
@@ -133,7 +133,7 @@ class ScoringModule(torch.nn.Module):  # type: ignore[misc] # torch is untyped h
 
 @dataclass(frozen=True, slots=True)
 class NetworkSource:
-    """The project's network file: where it is, and the sha256 of what it says."""
+    """The project's network file, with the sha256 of its content."""
 
     path: Path
     sha256: str

@@ -1,4 +1,4 @@
-"""What each task minimises and how its raw network outputs become scores.
+"""The objective of each task: the loss that is minimised, and how raw network outputs become scores.
 
 One place knows the difference between binary, multiclass and regression, so that the loop, the graph that is exported
 and the evaluation do not. Class weights steer the fit only: their effect on the odds is taken out again inside the
@@ -57,10 +57,10 @@ class Objective:
         if not self.kind.classifies:
             return ((target.astype(np.float64) - self.location) / self.scale).astype(np.float32)
         codes = np.searchsorted(np.asarray(self.classes), target).clip(max=len(self.classes) - 1)
-        strange = np.asarray(self.classes)[codes] != target
-        if strange.any():
+        unknown = np.asarray(self.classes)[codes] != target
+        if unknown.any():
             raise InputError(
-                f"the target has values {np.unique(target[strange])[:5].tolist()}",
+                f"the target has values {np.unique(target[unknown])[:5].tolist()}",
                 expected=f"the classes of the training rows: {list(self.classes)[:20]}",
                 remedy="lengthen training.window_days so that each class is in the window, or correct the labels",
             )
@@ -96,7 +96,7 @@ class Objective:
         return logits - torch.tensor(shift, dtype=logits.dtype, device=logits.device)
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """Scores as the package promises them: probability, probabilities [N, K], or value."""
+        """Scores in the form of the package: probability, probabilities [N, K], or value."""
         corrected = self.corrected(logits)
         if self.kind.per_class:
             return torch.softmax(corrected, dim=1)

@@ -1,4 +1,4 @@
-"""The pictures of a training as PNG: how the loss fell, and what the holdout says."""
+"""Plots of a training as PNG: the loss by epoch, and the evaluation on the holdout."""
 
 from __future__ import annotations
 

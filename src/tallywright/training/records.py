@@ -1,4 +1,4 @@
-"""What training hands to the later steps, without torch: gates and the registry read it back from the run folder."""
+"""The record of a trained model, which later steps read from the run folder, without torch."""
 
 from __future__ import annotations
 

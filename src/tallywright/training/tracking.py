@@ -1,4 +1,4 @@
-"""The one MLflow run of a lifecycle run: parameters, metrics by epoch, plots, and where everything came from.
+"""The MLflow run of a lifecycle run: parameters, metrics by epoch, plots, and the origin of the model.
 
 Every call may be repeated: a retried step finds its run again and logs the same points, not a second set. Whatever
 MLflow raises becomes a `TrackingError`. No torch here: the lifecycle may open a run before it imports any.
@@ -158,7 +158,7 @@ def _experiment(client: Any, project: Project) -> str:
 
 
 def _artifacts(project: Project) -> str | None:
-    """Where artifacts go; None lets a server decide, which alone knows its own disks."""
+    """The artifact location; None leaves it to a tracking server."""
     place = project.environment.tracking.artifacts
     if "://" in place:
         return f"{place.rstrip('/')}/{project.spec.name}"

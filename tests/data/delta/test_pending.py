@@ -8,9 +8,8 @@ from typing import Final
 import pytest
 from synthetic import DAY, make_spec
 
-from tallywright.data.delta.declaration import Declaration, Kind
 from tallywright.data.delta.lake import Lake
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.records import Record
 
 

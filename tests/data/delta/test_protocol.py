@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tallywright.data.delta.handles import TABLE_PROPERTIES, require_partitioned_by
 from tallywright.data.delta.lake import Lake
-from tallywright.data.delta.protocol import TABLE_PROPERTIES, require_partitioned_by
 from tallywright.errors import TableContractError
 
 DAY = date(2024, 1, 1)

@@ -60,7 +60,7 @@ def test_what_a_row_lacks_is_null_and_an_instant_is_utc() -> None:
 SCRIPT = """
 import sys
 from datetime import UTC, date, datetime
-from tallywright.data.delta.declaration import Declaration, Kind
+from tallywright.data.delta.table import Declaration, Kind
 from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.table import Table
 from tallywright.records import Record

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pytest
 from synthetic import make_spec
 
-from tallywright.data.delta.declaration import Declaration, Kind
 from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.schema import arrow_schema
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import CommitConflictError, TableContractError
 from tallywright.records import Record
 

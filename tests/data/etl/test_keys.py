@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.data.etl.keys import require_unique
+from tallywright.data.etl.day_checks import require_unique
 from tallywright.errors import InputError
 
 KEYS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=12)

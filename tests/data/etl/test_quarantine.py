@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from tallywright.data.etl.quarantine import quarantine_rows
+from tallywright.data.etl.transform import quarantine_rows
 
 DAY = date(2024, 1, 1)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.data.etl.sql import date_parameters, read_query, render
+from tallywright.data.etl.transform import date_parameters, read_query, render
 from tallywright.errors import SpecError
 
 PARAMETERS = date_parameters(date(2024, 1, 5), date(2024, 1, 6), 3)

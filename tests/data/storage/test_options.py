@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.storage.options import ENDPOINT, REGION, is_true, option, store_options, travelling
+from tallywright.data.storage.options import ENDPOINT, REGION, is_true, option, store_options, with_process_options
 from tallywright.errors import SpecError
 
 SECRET = "do-not-show-me"  # noqa: S105 - it is none
@@ -69,12 +69,12 @@ def test_what_the_environment_adds_travels_to_workers_elsewhere(monkeypatch) -> 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-Secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     given = {"access_key_id": "ours", "AWS_ALLOW_HTTP": "true", "timeout": "20s"}
-    found = travelling("s3://bucket/lake", given)
+    found = with_process_options("s3://bucket/lake", given)
     added = {"aws_secret_access_key": "a-Secret", "aws_region": "eu-west-1"}
     assert dict(found) == given | added
     assert "a-Secret" not in repr(found)
-    assert travelling("/a/folder", {}) == {}
+    assert with_process_options("/a/folder", {}) == {}
 
 
 def test_without_keys_nothing_travels_and_each_machine_finds_its_own() -> None:
-    assert travelling("s3://bucket/lake", {}) == {}
+    assert with_process_options("s3://bucket/lake", {}) == {}

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tallywright.data.delta import files
 from tallywright.data.delta.lake import Lake
-from tallywright.data.storage.small_files import SmallFiles
+from tallywright.data.storage.filesystem import SmallFileCache
 
 
 def table(rows: int) -> pa.Table:
@@ -16,7 +16,7 @@ def table(rows: int) -> pa.Table:
 
 
 def test_the_least_asked_for_goes_first():
-    kept = SmallFiles(limit=250)
+    kept = SmallFileCache(limit=250)
     kept.put("a", table(10))
     kept.put("b", table(10))
     kept.put("b", table(10))  # twice is once
@@ -50,7 +50,7 @@ def test_large_tables_by_day_are_read_each_time(tmp_path, monkeypatch):
     day = date(2024, 1, 1)
     rows = pa.table({"score_date": pa.array([day], pa.date32()), "n": pa.array([1], pa.int64())})
     lake.replace("t", rows, slice={"score_date": day}, partition_by=["score_date"])
-    kept = SmallFiles()
+    kept = SmallFileCache()
     monkeypatch.setattr(files, "_small_files", kept)
     assert lake.read("t", columns=["n"])["n"].to_pylist() == [1]
     assert kept._bytes == 0

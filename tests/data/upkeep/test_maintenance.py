@@ -15,8 +15,8 @@ from deltalake.transaction import AddAction
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallywright.data.delta.handles import LOG_RETENTION, REMOVED_RETENTION
 from tallywright.data.delta.lake import Lake
-from tallywright.data.delta.protocol import LOG_RETENTION, REMOVED_RETENTION
 from tallywright.data.upkeep.maintenance import TableRules, maintain_table, ranges
 from tallywright.data.upkeep.table_folder import RUNS, TableFolder
 from tallywright.errors import StorageError, TableContractError

@@ -16,9 +16,9 @@ from tallywright.scoring.commit.verify import part_path, verify_parts
 from tallywright.scoring.engines.local import engine
 from tallywright.scoring.prepare import job_for, pinned_files
 from tallywright.scoring.roles.eligibility import assemble
-from tallywright.scoring.roles.output_gate import broken_rows, problems_in
+from tallywright.scoring.roles.role_model import broken_rows, problems_in
 from tallywright.scoring.worker.fragments import fragments_of, plan_splits
-from tallywright.spec.environment import EngineSettings
+from tallywright.spec.yaml_files import EngineSettings
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

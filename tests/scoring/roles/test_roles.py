@@ -24,7 +24,7 @@ from tallywright.registry.resolve import resolve
 from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import recorded_tallies
 from tallywright.scoring.commit.profile_table import read_profiles
-from tallywright.scoring.profile_rows import count_again, ensure_profile
+from tallywright.scoring.day import ensure_profile, recount_tally
 from tallywright.scoring.roles.routing import canary_rule, is_canary
 from tallywright.spec.model import Scoring
 
@@ -438,7 +438,7 @@ def test_a_lost_package_falls_back_for_the_day_until_it_is_there(shop, cast, pac
         same_bits(rows, answers(packages[2], features))
     else:
         assert set(rows["probability"].to_pylist()) == {0.25}
-        counted = count_again(shop.lake, make_spec(scoring=scoring), outcome.manifest, lambda _: shop.package)
+        counted = recount_tally(shop.lake, make_spec(scoring=scoring), outcome.manifest, lambda _: shop.package)
         assert counted.profile.mean("prediction") == 0.25
     kwargs = {"canary": 3, "fallback": standing_in, "shadows": [2], "scoring": scoring}
     assert cast(pinned, lost=[1], **kwargs).action == "unchanged"

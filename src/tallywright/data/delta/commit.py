@@ -1,46 +1,127 @@
-"""The one way to commit beside other writers: look, decide on what stands, commit once, and on a lost race look again.
+"""Compare-and-swap commits to Delta tables, and the changes that are committed.
 
-delta-rs must not retry on its own, because its retries accept stale overwrites: every commit inside an attempt is made
-with `max_commit_retries=0`, on the very handle that was decided on.
+An attempt decides on the newest version and commits once on top of it; when another writer was faster, it decides
+again. delta-rs must not retry on its own, because its retries accept stale overwrites: every commit inside an attempt
+is made with `max_commit_retries=0`, on the very handle that was decided on.
+
+In a range of days, changes of small tables may be pending here until one commit writes them together: only what can
+be computed again is pending, so a process that dies loses rows that its next run writes.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError
 
+from tallywright.data.delta.handles import TABLE_PROPERTIES
+from tallywright.data.delta.rows import Value, predicate
+from tallywright.data.delta.schema import fitted, plain
+from tallywright.data.storage.filesystem import storage_errors
+from tallywright.data.storage.store_errors import cause_of
 from tallywright.observability import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from deltalake import DeltaTable
-
 ATTEMPTS: Final = 60
-"""Writers of other days make us look again too: enough for a wide backfill."""
-
+"""Commits to other days cost an attempt too: enough for a wide backfill."""
 T = TypeVar("T")
+Slice = tuple[tuple[str, Any], ...]
 
 
 class LostRaceError(Exception):
-    """A commit failed, and nothing of it stands; the text says what delta-rs (or the engine that wrote) had to say."""
+    """A commit failed and wrote nothing; the text is the error of delta-rs (or of the engine that wrote)."""
 
 
 class SkippedError(LostRaceError):
-    """The writer left the commit out because its transaction is recorded already: another one's stands."""
+    """The writer skipped the commit because its app transaction is recorded already: another writer's stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The new content of one slice of one table.
+
+    Attributes:
+        data: All rows of the slice; may be empty.
+        slice: Column values that every row has; exactly the rows with these values are replaced.
+        partition_by: Used when the table has to be created.
+        message: Commit metadata; values are texts.
+        transaction: An app transaction whose version becomes the Delta version of this commit.
+        properties: Table properties, used when the table has to be created.
+        also: More slices that are replaced in the same commit; every row is in one of them.
+    """
+
+    table: str
+    data: pa.Table
+    slice: Mapping[str, Value]
+    partition_by: Sequence[str] = ()
+    message: Mapping[str, str] = field(default_factory=dict)
+    transaction: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Mapping[str, Value], ...] = ()
+
+    def write(self, base: DeltaTable, uri: str, *, row_group: int) -> int:
+        """Commits the change on top of the version of `base`, which moves to the new version.
+
+        Raises:
+            LostRaceError: The commit failed; nothing was written.
+            StorageError: Storage that cannot be written.
+            TableContractError: Rows that do not fit the table or the slice.
+        """
+        version, slices = base.version() + 1, (self.slice, *self.also)
+        data = fitted(plain(self.data), pa.schema(base.schema().to_arrow()), slices, uri)
+        with storage_errors(f"writing {uri}"):
+            try:
+                write_deltalake(
+                    base,
+                    data,
+                    mode="overwrite",
+                    predicate=" OR ".join(f"({predicate(where)})" for where in slices),
+                    schema_mode="merge",
+                    writer_properties=WriterProperties(max_row_group_size=row_group),
+                    commit_properties=CommitProperties(
+                        custom_metadata=dict(self.message) or None,
+                        max_commit_retries=0,
+                        app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
+                    ),
+                )
+            except CommitFailedError as error:
+                raise LostRaceError(cause_of(error)) from error
+        return version
+
+    def create_table(self, uri: str, options: Mapping[str, str]) -> None:
+        """Creates the table without rows.
+
+        Raises:
+            Exception: What delta-rs raises, also when somebody else was faster.
+        """
+        schema = plain(self.data).schema
+        DeltaTable.create(
+            uri,
+            DeltaSchema.from_arrow(pa.schema([column.with_nullable(nullable=True) for column in schema])),
+            mode="error",
+            partition_by=list(self.partition_by) or None,
+            configuration={**TABLE_PROPERTIES, **self.properties},
+            storage_options=dict(options) or None,
+            # Retried, a creation that lost a race would stand in the log again, with another table id.
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """A table that others write too.
+    """How attempts to commit to one table are made, and which errors their failures become.
 
     Attributes:
-        hold: Gives a handle on the newest version for one attempt alone; may make the table where it is missing.
+        hold: Gives a handle on the newest version for one attempt alone; may create the table where it is missing.
         failure: The error for a commit that failed although nobody else committed.
         conflict: The error for a race that was lost each time.
         attempts: How often it is tried.
@@ -53,12 +134,12 @@ class Race:
 
 
 def compare_and_swap(race: Race, attempt: Callable[[DeltaTable], T]) -> T:
-    """What `attempt` returns, asked with the newest version until its commit is not beaten by another writer's.
+    """Calls `attempt` with the newest version until no other writer beats its commit, and returns its result.
 
     Args:
-        race: The table, and the errors in its own words.
+        race: The table and its errors.
         attempt: Decides from the state of the handle: returns without a commit when there is nothing to do, or commits
-            on it and returns. It says with `CommitFailedError` or `LostRaceError` that its commit failed.
+            on it and returns. It raises `CommitFailedError` or `LostRaceError` when its commit failed.
 
     Raises:
         Exception: `race.failure` for a commit that fails alone, `race.conflict` after the last attempt, and whatever
@@ -78,7 +159,7 @@ def compare_and_swap(race: Race, attempt: Callable[[DeltaTable], T]) -> T:
 
 
 def _require_loss(race: Race, version: int, lost: Exception) -> None:
-    """Where nobody else committed, what failed is the storage."""
+    """Raises the storage's failure unless another writer has committed meanwhile."""
     if isinstance(lost, SkippedError):
         return
     with race.hold() as table:
@@ -89,3 +170,35 @@ def _require_loss(race: Race, version: int, lost: Exception) -> None:
 def pause(attempt: int) -> None:
     """Waits a short random time, longer with each attempt, so that two writers do not meet again."""
     time.sleep(random.uniform(0.5, 1.5) * min(0.5, 0.005 * 1.4**attempt))
+
+
+class PendingChanges:
+    """Pending changes by table: the newest one of each slice."""
+
+    def __init__(self) -> None:
+        self._changes: dict[str, dict[Slice, Change]] = {}
+
+    def put(self, change: Change) -> None:
+        """Adds a change; it replaces a pending one of the same slice."""
+        self._changes.setdefault(change.table, {})[_slice(change.slice)] = change
+
+    def of(self, table: str) -> list[Change]:
+        """The pending changes of a table."""
+        return list(self._changes.get(table, {}).values())
+
+    def take(self) -> Iterator[Change]:
+        """Yields one combined change a table; each is dropped once the next one is asked for."""
+        for table in list(self._changes):
+            first, *others = self._changes[table].values()
+            data = pa.concat_tables([first.data, *(other.data for other in others)])
+            yield replace(first, data=data, also=tuple(other.slice for other in others))
+            del self._changes[table]
+
+
+def in_slice(row: Mapping[str, Any], where: Mapping[str, Value]) -> bool:
+    """True when a row is in a slice."""
+    return all(row[name] == value for name, value in where.items())
+
+
+def _slice(where: Mapping[str, Value]) -> Slice:
+    return tuple(sorted(where.items()))

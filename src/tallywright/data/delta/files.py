@@ -1,36 +1,104 @@
-"""The data files of one version of a Delta table, and reading them with Arrow.
+"""The data files of one version of a Delta table: their statistics, and reading them with Arrow.
 
 delta-rs' own Arrow readers start threads that often abort a short process at its exit, so the files are read directly.
+One bad statistic makes a Delta table unreadable for ever, so only what is certainly valid is written: types are looked
+up in the table's schema, non-finite numbers and doubtful types are left out (no statistic is always correct).
 """
 
 from __future__ import annotations
 
+import json
+import math
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
-from tallywright.data.delta.rows import scalar_of
-from tallywright.data.delta.slices import Value, candidates, keep
-from tallywright.data.storage.filesystem import filesystem_of, is_disk
-from tallywright.data.storage.small_files import SMALL, SmallFiles
+from tallywright.data.delta.rows import Value, candidates, keep, scalar_of
+from tallywright.data.storage.filesystem import SMALL, SmallFileCache, filesystem_of, is_disk
 from tallywright.errors import TableContractError
 from tallywright.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from deltalake import DeltaTable
 
+MAX_TEXT = 64
+"""Longer texts get no minimum and maximum: they would only bloat the log."""
+_MILLISECOND = timedelta(milliseconds=1)
 _MANY: Final = 8
+"""More files than this are read in threads."""
 _PLACE: Final = frozenset({"path", "size_bytes"})
-_small_files: Final = SmallFiles()
+_small_files: Final = SmallFileCache()
+
+
+def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Collection[str] = ()) -> str:
+    """The statistics of a written file, as the JSON text of an add action.
+
+    Args:
+        footer: Footer of the written part.
+        schema: The part's schema as the table has it.
+        finite: Floating-point columns known to hold no NaN; other floats get no minimum and maximum, because
+            Parquet leaves NaN out of them and Delta readers do not.
+    """
+    least: dict[str, Any] = {}
+    most: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for name, index in _flat_columns(footer):
+        field = schema.field(name)
+        chunks = [footer.row_group(group).column(index).statistics for group in range(footer.num_row_groups)]
+        if not chunks or any(chunk is None or not chunk.has_null_count for chunk in chunks):
+            continue
+        nulls[name] = sum(chunk.null_count for chunk in chunks)
+        bounds = [(chunk.min, chunk.max) for chunk in chunks if chunk.has_min_max]
+        complete = len(bounds) == len(chunks)
+        if complete and (not pa.types.is_floating(field.type) or name in finite):
+            low = _render(min(low for low, _ in bounds), field.type, up=False)
+            high = _render(max(high for _, high in bounds), field.type, up=True)
+            if low is not None and high is not None:
+                least[name], most[name] = low, high
+    content = {"numRecords": footer.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
+    for index in range(footer.num_columns):
+        column = footer.schema.column(index)
+        if column.path == column.name:
+            yield column.name, index
+
+
+def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
+    """A bound as a JSON value; None for types and values that get no bound."""
+    if pa.types.is_timestamp(kind) and isinstance(value, datetime):
+        return _milliseconds(value, up=up)
+    if pa.types.is_integer(kind):
+        return int(value)
+    if pa.types.is_floating(kind):
+        return float(value) if math.isfinite(value) else None
+    if pa.types.is_date32(kind) and isinstance(value, date):
+        return value.isoformat()
+    if pa.types.is_string(kind) and isinstance(value, str) and len(value) <= MAX_TEXT:
+        return value
+    return None
+
+
+def _milliseconds(value: datetime, *, up: bool) -> str:
+    """An instant in whole milliseconds; a maximum is rounded up, or readers would skip the file for its last row."""
+    instant = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    rest = timedelta(microseconds=instant.microsecond % 1000)
+    instant -= rest
+    if up and rest:
+        instant += _MILLISECOND
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class DataFile(Record):
@@ -43,7 +111,7 @@ class DataFile(Record):
 
 
 class TableReader:
-    """Lists and reads the files of a handle's version, which is listed once."""
+    """Lists and reads the data files of one version of a table; the listing is kept."""
 
     def __init__(self, table: DeltaTable, uri: str, options: Mapping[str, str]) -> None:
         self._table = table
@@ -54,7 +122,7 @@ class TableReader:
         self.schema: pa.Schema = pa.schema(table.schema().to_arrow())
 
     def is_of(self, table: DeltaTable) -> bool:
-        """True for the handle that this was made of, as long as it has not moved."""
+        """True for the handle that this was made from, as long as its version is the same."""
         return table is self._table and table.version() == self._version
 
     def files(self, where: Mapping[str, Value]) -> list[DataFile]:
@@ -86,7 +154,7 @@ class TableReader:
         return keep(table, where).select(wanted)
 
     def _read_files(self, actions: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[pa.Table]:
-        """The files in that order; small ones of tables that are not partitioned are read once in a process."""
+        """Reads the files in that order; small files of unpartitioned tables are read once in a process."""
         what = tuple((column.name, column.type) for column in schema)
         keys = [(self._absolute(action["path"]), what) for action in actions]
         parts = [_small_files.get(key) for key in keys]
@@ -124,7 +192,7 @@ class TableReader:
 
     @cached_property
     def _all_actions(self) -> pa.Table:
-        """Every file of the version; by the stream's interface, as `pa.table` asks first whether it is pandas'."""
+        """The add actions of the version; read as a stream, because `pa.table` would import pandas."""
         return pa.RecordBatchReader.from_stream(self._table.get_add_actions(flatten=True)).read_all()
 
     def _require(self, names: Sequence[str]) -> None:
@@ -186,7 +254,7 @@ def _filled(action: Mapping[str, Any], column: pa.Field, rows: int) -> pa.Array:
 
 
 def _values(schema: pa.Schema) -> set[str]:
-    """What the partition values of these columns are called in add actions."""
+    """The names of the partition values of these columns in add actions."""
     return {f"partition.{name}" for name in schema.names}
 
 

@@ -1,7 +1,10 @@
-"""The open handles of a lake: a table's log is read once, and looked at again instead of read again.
+"""Cached handles of a lake's Delta tables: each is checked against the table contract, and its log is read once.
 
-A look is two questions to the storage: is the commit that the handle ends with still the same file (a table may have
-been deleted and made again under its name), and is there a next one?
+A cached handle is current when the log file of its version is still the same (a table may have been deleted and made
+again under its name) and there is no next one: two requests to the storage.
+
+The contract: a feature that only one of Spark, delta-rs and DuckDB understands would make one table show different rows
+to different readers; expiring app transactions would make a re-run look like a first run.
 """
 
 from __future__ import annotations
@@ -9,22 +12,103 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from deltalake import DeltaTable
 
-from tallywright.data.delta.protocol import check_table_contract
 from tallywright.data.storage.filesystem import filesystem_of, is_disk
+from tallywright.errors import TableContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+TABLE_PROPERTIES: Final[dict[str, str]] = {
+    "delta.checkpointInterval": "20",
+    "delta.enableDeletionVectors": "false",
+}
+"""The properties that new tables are created with."""
+LOG_RETENTION: Final = "delta.logRetentionDuration"
+LONG_LOG: Final[dict[str, str]] = {LOG_RETENTION: "interval 36500 days"}
+"""For tables whose old versions are read again: Delta's default cleans the log after 30 days, and with it goes every
+way of opening them, whether their files are there or not."""
+REMOVED_RETENTION: Final = "delta.deletedFileRetentionDuration"
+"""For how long checkpoints remember removed files; maintenance sets it to the spec's retention."""
+_READER_VERSIONS: Final = frozenset({1, 3})
+_WRITER_VERSIONS: Final = frozenset({1, 2, 3, 7})
+_READER_FEATURES: Final[frozenset[str]] = frozenset({"vacuumProtocolCheck"})
+_WRITER_FEATURES: Final = frozenset({"appendOnly", "invariants", "checkConstraints", "vacuumProtocolCheck"})
+_FORBIDDEN_VALUES: Final[Mapping[str, frozenset[str]]] = {
+    "delta.enableDeletionVectors": frozenset({"true"}),
+    "delta.enableRowTracking": frozenset({"true"}),
+    "delta.enableChangeDataFeed": frozenset({"true"}),
+    "delta.enableTypeWidening": frozenset({"true"}),
+    "delta.enableInCommitTimestamps": frozenset({"true"}),
+    "delta.appendOnly": frozenset({"true"}),
+    "delta.columnMapping.mode": frozenset({"name", "id"}),
+    "delta.checkpointPolicy": frozenset({"v2"}),
+}
+_FORBIDDEN_PROPERTIES: Final = frozenset({"delta.setTransactionRetentionDuration", "clusteringColumns"})
 _Stamp = tuple[object, ...]
 
 
+def check_table_contract(table: DeltaTable) -> None:
+    """Refuses a table that breaks the contract.
+
+    Raises:
+        TableContractError: Names every feature and property that is in the way.
+    """
+    protocol = table.protocol()
+    problems = [
+        *_version_problems("reader", protocol.min_reader_version, _READER_VERSIONS),
+        *_version_problems("writer", protocol.min_writer_version, _WRITER_VERSIONS),
+        *_feature_problems("reader", protocol.reader_features, _READER_FEATURES),
+        *_feature_problems("writer", protocol.writer_features, _WRITER_FEATURES),
+        *_property_problems(table.metadata().configuration),
+    ]
+    if problems:
+        raise TableContractError(
+            f"{table.table_uri} breaks the table contract: {'; '.join(problems)}",
+            expected="no deletion vectors, column mapping, clustering, row tracking, v2 checkpoints, change data feed, "
+            "append-only mode or expiry of app transactions",
+            remedy="drop the feature with the engine that added it, or copy the rows into a new table",
+        )
+
+
+def require_partitioned_by(table: DeltaTable, column: str) -> None:
+    """Refuses a table whose only partition column is not `column`.
+
+    Raises:
+        TableContractError: The table is partitioned otherwise.
+    """
+    found = table.metadata().partition_columns
+    if found != [column]:
+        raise TableContractError(
+            f"{table.table_uri} is partitioned by {found or 'nothing'}",
+            expected=f"partitioned by {column}",
+            remedy="move the table away and ingest again",
+        )
+
+
+def _version_problems(kind: str, version: int, allowed: frozenset[int]) -> Iterator[str]:
+    if version not in allowed:
+        yield f"{kind} version {version}"
+
+
+def _feature_problems(kind: str, features: Sequence[str] | None, allowed: frozenset[str]) -> Iterator[str]:
+    for feature in sorted(set(features or ()) - allowed):
+        yield f"{kind} feature {feature}"
+
+
+def _property_problems(configuration: Mapping[str, str | None]) -> Iterator[str]:
+    for name, value in sorted(configuration.items()):
+        forbidden = str(value).lower() in _FORBIDDEN_VALUES.get(name, frozenset())
+        if forbidden or name in _FORBIDDEN_PROPERTIES:
+            yield f"property {name}={value}"
+
+
 @dataclass(slots=True)
-class _Known:
-    """A handle, and what its commit's file looked like when it was opened (or moved on by its own commit)."""
+class _CachedHandle:
+    """A handle, with the identity of its version's log file when it was opened or last committed on."""
 
     handle: DeltaTable
     version: int
@@ -32,17 +116,17 @@ class _Known:
 
 
 class Handles:
-    """Handles on the newest version of tables, by address; several threads may ask at once.
+    """Handles on the newest version of tables, by address; safe for several threads.
 
-    Only a commit on it moves a handle. Whoever commits takes it for himself, so that what he decided on is what he
-    commits to, also beside other threads and his own commits in between.
+    Only a commit on it moves a handle to another version. A writer takes the handle for itself, so that it commits on
+    top of exactly the version that it decided on, also beside other threads.
     """
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = dict(options)
-        self._known: dict[str, _Known] = {}
-        self._held: dict[int, _Known] = {}
-        self._pinned: dict[str, _Known] = {}
+        self._known: dict[str, _CachedHandle] = {}
+        self._held: dict[int, _CachedHandle] = {}
+        self._pinned: dict[str, _CachedHandle] = {}
         self._lock = Lock()
 
     def newest(self, uri: str) -> DeltaTable:
@@ -56,14 +140,14 @@ class Handles:
             return self._newest(uri)
 
     def take(self, uri: str) -> DeltaTable:
-        """As `newest`, for one holder alone: until it is given back, others get another one."""
+        """As `newest`, exclusively: until it is given back, others get another handle."""
         with self._lock:
             handle = self._newest(uri)
             self._held[id(handle)] = self._known.pop(uri)
             return handle
 
     def give_back(self, uri: str, handle: DeltaTable) -> None:
-        """The holder has done with it, whether or not he has moved it."""
+        """Returns a handle of `take`, which is cached again unless a newer one is."""
         with self._lock:
             held = self._held.pop(id(handle), None)
             other = self._known.get(uri)
@@ -71,7 +155,7 @@ class Handles:
                 self._known[uri] = held
 
     def at(self, uri: str, version: int) -> DeltaTable:
-        """A handle on a given version; the newest one, or the last that was asked for, where it is that."""
+        """A handle on a given version; the cached newest one, or the last one asked for, where it has that version."""
         with self._lock:
             found = self._current(uri)
             if found is not None and found.version() == version:
@@ -81,7 +165,7 @@ class Handles:
             if pinned is not None and stamp is not None and (pinned.version, pinned.stamp) == (version, stamp):
                 return pinned.handle
             handle = self.opened(uri, version)
-            self._pinned[uri] = _Known(handle, version, stamp)
+            self._pinned[uri] = _CachedHandle(handle, version, stamp)
             return handle
 
     def is_known(self, uri: str) -> bool:
@@ -103,11 +187,11 @@ class Handles:
         self._known.pop(uri, None)
         handle = self.opened(uri)
         version = handle.version()
-        self._known[uri] = _Known(handle, version, self._stamp(uri, version))
+        self._known[uri] = _CachedHandle(handle, version, self._stamp(uri, version))
         return handle
 
     def _current(self, uri: str) -> DeltaTable | None:
-        """The known handle if it is on the newest version of the table that stands there now."""
+        """The cached handle, if it is on the newest version of the table that is there now."""
         known = self._known.get(uri)
         if known is None or not self._is_same(uri, known):
             return None
@@ -119,11 +203,11 @@ class Handles:
                 return None
         return known.handle if self._stamp(uri, version + 1) is None else None
 
-    def _is_same(self, uri: str, known: _Known) -> bool:
+    def _is_same(self, uri: str, known: _CachedHandle) -> bool:
         return known.stamp is not None and self._stamp(uri, known.version) == known.stamp
 
     def _stamp(self, uri: str, version: int) -> _Stamp | None:
-        """What tells a commit's file from another of its name; None when there is none."""
+        """The identity of a log file, which tells it from another of its name; None when there is none."""
         path = f"{uri}/_delta_log/{version:020d}.json"
         if is_disk(uri):
             try:

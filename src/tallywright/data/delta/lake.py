@@ -1,6 +1,6 @@
 """The lake: Delta tables under one root, opened under the table contract and replaced slice by slice.
 
-A write is a strict compare-and-swap: delta-rs must not retry on its own, because its retries accept stale overwrites.
+Every write is a compare-and-swap (`commit`); reads share one cached handle a table (`handles`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Final
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from tallywright.data.delta.change import Change
-from tallywright.data.delta.commit import ATTEMPTS, LostRaceError, Race, compare_and_swap
+from tallywright.data.delta.commit import ATTEMPTS, Change, LostRaceError, PendingChanges, Race, compare_and_swap
 from tallywright.data.delta.files import DataFile, TableReader, list_tables
 from tallywright.data.delta.handles import Handles
-from tallywright.data.delta.pending import PendingChanges
 from tallywright.data.fingerprint import digest
-from tallywright.data.storage.errors import storage_errors
-from tallywright.data.storage.filesystem import is_disk
+from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.storage.options import store_options
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from tallywright.data.delta.slices import Value
+    from tallywright.data.delta.rows import Value
     from tallywright.spec import Environment
 
 __all__ = ["Change", "DataFile", "Lake"]
@@ -42,7 +39,7 @@ _ROW_GROUP: Final = 262_144
 
 
 class Lake:
-    """All tables of one environment."""
+    """The Delta tables of one environment."""
 
     def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
         self.root = root.rstrip("/")
@@ -83,7 +80,7 @@ class Lake:
             return self._handles.opened(self.uri(table), version)
 
     def look(self, table: str, version: Version | None = None) -> DeltaTable:
-        """The lake's handle on the newest (or the given) version, kept from look to look.
+        """The lake's cached handle on the newest (or the given) version.
 
         Raises:
             TallyError: As `open`.
@@ -98,7 +95,7 @@ class Lake:
 
     @contextmanager
     def hold(self, table: str, *, create: Change | None = None) -> Iterator[DeltaTable]:
-        """A look for a commit: inside the block the handle is the caller's alone, and only his commit moves it.
+        """Lends a handle on the newest version for a commit: inside the block it is the caller's alone.
 
         Args:
             table: Short name.
@@ -130,7 +127,7 @@ class Lake:
             try:
                 return self._handles.newest(uri)
             except TableNotFoundError:
-                # Somebody may have made it meanwhile; the same is said of one that may not be read.
+                # It may have been created meanwhile; delta-rs raises the same for a table that may not be read.
                 return self._handles.newest(uri) if self.exists(table) else None
 
     def _opening(self, table: str, version: int | None) -> AbstractContextManager[None]:
@@ -173,7 +170,7 @@ class Lake:
             return self._reader(table, handle).read(where or {}, columns)
 
     def _reader(self, table: str, handle: DeltaTable) -> TableReader:
-        """The last one of the table where it is of this handle: listing the files of a year takes milliseconds."""
+        """The table's last reader where it is of this handle: listing the files of a year takes milliseconds."""
         known = self._readers.get(table)
         if known is None or not known.is_of(handle):
             known = self._readers[table] = TableReader(handle, self.uri(table), self.options)
@@ -204,7 +201,7 @@ class Lake:
         return self.write(Change(table, data, slice, partition_by, message or {}))
 
     def is_held(self, change: Change) -> bool:
-        """Whether the table holds exactly the change's rows already, in whatever order."""
+        """True when the table holds exactly the change's rows already, in whatever order."""
         names = change.data.schema.names
         standing = self.find(change.table)
         if standing is None or not set(names) <= {field.name for field in standing.schema().fields}:
@@ -214,7 +211,7 @@ class Lake:
 
     @contextmanager
     def batching(self) -> Iterator[None]:
-        """Inside the block slices of declared tables wait for `flush`; what still waits at its end is written then."""
+        """Keeps writes to declared tables pending inside the block, until `flush` or its end writes them together."""
         if self.pending is not None:
             yield
             return
@@ -227,12 +224,12 @@ class Lake:
             finally:
                 self.pending = None
 
-    def waiting(self, table: str) -> list[Change]:
-        """The slices of a table that wait for `flush`; none outside of `batching`."""
+    def pending_of(self, table: str) -> list[Change]:
+        """The pending changes of a table; none outside of `batching`."""
         return [] if self.pending is None else self.pending.of(table)
 
     def flush(self) -> None:
-        """Writes what waits, one commit a table.
+        """Writes the pending changes, one commit a table.
 
         Raises:
             TallyError: As `replace`.
@@ -246,13 +243,13 @@ class Lake:
         return compare_and_swap(self.race(change), lambda base: self.attempt(change, base))
 
     def handle(self, change: Change) -> DeltaTable:
-        """A look at the change's table, which is created (empty) when it is missing."""
+        """The cached handle of the change's table, which is created (empty) when it is missing."""
         if self.find(change.table) is None:
             self.create(change)
         return self.look(change.table)
 
     def race(self, change: Change) -> Race:
-        """The race for the change's table, which is created when it is missing."""
+        """The race to commit to the change's table, which is created when it is missing."""
         return Race(
             hold=lambda: self.hold(change.table, create=change),
             failure=lambda error: self._failed(change, error),
@@ -291,7 +288,7 @@ class Lake:
         return change.write(base, self.uri(change.table), row_group=_ROW_GROUP)
 
     def create(self, change: Change) -> None:
-        """Creates the change's table, without its rows; whoever comes second finds the first one's.
+        """Creates the change's table without rows, unless another writer has created it.
 
         Raises:
             StorageError: Storage that cannot be written.
@@ -301,12 +298,12 @@ class Lake:
             try:
                 change.create_table(uri, self.options)
             except (TableNotFoundError, DeltaError):
-                # Somebody else may have created it between the question and the answer.
+                # Another writer may have created it meanwhile.
                 if not self.exists(change.table):
                     raise
 
     def _failed(self, change: Change, error: Exception) -> StorageError:
-        """A commit that fails although nobody else committed is a failure of the storage, not a conflict."""
+        """The error for a commit that failed although nobody else committed: the storage's, not a conflict."""
         return StorageError(
             f"writing {self.uri(change.table)}: {cause_of(error)}",
             expected="storage that can be written",

@@ -1,6 +1,7 @@
-"""Rows as Arrow columns and back, by their buffers: pyarrow's own conversions import pandas (a second).
+"""Conversions of rows to Arrow columns and back, and slices: the rows where some columns have given values.
 
-The types are those of small tables: dates, UTC instants in microseconds, numbers, truth values, texts, lists of texts.
+Columns are made by their buffers, because pyarrow's own conversions import pandas (a second). The types are those of
+small tables: dates, UTC instants in microseconds, numbers, truth values, texts, lists of texts.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tallywright.buffers import number_array
+from tallywright.errors import TableContractError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+Value = date | str | int | bool
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NATURAL: Final = {
@@ -27,6 +31,62 @@ _NATURAL: Final = {
     date: pa.date32(),
     datetime: pa.timestamp("us", "UTC"),
 }
+
+
+def literal(value: Value) -> str:
+    """A value as a SQL literal; text is quoted, never trusted.
+
+    Raises:
+        TableContractError: A type (such as float or datetime) that makes no exact comparison.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return f"'{value.isoformat()}'"
+    if isinstance(value, str):
+        return "'" + str(value).replace("'", "''") + "'"
+    raise TableContractError(f"{value!r} cannot select rows", expected="a date, a text, an integer or a truth value")
+
+
+def predicate(where: Mapping[str, Value]) -> str:
+    """The SQL condition that selects the slice."""
+    return " AND ".join(f"{quoted(name)} = {literal(value)}" for name, value in where.items())
+
+
+def quoted(name: str) -> str:
+    """A column or relation name as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def keep(table: pa.Table, where: Mapping[str, Value]) -> pa.Table:
+    """The rows of the slice."""
+    for name, value in where.items():
+        mask = pc.equal(table[name], scalar_of(value, table.schema.field(name).type))
+        table = table.filter(mask)
+    return table
+
+
+def candidates(actions: pa.Table, where: Mapping[str, Value]) -> pa.Table:
+    """The files (rows of flattened add actions) that may hold rows of the slice, by partition value or statistics."""
+    for name, value in where.items():
+        if f"partition.{name}" in actions.column_names:
+            actions = actions.filter(_equal(actions[f"partition.{name}"], value))
+        elif f"min.{name}" in actions.column_names and not isinstance(value, bool):
+            actions = actions.filter(_within(actions[f"min.{name}"], actions[f"max.{name}"], value))
+    return actions
+
+
+def _equal(column: pa.ChunkedArray, value: Value) -> pa.ChunkedArray:
+    return pc.equal(column, scalar_of(value, column.type))
+
+
+def _within(low: pa.ChunkedArray, high: pa.ChunkedArray, value: Value) -> pa.ChunkedArray:
+    """A mask of the files whose bounds include the value (shortened texts are still bounds), or that have none."""
+    probe = scalar_of(value, low.type)
+    inside = pc.and_(pc.less_equal(low, probe), pc.greater_equal(high, probe))
+    return pc.fill_null(inside, fill_value=scalar_of(True, pa.bool_()))
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -65,7 +125,7 @@ def constant(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
 
 
 def _repeated(value: bytes, rows: int) -> pa.Array:
-    """By repeating bytes: a Python object for every row would cost more than scoring it."""
+    """Repeats a text as bytes: a Python object for every row would cost more than scoring it."""
     offsets = np.arange(rows + 1, dtype=np.int64) * len(value)
     return pa.Array.from_buffers(pa.large_string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(value * rows)])
 
@@ -92,7 +152,7 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _plan(kind: pa.DataType) -> tuple[Callable[[Any], Any], str]:
-    """How a value becomes the number that its column holds."""
+    """The conversion of a value to the number that its column stores, and the dtype of that number."""
     if kind == pa.date32():
         return _days, "int32"
     if kind == pa.timestamp("us", "UTC"):
@@ -111,7 +171,7 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
 
 
 def _microseconds(instant: datetime) -> int:
-    """Of an instant; one without a zone is UTC, as everywhere in the tables."""
+    """Microseconds since the epoch; an instant without a zone is UTC, as everywhere in the tables."""
     aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
     return (aware - _EPOCH) // _MICROSECOND
 

@@ -1,4 +1,4 @@
-"""Fitting Arrow tables to Delta tables: plain types, UTC timestamps, columns that are added but never repurposed."""
+"""Fits Arrow tables to Delta tables: plain types, UTC timestamps, columns that are added but never change type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
-    from tallywright.data.delta.slices import Value
+    from tallywright.data.delta.rows import Value
 
 
 def plain(table: pa.Table) -> pa.Table:

@@ -1,32 +1,117 @@
-"""One small table of one model, read as records and written by compare-and-swap, which may not exist yet.
+"""Small tables of a model: declared once, read as records, written by compare-and-swap; a table may be missing.
 
-A decision depends on the rows it joins. If another run was faster, its rows may change what is to be written, so the
-change is thought out again on the new rows; the last writer must not simply win.
+A decision depends on the rows that are there already. If another run was faster, its rows may change what is to be
+written, so the change is computed again from them; the last writer must not simply win.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+import types
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
-from tallywright.data.delta.change import Change
-from tallywright.data.delta.commit import compare_and_swap
-from tallywright.data.delta.declaration import Kind, R
-from tallywright.data.delta.pending import in_slice
+import pyarrow as pa
+
+from tallywright.data.delta.commit import Change, compare_and_swap, in_slice
 from tallywright.data.delta.rows import rows_of, table_of
+from tallywright.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
-    import pyarrow as pa
     from deltalake import DeltaTable
+    from pydantic.fields import FieldInfo
 
-    from tallywright.data.delta.declaration import Declaration
     from tallywright.data.delta.lake import Lake
-    from tallywright.data.delta.slices import Value
+    from tallywright.data.delta.rows import Value
     from tallywright.spec.model import ModelSpec
 
+R = TypeVar("R", bound=Record)
+_TYPES: Final[Mapping[type, pa.DataType]] = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    date: pa.date32(),
+    datetime: pa.timestamp("us", "UTC"),
+}
 T = TypeVar("T")
+
+
+class Kind(StrEnum):
+    """How rows are written to a table."""
+
+    APPEND = "a row is appended by compare-and-swap; rows never change"
+    SLICE = "all rows of a slice are replaced in one commit; its last writer wins"
+    UPDATE = "all rows are rewritten from those that are there, by compare-and-swap"
+
+
+@dataclass(frozen=True)
+class Declaration(Generic[R]):
+    """The declaration of a small table that each model has.
+
+    Attributes:
+        what: `tallies` for `<model>__tallies`.
+        record: A row; the stored columns are its fields, in their order.
+        key: The columns that tell rows apart.
+        slice: The columns whose values say which rows a write replaces.
+        kind: How rows come into it.
+        doc: One line for `docs/tables.md`.
+        partition_by: Columns that have a folder a value; small tables have none.
+    """
+
+    what: str
+    record: type[R]
+    key: tuple[str, ...]
+    slice: tuple[str, ...]
+    kind: Kind
+    doc: str
+    partition_by: tuple[str, ...] = ()
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The stored columns."""
+        return pa.schema([(name, _arrow_type(field)) for name, field in self.record.model_fields.items()])
+
+    def require(self, kind: Kind) -> None:
+        """Refuses a write of another kind than was declared.
+
+        Raises:
+            TypeError: It is of another kind.
+        """
+        if kind is not self.kind:
+            raise TypeError(f"the table of {self.what} is declared as {self.kind.name}, not {kind.name}")
+
+    def record_of(self, row: Mapping[str, Any]) -> R:
+        """A stored row as a record: columns that only the table has are left out, missing ones have their default."""
+        known = {}
+        for name, field in self.record.model_fields.items():
+            value = row.get(name)
+            if value is not None or field.is_required():
+                known[name] = value
+        return self.record.model_validate(known)
+
+
+def _arrow_type(field: FieldInfo) -> pa.DataType:
+    """The Arrow type of a field's annotation; one in `Annotated[…]` goes before it."""
+    given = next((extra for extra in field.metadata if isinstance(extra, pa.DataType)), None)
+    return given if given is not None else _type_of(field.annotation)
+
+
+def _type_of(annotation: Any) -> pa.DataType:
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is tuple:
+        return pa.list_(_type_of(get_args(annotation)[0]))
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return pa.string()
+    try:
+        return _TYPES[annotation]
+    except KeyError:
+        raise TypeError(f"no column can hold {annotation!r}; a table has {', '.join(map(str, _TYPES))}") from None
 
 
 class Table(Generic[R]):
@@ -34,7 +119,7 @@ class Table(Generic[R]):
 
     Args:
         declaration: What it is.
-        lake: Where it lives; keeps its handle from look to look.
+        lake: Where it lives.
         spec: Whose it is.
     """
 
@@ -50,33 +135,33 @@ class Table(Generic[R]):
     def rows(
         self, where: Mapping[str, Value] | None = None, columns: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
-        """As `read`, only these columns and unchecked: for what is read in thousands."""
+        """As `read`, only these columns and as unchecked dictionaries: for tables with thousands of rows."""
         standing = self._lake.find(self.name)
-        if waiting := self._lake.waiting(self.name):
-            return self._with_waiting(standing, waiting, where or {}, columns)
+        if pending := self._lake.pending_of(self.name):
+            return self._with_pending(standing, pending, where or {}, columns)
         return [] if standing is None else rows_of(self._read(standing, where, columns))
 
-    def _with_waiting(
+    def _with_pending(
         self,
         standing: DeltaTable | None,
-        waiting: Sequence[Change],
+        pending: Sequence[Change],
         where: Mapping[str, Value],
         columns: Sequence[str] | None,
     ) -> list[dict[str, Any]]:
-        """The rows as they will be once what waits is written."""
+        """The rows as they will be once the pending changes are written."""
         names = list(columns or self.declaration.schema.names)
         needed = [*dict.fromkeys([*names, *self.declaration.slice, *where])]
-        replaced = {tuple(change.slice[name] for name in self.declaration.slice) for change in waiting}
+        replaced = {tuple(change.slice[name] for name in self.declaration.slice) for change in pending}
         stored = [] if standing is None else rows_of(self._read(standing, where, needed))
         kept = [row for row in stored if tuple(row[name] for name in self.declaration.slice) not in replaced]
-        added = [row for change in waiting for row in rows_of(change.data) if in_slice(row, where)]
+        added = [row for change in pending for row in rows_of(change.data) if in_slice(row, where)]
         return [{name: row[name] for name in names if name in row} for row in (*kept, *added)]
 
     def replace(self, records: Sequence[R]) -> int | None:
         """Replaces the records' slice, in one commit.
 
         Returns:
-            The version of the commit; None where it waits for others (`Lake.batching`).
+            The version of the commit; None where it is pending (`Lake.batching`).
 
         Raises:
             TallyError: As `Lake.replace`; a `TableContractError` for records of several slices.
@@ -93,8 +178,8 @@ class Table(Generic[R]):
         """
         self.declaration.require(Kind.SLICE)
         change = self._change(records, where)
-        waits = any(other.slice == change.slice for other in self._lake.waiting(self.name))
-        return None if self._lake.is_held(change) and not waits else self._write(change)
+        is_pending = any(other.slice == change.slice for other in self._lake.pending_of(self.name))
+        return None if self._lake.is_held(change) and not is_pending else self._write(change)
 
     def _write(self, change: Change) -> int | None:
         if self._lake.pending is None:

@@ -1,4 +1,4 @@
-"""What must hold for the rows that the SQL returns, before any of them is written.
+"""Checks of the rows that the SQL returns, before any of them is written: keys, columns, dates, values.
 
 Columns are checked once a run, contents once a day; the bad day is named and nothing of it is changed.
 """
@@ -13,20 +13,68 @@ import pyarrow.compute as pc
 
 from tallywright.buffers import number_array
 from tallywright.data.delta.rows import scalar_of
-from tallywright.data.etl.keys import require_unique
-from tallywright.data.fingerprint import row_hashes
+from tallywright.data.fingerprint import repeated, row_hashes
 from tallywright.data.types import feature_schema, sql_name
 from tallywright.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
     from tallywright.spec import ModelSpec
 
+_EXAMPLES: Final = 5
 KNOWN: Final = "known"
 NEVER: Final = "never"
 _UNCHANGED: Final = "nothing of that day was changed"
+
+
+def require_unique(table: pa.Table, key: Sequence[str], where: str) -> None:
+    """Refuses rows that share a key, or have none.
+
+    Rows with equal hashes are compared exactly.
+
+    Args:
+        table: The rows of one date.
+        key: The columns that together name a row.
+        where: What the rows are, for the message: "flight_delays__features of 2013-03-01".
+
+    Raises:
+        InputError: Names up to five of the keys that occur more than once.
+    """
+    for name in key:
+        nulls = table[name].null_count
+        if nulls:
+            raise InputError(
+                f"{where}: {nulls} of {table.num_rows} rows have no {name}, which is part of the key",
+                expected="a key without nulls",
+                remedy="reject such rows in the contract SQL",
+            )
+    duplicates = _duplicate_keys(table, key)
+    if duplicates.num_rows:
+        examples = [
+            ", ".join(f"{name}={row[name]}" for name in key) for row in duplicates.slice(0, _EXAMPLES).to_pylist()
+        ]
+        raise InputError(
+            f"{where}: {duplicates.num_rows} keys occur more than once, such as {'; '.join(examples)}",
+            expected=f"each ({', '.join(key)}) once a date",
+            remedy="reject the duplicates in the contract SQL, or extend data.key",
+        )
+
+
+def _duplicate_keys(table: pa.Table, key: Sequence[str]) -> pa.Table:
+    """The keys that occur more than once, each once, sorted."""
+    hashes = row_hashes(table, key)
+    suspects = repeated(np.sort(hashes))
+    columns = list(dict.fromkeys(key))
+    if not len(suspects):
+        return table.select(columns).slice(0, 0)
+    rows = table.select(columns).filter(pa.array(np.isin(hashes, suspects)))
+    kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in rows.schema.types]
+    rows = rows.cast(pa.schema(zip(columns, kinds, strict=True)))
+    counted = rows.group_by(columns).aggregate([([], "count_all")])
+    duplicates = counted.filter(pc.greater(counted["count_all"], 1)).select(columns)
+    return duplicates.sort_by([(name, "ascending") for name in columns])
 
 
 def label_schema(spec: ModelSpec, found: pa.Schema) -> pa.Schema:
@@ -146,12 +194,12 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
     never = _has_status(labels, NEVER)
     valued = pc.is_valid(labels[spec.training.target])
     timed = pc.is_valid(labels["label_time"])
-    strangers = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
+    orphans = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
     counts = {
         f"a label_status other than '{KNOWN}' and '{NEVER}'": pc.invert(pc.or_(known, never)),
         f"'{KNOWN}' without {spec.training.target} or label_time": pc.and_(known, pc.invert(pc.and_(valued, timed))),
         f"'{NEVER}' with a {spec.training.target}": pc.and_(never, valued),
-        "a key that the features do not have": number_array(strangers.astype(np.int8), pa.int8()).cast(pa.bool_()),
+        "a key that the features do not have": number_array(orphans.astype(np.int8), pa.int8()).cast(pa.bool_()),
     }
     problems = [f"{rows} rows with {what}" for what, mask in counts.items() if (rows := pc.sum(mask).as_py() or 0)]
     if problems:

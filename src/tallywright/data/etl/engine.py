@@ -1,24 +1,31 @@
-"""What runs a model's queries: one shape for every SQL engine, and the list of those that `data.engine` may name.
+"""SQL engines that run a model's queries: their protocol, the list that `data.engine` may name, and DuckDB.
 
 An engine keeps the rows of a query by score date and hands out one date at a time, so memory follows the day and not
-the range. All that is checked about the rows is checked by `transform` and `day_checks`, the same for each.
+the range; what DuckDB cannot hold is spilled to the work folder. All that is checked about the rows is checked by
+`transform` and `day_checks`, the same for each.
 """
+
+# ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tallywright.data.etl.duckdb_engine import DuckDbEngine
-from tallywright.data.etl.spark_engine import SparkEngine
+from tallywright.data.delta.rows import quoted
+from tallywright.data.embedded_sql import connect, sql_errors, text_literal
+from tallywright.data.etl.spark_engine import SparkSqlEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import date
-    from pathlib import Path
 
+    import duckdb
     import pyarrow as pa
 
     from tallywright.spec import Project
+
+_REMEDY = "correct the query, or the raw files it reads"
 
 
 class SqlEngine(Protocol):
@@ -28,7 +35,7 @@ class SqlEngine(Protocol):
     """
 
     def source(self, name: str, files: Sequence[Path]) -> None:
-        """Makes a relation of Parquet files; a column that some of them lack is null there."""
+        """Registers Parquet files as a relation; a column that some of them lack is null there."""
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
         """Runs a query once and keeps its rows as a relation.
@@ -44,12 +51,12 @@ class SqlEngine(Protocol):
         """Gives a query over relations a name."""
 
     def days(self, relation: str) -> dict[date | None, int]:
-        """The number of rows by score date of what was kept."""
+        """The number of rows of a kept relation by score date."""
 
     def rows(
         self, relation: str, day: date, columns: Sequence[str], *, order: Sequence[str] = (), present: str = ""
     ) -> pa.Table:
-        """Kept rows of one date.
+        """The rows of one date of a kept relation.
 
         Args:
             relation: What was kept.
@@ -60,14 +67,66 @@ class SqlEngine(Protocol):
         """
 
     def close(self) -> None:
-        """Gives up connections and intermediate files."""
+        """Closes connections and deletes intermediate files."""
 
 
-_ENGINES: Final[Mapping[str, Callable[[Project], SqlEngine]]] = {"duckdb": DuckDbEngine, "spark": SparkEngine}
+class DuckDbEngine:
+    """DuckDB: queries become temporary tables of a private database."""
+
+    def __init__(self, project: Project) -> None:
+        self._connection: duckdb.DuckDBPyConnection = connect(Path(project.environment.storage.work) / "spill")
+        # As Spark SQL has it, so that ROW_NUMBER() picks the same row on both.
+        self._connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
+
+    def source(self, name: str, files: Sequence[Path]) -> None:
+        """A view over the files; columns that come from `key=value` folders are text."""
+        listed = ", ".join(text_literal(str(file)) for file in files)
+        scan = f"read_parquet([{listed}], union_by_name = true, hive_types_autocast = false)"
+        with sql_errors(f"data.sources.{name}", "replace the damaged file"):
+            self._connection.execute(f"CREATE VIEW {quoted(name)} AS SELECT * FROM {scan}")
+
+    def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
+        """Runs the query into a temporary table."""
+        with sql_errors(where, _REMEDY):
+            self._connection.execute(f"CREATE TEMP TABLE {quoted(relation)} AS {query}")
+        check(self._fetch(f"SELECT * FROM {quoted(relation)} LIMIT 0").schema)
+
+    def view(self, relation: str, query: str) -> None:
+        """Creates the view."""
+        self._connection.execute(f"CREATE VIEW {quoted(relation)} AS {query}")
+
+    def days(self, relation: str) -> dict[date | None, int]:
+        """Counts the rows by score date."""
+        query = f"SELECT score_date, count(*) FROM {quoted(relation)} GROUP BY score_date"
+        return {day: int(rows) for day, rows in self._connection.execute(query).fetchall()}
+
+    def rows(
+        self, relation: str, day: date, columns: Sequence[str], *, order: Sequence[str] = (), present: str = ""
+    ) -> pa.Table:
+        """Selects rows of the temporary table."""
+        query = f"SELECT {_listed(columns)} FROM {quoted(relation)} WHERE score_date = DATE '{day.isoformat()}'"
+        if present:
+            query += f" AND {quoted(present)} IS NOT NULL"
+        return self._fetch(f"{query} ORDER BY {_listed(order)}" if order else query)
+
+    def close(self) -> None:
+        """Closes the database; its spilled files go with it."""
+        self._connection.close()
+
+    def _fetch(self, query: str) -> pa.Table:
+        with sql_errors("reading a day", _REMEDY):
+            return self._connection.sql(query).to_arrow_table()
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(quoted(name) for name in columns)
+
+
+_ENGINES: Final[Mapping[str, Callable[[Project], SqlEngine]]] = {"duckdb": DuckDbEngine, "spark": SparkSqlEngine}
 
 
 def sql_engine(project: Project) -> SqlEngine:
-    """The engine that the spec asks for, opened.
+    """Opens the engine that the spec names.
 
     Raises:
         UsageError: What the engine needs is not installed.

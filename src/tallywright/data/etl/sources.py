@@ -1,4 +1,4 @@
-"""Raw sources: finding their files, and staging CSV as Parquet once per content, so that a second run reads no text."""
+"""Raw sources: finds their files, and stages CSV as Parquet once per content, so that a second run parses no text."""
 
 # ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
 from __future__ import annotations
@@ -12,9 +12,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.slices import quoted
+from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
-from tallywright.data.storage.errors import storage_errors
+from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.types import arrow_type
 from tallywright.errors import InputError, did_you_mean
 from tallywright.records import digest_of

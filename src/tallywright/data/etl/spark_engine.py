@@ -1,4 +1,4 @@
-"""A model's queries on Spark SQL, for a lake that outgrows one machine.
+"""The SQL engine on Spark, for raw data that outgrow one machine.
 
 The rows of a query are written once, as Parquet by score date, below the work folder, and this process reads one date
 of them at a time: no row crosses the JVM, and a lost executor cannot make a query run twice with two results. The work
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
-from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.storage.scratch import scratch_folder
 from tallywright.errors import InputError, StorageError
 from tallywright.spark_session import end_session, session_runs, spark_session
@@ -46,8 +46,8 @@ _QUERY_FAULTS: Final = ("0A", "21", "22", "42")
 """Classes of SQLSTATE that blame the query or its data: unsupported, cardinality, data, syntax or access rule."""
 
 
-class SparkEngine:
-    """Queries become Parquet folders, one a relation, with a folder a score date."""
+class SparkSqlEngine:
+    """Spark SQL: queries become Parquet folders, one a relation, partitioned by score date."""
 
     def __init__(self, project: Project) -> None:
         require_spark()
@@ -65,7 +65,7 @@ class SparkEngine:
         reader, base = self._spark.read.option("mergeSchema", "true"), _partition_base(files)
         if base is not None:
             reader = reader.option("basePath", _local(base))
-        with _spark_errors(f"data.sources.{name}", "replace the damaged file", damage=True):
+        with _spark_errors(f"data.sources.{name}", "replace the damaged file", unreadable_is_input=True):
             reader.parquet(*map(_local, files)).createOrReplaceTempView(name)
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
@@ -110,7 +110,7 @@ class SparkEngine:
         return table.sort_by([(name, "ascending") for name in order]) if order else table
 
     def close(self) -> None:
-        """Removes the files, and ends the session if it was started here: what comes next may need another one."""
+        """Removes the files, and ends the session if it was started here: the next step may need other settings."""
         self._exit.close()
 
     def _require_all(self, relation: str, written: int) -> None:
@@ -125,7 +125,7 @@ class SparkEngine:
 
 @contextmanager
 def _session(project: Project) -> Iterator[SparkSession]:
-    """A session of its own in the process's, or in one that is started as the environment says and then ended."""
+    """A new session of the process's Spark application, which is started from the environment if none runs."""
     settings, runs = project.environment.engine.spark, session_runs()
     session = spark_session(f"tallywright {project.spec.name} etl", settings.conf, master=settings.master)
     try:
@@ -208,13 +208,13 @@ def _partition_base(files: Sequence[Path]) -> Path | None:
 
 
 @contextmanager
-def _spark_errors(where: str, remedy: str, *, damage: bool = False) -> Iterator[None]:
+def _spark_errors(where: str, remedy: str, *, unreadable_is_input: bool = False) -> Iterator[None]:
     """Raises InputError for queries that fail in the block, StorageError when storage or the cluster does.
 
     Args:
         where: The SQL file or the source, as the first words of the message.
         remedy: What the author can do.
-        damage: Whether a file that Spark cannot read is the input's fault.
+        unreadable_is_input: Whether a file that Spark cannot read is the input's fault.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import AnalysisException, PySparkException, PySparkTypeError
@@ -222,12 +222,12 @@ def _spark_errors(where: str, remedy: str, *, damage: bool = False) -> Iterator[
     try:
         yield
     except PySparkException as error:
-        blamed = isinstance(error, AnalysisException | PySparkTypeError)
-        if blamed or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
+        is_query_error = isinstance(error, AnalysisException | PySparkTypeError)
+        if is_query_error or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
             raise _input_error(where, error.getMessage(), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error
-    except (Py4JError, ConnectionError) as error:  # the second: nobody answers, the JVM is gone
-        if damage and "FAILED_READ_FILE" in str(error):
+    except (Py4JError, ConnectionError) as error:  # the second: the JVM is gone
+        if unreadable_is_input and "FAILED_READ_FILE" in str(error):
             raise _input_error(where, _cause(str(error)), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error
 
@@ -238,6 +238,6 @@ def _input_error(where: str, message: str, remedy: str) -> InputError:
 
 
 def _cause(text: str) -> str:
-    """The innermost cause that a Java exception names, or its first words."""
+    """The innermost `Caused by` of a Java exception, else its first line."""
     causes = re.findall(r"^Caused by: (.+)$", text, re.MULTILINE) or re.findall(r"^: (.+)$", text, re.MULTILINE)
     return str(causes[-1] if causes else text.strip().splitlines()[0])[:500]

@@ -1,37 +1,144 @@
-"""One run of a model's three queries over its raw sources, for a whole range of score dates.
+"""Runs a model's three queries over its raw sources, once for a whole range of score dates.
 
-The queries run once, on the engine of the spec; then each day is fetched by itself.
+Dates go into the SQL as typed literals, and nothing else goes in; the text is the same for DuckDB and Spark SQL. The
+queries run once, on the engine of the spec; then each day is fetched by itself. Rejected rows become the reason and the
+whole row as one JSON text, made here from Arrow for every engine alike, because engines differ in how they write JSON.
 """
 
 # ruff: noqa: S608 - relations cannot be parameters; names are quoted
+
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 import pyarrow as pa
 
-from tallywright.data.delta.slices import quoted
+from tallywright.data.delta.rows import quoted
+from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target
 from tallywright.data.etl.engine import sql_engine
-from tallywright.data.etl.quarantine import quarantine_rows
 from tallywright.data.etl.sources import stage_sources
-from tallywright.data.etl.sql import date_parameters, read_query
 from tallywright.data.types import feature_schema
-from tallywright.errors import InputError
+from tallywright.errors import InputError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import date
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from tallywright.spec import Project
 
+_SCHEMA: Final = pa.schema([("score_date", pa.date32()), ("reason", pa.string()), ("raw_row", pa.string())])
+_LONG: Final = """
+    SELECT score_date, reject_reason AS reason, CAST(to_json(raw) AS VARCHAR) AS raw_row FROM raw ORDER BY ALL
+"""
+# In this order: what is left as it is (texts, quoted names, comments), casts, and only then parameters.
+_TOKEN: Final = re.compile(
+    r"""(?P<opaque>'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/|::)|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)""",
+    re.DOTALL,
+)
+_QUERY: Final = re.compile(r"^(select|with)\b", re.IGNORECASE)
 _CONTRACT: Final = "contract_rows"
 _FEATURES: Final = "feature_rows"
 _LABELS: Final = "label_rows"
 _REASON: Final = "reject_reason"
 _CONTRACT_SCHEMA: Final = pa.schema([("score_date", pa.date32()), (_REASON, pa.string())])
+
+
+def quarantine_rows(rejected: pa.Table) -> pa.Table:
+    """Score date, reason and JSON text of rows that have a `reject_reason`, sorted.
+
+    The JSON object has the columns of the contract query, in its order.
+    """
+    if not rejected.num_rows:
+        return pa.Table.from_batches([], _SCHEMA)
+    with connect() as connection:
+        connection.register("raw", rejected)
+        return connection.sql(_LONG).to_arrow_table().cast(_SCHEMA)
+
+
+def date_parameters(first: date, last: date, lookback_days: int) -> dict[str, date]:
+    """The parameters of a range of score dates."""
+    return {"from_date": first, "to_date": last, "lookback_date": first - timedelta(days=lookback_days)}
+
+
+def read_query(file: Path, parameters: Mapping[str, date]) -> str:
+    """The query in a file, rendered.
+
+    Raises:
+        SpecError: No such file, or not one plain query with known parameters.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"{file}: {error}", expected="a readable SQL file that model.yaml names under `data`"
+        ) from error
+    return render(text, parameters, str(file))
+
+
+def render(text: str, parameters: Mapping[str, date], where: str) -> str:
+    """The query with each `:name` outside texts and comments replaced by `DATE 'YYYY-MM-DD'`.
+
+    Args:
+        text: One SELECT (or WITH … SELECT); a semicolon may end it.
+        parameters: Name to date.
+        where: The file, for messages.
+
+    Raises:
+        SpecError: Another statement, a second statement, or an unknown parameter.
+    """
+    literals = {name: _literal(name, value) for name, value in parameters.items()}
+    unknown: list[str] = []
+    ends: list[int] = []
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match["name"]
+        if match["end"]:
+            ends.append(match.start())
+        if name is None:
+            return match[0]
+        if name not in literals:
+            unknown.append(f":{name}")
+        return literals.get(name, "")
+
+    rendered = _TOKEN.sub(replaced, text)
+    if unknown:
+        raise SpecError(
+            f"{where}: unknown parameter {', '.join(dict.fromkeys(unknown))}",
+            expected=f"one of {', '.join(f':{name}' for name in literals)}",
+        )
+    _require_one_query(_without_comments(text), where)
+    return _without_last_semicolon(rendered) if ends else rendered
+
+
+def _require_one_query(bare: str, where: str) -> None:
+    statement = bare.strip().removesuffix(";").strip()
+    several = any(match["end"] for match in _TOKEN.finditer(statement))
+    if several or not _QUERY.match(statement):
+        raise SpecError(
+            f"{where}: {'more than one statement' if several else 'not a query'}",
+            expected="one SELECT, or WITH … SELECT",
+        )
+
+
+def _without_comments(text: str) -> str:
+    return _TOKEN.sub(lambda match: " " if match[0].startswith(("--", "/*")) else match[0], text)
+
+
+def _without_last_semicolon(text: str) -> str:
+    """The text without its one semicolon; comments behind it stay."""
+    last = [match.start() for match in _TOKEN.finditer(text) if match["end"]][-1]
+    return text[:last] + text[last + 1 :]
+
+
+def _literal(name: str, value: date) -> str:
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise SpecError(f"parameter {name} is {value!r}", expected="a date")
+    return f"DATE '{value.isoformat()}'"
 
 
 @dataclass(frozen=True, slots=True)

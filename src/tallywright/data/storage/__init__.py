@@ -1,1 +1,1 @@
-"""Where bytes lie: a disk or an object store, its options, its errors."""
+"""Storage on a disk or an object store: filesystems, options, errors."""

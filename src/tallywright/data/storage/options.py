@@ -64,8 +64,8 @@ def store_options(root: str, given: Mapping[str, str]) -> StoreOptions:
     return options
 
 
-def travelling(root: str, options: Mapping[str, str]) -> StoreOptions:
-    """The options with what this process's environment adds to them, for workers whose environment is another.
+def with_process_options(root: str, options: Mapping[str, str]) -> StoreOptions:
+    """Adds the store's variables of this process's environment, for workers whose environment is another.
 
     Where neither has credentials they stay without: each machine then finds its own, such as its instance's role.
     """

@@ -1,4 +1,4 @@
-"""Folders for intermediate files that outlive neither their process nor, for long, its death."""
+"""Scratch folders for intermediate files: removed by their process, or by the next one if it was killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from tallywright.data.storage.errors import storage_errors
+from tallywright.data.storage.filesystem import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,4 +48,4 @@ def _remove_abandoned(parent: Path) -> None:
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)
         except (BlockingIOError, FileNotFoundError):
-            continue  # somebody works there, or has just gone
+            continue  # in use by a process, or just removed by one

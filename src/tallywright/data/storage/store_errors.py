@@ -1,4 +1,4 @@
-"""What an object store says when it refuses, in one line and with a remedy.
+"""Errors of an object store in one line, with a remedy.
 
 delta-rs prints a coloured tree of causes with the store's XML at its end, Arrow one long line with AWS' error code.
 """
@@ -34,11 +34,11 @@ _REMEDIES: Final = {
 
 
 def cause_of(error: BaseException) -> str:
-    """What went wrong, in one line without colours: the store's own code and words where it sent some."""
+    """The cause in one line without colours: the store's own code and message where it sent them."""
     text = _COLOUR.sub("", str(error)).strip() or type(error).__name__
-    told = _XML.search(text) or _AWS.search(text)
-    if told:
-        return f"{told['code']}: {(told['message'] or '').strip()}".rstrip(": ")[:_LONGEST]
+    match = _XML.search(text) or _AWS.search(text)
+    if match:
+        return f"{match['code']}: {(match['message'] or '').strip()}".rstrip(": ")[:_LONGEST]
     lines = [line.strip().removeprefix(_BRANCH).strip() for line in text.splitlines()]
     first, last = lines[0], lines[-1]
     shown = f"{first}: {last}" if _BRANCH in text and last != first else first
@@ -46,6 +46,6 @@ def cause_of(error: BaseException) -> str:
 
 
 def store_remedy(error: BaseException) -> str:
-    """What to do about a refusal of an object store; empty when the error is none."""
+    """The remedy for an error of an object store; empty for any other error."""
     text = str(error)
     return next((remedy for pattern, remedy in _REMEDIES.items() if pattern.search(text)), "")

@@ -1,1 +1,1 @@
-"""Keeping tables in shape beside their readers and writers: compaction, orphans, VACUUM, checkpoints."""
+"""Table maintenance beside readers and writers: compaction, orphans, VACUUM, checkpoints."""

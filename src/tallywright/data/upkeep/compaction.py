@@ -1,9 +1,9 @@
-"""OPTIMIZE: many small files of one date (or of an undated table) become one, beside whoever else is writing.
+"""Compaction (OPTIMIZE): rewrites the small files of a date, or of an undated table, into one, beside other writers.
 
 delta-rs' own `optimize.compact` retries by itself, whatever `max_commit_retries` says, and its retry does not see what
-another OPTIMIZE has removed: two of them at once leave every row twice. So the files are rewritten here, and committed
-like everything else, by a strict compare-and-swap. Losing costs no second rewriting: the new file stands for exactly
-the files it was made from, and is committed as long as all of them are still part of the table.
+another OPTIMIZE has removed: two at once leave every row twice. So the files are rewritten here, and committed
+like everything else, by a strict compare-and-swap. A lost race costs no second rewriting: the new file replaces
+exactly the files it was made from, and is committed as long as all of them are still part of the table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from tallywright.data.delta.commit import Race, compare_and_swap
-from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.rewrite import Rewritten, rewrite
 from tallywright.data.upkeep.table_folder import TableFolder
 from tallywright.observability import failpoint, log
@@ -39,7 +39,7 @@ _DATE: Final = "score_date"
 
 
 class _BusyError(Exception):
-    """Others never stopped writing: no harm, the next maintenance finds the files again."""
+    """Every attempt lost against other writers; the next maintenance finds the files again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class LiveFile:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What was (or, in a dry run, would be) done: `into` files stand for `files`; `lost` sets went to other writers."""
+    """The result: `files` were (in a dry run, would be) rewritten into `into`; `lost` sets were changed by others."""
 
     files: int = 0
     into: int = 0
@@ -135,7 +135,7 @@ def _compact_set(lake: Lake, table: str, files: list[LiveFile]) -> Compaction:
 
 
 def _commit(lake: Lake, table: str, files: Sequence[LiveFile], made: Rewritten) -> bool:
-    """True when the new file stands for the old ones; False when it must not, or others never stopped writing."""
+    """Commits the new file for the old ones; False when one of them is gone, or every attempt was lost."""
 
     def attempt(handle: DeltaTable) -> bool:
         live = {file.path for file in live_files(handle)}

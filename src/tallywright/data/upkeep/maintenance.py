@@ -12,8 +12,8 @@ from urllib.parse import unquote
 from deltalake.exceptions import CommitFailedError
 
 from tallywright.data.delta.commit import Race, compare_and_swap
-from tallywright.data.delta.protocol import LOG_RETENTION, LONG_LOG, REMOVED_RETENTION
-from tallywright.data.storage.errors import as_storage_error, storage_errors
+from tallywright.data.delta.handles import LOG_RETENTION, LONG_LOG, REMOVED_RETENTION
+from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.compaction import compact, live_files
 from tallywright.data.upkeep.table_folder import StoredFile, TableFolder
 from tallywright.errors import CommitConflictError
@@ -36,7 +36,7 @@ _SHOWN_RANGES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class TableRules:
-    """How one table is maintained.
+    """The rules by which one table is maintained.
 
     Attributes:
         now: The wall clock by which files are old.
@@ -82,7 +82,7 @@ class TableReport(Record):
 
 
 def maintain_table(lake: Lake, table: str, rules: TableRules) -> TableReport:
-    """Compacts, deletes what nobody needs, and shortens the log's reading; changes no row and no version that is kept.
+    """Compacts, deletes orphans, vacuums and checkpoints a table; changes no row and no version that is kept.
 
     Raises:
         StorageError: Storage that fails; what was done stays done, the next run goes on.
@@ -136,7 +136,7 @@ def ranges(versions: Iterable[int]) -> str:
 
 
 def _set_properties(lake: Lake, table: str, rules: TableRules) -> None:
-    """Makes the table remember removed files for the retention, and keep its log where old versions are asked for.
+    """Sets the table's retention of removed files, and of its log where old versions are read again.
 
     A checkpoint forgets removed files after `delta.deletedFileRetentionDuration` (a week unless it is set), and then
     VACUUM judges an old file that was removed a moment ago by its age alone.
@@ -173,7 +173,7 @@ def _properties(found: Mapping[str, str | None], rules: TableRules) -> dict[str,
 def _orphans(
     lake: Lake, table: str, folder: TableFolder, stored: Iterable[StoredFile], rules: TableRules
 ) -> tuple[list[StoredFile], int]:
-    """Files that no commit names, and what runs left: those old enough to be deleted, and the number of the others.
+    """Files that no commit names: those old enough to be deleted, and the number of the younger ones.
 
     `stored` was listed before the table is opened here: what was committed in between is known, not an orphan.
     """
@@ -184,7 +184,7 @@ def _orphans(
 
 
 def _vacuum(handle: DeltaTable, rules: TableRules, keep: list[int]) -> list[str]:
-    """The files that left the table before the retention and belong to no version that is kept."""
+    """The files that VACUUM may delete: removed before the retention, and part of no version that is kept."""
     with storage_errors(f"vacuuming {handle.table_uri}"):
         try:
             found = handle.vacuum(

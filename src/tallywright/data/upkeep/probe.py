@@ -1,4 +1,4 @@
-"""Tries a lake's object store: that it can be written, and that of two commits of one version only one can stand."""
+"""Probes a lake's object store: that it can be written, and that of two commits of one version only one succeeds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.storage.errors import storage_errors
-from tallywright.data.storage.filesystem import filesystem_of
+from tallywright.data.storage.filesystem import filesystem_of, storage_errors
 from tallywright.errors import CommitConflictError, StorageError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Rewriting data files into one: the same rows in the same order, proved before anybody is told of the new file."""
+"""Rewrites data files into one: the same rows in the same order, verified before the new file is committed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tallywright.data.delta.statistics import delta_statistics
+from tallywright.data.delta.files import delta_statistics
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.errors import StorageError, TableContractError
 
@@ -71,10 +71,10 @@ def _require_known(folder: TableFolder, sources: Sequence[str], known: set[str])
     """Refuses files with a column that would be lost."""
     for source in sources:
         with folder.filesystem.open_input_file(source) as stream:
-            strangers = set(pq.read_schema(stream).names) - known
-        if strangers:
+            unknown = set(pq.read_schema(stream).names) - known
+        if unknown:
             raise TableContractError(
-                f"{source} has columns that its table has not: {', '.join(sorted(strangers))}",
+                f"{source} has columns that its table has not: {', '.join(sorted(unknown))}",
                 expected="columns are added to a table, never taken away",
             )
 
@@ -82,7 +82,7 @@ def _require_known(folder: TableFolder, sources: Sequence[str], known: set[str])
 def _copy(
     folder: TableFolder, sources: Sequence[str], target: str, schema: pa.Schema
 ) -> tuple[RowDigest, frozenset[str]]:
-    """The digest of the rows, and the floating-point columns that hold no NaN."""
+    """Copies the rows; returns their digest, and the floating-point columns that hold no NaN."""
     read = RowDigest()
     finite = {field.name for field in schema if pa.types.is_floating(field.type)}
     # A dictionary of floats could fold values together that differ in their bits.

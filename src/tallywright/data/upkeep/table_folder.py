@@ -60,7 +60,7 @@ class TableFolder:
         ]
 
     def run_files(self) -> list[StoredFile]:
-        """What workers told a driver that did not live to delete it, or is about to."""
+        """Outcome files of workers, left by a driver that was killed or still runs."""
         return [StoredFile(_relative(entry.path), entry.size, entry.mtime) for entry in self._entries(RUNS)]
 
     def named(self) -> set[str]:
@@ -85,12 +85,12 @@ class TableFolder:
         return self.filesystem.open_output_stream(path)
 
     def discard(self, path: str) -> None:
-        """Deletes a file that nobody refers to; what cannot be deleted is an orphan, and found later."""
+        """Deletes an uncommitted file; one that cannot be deleted is an orphan, and found later."""
         with contextlib.suppress(OSError, pa.ArrowException):
             self.filesystem.delete_file(path)
 
     def delete(self, files: Iterable[StoredFile]) -> list[StoredFile]:
-        """Deletes files; gives those that this call has deleted (another may have been quicker)."""
+        """Deletes files; returns those that this call has deleted (another process may have been faster)."""
         deleted = []
         for file in files:
             try:

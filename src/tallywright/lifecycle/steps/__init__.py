@@ -1,1 +1,1 @@
-"""The steps themselves: each function wires layers that may not know one another, and returns a small result."""
+"""The functions of the steps: each combines layers that do not import one another, and returns a small result."""

@@ -1,4 +1,4 @@
-"""A range of days as one step: what the backfill DAG runs."""
+"""The step of the backfill pipeline: a range of days in one process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN: Final = 10
 
 
 def backfill(context: RunContext) -> dict[str, Any]:
-    """Scores each day from the run's date to its last date; a refused day stops no other, but the step ends in red.
+    """Scores each day from the run's date to its last date; a refused day stops no other, but fails the step.
 
     Raises:
         UsageError: The last date is missing or before the first.
@@ -31,7 +31,7 @@ def backfill(context: RunContext) -> dict[str, Any]:
             expected="a last date that is not before the first; both belong to the range",
             remedy=f"tally run {context.spec.name} backfill --date FIRST --to LAST",
         )
-    results = run_range(context, context.day, last, on_day=_told)
+    results = run_range(context, context.day, last, on_day=_log_day)
     refused = [day for day in results if day.exit_code]
     if refused:
         raise _refusal(results, refused)
@@ -44,7 +44,7 @@ def backfill(context: RunContext) -> dict[str, Any]:
     }
 
 
-def _told(day: DayResult) -> None:
+def _log_day(day: DayResult) -> None:
     log.info("%s %s: %s rows, %s, %s", day.score_date, day.action, f"{day.rows:,}", day.model, day.detail)
 
 

@@ -1,15 +1,15 @@
-"""The gates over a candidate: each records its report; a failed one stops the pipeline."""
+"""The gate steps of the train pipeline: each records its report; a failed one stops the pipeline."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.snapshot import read_split
-from tallywright.gates.operations import operations_gate as rehearse
-from tallywright.gates.quality import quality_gate as compare
+from tallywright.gates.operations import operations_gate as run_operations_gate
+from tallywright.gates.quality import quality_gate as run_quality_gate
 from tallywright.gates.record import record_report
-from tallywright.lifecycle.packages import package_of
-from tallywright.lifecycle.steps.input import require_passed
+from tallywright.lifecycle.context import package_of
+from tallywright.lifecycle.steps.day import require_passed
 from tallywright.lifecycle.steps.train import candidate, read_snapshot
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.resolve import as_ref
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 
 
 def quality_gate(context: RunContext) -> dict[str, Any]:
-    """Floors, and superiority over the champion in force, on the held-out rows of this run's snapshot."""
+    """Compares the candidate with its metric bounds and with the champion, on the held-out rows of the snapshot."""
     if _is_champion(context):
         return {"subject": candidate(context).digest, "note": "already the champion; its reports stand"}
     holdout = read_split(context.project, context.lake, read_snapshot(context), "holdout")
-    report = compare(context.project, candidate=candidate(context), champion=_champion(context), holdout=holdout)
-    return _settle(context, report)
+    report = run_quality_gate(
+        context.project, candidate=candidate(context), champion=_champion(context), holdout=holdout
+    )
+    return _recorded(context, report)
 
 
 def operations_gate(context: RunContext) -> dict[str, Any]:
-    """Loads cleanly, agrees with training, is fast enough, and somebody owns it."""
+    """Checks that the package loads, agrees with training, is fast enough and has an owner."""
     if _is_champion(context):
         return {"subject": candidate(context).digest, "note": "already the champion; its reports stand"}
-    report = rehearse(context.project, candidate(context), rollback_target=_champion_ref(context))
-    return _settle(context, report)
+    report = run_operations_gate(context.project, candidate(context), rollback_target=_champion_ref(context))
+    return _recorded(context, report)
 
 
 def _is_champion(context: RunContext) -> bool:
-    """True when this run is repeated after its promotion: nothing can be better than itself."""
+    """True when this run is repeated after its promotion: a model cannot be better than itself."""
     ref = _champion_ref(context)
     return ref is not None and ref.digest == candidate(context).digest
 
@@ -53,7 +55,8 @@ def _champion_ref(context: RunContext) -> ModelRef | None:
     return None if current is None else as_ref(current, context.spec)
 
 
-def _settle(context: RunContext, report: GateReport) -> dict[str, Any]:
+def _recorded(context: RunContext, report: GateReport) -> dict[str, Any]:
+    """Records the report, raises when it failed, and returns the step's result."""
     record_report(context.lake, context.spec, report, run_id=context.run_id, recorded_at=context.now)
     require_passed(report, remedy="the candidate stays unpromoted; the champion goes on")
     return {"subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}

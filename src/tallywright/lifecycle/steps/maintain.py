@@ -1,4 +1,4 @@
-"""The one step of the maintain pipeline."""
+"""The step of the maintain pipeline."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 def maintain(context: RunContext) -> dict[str, Any]:
-    """Compacts the model's tables, and deletes what nothing refers to any more, by the wall clock."""
+    """Compacts the model's tables, and deletes files that nothing refers to any more."""
     report = maintain_model(context.project, context.lake, now=context.now, dry_run=context.options.dry_run)
     return report.model_dump(mode="json")

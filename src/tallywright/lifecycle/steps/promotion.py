@@ -1,4 +1,4 @@
-"""Transitions of the registry: a candidate becomes a version, a version the champion, a champion steps back."""
+"""The registry steps: register a candidate, promote a version, roll a champion back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tallywright.observability import log
 from tallywright.records import Decision, GateReport, ModelRef, Promotion
 from tallywright.registry import transitions
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.registered import record_version
 from tallywright.registry.versions import find, project_aliases
 from tallywright.registry.versions import register as register_package
+from tallywright.registry.versions_table import record_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def promote(context: RunContext) -> dict[str, Any]:
         recorded_at=context.now,
         allow_later_lines=context.options.allow_later_lines,
     )
-    return _told(context, promotion)
+    return _mirrored(context, promotion)
 
 
 def rollback(context: RunContext) -> dict[str, Any]:
@@ -65,22 +65,23 @@ def rollback(context: RunContext) -> dict[str, Any]:
         recorded_at=context.now,
         allow_later_lines=options.allow_later_lines,
     )
-    return _told(context, transitions.rollback(context.project, context.lake, request))
+    return _mirrored(context, transitions.rollback(context.project, context.lake, request))
 
 
 def _policy(spec: ModelSpec) -> str:
-    """Who approves when nobody is named; nobody, where a person must."""
+    """The approver when none is named: the policy; empty where a person must approve."""
     return f"policy of {spec.name}" if spec.registry.approval == "policy" else ""
 
 
-def _told(context: RunContext, promotion: Promotion) -> dict[str, Any]:
+def _mirrored(context: RunContext, promotion: Promotion) -> dict[str, Any]:
+    """Updates MLflow's aliases from the promotion log, and returns the promotion as the step's result."""
     for repair in project_aliases(context.project, PromotionLog(context.lake, context.spec)):
         log.info("registry: %s", repair)
     return promotion.model_dump(mode="json", exclude={"decision_json"})
 
 
 def _reports_of(context: RunContext, digest: str) -> tuple[GateReport, ...]:
-    """The newest report of each gate about a candidate; what is missing, the transition refuses."""
+    """The newest report of each gate about a candidate; the transition refuses when one is missing."""
     newest = {report.gate: report for report in reports(context.lake, context.spec, subject=digest)}
     return tuple(newest[gate] for gate in sorted(newest))
 

@@ -1,4 +1,4 @@
-"""The first half of the train pipeline: pin the data, train, package."""
+"""The training steps of the train pipeline: take the snapshot, train, package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def snapshot(context: RunContext) -> dict[str, Any]:
-    """Pins features and labels by version, and the windows before the run's date."""
+    """Takes the training snapshot: pins features and labels by version, and the windows before the run's date."""
     taken = take_snapshot(context.project, context.lake, context.day)
     _snapshot_file(context).write_text(taken.to_json(), encoding="utf-8")
     return taken.model_dump(mode="json")
@@ -39,12 +39,12 @@ def train(context: RunContext) -> dict[str, Any]:
 
 
 def read_snapshot(context: RunContext) -> Snapshot:
-    """The snapshot that an earlier step of this run took."""
+    """Reads the snapshot that an earlier step of this run took."""
     return Snapshot.from_json(_read(_snapshot_file(context), "snapshot"))
 
 
 def candidate(context: RunContext) -> Package:
-    """The package that this run trained, verified again."""
+    """Loads the package that this run trained, verified again."""
     from tallywright.training.records import TrainedModel
 
     trained = TrainedModel.from_json(_read(_trained_file(context), "train"))

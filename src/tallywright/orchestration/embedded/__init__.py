@@ -1,1 +1,1 @@
-"""A whole Airflow on this machine, for the demo, for tests and for a look around."""
+"""An embedded Airflow on this machine, for the demo and for tests."""

@@ -1,4 +1,4 @@
-"""A whole Airflow on this machine, for the demo and for a look around: three processes on loopback, SQLite, one user.
+"""The processes of an embedded Airflow: API server, scheduler and DAG processor on loopback, SQLite, one user.
 
 `airflow standalone` would open log ports on all interfaces and stop caring when a process dies. Here all configuration
 is in the environment, secrets are generated once per home folder, and exactly the started processes are stopped.
@@ -39,7 +39,7 @@ _SEE_LOGS: Final = "see the logs in .tally/airflow/logs"
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What is generated once per home folder and then kept, readable by its owner alone."""
+    """The secrets of a home folder: generated once, readable by its owner alone."""
 
     port: int
     password: str
@@ -49,7 +49,7 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedProcess:
     """One process as it was started; the start time tells it from a later process with the same id."""
 
     name: str
@@ -73,7 +73,7 @@ class EmbeddedAirflow:
 
     @property
     def address(self) -> str:
-        """Where the UI is."""
+        """The address of the UI."""
         return f"http://127.0.0.1:{self.secrets().port}"
 
     @property
@@ -134,7 +134,7 @@ class EmbeddedAirflow:
         }
 
     def start(self) -> None:
-        """Starts what does not run of the three processes; what runs, and the tasks it supervises, are left alone.
+        """Starts those of the three processes that do not run; the others, and the tasks they supervise, go on.
 
         Makes the database if there is none. Without its API server the whole is started anew, maybe on another port.
         """
@@ -147,12 +147,12 @@ class EmbeddedAirflow:
         processes += [self._spawn(name, COMMANDS[name]) for name in self.missing()]
         self._write_private("processes.json", json.dumps([asdict(process) for process in processes]))
 
-    def running(self) -> list[Started]:
+    def running(self) -> list[StartedProcess]:
         """The processes that were started and still run."""
         file = self.home / "processes.json"
         if not file.exists():
             return []
-        known = [Started(**values) for values in json.loads(file.read_text(encoding="utf-8"))]
+        known = [StartedProcess(**values) for values in json.loads(file.read_text(encoding="utf-8"))]
         return [process for process in known if started_at(process.pid) == process.started]
 
     def missing(self) -> list[str]:
@@ -177,7 +177,7 @@ class EmbeddedAirflow:
         return [process.name for process in processes]
 
     def log_file(self, name: str) -> Path:
-        """Where a process, or the database's migration, writes."""
+        """The log file of a process, or of the database's migration."""
         return self.home / "logs" / f"{name}.log"
 
     def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -198,7 +198,7 @@ class EmbeddedAirflow:
         if done.returncode != 0:
             raise StorageError("Airflow's database could not be made", remedy=f"see {self.log_file('database')}")
 
-    def _spawn(self, name: str, arguments: tuple[str, ...]) -> Started:
+    def _spawn(self, name: str, arguments: tuple[str, ...]) -> StartedProcess:
         with self.log_file(name).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tallywright.orchestration.embedded.preloaded", *arguments],
@@ -210,7 +210,7 @@ class EmbeddedAirflow:
                 start_new_session=True,
             )
         _CHILDREN.append(process)
-        return Started(name, process.pid, started_at(process.pid))
+        return StartedProcess(name, process.pid, started_at(process.pid))
 
     def _choose_port(self) -> None:
         own = self.secrets()
@@ -250,7 +250,7 @@ def free_port() -> int:
 
 
 def started_at(pid: int) -> str:
-    """When a process started, in the system's own words; empty when there is none (or only its zombie)."""
+    """The start time of a process as the system prints it; empty when there is none (or only its zombie)."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:

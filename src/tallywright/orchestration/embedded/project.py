@@ -1,4 +1,4 @@
-"""The project's own embedded Airflow, ready to use: healthy, with every DAG parsed and the pool in place."""
+"""Starts the embedded Airflow of a project, and waits until every DAG is parsed and the pool exists."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def start(airflow: EmbeddedAirflow) -> AirflowRest:
 
 
 def banner(airflow: EmbeddedAirflow) -> str:
-    """Where the UI is and how to sign in."""
+    """The lines that tell where the UI is and how to sign in."""
     return f"Airflow UI  {airflow.address}\nuser        {USER}\npassword    {airflow.password}"

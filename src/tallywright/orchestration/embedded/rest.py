@@ -1,4 +1,4 @@
-"""The few calls of Airflow's REST interface that the demo and the tests make, on the standard library alone."""
+"""A client for the few calls of Airflow's REST API that the demo and the tests make."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _BUSY: Final = 503
-_TRIES: Final = 8
+_ATTEMPTS: Final = 8
 
 
 class RestError(TallyError):
-    """An answer that is not a success."""
+    """A response that is not a success."""
 
     def __init__(self, status: int, text: str, where: str) -> None:
         super().__init__(f"{where}: HTTP {status}: {text[:500]}")
@@ -33,7 +33,7 @@ class RestError(TallyError):
 
 @dataclass(slots=True)
 class AirflowRest:
-    """One signed-in user of one API server."""
+    """A client signed in to an API server as one user."""
 
     address: str
     user: str
@@ -44,7 +44,7 @@ class AirflowRest:
     )
 
     def healthy(self) -> bool:
-        """True when the database, the scheduler and the DAG processor all say so."""
+        """True when the database, the scheduler and the DAG processor are healthy."""
         try:
             answer = self._send("GET", "/api/v2/monitor/health", None)
         except (OSError, RestError, ValueError):
@@ -60,7 +60,7 @@ class AirflowRest:
         """
         text = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
         target = f"/api/v2{path}" + (f"?{text}" if text else "")
-        for attempt in range(_TRIES):
+        for attempt in range(_ATTEMPTS):
             try:
                 if not self._token:
                     self._sign_in()
@@ -70,7 +70,7 @@ class AirflowRest:
                     self._token = ""
                 elif error.status != _BUSY:
                     raise
-                if attempt == _TRIES - 1:
+                if attempt == _ATTEMPTS - 1:
                     raise
             time.sleep(0.3 * (attempt + 1))
         raise AssertionError

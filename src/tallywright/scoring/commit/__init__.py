@@ -1,1 +1,1 @@
-"""From staged output to one verified Delta commit a day, and what is recorded of it."""
+"""Commits: from staged output to one verified Delta commit a day, and the records of it."""

@@ -1,6 +1,6 @@
-"""What stands for a day: the app transaction says which generation, `<model>__tallies` (or the log) has its manifest.
+"""Finds the committed tally of a day: its generation by the app transaction, its manifest in a row or in the log.
 
-Commit information goes with the log's cleanup, so each manifest is also a row of a table of our own. A crash between
+Commit information goes with the log's cleanup, so each manifest is also a row of `<model>__tallies`. A crash between
 commit and row is no loss: readers fall back to the log, and the next scoring run writes the row.
 """
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import InputError
 from tallywright.records import Manifest, Record
 from tallywright.scoring.commit.scores_table import generation_in
@@ -68,7 +67,7 @@ class Tally(Record):
 
 
 def latest_tally(lake: Lake, spec: ModelSpec, day: date, *, table: DeltaTable | None = None) -> Tally | None:
-    """The tally that stands for a day, or None when the day was never scored (or every trace of it was lost).
+    """The latest tally of a day; None when the day was never scored (or row and log of it were both lost).
 
     Args:
         lake: Where the tables live.
@@ -90,7 +89,7 @@ def latest_tally(lake: Lake, spec: ModelSpec, day: date, *, table: DeltaTable | 
 
 
 def require_tally(lake: Lake, spec: ModelSpec, day: date) -> Tally:
-    """The tally that stands for a day.
+    """The latest tally of a day; raises when there is none.
 
     Raises:
         InputError: The day was never scored.
@@ -102,13 +101,13 @@ def require_tally(lake: Lake, spec: ModelSpec, day: date) -> Tally:
 
 
 def latest_manifest(lake: Lake, spec: ModelSpec, day: date) -> Manifest | None:
-    """The manifest of the tally that stands for a day; None when there is none."""
+    """The manifest of the latest tally of a day; None when there is none."""
     tally = latest_tally(lake, spec, day)
     return tally.manifest if tally else None
 
 
 def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
-    """The latest manifest of every scored day, by date; what a crash kept out of the table comes from the log."""
+    """The latest manifest of every scored day, by date; one whose row a crash prevented comes from the log."""
     scores = lake.find(spec.table("scores"))
     if scores is None:
         return []
@@ -121,6 +120,14 @@ def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
     return [latest[day] for day in sorted(latest)]
 
 
+def scored_dates(lake: Lake, spec: ModelSpec) -> set[date]:
+    """The dates that were scored, by the partitions of the scores table: no manifest is read for it."""
+    table = spec.table("scores")
+    if lake.find(table) is None:
+        return set()
+    return {file.day for file in lake.files(table) if file.day is not None}
+
+
 def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> list[Tally]:
     """The rows of `<model>__tallies`, of one day or of all."""
     where = {} if day is None else {"score_date": day}
@@ -129,7 +136,7 @@ def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> li
 
 
 def logged_tallies(table: DeltaTable, day: date | None = None) -> Iterator[Tally]:
-    """The tallies in the log of the scores table, newest first; reads far back only when asked to go on."""
+    """Yields the tallies in the log of the scores table, newest first; the older log is read only when needed."""
     recent = table.history(_RECENT)
     yield from _tallies_in(recent, day)
     if len(recent) == _RECENT:
@@ -137,7 +144,7 @@ def logged_tallies(table: DeltaTable, day: date | None = None) -> Iterator[Tally
 
 
 def record_tally(lake: Lake, spec: ModelSpec, tally: Tally) -> bool:
-    """Writes the tally's row unless it is there; says whether it wrote."""
+    """Writes the tally's row unless it is there; returns True when it wrote."""
     manifest = tally.manifest
     if any(known.manifest == manifest for known in recorded_tallies(lake, spec, manifest.score_date)):
         return False
@@ -173,7 +180,7 @@ def _tallies_in(commits: list[dict[str, Any]], day: date | None) -> Iterator[Tal
 
 
 def _manifest_in(commit: dict[str, Any]) -> Manifest | None:
-    """The manifest of a commit; None for one that is no tally (a new column, a compaction, somebody's own write)."""
+    """The manifest of a commit; None for one that is no tally (a new column, a compaction, another writer's)."""
     try:
         return Manifest.from_json(str(commit.get(MANIFEST_KEY, "")))
     except ValidationError:

@@ -1,12 +1,11 @@
-"""The profile row of a tally: follows the commit, keyed by it, and can always be rebuilt from input and package."""
+"""The rows of `<model>__profile`: written after the tally's commit, and rebuilt from input and package if missing."""
 
 from __future__ import annotations
 
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.profiles.profile import Profile
 from tallywright.records import Manifest, Record, Role, digest_of
 
@@ -41,12 +40,12 @@ PROFILE: Final = Declaration(
     key=("score_date", "generation", "model_version", "role"),
     slice=("score_date", "generation"),
     kind=Kind.SLICE,
-    doc="what the columns and scores of each tally looked like, counted while it was scored",
+    doc="the profile of the columns and scores of each tally, counted while it was scored",
 )
 
 
 def profile_digest(profile: Profile) -> str:
-    """What the manifest remembers of a profile."""
+    """The digest of a profile, as the manifest has it."""
     return digest_of(profile.to_json())
 
 
@@ -65,7 +64,7 @@ def row_of(manifest: Manifest, role: Role, version: int, profile: Profile) -> Pr
 
 
 def read_profiles(lake: Lake, spec: ModelSpec, manifest: Manifest) -> dict[str, ProfileRow]:
-    """The rows of a tally by the digest of their profile; rows that the commit does not speak of are left out."""
+    """The rows of a tally by the digest of their profile; rows whose digest is not in the manifest are left out."""
     rows = Table(PROFILE, lake, spec).read({"score_date": manifest.score_date, "generation": manifest.generation})
     wanted = {manifest.profile_digest, *(one.profile_digest for one in manifest.roles)}
     by_digest = {digest_of(row.profile_json): row for row in rows}

@@ -1,4 +1,4 @@
-"""The scores table: its schema, its creation, and the app transaction that numbers the generations of a day."""
+"""The scores table: its schema, its creation, and the app transaction whose version is a day's generation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tallywright.data.delta.lake import Change
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
-from tallywright.scoring.columns import PARTITION
+from tallywright.scoring.job import PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ def _missing_columns(name: str, standing: pa.Schema, wanted: pa.Schema) -> list[
 
 
 def _same_type(standing: pa.DataType, wanted: pa.DataType) -> bool:
-    """Delta has one type for texts of every size, and lists do not keep the name of their items."""
+    """True for types that Delta stores alike: texts of every size, lists whatever their items are called."""
     return pa.schema([("c", wanted)]) == pa.schema([("c", standing)]) or _delta_type(standing) == _delta_type(wanted)
 
 

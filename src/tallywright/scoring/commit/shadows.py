@@ -1,4 +1,4 @@
-"""The table of shadows: verified like the scores, committed once a day before them, and never able to stop them."""
+"""The shadow table: verified like the scores, committed once a day before them; its failures never stop the scores."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.records import Manifest
-    from tallywright.scoring.commit.sink import Writer
-    from tallywright.scoring.commit.staged_output import StagedOutput
+    from tallywright.scoring.commit.sink import StagedOutput, Writer
     from tallywright.scoring.job import JobModel
     from tallywright.spec.model import ModelSpec
 
@@ -32,7 +31,7 @@ _NO_TABLE: Final = "the table of shadows cannot be used; the log says why"
 
 
 def commit_sound_shadows(lake: Lake, spec: ModelSpec, day: StagedOutput, manifest: Manifest) -> tuple[RoleTally, ...]:
-    """Commits the rows of the shadows that are sound, and says what became of each; raises for nothing of theirs.
+    """Commits the rows of the sound shadows, and returns what became of each; never raises for a shadow.
 
     Args:
         lake: Where the table stands.
@@ -66,7 +65,7 @@ def _tally(model: JobModel, note: str, day: StagedOutput, manifest: Manifest) ->
 
 
 def _refusal(day: StagedOutput, manifest: Manifest, label: str) -> str:
-    """Why the rows of one shadow cannot be committed; empty when they can."""
+    """The reason why the rows of one shadow cannot be committed; empty when they can."""
     try:
         keys = day.verify_shadow(label)
     except TallyError as error:
@@ -75,7 +74,7 @@ def _refusal(day: StagedOutput, manifest: Manifest, label: str) -> str:
 
 
 def _commit(lake: Lake, spec: ModelSpec, day: StagedOutput, manifest: Manifest) -> str:
-    """Why the commit failed; empty when the rows stand."""
+    """Commits the rows; returns the reason when that failed, else an empty text."""
     labels = [label_of(one.role, one.version) for one in manifest.roles]
     try:
         ours = commit_shadows(lake, spec, manifest, day.shadow_writer(labels))
@@ -91,7 +90,7 @@ def _commit(lake: Lake, spec: ModelSpec, day: StagedOutput, manifest: Manifest) 
 
 
 def commit_shadows(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer) -> bool:
-    """Replaces the date in the table of shadows, in one commit; False when these very rows stand there already.
+    """Replaces the date in the shadow table, in one commit; False when these very rows are there already.
 
     Args:
         lake: Where the table stands.
@@ -133,7 +132,7 @@ def _attempt(spec: ModelSpec, table: DeltaTable, manifest: Manifest, write: Writ
 
 
 def _same(standing: Manifest, manifest: Manifest, spec: ModelSpec) -> bool:
-    """Whether the rows that stand are these: written by this very commit, or from the same inputs."""
+    """True when the rows in the table are these: written by this very commit, or from the same inputs."""
     if standing.commit_id == manifest.commit_id:
         return True
     changed = reason_between(standing, manifest, spec.scoring) or standing.roles != manifest.roles

@@ -1,7 +1,8 @@
-"""The sink: staged parts become one Delta commit by compare-and-swap, whoever else is writing.
+"""The sink: commits a scored, staged day in one Delta commit by compare-and-swap, beside other writers.
 
-delta-rs records app transactions but does not fence by them, and its own retries accept stale overwrites; so there are
-no automatic retries here. On any conflict: look again, decide again, commit the same parts.
+A staged output has one interface, whether its rows are in files or kept by the engine. delta-rs records app
+transactions but does not fence by them, and its own retries accept stale overwrites; so there are no automatic retries
+here. On any conflict the newest version is read, the decision made again, and the same parts committed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -19,11 +21,13 @@ from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.storage.store_errors import cause_of, store_remedy
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
 from tallywright.observability import failpoint, log
-from tallywright.scoring.columns import PARTITION
 from tallywright.scoring.commit.manifests import MANIFEST_KEY, Tally, latest_tally, logged_tallies
 from tallywright.scoring.commit.scores_table import app_id, generation_in
-from tallywright.scoring.commit.verify import check_sizes
+from tallywright.scoring.commit.verify import check_cover, check_sizes, part_path, staged_paths, verify_parts
 from tallywright.scoring.identity import FORCED, reason_between
+from tallywright.scoring.job import PARTITION
+from tallywright.scoring.worker.fragments import discard
+from tallywright.scoring.worker.kernel import DaySums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +35,94 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
-    from tallywright.records import Manifest
+    from tallywright.data.fingerprint import RowDigest
+    from tallywright.records import InputVersion, Manifest
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.worker.results import PartManifest
+    from tallywright.scoring.worker.fragments import InputSplit
+    from tallywright.scoring.worker.kernel import PartManifest
     from tallywright.spec.model import ModelSpec
+
+
+class StagedOutput(Protocol):
+    """The scored, uncommitted rows of a day for the scores and the shadow table, with their counts."""
+
+    @property
+    def job(self) -> ScoreJob:
+        """The job that was scored."""
+
+    @property
+    def sums(self) -> DaySums:
+        """The counts of the day."""
+
+    def check_cover(self) -> None:
+        """Raises an `InputError` unless every row of the pinned input was scored once."""
+
+    def verify(self) -> RowDigest:
+        """Checks the rows of the scores table, and returns the digest of their keys."""
+
+    def verify_shadow(self, label: str) -> RowDigest:
+        """Checks the rows of one shadow, and returns the digest of their keys."""
+
+    def writer(self) -> Writer:
+        """The writer of the rows of the scores table."""
+
+    def shadow_writer(self, labels: Sequence[str]) -> Writer:
+        """The writer of the rows of these shadows."""
+
+    def discard(self, *labels: str) -> None:
+        """Deletes what is staged under these labels (`scores`, `shadow:3`); without any, everything."""
+
+
+@dataclass(frozen=True)
+class StagedParts:
+    """Staged parts: files in the tables' folders that no commit names yet."""
+
+    job: ScoreJob
+    pinned: InputVersion
+    splits: Sequence[InputSplit]
+    parts: Sequence[PartManifest]
+
+    @cached_property
+    def sums(self) -> DaySums:
+        """The counts of the day."""
+        return DaySums.of(self.parts)
+
+    def check_cover(self) -> None:
+        """Checks that every split has its part."""
+        check_cover(self.pinned, self.splits, self.parts)
+
+    def verify(self) -> RowDigest:
+        """As `verify_parts`."""
+        return verify_parts(self.job, self.pinned, self.splits, self.parts)
+
+    def verify_shadow(self, label: str) -> RowDigest:
+        """As `verify_parts`."""
+        return verify_parts(self.job.for_shadows(), self.pinned, self.splits, self._shadows([label]))
+
+    def writer(self) -> Writer:
+        """The writer that adds the parts in a commit."""
+        return parts_writer(self.job, self.parts)
+
+    def shadow_writer(self, labels: Sequence[str]) -> Writer:
+        """The writer that adds the parts of these shadows in a commit."""
+        return parts_writer(self.job.for_shadows(), self._shadows(labels))
+
+    def discard(self, *labels: str) -> None:
+        """Deletes parts."""
+        if not labels:
+            discard(staged_paths(self.job, self.parts), self.job.options)
+            return
+        for label in labels:
+            job = self.job.for_shadows() if label in self._labels else self.job
+            parts = self._shadows([label]) if label in self._labels else self.parts
+            discard((part_path(job, part) for part in parts), self.job.options)
+
+    @property
+    def _labels(self) -> set[str]:
+        return {model.label for model in self.job.shadows}
+
+    def _shadows(self, labels: Sequence[str]) -> list[PartManifest]:
+        return [part.shadows[label] for label in labels for part in self.parts if label in part.shadows]
 
 
 class Writer(Protocol):
@@ -45,12 +133,12 @@ class Writer(Protocol):
 
 
 class UncertainCommitError(StorageError):
-    """Nobody can say whether the commit stands or will, so the staged parts must stay where they are."""
+    """It is unknown whether the commit succeeded or yet will, so the staged parts must stay where they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """How a commit ended: the tally that stands, and whether it is made of our parts."""
+    """The result of a commit: the day's latest tally, and whether it is made of our parts."""
 
     tally: Tally
     ours: bool
@@ -86,7 +174,7 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer)
 
 @dataclass(slots=True)
 class _Attempt:
-    """One try to commit on the version that stands; the manifest follows what other writers did meanwhile."""
+    """An attempt to commit on the newest version; the manifest is adapted to what other writers committed."""
 
     lake: Lake
     spec: ModelSpec
@@ -96,7 +184,7 @@ class _Attempt:
     def __call__(self, table: DeltaTable) -> CommitResult:
         day = self.manifest.score_date
         if generation_in(table, self.spec, day) != self.manifest.generation - 1:
-            result, self.manifest = _look_again(self.lake, self.spec, table, self.manifest)
+            result, self.manifest = _next_attempt(self.lake, self.spec, table, self.manifest)
             if result is not None:
                 return result
         failpoint("before-commit")
@@ -108,7 +196,7 @@ class _Attempt:
             return _after_failure(self.lake, self.spec, self.manifest, error)
         if version is not None:
             return CommitResult(Tally(manifest=self.manifest, version=version), ours=True)
-        # Delta's own writer skips a transaction that is recorded already, and says nothing: the log knows.
+        # Delta's own writer silently skips a transaction that is recorded already: the log tells.
         ours = _ours(self.lake.look(self.spec.table("scores")), self.manifest)
         if ours is None:
             raise SkippedError(f"generation {self.manifest.generation} of {day} stands")
@@ -116,7 +204,7 @@ class _Attempt:
 
 
 def parts_writer(job: ScoreJob, parts: Sequence[PartManifest]) -> Writer:
-    """Commits staged parts as they are, by compare-and-swap, if they are still there."""
+    """A writer that commits staged parts as they are, if they are still there."""
 
     def write(table: DeltaTable, manifest: Manifest, transaction: str) -> int:
         # Delta would commit what is not there; verification and waiting for other writers can have taken a while.
@@ -124,7 +212,7 @@ def parts_writer(job: ScoreJob, parts: Sequence[PartManifest]) -> Writer:
         version = table.version() + 1
         _write(table, manifest, transaction, parts)
         with suppress(DeltaError, OSError):
-            # Unlike other commits, this kind leaves the handle where it was; who looks next sees for himself.
+            # Unlike other commits, this kind does not move the handle; if this fails, the next reader refreshes it.
             table.update_incremental()
         return version
 
@@ -159,10 +247,10 @@ def _write(table: DeltaTable, manifest: Manifest, transaction: str, parts: Seque
     )
 
 
-def _look_again(
+def _next_attempt(
     lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest
 ) -> tuple[CommitResult | None, Manifest]:
-    """What to do about a generation that is not the one decided on: done already, done by another, or the next."""
+    """Decides again when the generation has changed: done already, done by another writer, or the next one."""
     ours = _ours(table, manifest)
     if ours is not None:
         return CommitResult(ours, ours=True), manifest
@@ -184,7 +272,7 @@ def _look_again(
 
 
 def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> CommitResult:
-    """A failure whose answer may have been lost: the commit stands if the log has it."""
+    """The result of a commit whose response may have been lost: it succeeded if the log has it."""
     try:
         ours = _ours(lake.open(spec.table("scores")), manifest)
     except (DeltaError, OSError, TallyError) as unreadable:
@@ -201,7 +289,7 @@ def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Excep
 
 
 def _failed(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageError:
-    """On a disk what is not in the log never will be; an object store may still carry out what it did not answer."""
+    """The error for a failed commit; an object store may still carry out a request that it did not answer."""
     found = f"the commit of {manifest.score_date} to {spec.table('scores')} failed: {cause_of(error)}"
     if not is_disk(lake.root):
         return UncertainCommitError(

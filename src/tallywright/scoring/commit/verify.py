@@ -1,4 +1,4 @@
-"""Before the commit: the staged parts are exactly the pinned input, once each, in exactly the shape of the table.
+"""Checks before the commit: the staged parts hold every row of the pinned input once, in the schema of the table.
 
 The keys are read back from the staged files, so what is compared with the input is what readers will get.
 """
@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tallywright.data.fingerprint import RowDigest, digest_hashes, row_hashes
+from tallywright.data.fingerprint import RowDigest, digest_hashes, repeated, row_hashes
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
-from tallywright.scoring.worker.cores import threads_for
-from tallywright.scoring.worker.part_files import sizes_of
+from tallywright.scoring.worker.fragments import sizes_of
+from tallywright.scoring.worker.kernel import threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tallywright.records import InputVersion
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import Counted, PartManifest
+    from tallywright.scoring.worker.kernel import PartManifest, PieceCounts
 
 _SHOWN: Final = 5
 _KEY_BATCH: Final = 131_072
@@ -38,10 +38,10 @@ _RANGES: Final = 32
 def verify_rows(
     job: ScoreJob,
     pinned: InputVersion,
-    counted: Sequence[Counted],
+    counted: Sequence[PieceCounts],
     keys_with: Callable[[Hashes], Iterable[pa.RecordBatch]],
 ) -> RowDigest:
-    """Checks what must hold before an engine commits rows that it keeps itself, and returns the digest of the keys.
+    """Checks the rows of an engine that commits them itself, and returns the digest of the keys.
 
     Args:
         job: What was scored.
@@ -59,7 +59,7 @@ def verify_rows(
     return _check_hashes(job, read, [piece.hashes for piece in counted], keys_with)
 
 
-def check_rows(pinned: InputVersion, counted: Sequence[Counted]) -> None:
+def check_rows(pinned: InputVersion, counted: Sequence[PieceCounts]) -> None:
     """Checks that an engine scored as many rows as were ingested.
 
     Raises:
@@ -77,7 +77,7 @@ def check_rows(pinned: InputVersion, counted: Sequence[Counted]) -> None:
 def verify_parts(
     job: ScoreJob, pinned: InputVersion, splits: Sequence[InputSplit], parts: Sequence[PartManifest]
 ) -> RowDigest:
-    """Checks everything that must hold before a commit and returns the digest of the keys.
+    """Checks staged parts before their commit, and returns the digest of the keys.
 
     Raises:
         GateRefusedError: The output gate found values that must not be served.
@@ -118,7 +118,7 @@ def check_cover(pinned: InputVersion, splits: Sequence[InputSplit], parts: Seque
         )
 
 
-def _problems(pieces: Sequence[PartManifest | Counted]) -> Counter[str]:
+def _problems(pieces: Sequence[PartManifest | PieceCounts]) -> Counter[str]:
     problems: Counter[str] = Counter()
     for piece in pieces:
         problems.update(piece.problems)
@@ -181,7 +181,7 @@ def _check_footer(job: ScoreJob, part: PartManifest, path: str) -> None:
 
 
 def _same_columns(found: pa.Schema, wanted: pa.Schema) -> bool:
-    """Equal names, order and types; the name of a list's items is Parquet's own business."""
+    """True for equal names, order and types; how Parquet names the items of a list does not count."""
     return found.names == wanted.names and all(
         a.type == b.type or (pa.types.is_list(a.type) and pa.types.is_list(b.type) and _items(a) == _items(b))
         for a, b in zip(found, wanted, strict=True)
@@ -208,13 +208,13 @@ def _check_keys(job: ScoreJob, parts: Sequence[PartManifest]) -> RowDigest:
     def rows_with(suspects: Hashes) -> Iterator[pa.RecordBatch]:
         for part in parts:
             for batch in _key_batches(job, part):
-                yield having(batch, job.key, suspects)
+                yield rows_of_keys(batch, job.key, suspects)
 
     return _check_hashes(job, read, hashed, rows_with)
 
 
-def having(batch: pa.RecordBatch, key: Sequence[str], hashes: Hashes) -> pa.RecordBatch:
-    """The key columns of the rows whose key has one of these hashes."""
+def rows_of_keys(batch: pa.RecordBatch, key: Sequence[str], hashes: Hashes) -> pa.RecordBatch:
+    """Selects the key columns of the rows whose key has one of these hashes."""
     chosen = np.flatnonzero(np.isin(row_hashes(batch, key), hashes))
     return pc.take(batch.select(list(key)), pa.array(chosen))
 
@@ -228,7 +228,7 @@ def _check_hashes(
     with ThreadPoolExecutor(max_workers=threads_for(job.workers, len(hashed))) as pool:
         written = sum(pool.map(digest_hashes, hashed), start=RowDigest())
         list(pool.map(np.ndarray.sort, hashed))
-        suspects = np.concatenate(list(pool.map(_repeated, _ranges(hashed))))
+        suspects = np.concatenate(list(pool.map(_repeated_in, _ranges(hashed))))
     if read != written:
         raise InputError(
             f"{job.score_date}: the keys that were written differ from the keys that were read",
@@ -241,20 +241,19 @@ def _check_hashes(
 
 
 def _ranges(runs: Sequence[Hashes]) -> Iterator[list[Hashes]]:
-    """The pieces of sorted runs in each of some equal ranges of hashes; a range is small enough for the cache."""
+    """Cuts sorted runs at equal ranges of hashes, each small enough for the processor's cache."""
     edges = np.array([(place << 64) // _RANGES for place in range(1, _RANGES)], dtype=np.uint64)
     cuts = [[0, *np.searchsorted(run, edges), run.size] for run in runs]
     for place in range(_RANGES):
         yield [run[cut[place] : cut[place + 1]] for run, cut in zip(runs, cuts, strict=True)]
 
 
-def _repeated(pieces: Sequence[Hashes]) -> Hashes:
-    """The hashes that stand more than once in the pieces."""
+def _repeated_in(pieces: Sequence[Hashes]) -> Hashes:
+    """The hashes that occur more than once in the pieces of a range."""
     ordered = np.concatenate(pieces)
     # A stable sort would merge the sorted pieces, and takes three times as long as numpy's vectorised quicksort.
     ordered.sort()
-    repeated: Hashes = ordered[1:][ordered[1:] == ordered[:-1]]
-    return repeated
+    return repeated(ordered)
 
 
 def _hashes_of(job: ScoreJob, part: PartManifest) -> Hashes:
@@ -267,15 +266,15 @@ def _hashes_of(job: ScoreJob, part: PartManifest) -> Hashes:
 
 
 def _refuse_duplicates(job: ScoreJob, batches: Iterable[pa.RecordBatch]) -> None:
-    """Equal hashes are suspects only: their keys are then compared exactly."""
+    """Compares the keys behind equal hashes exactly, and refuses the day when keys are equal."""
     seen: Counter[tuple[object, ...]] = Counter()
     for batch in batches:
         seen.update(tuple(row[name] for name in job.key) for row in batch.to_pylist())
-    repeated = [key for key, times in seen.items() if times > 1]
-    if repeated:
+    duplicates = [key for key, times in seen.items() if times > 1]
+    if duplicates:
         raise InputError(
-            f"{job.score_date}: {len(repeated)} keys occur more than once, such as "
-            + "; ".join(str(key if len(key) > 1 else key[0]) for key in repeated[:_SHOWN]),
+            f"{job.score_date}: {len(duplicates)} keys occur more than once, such as "
+            + "; ".join(str(key if len(key) > 1 else key[0]) for key in duplicates[:_SHOWN]),
             expected=f"each {' + '.join(job.key)} once a day",
             remedy="correct the features SQL or the key, and ingest the day again",
         )

@@ -1,1 +1,1 @@
-"""Who distributes a day's splits: threads, Spark or Beam."""
+"""Scoring engines, which distribute a day's splits: threads, Spark or Beam."""

@@ -10,9 +10,8 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final
 
 from tallywright.scoring.engines.base import PartsEngine
-from tallywright.scoring.worker.cores import threads_for
-from tallywright.scoring.worker.kernel import score_split
-from tallywright.scoring.worker.part_files import discard_run
+from tallywright.scoring.worker.fragments import discard_run
+from tallywright.scoring.worker.kernel import score_split, threads_for
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -22,18 +21,18 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.base import Advance, PinnedDay
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import PartManifest
-    from tallywright.spec.environment import EngineSettings
+    from tallywright.scoring.worker.kernel import PartManifest
+    from tallywright.spec.yaml_files import EngineSettings
 
 NAME: Final = "local"
 
 
 class _StoppedError(Exception):
-    """Another thread failed: this one gives up at its next batch."""
+    """Raised in a thread at its next batch once another thread has failed."""
 
 
 class LocalEngine(PartsEngine):
-    """Threads in the driver's own process."""
+    """Scores splits in threads of the driver's own process."""
 
     name = NAME
 
@@ -80,7 +79,7 @@ class LocalEngine(PartsEngine):
             raise
 
     def close(self) -> None:
-        """Nothing outlives a day."""
+        """Does nothing: threads end with their day."""
 
 
 def engine(settings: EngineSettings) -> LocalEngine:

@@ -1,1 +1,1 @@
-"""Which model scores a row, and whether its answer may be served."""
+"""Which model scores a row, and whether its prediction may be served."""

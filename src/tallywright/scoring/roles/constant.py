@@ -1,4 +1,4 @@
-"""The declared constant in the shape of a predictor: the same answer to every row, counted like any other."""
+"""The declared constant in the shape of a predictor: the same score for every row, counted like any other."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tallywright.packaging.postprocess import outputs_of
-from tallywright.packaging.predictor import Prediction
+from tallywright.packaging.manifest import Postprocess
+from tallywright.packaging.predictor import Prediction, outputs_of
 from tallywright.packaging.preprocess import ModelInput
-from tallywright.packaging.schema import Postprocess
-from tallywright.profiles.definition import define
+from tallywright.profiles.profile import define
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,5 +35,5 @@ class ConstantPredictor:
         return Prediction(outputs_of(self._postprocess, scores, self._threshold), nothing, scores)
 
     def clone(self) -> ConstantPredictor:
-        """Itself: nothing in it changes."""
+        """Itself, as it has no state."""
         return self

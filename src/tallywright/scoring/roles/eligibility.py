@@ -1,4 +1,4 @@
-"""The models of a day that may and can score it: whoever is missing, broken or has seen the day is left out, and noted.
+"""Which models may and can score a day: a model that is missing, broken or leaks is left out, with a note.
 
 What a canary or a shadow lacks never costs the champion's day; what the champion lacks, only a fallback can make good,
 where the spec says so.
@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from tallywright.data.delta.schema import arrow_schema
-from tallywright.errors import PackageError, TallyError
+from tallywright.errors import LeakError, PackageError, TallyError
 from tallywright.observability import log
-from tallywright.packaging.predictor import Predictor
-from tallywright.packaging.schema import Postprocess
+from tallywright.packaging.manifest import Postprocess
 from tallywright.records import ModelRef, Role, RoleTally
-from tallywright.scoring.preflight import leak_of, leaks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +29,40 @@ if TYPE_CHECKING:
 PACKAGE: Final = "package"
 
 
+def leaks(ref: ModelRef, day: date) -> bool:
+    """True for a model whose training data reach the date, or that does not say how far they reach."""
+    return not ref.is_constant and (ref.trained_through is None or ref.trained_through >= day)
+
+
+def check_leak(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> bool:
+    """Refuses a champion whose training data reach the day; returns True when the spec lets a leaking model score.
+
+    Models in other roles are not refused here: they are left out of the day (`assemble`).
+
+    Raises:
+        LeakError: `trained_through` is not before the day, or unknown, and `scoring.allow_leak` is off.
+    """
+    if spec.scoring.allow_leak:
+        return any(leaks(ref, day) for ref in models)
+    for ref in models:
+        if ref.role is Role.CHAMPION and leaks(ref, day):
+            raise LeakError(
+                f"{describe_leak(ref)} and would score {day}",
+                expected="a model trained only on days before the score date",
+                remedy="use `scoring.models: as-of`, or --set scoring.allow_leak=true to score and mark it",
+            )
+    return False
+
+
+def describe_leak(ref: ModelRef) -> str:
+    """Describes a leak for messages."""
+    through = f"on data through {ref.trained_through}" if ref.trained_through else "on data of unknown dates"
+    return f"version {ref.version} of {ref.name} was trained {through}"
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The models that were resolved for a day, the champion first, and what is at hand of them."""
+    """The models that were resolved for a day, the champion first, and the packages there are of them."""
 
     spec: ModelSpec
     lake: Lake
@@ -47,7 +76,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class ModelSet:
-    """Who scores a day: the model that answers for it first; `packages` by digest; `absent` are those left out."""
+    """The models that score a day, the primary first; `packages` by digest; `absent` are those left out."""
 
     models: tuple[ModelRef, ...]
     packages: Mapping[str, Package]
@@ -56,14 +85,14 @@ class ModelSet:
 
     @classmethod
     def of(cls, models: tuple[ModelRef, ...], packages: Mapping[str, Package], spec: ModelSpec) -> ModelSet:
-        """These models as they are.
+        """The set of all these models, without any check.
 
         Raises:
             PackageError: The package of one of them is not at hand.
         """
         for ref in models:
             if not ref.is_constant and ref.digest not in packages:
-                raise not_at_hand(ref)
+                raise missing_package(ref)
         primary = models[0]
         schema = _constant_schema(spec) if primary.is_constant else packages[primary.digest].output_schema
         return cls(models, packages, schema)
@@ -79,14 +108,14 @@ class ModelSet:
         return next((ref for ref in self.models if ref.role is role), None)
 
     def row_failures(self, spec: ModelSpec) -> frozenset[str]:
-        """The failures of single rows in which a fallback stands in; a fallback has none of its own."""
+        """The failures of single rows that the fallback covers; none when the fallback is the primary."""
         fallback = spec.scoring.fallback
         if fallback is None or self.of_role(Role.FALLBACK) in {None, self.models[0]}:
             return frozenset()
         return frozenset(fallback.covers) - {PACKAGE}
 
 
-def not_at_hand(ref: ModelRef, why: str = "") -> PackageError:
+def missing_package(ref: ModelRef, why: str = "") -> PackageError:
     """The error about a package that scoring was not given."""
     return PackageError(
         f"the package of version {ref.version} of {ref.name} is not at hand" + (f": {why}" if why else ""),
@@ -96,20 +125,20 @@ def not_at_hand(ref: ModelRef, why: str = "") -> PackageError:
 
 
 def eligible(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> tuple[ModelRef, ...]:
-    """The models that may score the day, as far as that can be said without their packages; the champion always is."""
+    """The models that may score the day, as far as that is known without their packages; the champion always may."""
     champion, *others = models
     return champion, *(ref for ref in others if not _ineligible(spec, champion, ref, day))
 
 
 def _ineligible(spec: ModelSpec, champion: ModelRef, ref: ModelRef, day: date) -> str:
-    """Why a model must not score beside this champion, in words; empty when it may."""
+    """The reason why a model must not score beside this champion; empty when it may."""
     if ref.digest == champion.digest:
         return "it is the champion's own model"
-    return leak_of(ref) if leaks(ref, day) and not spec.scoring.allow_leak else ""
+    return describe_leak(ref) if leaks(ref, day) and not spec.scoring.allow_leak else ""
 
 
 def assemble(candidates: Candidates) -> ModelSet:
-    """Looks at every candidate before a row is read.
+    """Checks every candidate before a row is read, and returns the models that score the day.
 
     Raises:
         PackageError: The champion's package is not at hand or cannot be loaded, and no fallback covers that.
@@ -119,29 +148,29 @@ def assemble(candidates: Candidates) -> ModelSet:
         return ModelSet.of(candidates.models, candidates.packages, candidates.spec)
     eligibility = _Eligibility(candidates)
     covered = candidates.spec.scoring.fallback is not None and PACKAGE in candidates.spec.scoring.fallback.covers
-    trouble = eligibility.unloadable(primary) if covered else ""
-    if trouble:
-        return _without_champion(candidates, eligibility, trouble)
+    problem = eligibility.load_problem(primary) if covered else ""
+    if problem:
+        return _without_champion(candidates, eligibility, problem)
     standard = ModelSet.of((primary,), candidates.packages, candidates.spec).output_schema
-    notes = {ref: eligibility.unfit(ref, standard) for ref in others}
+    notes = {ref: eligibility.problem_with(ref, standard) for ref in others}
     kept = (primary, *(ref for ref in others if not notes[ref]))
     return ModelSet(kept, candidates.packages, standard, _absent(notes))
 
 
-def _without_champion(candidates: Candidates, eligibility: _Eligibility, trouble: str) -> ModelSet:
-    """The fallback answers for the day; without a champion there is nothing to hold a canary against."""
+def _without_champion(candidates: Candidates, eligibility: _Eligibility, problem: str) -> ModelSet:
+    """The model set of a day that the fallback scores; a canary needs a champion to be compared with."""
     champion, *others = candidates.models
     fallback = next((ref for ref in others if ref.role is Role.FALLBACK), None)
-    reason = eligibility.unfit(fallback, None) if fallback is not None else "nobody was champion before"
+    reason = eligibility.problem_with(fallback, None) if fallback is not None else "nobody was champion before"
     if fallback is None or reason:
-        raise not_at_hand(champion, f"{trouble}; the fallback cannot stand in: {reason}")
+        raise missing_package(champion, f"{problem}; the fallback cannot stand in: {reason}")
     standard = eligibility.output_schema(fallback)
-    notes = {champion: trouble}
+    notes = {champion: problem}
     for ref in others:
         if ref.role is Role.CANARY:
             notes[ref] = "there is no champion to hold it against"
         elif ref.role is Role.SHADOW:
-            notes[ref] = eligibility.unfit(ref, standard)
+            notes[ref] = eligibility.problem_with(ref, standard)
     kept = (fallback, *(ref for ref in others if ref.role is Role.SHADOW and not notes[ref]))
     return ModelSet(kept, candidates.packages, standard, _absent(notes))
 
@@ -154,24 +183,26 @@ def _absent(notes: Mapping[ModelRef, str]) -> tuple[RoleTally, ...]:
 
 
 class _Eligibility:
-    """Why a model cannot score the day, in words; empty when it can."""
+    """Finds the reason why a model cannot score the day; empty when it can."""
 
     def __init__(self, candidates: Candidates) -> None:
         self._candidates = candidates
         columns = arrow_schema(candidates.lake.look(candidates.input.table))
         self._nothing = pa.record_batch([pa.nulls(0, column.type) for column in columns], schema=columns)
 
-    def unfit(self, ref: ModelRef, standard: pa.Schema | None) -> str:
-        """Asks everything: the champion's own version? a leak? loadable? the columns? the champion's outputs?"""
+    def problem_with(self, ref: ModelRef, standard: pa.Schema | None) -> str:
+        """Checks all: the champion's own version, a leak, loading, the input's columns, the champion's outputs."""
         asked = self._candidates
         ineligible = _ineligible(asked.spec, asked.models[0], ref, asked.input.score_date)
-        trouble = ineligible or self.unloadable(ref) or self._schema_mismatch(ref)
-        if not trouble and standard is not None and not self.output_schema(ref).equals(standard):
+        problem = ineligible or self.load_problem(ref) or self._schema_mismatch(ref)
+        if not problem and standard is not None and not self.output_schema(ref).equals(standard):
             return f"its outputs are {', '.join(self.output_schema(ref).names)} of other types than the champion's"
-        return trouble
+        return problem
 
-    def unloadable(self, ref: ModelRef) -> str:
-        """Asks only whether the package is here, whole, and can be run."""
+    def load_problem(self, ref: ModelRef) -> str:
+        """Checks only that the package is here, whole, and loads in ONNX Runtime."""
+        from tallywright.packaging.predictor import Predictor  # brings ONNX Runtime; a leak is checked without
+
         if ref.is_constant:
             return ""
         package = self._candidates.packages.get(ref.digest)
@@ -190,7 +221,7 @@ class _Eligibility:
         return self._candidates.packages[ref.digest].output_schema
 
     def _schema_mismatch(self, ref: ModelRef) -> str:
-        """Lets the preprocessing look at no rows of the input."""
+        """Checks the input's columns by preprocessing a batch of no rows."""
         if ref.is_constant:
             return ""
         try:

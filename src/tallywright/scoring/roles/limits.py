@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from tallywright.scoring.roles.counts import CanaryCounts
+    from tallywright.scoring.roles.role_model import CanaryCounts
     from tallywright.spec.roles import CanaryLimits, Fallback
 
 

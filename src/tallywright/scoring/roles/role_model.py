@@ -1,26 +1,201 @@
-"""One loaded model of a day in its role, and what adds up while it and the others score rows."""
+"""One loaded model of a day in its role: its checked predictions, and the counts made while rows are scored.
+
+A prediction is checked before it is served: every output present, finite, and a probability between 0 and 1. Whether a
+row fails is a function of that row alone, and counts are whole numbers, so both are the same in every batch, engine and
+order.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from tallywright.buffers import valid_mask, values_of
 from tallywright.data.fingerprint import RowDigest
-from tallywright.scoring.roles.counts import CanaryCounts, RoleCounts
+from tallywright.errors import PackageError
+from tallywright.packaging.predictor import Prediction, Predictor
+from tallywright.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pyarrow as pa
+    from numpy.typing import NDArray
 
+    from tallywright.packaging.preprocess import ModelInput
     from tallywright.profiles.accumulate import Accumulator
-    from tallywright.scoring.roles.guarded import AnyPredictor
+    from tallywright.scoring.roles.constant import ConstantPredictor
+
+    AnyPredictor = Predictor | ConstantPredictor
+
+_LIMIT = 2.0**40
+SHARES = frozenset({"probability", "probabilities", "confidence"})
+"""Outputs that lie between 0 and 1."""
+
+
+class CanaryCounts(Record):
+    """How a canary did on its share of the rows.
+
+    `compared` rows have a sound prediction of both; the totals are their scores in units of 2**-bits, the champion's.
+    """
+
+    rows: int = 0
+    problems: int = 0
+    compared: int = 0
+    champion_total: int = 0
+    canary_total: int = 0
+    bits: int = 0
+
+    def __add__(self, other: CanaryCounts) -> CanaryCounts:
+        added = ("rows", "problems", "compared", "champion_total", "canary_total")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in added}
+        return CanaryCounts(bits=max(self.bits, other.bits, key=abs), **sums)
+
+    @property
+    def problem_share(self) -> float:
+        """The share of the canary's rows without a sound prediction."""
+        return self.problems / self.rows if self.rows else 0.0
+
+    @property
+    def mean_difference(self) -> float:
+        """The absolute difference of the mean scores on the compared rows."""
+        if not self.compared:
+            return 0.0
+        return abs(self.canary_total - self.champion_total) / self.compared / 2.0**self.bits
+
+
+class RoleCounts(Record):
+    """The counts by role of a split, as a worker returns them; keys are labels such as `canary:3`."""
+
+    served: dict[str, int] = Field(default_factory=dict)
+    """Rows of the scores table."""
+    profiles: dict[str, str] = Field(default_factory=dict)
+    """Profiles of the models that do not answer for the day; as JSON."""
+    canary: CanaryCounts = CanaryCounts()
+    failures: dict[str, str] = Field(default_factory=dict)
+    """Shadows that failed, and on what."""
+    shadow_problems: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """What the output gate found in the rows of a shadow."""
+
+
+def fixed_point_sum(scores: NDArray[np.float32], bits: int) -> int:
+    """The sum of scores in units of 2**-bits, each rounded by itself."""
+    units = np.clip(np.rint(scores.astype(np.float64) * 2.0**bits), -_LIMIT, _LIMIT)
+    return int(units.astype(np.int64).sum())
+
+
+def problems_in(outputs: pa.RecordBatch) -> Counter[str]:
+    """Counts the values of a batch that fail the output gate, by problem; empty for a good batch."""
+    problems: Counter[str] = Counter()
+    for name, column in zip(outputs.schema.names, outputs.columns, strict=True):
+        values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+        nulls = column.null_count + (values.null_count if values is not column else 0)
+        if nulls:
+            problems[f"{name} is null"] += nulls
+        if pa.types.is_floating(values.type):
+            _count_numbers(problems, name, values_of(values)[valid_mask(values)] if nulls else values_of(values))
+    return problems
+
+
+def broken_rows(outputs: pa.RecordBatch) -> NDArray[np.bool_]:
+    """A mask of the rows with a value that `problems_in` would count."""
+    broken = np.zeros(outputs.num_rows, dtype=np.bool_)
+    for name, column in zip(outputs.schema.names, outputs.columns, strict=True):
+        broken |= ~valid_mask(column)
+        if pa.types.is_list(column.type):
+            rows = values_of(pc.list_parent_indices(column))
+            broken[rows[_broken(name, pc.list_flatten(column))]] = True
+        else:
+            broken |= _broken(name, column)
+    return broken
+
+
+def _broken(name: str, values: pa.Array) -> NDArray[np.bool_]:
+    wrong = ~valid_mask(values)
+    if pa.types.is_floating(values.type):
+        numbers = values_of(values)
+        sound = np.isfinite(numbers)
+        if name in SHARES:
+            sound &= (numbers >= 0) & (numbers <= 1)
+        wrong |= ~sound
+    return wrong
+
+
+def _count_numbers(problems: Counter[str], name: str, numbers: NDArray[Any]) -> None:
+    finite = np.isfinite(numbers)
+    wrong = {f"{name} is not finite": ~finite}
+    if name in SHARES:
+        wrong[f"{name} is outside 0..1"] = finite & ((numbers < 0) | (numbers > 1))
+    for what, rows in wrong.items():
+        found = int(np.count_nonzero(rows))
+        if found:
+            problems[what] += found
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPrediction:
+    """A prediction, and masks of its rows that must not be served.
+
+    `failed` rows raised an error in the graph (their scores are NaN); `broken` rows would not pass the output gate,
+    the failed ones among them. `error` is the graph's error.
+    """
+
+    prediction: Prediction
+    failed: NDArray[np.bool_]
+    broken: NDArray[np.bool_]
+    error: PackageError | None = None
+
+    @property
+    def outputs(self) -> pa.RecordBatch:
+        """The output columns of all rows."""
+        return self.prediction.outputs
+
+
+def predict_checked(predictor: AnyPredictor, batch: pa.RecordBatch) -> CheckedPrediction:
+    """Predicts a batch; a row that makes the graph fail takes no other row with it.
+
+    Raises:
+        InputError: A column is missing or mistyped.
+    """
+    try:
+        prediction = predictor.predict(batch)
+    except PackageError as error:
+        if not isinstance(predictor, Predictor):
+            raise
+        inputs = predictor.package.preprocess.transform(batch)
+        scores, failed = _score_by_halves(predictor, inputs)
+        prediction = predictor.finish(inputs, scores)
+        return CheckedPrediction(prediction, failed, broken_rows(prediction.outputs) | failed, error)
+    nowhere = np.zeros(batch.num_rows, dtype=np.bool_)
+    return CheckedPrediction(prediction, nowhere, broken_rows(prediction.outputs))
+
+
+def _score_by_halves(predictor: Predictor, inputs: ModelInput) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scores all rows that can be scored, by bisecting batches that fail; the others get NaN."""
+    scores = predictor.no_scores(inputs.rows)
+    failed = np.ones(inputs.rows, dtype=np.bool_)
+    waiting = [(0, inputs.rows)]
+    while waiting:
+        start, stop = waiting.pop()
+        try:
+            scores[start:stop] = predictor.score(inputs.take(slice(start, stop)))
+        except PackageError:
+            if stop - start > 1:
+                middle = (start + stop) // 2
+                waiting += [(start, middle), (middle, stop)]
+        else:
+            failed[start:stop] = False
+    return scores, failed
 
 
 @dataclass(slots=True)
-class Counts:
-    """What adds up while rows are scored."""
+class ScoringCounts:
+    """The counts that add up while rows are scored."""
 
     profile: Accumulator
     """Of the model that answers for the day."""
@@ -35,7 +210,7 @@ class Counts:
     canary: CanaryCounts = field(default_factory=CanaryCounts)
     shadow_problems: dict[str, Counter[str]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    """Shadows that failed, by label: they are not asked again."""
+    """Shadows that failed, by label: they score no further batch."""
 
     def roles(self) -> RoleCounts:
         """The counts by role, for a part's manifest."""

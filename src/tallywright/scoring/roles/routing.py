@@ -1,4 +1,4 @@
-"""Whose answer a row gets: the champion's, the canary's or the fallback's; a function of the row alone."""
+"""Routes each row to the champion, the canary or the fallback; a function of the row alone."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from tallywright.buffers import number_array
-from tallywright.data.text_hash import mix
+from tallywright.data.fingerprint import mix
 from tallywright.scoring.job import CanaryRule
-from tallywright.scoring.roles.counts import CanaryCounts, fixed
-from tallywright.scoring.roles.guarded import Answer, answer
+from tallywright.scoring.roles.role_model import CanaryCounts, CheckedPrediction, fixed_point_sum, predict_checked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tallywright.data.fingerprint import Hashes
     from tallywright.profiles.accumulate import Accumulator
-    from tallywright.scoring.roles.role_model import Counts, RoleModel
+    from tallywright.scoring.roles.role_model import RoleModel, ScoringCounts
 
 OUTPUT: Final = "output"
 PREDICTION: Final = "prediction"
@@ -31,22 +30,26 @@ _ROUND: Final = 1 << 64
 def canary_rule(model: str, version: int, share: float) -> CanaryRule:
     """The rule for a share of the keys.
 
-    The salt is the model's name and the canary's version: a key stays in or out for as long as this version is tried,
-    and the next version is tried on other keys. A larger share only adds keys.
+    Keys are assigned by a hash, as in online experiments (Kohavi et al., "Controlled experiments on the web: survey and
+    practical guide", 2009, section 4.1): without state, and the same in every split, engine and repeat. The salt is the
+    model's name and the canary's version: a key stays in or out for as long as this version is tried, and the next
+    version is tried on other keys. A larger share only adds keys.
     """
     salt = hashlib.blake2b(f"canary:{model}:{version}".encode(), digest_size=8).digest()
+    # The float is taken as the exact fraction that it is, so that the bound is the same integer on every machine.
     return CanaryRule(salt=int.from_bytes(salt, "little"), below=int(Fraction(share) * _ROUND))
 
 
 def is_canary(rule: CanaryRule, hashes: Hashes) -> NDArray[np.bool_]:
-    """True for the keys (by their hashes) that are the canary's."""
+    """A mask of the keys (by their hashes) that the canary scores."""
+    # Mixed once more: without it one version's canary keys would determine the next one's, a bit pattern apart.
     mask: NDArray[np.bool_] = mix(hashes ^ np.uint64(rule.salt)) < np.uint64(rule.below)
     return mask
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
-    """The rows of a batch with the answers that they get: `who` numbers the models primary, canary, fallback."""
+class RoutedBatch:
+    """The outputs of a batch after routing; `who` numbers the model of each row: primary, canary, fallback."""
 
     outputs: pa.RecordBatch
     who: NDArray[np.int8]
@@ -56,13 +59,13 @@ PRIMARY, CANARY, FALLBACK = 0, 1, 2
 
 
 class Router:
-    """Gives every row of a batch one answer.
+    """Gives every row of a batch the outputs of one model.
 
     Args:
-        primary: Answers for every row that is nobody else's.
+        primary: Scores every row that is no other model's.
         canary: With its rule; None when there is none.
-        fallback: Stands in where the primary fails; None when nobody does.
-        covers: The failures in which it does.
+        fallback: Scores the rows on which the primary fails; None when there is none.
+        covers: The failures in which the fallback does.
     """
 
     def __init__(
@@ -77,15 +80,15 @@ class Router:
         self._fallback = fallback
         self._covers = covers
 
-    def route(self, batch: pa.RecordBatch, hashes: Hashes, counts: Counts) -> Routed:
-        """Asks the models and counts what they say.
+    def route(self, batch: pa.RecordBatch, hashes: Hashes, counts: ScoringCounts) -> RoutedBatch:
+        """Scores the batch with each model and counts the results.
 
         Raises:
             InputError: A column is missing or mistyped.
             PackageError: The primary's graph fails on a row, and that is not covered.
         """
-        primary = self._ask_primary(batch)
-        chosen = _Chosen(primary.outputs)
+        primary = self._predict_primary(batch)
+        chosen = _RoutedOutputs(primary.outputs)
         if self._canary is not None:
             role_model, rule = self._canary
             self._add_canary(chosen, role_model, np.flatnonzero(is_canary(rule, hashes)), (batch, primary, counts))
@@ -96,57 +99,61 @@ class Router:
         _profile(counts.profile, primary, slice(None) if sound.all() else np.flatnonzero(sound))
         return chosen.routed()
 
-    def _ask_primary(self, batch: pa.RecordBatch) -> Answer:
-        primary = answer(self._primary.predictor, batch)
+    def _predict_primary(self, batch: pa.RecordBatch) -> CheckedPrediction:
+        primary = predict_checked(self._primary.predictor, batch)
         if primary.error is not None and PREDICTION not in self._covers:
             raise primary.error
         return primary
 
-    def _covered(self, primary: Answer) -> NDArray[np.bool_]:
-        """The rows in which the fallback may stand in."""
+    def _covered(self, primary: CheckedPrediction) -> NDArray[np.bool_]:
+        """A mask of the rows that the fallback may score."""
         failed = primary.failed if PREDICTION in self._covers else np.zeros_like(primary.failed)
         return failed | (primary.broken & ~primary.failed) if OUTPUT in self._covers else failed
 
     def _add_canary(
         self,
-        chosen: _Chosen,
+        chosen: _RoutedOutputs,
         role_model: RoleModel,
         rows: NDArray[np.intp],
-        asked: tuple[pa.RecordBatch, Answer, Counts],
+        asked: tuple[pa.RecordBatch, CheckedPrediction, ScoringCounts],
     ) -> None:
-        """The canary's rows; the champion takes those that the canary has no sound answer to."""
+        """Adds the canary's rows; those without a sound prediction of the canary's stay the champion's."""
         batch, primary, counts = asked
         if not rows.size:
             return
-        said = answer(role_model.predictor, _take(batch, rows))
-        good = np.flatnonzero(~said.broken)
+        checked = predict_checked(role_model.predictor, _take(batch, rows))
+        good = np.flatnonzero(~checked.broken)
         both = good[~primary.broken[rows[good]]]
         bits = self._primary.predictor.definition.score_bits
         counts.canary += CanaryCounts(
             rows=int(rows.size),
             problems=int(rows.size - good.size),
             compared=int(both.size),
-            champion_total=fixed(primary.prediction.scores[rows[both]], bits),
-            canary_total=fixed(said.prediction.scores[both], bits),
+            champion_total=fixed_point_sum(primary.prediction.scores[rows[both]], bits),
+            canary_total=fixed_point_sum(checked.prediction.scores[both], bits),
             bits=bits,
         )
-        _profile(counts.profiles[role_model.label], said, good)
-        chosen.give(CANARY, said.outputs, rows[good], good)
+        _profile(counts.profiles[role_model.label], checked, good)
+        chosen.assign(CANARY, checked.outputs, rows[good], good)
 
     def _add_fallback(
-        self, chosen: _Chosen, role_model: RoleModel, rows: NDArray[np.intp], asked: tuple[pa.RecordBatch, Counts]
+        self,
+        chosen: _RoutedOutputs,
+        role_model: RoleModel,
+        rows: NDArray[np.intp],
+        asked: tuple[pa.RecordBatch, ScoringCounts],
     ) -> None:
-        """The fallback's answers; where they are no good either, the output gate will say so."""
+        """Adds the fallback's rows; where they are broken too, the output gate counts them."""
         batch, counts = asked
         if not rows.size:
             return
-        said = answer(role_model.predictor, _take(batch, rows))
-        _profile(counts.profiles[role_model.label], said, slice(None))
-        chosen.give(FALLBACK, said.outputs, rows, np.arange(rows.size))
+        checked = predict_checked(role_model.predictor, _take(batch, rows))
+        _profile(counts.profiles[role_model.label], checked, slice(None))
+        chosen.assign(FALLBACK, checked.outputs, rows, np.arange(rows.size))
 
 
-class _Chosen:
-    """Answers of several models side by side, and which of them each row gets."""
+class _RoutedOutputs:
+    """The outputs of several models side by side, and which of them each row gets."""
 
     def __init__(self, outputs: pa.RecordBatch) -> None:
         self._batches = [outputs]
@@ -154,25 +161,27 @@ class _Chosen:
         self._place = np.arange(outputs.num_rows, dtype=np.int64)
         self.who = np.zeros(outputs.num_rows, dtype=np.int8)
 
-    def give(self, role_model: int, outputs: pa.RecordBatch, rows: NDArray[np.intp], places: NDArray[np.intp]) -> None:
-        """The rows get the answers at these places of the outputs."""
+    def assign(
+        self, role_model: int, outputs: pa.RecordBatch, rows: NDArray[np.intp], places: NDArray[np.intp]
+    ) -> None:
+        """Gives the rows the outputs at these places."""
         self._batches.append(outputs)
         self._place[rows] = self._end + places
         self.who[rows] = role_model
         self._end += outputs.num_rows
 
-    def routed(self) -> Routed:
-        """All rows in their order."""
+    def routed(self) -> RoutedBatch:
+        """Assembles the outputs of all rows, in their order."""
         if len(self._batches) == 1:
-            return Routed(self._batches[0], self.who)
+            return RoutedBatch(self._batches[0], self.who)
         whole = pa.Table.from_batches(self._batches).combine_chunks().to_batches()[0]
-        return Routed(_take(whole, self._place), self.who)
+        return RoutedBatch(_take(whole, self._place), self.who)
 
 
 def _take(batch: pa.RecordBatch, rows: NDArray[np.integer]) -> pa.RecordBatch:
     return batch.take(number_array(rows.astype(np.int64, copy=False), pa.int64()))
 
 
-def _profile(accumulator: Accumulator, said: Answer, rows: NDArray[np.intp] | slice) -> None:
-    inputs = said.prediction.inputs.take(rows)
-    accumulator.update(inputs.numeric, inputs.categorical, said.prediction.scores[rows])
+def _profile(accumulator: Accumulator, checked: CheckedPrediction, rows: NDArray[np.intp] | slice) -> None:
+    inputs = checked.prediction.inputs.take(rows)
+    accumulator.update(inputs.numeric, inputs.categorical, checked.prediction.scores[rows])

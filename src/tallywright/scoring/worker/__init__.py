@@ -1,1 +1,1 @@
-"""What runs on a worker: a split of the input becomes staged parts and counts."""
+"""The worker's side of scoring: a split of the input becomes staged parts and counts."""

@@ -1,4 +1,4 @@
-"""An expected error on its way from a worker to the driver, whatever carries it."""
+"""Expected errors as records, to travel from a worker to the driver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Failure(Record):
-    """A TallyError as a record; of a kind that `errors` does not know, the nearest that it does."""
+    """A TallyError as a record; a subclass that `errors` does not define becomes its nearest base there."""
 
     kind: str
     found: str

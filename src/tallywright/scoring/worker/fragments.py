@@ -1,15 +1,18 @@
-"""How a day's input is cut: fragments (row groups of one file), gathered into splits that each make one part.
+"""Cuts a day's input into fragments (row groups of one file) and splits (fragments that become one staged part).
 
-The cut depends on the files alone, never on the engine or the number of workers.
+The cut depends on the files alone, never on the engine or the number of workers. Parts are listed and removed here too,
+through Arrow's filesystems; `options` are the storage options of the lake, by delta-rs' names.
 """
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.data.storage.store_errors import cause_of
@@ -101,3 +104,42 @@ def _row_group_sizes(path: str, options: Mapping[str, str]) -> list[int]:
             remedy="ingest the day again",
         ) from error
     return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+
+
+def sizes_of(paths: Iterable[str], options: Mapping[str, str]) -> dict[str, int | None]:
+    """The size in bytes of each file; None where there is no such file."""
+    sizes: dict[str, int | None] = {}
+    for path in paths:
+        filesystem, inner = filesystem_of(path, options)
+        info = filesystem.get_file_info(inner)
+        sizes[path] = info.size if info.type == fs.FileType.File else None
+    return sizes
+
+
+def discard(paths: Iterable[str], options: Mapping[str, str]) -> None:
+    """Deletes uncommitted files; what cannot be deleted is left for maintenance."""
+    for path in paths:
+        filesystem, inner = filesystem_of(path, options)
+        with contextlib.suppress(OSError, pa.ArrowException):
+            filesystem.delete_file(inner)
+
+
+def discard_run(folders: Iterable[str], run: str, options: Mapping[str, str]) -> int:
+    """Deletes the files of a run in these folders; what cannot be deleted is left for maintenance.
+
+    Returns:
+        How many were there.
+    """
+    found = 0
+    for folder in folders:
+        filesystem, inner = filesystem_of(folder, options)
+        with contextlib.suppress(OSError, pa.ArrowException):
+            left = [
+                info.path
+                for info in filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+                if run in info.base_name
+            ]
+            found += len(left)
+            for path in left:
+                filesystem.delete_file(path)
+    return found

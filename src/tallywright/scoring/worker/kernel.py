@@ -1,4 +1,4 @@
-"""The kernel: one split of the input becomes one staged part a table (a model, for shadows) and a small manifest.
+"""The kernel: scores one split into one staged part for the scores, one for each shadow, and a small manifest.
 
 Every engine runs exactly this, on whatever worker it likes: rows go from Parquet through Arrow and the Predictor to
 Parquet and never cross a process boundary. Memory is bounded by a batch and a row group of the output.
@@ -7,33 +7,111 @@ Parquet and never cross a process boundary. Memory is bounded by a batch and a r
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
-from tallywright.data.delta.statistics import delta_statistics
+from tallywright.data.delta.files import delta_statistics
+from tallywright.data.fingerprint import RowDigest
 from tallywright.data.storage.filesystem import filesystem_of, is_disk
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import InputError, StorageError
 from tallywright.observability import failpoint
-from tallywright.scoring.columns import PROVENANCE
-from tallywright.scoring.job import SCORES
-from tallywright.scoring.worker.part_files import discard
-from tallywright.scoring.worker.results import PartManifest
+from tallywright.profiles.profile import Profile
+from tallywright.records import Record
+from tallywright.scoring.job import PROVENANCE, SCORES
+from tallywright.scoring.roles.role_model import CanaryCounts, RoleCounts
+from tallywright.scoring.worker.fragments import discard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from tallywright.data.fingerprint import Hashes
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.roles.role_model import Counts
+    from tallywright.scoring.roles.role_model import ScoringCounts
     from tallywright.scoring.worker.fragments import Fragment, InputSplit
     from tallywright.scoring.worker.scorer import Scorer
 
 ROW_GROUP_ROWS: Final = 262_144
 _READ_BUFFER: Final = 1 << 20
+
+
+def threads_for(wanted: int, pieces: int) -> int:
+    """The number of threads: as asked for, or one for each core of this process; at most one for each piece of work."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(wanted or cores, pieces))
+
+
+class PartManifest(Record):
+    """The manifest of one staged part, which a worker returns."""
+
+    split: int
+    path: str
+    """Relative to its table, which is the scores table (for a shadow's part, the table of shadows)."""
+    size: int
+    rows: int
+    statistics: str
+    """The `stats` text of the part's add action."""
+    keys: RowDigest
+    problems: dict[str, int]
+    profile_json: str
+    roles: RoleCounts = RoleCounts()
+    shadows: dict[str, PartManifest] = Field(default_factory=dict)
+    """The parts of the shadows that scored all of the split, by label."""
+
+
+@dataclass(frozen=True, slots=True)
+class PieceCounts:
+    """The counts of a piece of a day whose rows the engine keeps itself."""
+
+    read: RowDigest
+    """Of the keys as they were read."""
+    hashes: Hashes
+    """Of the keys as they will be written, one a row."""
+    problems: Mapping[str, int]
+    profile_json: str
+    roles: RoleCounts = field(default_factory=RoleCounts)
+
+
+@dataclass(slots=True)
+class DaySums:
+    """The counts of all splits of a day."""
+
+    profile: Profile
+    """Of the model that answers for the day."""
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    served: Counter[str] = field(default_factory=Counter)
+    canary: CanaryCounts = field(default_factory=CanaryCounts)
+    failures: dict[str, str] = field(default_factory=dict)
+    shadow_problems: dict[str, Counter[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pieces: Sequence[PartManifest | PieceCounts]) -> DaySums:
+        """The sums over the pieces of a day, in any order."""
+        first, *others = [Profile.from_json(piece.profile_json) for piece in pieces]
+        sums = cls(sum(others, start=first))
+        for piece in pieces:
+            sums.add(piece.roles)
+        return sums
+
+    def add(self, counts: RoleCounts) -> None:
+        """Adds the counts of one split."""
+        self.served.update(counts.served)
+        self.canary += counts.canary
+        for label, text in counts.profiles.items():
+            profile = Profile.from_json(text)
+            self.profiles[label] = self.profiles[label] + profile if label in self.profiles else profile
+        for label, failure in counts.failures.items():
+            self.failures[label] = min(failure, self.failures.get(label, failure))
+        for label, problems in counts.shadow_problems.items():
+            self.shadow_problems.setdefault(label, Counter()).update(problems)
 
 
 def score_split(job: ScoreJob, scorer: Scorer, split: InputSplit, advance: Callable[[int], None]) -> PartManifest:
@@ -105,7 +183,7 @@ def _score_into(scorer: Scorer, split: InputSplit, advance: Callable[[int], None
     return manifest
 
 
-def _manifest(split: InputSplit, scorer: Scorer, counts: Counts, staging: _Staging) -> PartManifest:
+def _manifest(split: InputSplit, scorer: Scorer, counts: ScoringCounts, staging: _Staging) -> PartManifest:
     roles = counts.roles()
     shadows = {
         label: staging.finish(label, split, counts, scorer).model_copy(
@@ -144,7 +222,7 @@ class _Staging:
             file.cancel()
             discard([file.target], self.job.options)
 
-    def finish(self, label: str, split: InputSplit, counts: Counts, scorer: Scorer) -> PartManifest:
+    def finish(self, label: str, split: InputSplit, counts: ScoringCounts, scorer: Scorer) -> PartManifest:
         file = self._files[label]
         file.close()
         size, footer = file.size_and_footer()
@@ -206,7 +284,7 @@ class _PartFile:
             self._writer.close()
 
     def cancel(self) -> None:
-        """Lets go of the file, which is then deleted: what cannot be written any more does not matter."""
+        """Closes the file, which is deleted next, so that failing writes are ignored."""
         with contextlib.suppress(OSError, pa.ArrowException):
             if self._writer is not None:
                 self._writer.close()

@@ -1,4 +1,4 @@
-"""The models of a day, loaded: a batch of input becomes batches of rows of the tables of scores, and is counted.
+"""The scorer: the loaded models of a day, which turn batches of input into rows of the score tables, and count them.
 
 Every engine and every path goes through here, so what a row scores and what is known about it is the same everywhere.
 """
@@ -22,8 +22,7 @@ from tallywright.profiles.accumulate import Accumulator
 from tallywright.records import Role
 from tallywright.scoring.job import SCORES, JobConstant
 from tallywright.scoring.roles.constant import ConstantPredictor
-from tallywright.scoring.roles.output_gate import problems_in
-from tallywright.scoring.roles.role_model import Counts, RoleModel
+from tallywright.scoring.roles.role_model import RoleModel, ScoringCounts, problems_in
 from tallywright.scoring.roles.routing import Router
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from tallywright.packaging.package import Package
     from tallywright.packaging.predictor import Prediction
     from tallywright.scoring.job import JobModel, ScoreJob
-    from tallywright.scoring.roles.guarded import AnyPredictor
+    from tallywright.scoring.roles.role_model import AnyPredictor
 
 
 class Scorer:
@@ -72,7 +71,7 @@ class Scorer:
         return cls(job, _loaded(job, {}, packages or {}))
 
     def for_job(self, job: ScoreJob) -> Scorer:
-        """A scorer of another day; models that are loaded already are not loaded again.
+        """A scorer for another job, which reuses the loaded models.
 
         Raises:
             PackageError: As `load`.
@@ -88,15 +87,15 @@ class Scorer:
         """The output columns; floats among them hold no NaN in a part that passes the output gate."""
         return tuple(self._primary.predictor.output_schema.names)
 
-    def counts(self) -> Counts:
-        """Counters of no rows."""
-        return Counts(
+    def counts(self) -> ScoringCounts:
+        """Counters at zero."""
+        return ScoringCounts(
             profile=Accumulator(self._primary.predictor.definition),
             profiles={role_model.label: Accumulator(role_model.predictor.definition) for role_model in self._others},
         )
 
-    def score(self, batch: pa.RecordBatch, counts: Counts) -> pa.RecordBatch:
-        """The batch as rows of the scores table (without its partition column), in the batch's order; counted.
+    def score(self, batch: pa.RecordBatch, counts: ScoringCounts) -> pa.RecordBatch:
+        """Scores and counts a batch; returns its rows for the scores table (without partition column), in order.
 
         Raises:
             InputError: A column that a model needs is missing or mistyped.
@@ -111,8 +110,8 @@ class Scorer:
         _profile(counts.profile, prediction)
         return self._rows(batch, prediction.outputs, self._slices(self._primary, batch.num_rows), self.job.part_schema)
 
-    def score_roles(self, batch: pa.RecordBatch, counts: Counts) -> dict[str, pa.RecordBatch]:
-        """The batch as rows of the scores table under `scores`, and of the table of shadows under each one's label.
+    def score_roles(self, batch: pa.RecordBatch, counts: ScoringCounts) -> dict[str, pa.RecordBatch]:
+        """Scores and counts a batch; returns rows of the scores table (`scores`) and of the shadow table (by label).
 
         A shadow that fails is left out, from this batch on, and noted in the counts; it never raises.
         """
@@ -126,14 +125,14 @@ class Scorer:
                     log.debug("%s fails: %s", shadow.label, error)
         return rows
 
-    def _shadow_rows(self, shadow: RoleModel, batch: pa.RecordBatch, counts: Counts) -> pa.RecordBatch:
+    def _shadow_rows(self, shadow: RoleModel, batch: pa.RecordBatch, counts: ScoringCounts) -> pa.RecordBatch:
         prediction = shadow.predictor.predict(batch)
         counts.shadow_problems.setdefault(shadow.label, Counter()).update(problems_in(prediction.outputs))
         _profile(counts.profiles[shadow.label], prediction)
         schema = self.job.for_shadows().part_schema
         return self._rows(batch, prediction.outputs, self._slices(shadow, batch.num_rows), schema)
 
-    def _route(self, router: Router, batch: pa.RecordBatch, counts: Counts) -> pa.RecordBatch:
+    def _route(self, router: Router, batch: pa.RecordBatch, counts: ScoringCounts) -> pa.RecordBatch:
         hashes = row_hashes(batch, self.job.key)
         routed = router.route(batch, hashes, counts)
         counts.keys += digest_hashes(hashes)

@@ -1,4 +1,4 @@
-"""Which backend an environment asks for: a runner by its name, or Prism with workers of our own."""
+"""Chooses the Beam backend of an environment: a runner by its name, or Prism with workers of our own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tallywright.scoring.engines.beam.runners import FN_API, NamedBackend
 
 if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.runners import Backend
-    from tallywright.spec.environment import BeamSettings
+    from tallywright.spec.yaml_files import BeamSettings
 
 PRISM: Final = "PrismRunner"
 _REFUSED: Final = frozenset({"directrunner", "direct", "bundlebaseddirectrunner", "switchingdirectrunner"})
@@ -17,7 +17,7 @@ _OWN: Final = ("--runner", "--save_main_session")
 
 
 def backend_for(settings: BeamSettings) -> Backend:
-    """The backend that the environment asks for, started.
+    """Starts the backend that the environment names.
 
     Raises:
         UsageError: A runner or an option that cannot be.
@@ -32,7 +32,7 @@ def backend_for(settings: BeamSettings) -> Backend:
 
 
 def check_settings(settings: BeamSettings) -> None:
-    """Refuses what would not do what it says.
+    """Refuses settings and options that would have no effect.
 
     Raises:
         UsageError: Beam's `DirectRunner`, which is another runner each time, or an option that is set elsewhere.

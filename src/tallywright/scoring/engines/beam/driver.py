@@ -9,8 +9,8 @@ from tallywright.observability import log
 from tallywright.scoring.commit.verify import staged_paths
 from tallywright.scoring.engines.base import PartsEngine
 from tallywright.scoring.engines.beam.backends import backend_for
-from tallywright.scoring.engines.beam.outcomes import Mailbox, Outcome
-from tallywright.scoring.worker.part_files import discard, discard_run
+from tallywright.scoring.engines.beam.outcomes import Outcome, OutcomeFolder
+from tallywright.scoring.worker.fragments import discard, discard_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.runners import Backend
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import PartManifest
-    from tallywright.spec.environment import BeamSettings
+    from tallywright.scoring.worker.kernel import PartManifest
+    from tallywright.spec.yaml_files import BeamSettings
 
 NAME: Final = "beam"
 
@@ -40,18 +40,18 @@ class BeamEngine(PartsEngine):
 
     def score(self, job: ScoreJob, splits: Sequence[InputSplit], advance: Advance) -> list[PartManifest]:
         """Scores the splits; after a failure nothing stays staged."""
-        mailbox = Mailbox.below(job.table, job.options)
+        outcome_folder = OutcomeFolder.below(job.table, job.options)
         try:
-            self._run(job, splits, mailbox)
-            parts = self._gathered(job, splits, mailbox)
+            self._run(job, splits, outcome_folder)
+            parts = self._gathered(job, splits, outcome_folder)
         except BaseException as error:
-            cause = _first_failure(_outcomes_or_none(mailbox))
+            cause = _first_failure(_outcomes_or_none(outcome_folder))
             discard_run(job.folders, job.run, job.options)
             if cause is not None and isinstance(error, EngineError):
                 raise cause from error
             raise
         finally:
-            mailbox.remove()
+            outcome_folder.remove()
         for part in parts:
             advance(part.rows)
         return parts
@@ -62,23 +62,25 @@ class BeamEngine(PartsEngine):
         if backend is not None:
             backend.close()
 
-    def _run(self, job: ScoreJob, splits: Sequence[InputSplit], mailbox: Mailbox) -> None:
+    def _run(self, job: ScoreJob, splits: Sequence[InputSplit], outcome_folder: OutcomeFolder) -> None:
         if self._backend is None:
             self._backend = backend_for(self._settings)
         try:
-            self._backend.run(job, splits, mailbox)
+            self._backend.run(job, splits, outcome_folder)
         except EngineError:
             # A runner that lost something is not trusted with another day.
             self.close()
             raise
 
-    def _gathered(self, job: ScoreJob, splits: Sequence[InputSplit], mailbox: Mailbox) -> list[PartManifest]:
-        """One part a split, from the attempts that the runner counts; the parts of others are deleted."""
-        outcomes, names = mailbox.outcomes(), mailbox.gathered()
+    def _gathered(
+        self, job: ScoreJob, splits: Sequence[InputSplit], outcome_folder: OutcomeFolder
+    ) -> list[PartManifest]:
+        """The part of each split, from the attempts that the runner counts; parts of other attempts are deleted."""
+        outcomes, names = outcome_folder.outcomes(), outcome_folder.gathered()
         if names is None or not names <= outcomes.keys():
             raise EngineError(
                 "the pipeline ended well, and its result is not there",
-                expected=f"what {len(splits)} splits left below {mailbox.folder}",
+                expected=f"what {len(splits)} splits left below {outcome_folder.folder}",
                 remedy="can the driver read what workers write there? they must share the lake's address",
             )
         counted = [outcomes[name] for name in sorted(names)]
@@ -95,12 +97,12 @@ def _first_failure(outcomes: Iterable[Outcome]) -> TallyError | None:
     return next((outcome.failure.error() for outcome in outcomes if outcome.failure is not None), None)
 
 
-def _outcomes_or_none(mailbox: Mailbox) -> list[Outcome]:
-    """What explains a failure, if it can be read."""
+def _outcomes_or_none(outcome_folder: OutcomeFolder) -> list[Outcome]:
+    """The outcomes, to explain a failure; none when they cannot be read."""
     try:
-        return list(mailbox.outcomes().values())
+        return list(outcome_folder.outcomes().values())
     except (OSError, StorageError) as error:
-        log.warning("cannot read what the workers said: %s", error)
+        log.warning("cannot read the outcomes of the workers: %s", error)
         return []
 
 

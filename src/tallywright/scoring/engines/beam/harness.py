@@ -1,4 +1,4 @@
-"""One SDK worker process: runs the harnesses that it is told to, and ends when its driver does, however that ends.
+"""An SDK worker process: runs the harnesses that its driver requests, and ends when the driver does.
 
     python -m tallywright.scoring.engines.beam.harness NUMBER
 

@@ -1,7 +1,7 @@
-"""What a worker says about one split, and the folder through which it reaches the driver on every runner.
+"""Outcomes of splits, and the folder through which they reach the driver on every runner.
 
 A runner may be anywhere and run a split twice; all that the workers and the driver surely share is the lake. So each
-attempt leaves one small file in a folder of the run below the scores table, hidden from Delta readers by its name.
+attempt writes one small file in a folder of the run below the scores table, hidden from Delta readers by its name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tallywright.data.upkeep.table_folder import RUNS
 from tallywright.errors import StorageError
 from tallywright.records import Record
 from tallywright.scoring.worker.failure import Failure
-from tallywright.scoring.worker.results import PartManifest
+from tallywright.scoring.worker.kernel import PartManifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,12 +30,12 @@ _GATHERED: Final = "gathered"
 
 
 def packed(failure: Failure) -> str:
-    """A failure as one word, which no layer of quoting on its way changes."""
+    """Encodes a failure as base64, which no layer of quoting on its way changes."""
     return base64.urlsafe_b64encode(failure.to_json().encode()).decode()
 
 
 def unpacked(word: str) -> Failure | None:
-    """What `packed` made; None for anything else, such as a word that was cut off."""
+    """Decodes what `packed` made; None for anything else, such as a text that was cut off."""
     try:
         return Failure.from_json(base64.urlsafe_b64decode(word).decode())
     except ValueError:
@@ -43,7 +43,7 @@ def unpacked(word: str) -> Failure | None:
 
 
 class Outcome(Record):
-    """How one attempt at a split ended: with a part, or with an error that no other attempt would cure."""
+    """The result of one attempt at a split: a part, or an error that no other attempt would cure."""
 
     split: int
     part: PartManifest | None = None
@@ -51,28 +51,28 @@ class Outcome(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Mailbox:
-    """The folder of one run; it pickles, so that workers can have it."""
+class OutcomeFolder:
+    """The folder with the outcomes of one run; it pickles, so that workers can have it."""
 
     folder: str
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Storage options of the lake; they may hold secrets."""
 
     @classmethod
-    def below(cls, table: str, options: Mapping[str, str]) -> Mailbox:
-        """A new one, for one run, below a table."""
+    def below(cls, table: str, options: Mapping[str, str]) -> OutcomeFolder:
+        """A new folder for one run, below a table."""
         return cls(f"{table.rstrip('/')}/{RUNS}/{uuid.uuid4()}", options)
 
     def put(self, outcome: Outcome) -> str:
-        """Leaves the outcome of an attempt and returns the name of its file."""
+        """Writes the outcome of an attempt and returns the name of its file."""
         return self._write(f"split-{outcome.split:05d}-{uuid.uuid4()}.json", outcome.to_json())
 
     def gather(self, names: Iterable[str]) -> str:
-        """Leaves the names of the outcomes that the runner holds to be its result."""
+        """Writes the names of the outcomes that the runner counts as its result."""
         return self._write(f"{_GATHERED}-{uuid.uuid4()}.json", json.dumps(sorted(names)))
 
     def outcomes(self) -> dict[str, Outcome]:
-        """What all attempts left, by the name of the file; a file that is being written is not there yet."""
+        """The outcomes of all attempts by the name of their file; files that are being written are left out."""
         found = {}
         for name, text in self._texts("split-").items():
             with contextlib.suppress(ValueError):
@@ -80,7 +80,7 @@ class Mailbox:
         return found
 
     def gathered(self) -> frozenset[str] | None:
-        """The names that `gather` left; None if it never did. When it ran twice, both times say the same."""
+        """The names that `gather` wrote; None if it never ran. When it ran twice, both files are equal."""
         for text in self._texts(_GATHERED).values():
             with contextlib.suppress(ValueError):
                 return frozenset(json.loads(text))

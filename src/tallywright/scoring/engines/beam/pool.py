@@ -23,7 +23,7 @@ _GRACE_SECONDS: Final = 5.0
 
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]  # generated code
-    """So many processes; the workers that a runner asks for are given to them in turn.
+    """A fixed number of processes; the workers that a runner asks for are spread over them in turn.
 
     Each process holds the other end of a pipe from this one, and ends when it closes: also when this process is
     killed. It listens on loopback.
@@ -43,26 +43,26 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type
         self._server.start()
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        """Beam's protocol: a worker with this id is wanted."""
+        """Beam's protocol: starts a worker with this id, in the next process in turn."""
         del context
         with self._lock:
             process = self.processes[self._asked % len(self.processes)]
             self._asked += 1
             self._given[request.worker_id] = process
-            error = "" if _tell(process, "start", request) else f"worker process {process.pid} has ended"
+            error = "" if _send_request(process, "start", request) else f"worker process {process.pid} has ended"
         return beam_fn_api_pb2.StartWorkerResponse(error=error)
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        """Beam's protocol: the worker is not needed any more; its process goes on."""
+        """Beam's protocol: stops the worker; its process goes on."""
         del context
         with self._lock:
             process = self._given.pop(request.worker_id, None)
             if process is not None:
-                _tell(process, "stop", request)
+                _send_request(process, "stop", request)
         return beam_fn_api_pb2.StopWorkerResponse()
 
     def check(self) -> None:
-        """Raises when a process has ended: its splits would be waited for in vain.
+        """Raises when a process has ended, as its splits would never finish.
 
         Raises:
             EngineError: With the process id and its exit code.
@@ -93,7 +93,7 @@ def _start(number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def _tell(process: subprocess.Popen[str], verb: str, request: Any) -> bool:
+def _send_request(process: subprocess.Popen[str], verb: str, request: Any) -> bool:
     """False when the process has ended."""
     assert process.stdin is not None  # noqa: S101 - PIPE was asked for
     try:

@@ -1,4 +1,4 @@
-"""Prism, Beam's own portable runner for one machine: a Go program beside this process, with a pool of worker processes.
+"""The backend Prism, Beam's portable runner for one machine: a Go process with a pool of Python worker processes.
 
 It is started under a guard and serves every day of a command. Prism gives each environment of a pipeline one worker,
 so a day is scored in as many environments as there are processes.
@@ -20,36 +20,36 @@ from tallywright import guard
 from tallywright.errors import EngineError, UsageError
 from tallywright.scoring.engines.beam.pool import WorkerPool
 from tallywright.scoring.engines.beam.runners import NamedBackend, day_pipeline, failures_named
-from tallywright.scoring.worker.cores import threads_for
+from tallywright.scoring.worker.kernel import threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tallywright.scoring.engines.beam.outcomes import Mailbox
+    from tallywright.scoring.engines.beam.outcomes import OutcomeFolder
     from tallywright.scoring.engines.beam.runners import Backend
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.spec.environment import BeamSettings
+    from tallywright.spec.yaml_files import BeamSettings
 
 LOCATION: Final = "--prism_location"
 VARIABLE: Final = "TALLYWRIGHT_PRISM"
 _WORKERS: Final = "--sdk_worker_parallelism"
-_PLACED: Final = ("--job_endpoint", "--environment_type", "--environment_config")
+_PLACEMENT_OPTIONS: Final = ("--job_endpoint", "--environment_type", "--environment_config")
 _START_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.2
 
 
 def prism_backend(settings: BeamSettings) -> Backend:
-    """Prism and its workers, started; where the options name a server or an environment, only those are used."""
+    """Starts Prism and its workers; where the options name a server or an environment, only those are used."""
     options = _by_name(settings.options)
-    if any(name in options for name in _PLACED):
+    if any(name in options for name in _PLACEMENT_OPTIONS):
         located = () if LOCATION in options or "--job_endpoint" in options else (f"{LOCATION}={prism_binary()}",)
         return NamedBackend(settings.model_copy(update={"options": (*located, *settings.options)}))
     return PrismBackend(settings)
 
 
 def prism_binary(options: Sequence[str] = ()) -> Path:
-    """Where Prism is: the option, the variable, or where `make` builds it.
+    """The path of the Prism binary: the option, the variable, or where `make` builds it.
 
     Raises:
         UsageError: It is not there.
@@ -66,7 +66,7 @@ def prism_binary(options: Sequence[str] = ()) -> Path:
 
 
 class PrismBackend:
-    """One Prism and its worker processes, for as many pipelines as there are.
+    """A Prism server and its worker processes, for any number of pipelines.
 
     Args:
         settings: Their options.
@@ -88,7 +88,7 @@ class PrismBackend:
             self.server.close()
             raise
 
-    def run(self, job: ScoreJob, splits: Sequence[InputSplit], mailbox: Mailbox) -> None:
+    def run(self, job: ScoreJob, splits: Sequence[InputSplit], outcome_folder: OutcomeFolder) -> None:
         """Runs the pipeline of a day, and gives up as soon as Prism or a worker has ended."""
         from apache_beam.runners.portability.prism_runner import PrismRunner
 
@@ -100,7 +100,7 @@ class PrismBackend:
         ]
         processes = len(self.pool.processes)
         with failures_named(self._settings.runner):
-            pipeline = day_pipeline(PrismRunner(), options, job, splits, mailbox, environments=processes)
+            pipeline = day_pipeline(PrismRunner(), options, job, splits, outcome_folder, environments=processes)
             self._wait(pipeline.run(test_runner_api=False))
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class PrismServer:
         )
 
     def wait_until_ready(self) -> None:
-        """Returns when it takes connections.
+        """Waits until the server accepts connections.
 
         Raises:
             EngineError: It ended, or did not answer in time.
@@ -162,7 +162,7 @@ class PrismServer:
                 return
 
     def check(self) -> None:
-        """Raises when it has ended.
+        """Raises when the server has ended.
 
         Raises:
             EngineError: With its last words.
@@ -175,7 +175,7 @@ class PrismServer:
             )
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the server."""
         assert self.process.stdin is not None  # noqa: S101 - PIPE was asked for
         self.process.stdin.close()
         try:

@@ -1,4 +1,4 @@
-"""What runs on Beam's workers: splits are scored by the kernel, and their outcomes are left for the driver."""
+"""The DoFns of a day's pipeline: splits are scored by the kernel, and their outcomes written for the driver."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import apache_beam as beam
 
 from tallywright.errors import TallyError
 from tallywright.scoring.commit.verify import staged_paths
-from tallywright.scoring.engines.beam.outcomes import Mailbox, Outcome, packed
+from tallywright.scoring.engines.beam.outcomes import Outcome, OutcomeFolder, packed
 from tallywright.scoring.worker.failure import Failure
-from tallywright.scoring.worker.fragments import InputSplit
+from tallywright.scoring.worker.fragments import InputSplit, discard
 from tallywright.scoring.worker.kernel import score_split
-from tallywright.scoring.worker.part_files import discard
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -40,20 +39,20 @@ def scorer_for(job: ScoreJob) -> Scorer:
 
 
 class ScoreSplits(beam.DoFn):  # type: ignore[misc]  # beam ships no types that mypy follows here
-    """Splits (JSON) to the names of their outcomes, under one key, so that grouping them is the barrier.
+    """Scores splits (JSON) and emits the names of their outcomes under one key, so that grouping them is the barrier.
 
     A TallyError is an outcome too: a runner's retries would only repeat it, and it would lose its class on the way.
     Whatever else is raised is the runner's business.
 
     Args:
         job: What the whole day has in common.
-        mailbox: Where outcomes go.
+        outcome_folder: Where outcomes go.
     """
 
-    def __init__(self, job: ScoreJob, mailbox: Mailbox) -> None:
+    def __init__(self, job: ScoreJob, outcome_folder: OutcomeFolder) -> None:
         super().__init__()
         self._job = job
-        self._mailbox = mailbox
+        self._outcomes = outcome_folder
         self._scorer: Scorer | None = None
 
     def process(self, element: str) -> Iterator[tuple[str, str]]:
@@ -68,9 +67,9 @@ class ScoreSplits(beam.DoFn):  # type: ignore[misc]  # beam ships no types that 
         yield "", self._left(outcome)
 
     def _left(self, outcome: Outcome) -> str:
-        """Leaves the outcome; one that cannot be written travels in the exception, and its part does not stay."""
+        """Writes the outcome; if that fails, its part is deleted and the failure travels in the exception."""
         try:
-            return self._mailbox.put(outcome)
+            return self._outcomes.put(outcome)
         except TallyError as error:
             if outcome.part is not None:
                 discard(staged_paths(self._job, [outcome.part]), self._job.options)
@@ -79,15 +78,15 @@ class ScoreSplits(beam.DoFn):  # type: ignore[misc]  # beam ships no types that 
 
 
 class Gather(beam.DoFn):  # type: ignore[misc]  # as above
-    """Behind the barrier: says which outcomes the runner holds to be its result."""
+    """Writes, after the barrier, which outcomes the runner counts as its result."""
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, outcome_folder: OutcomeFolder) -> None:
         super().__init__()
-        self._mailbox = mailbox
+        self._outcomes = outcome_folder
 
     def process(self, element: tuple[str, Iterable[str]]) -> None:
-        """Takes all names at once; nothing follows."""
-        self._mailbox.gather(element[1])
+        """Writes all names at once, and emits nothing."""
+        self._outcomes.gather(element[1])
 
 
 def _silent(rows: int) -> None:

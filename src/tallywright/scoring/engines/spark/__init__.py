@@ -1,4 +1,4 @@
-"""The engine on Apache Spark, with two ways of moving rows; `docs/spark.md` says when to use which.
+"""The scoring engine on Apache Spark, with two ways of moving rows; `docs/spark.md` tells when to use which.
 
 `io: direct` (`direct`): a task is a split, the Python workers read, score and write Parquet themselves, rows never
 meet the JVM, and the driver makes the one commit as for every other engine. `io: engine` (`native`): Spark reads the
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tallywright.scoring.engines.spark.driver import SparkEngine
-    from tallywright.spec.environment import EngineSettings
+    from tallywright.spec.yaml_files import EngineSettings
 
 
 def engine(settings: EngineSettings) -> SparkEngine:

@@ -1,4 +1,4 @@
-"""The driver's side of the engine: one session for all the days of a command, and `io: direct`."""
+"""The driver's side of the Spark engine: one session for all the days of a command, and `io: direct`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 from tallywright.data.storage.options import is_s3
 from tallywright.errors import UsageError
 from tallywright.scoring.engines.base import OWN_IO, PartsEngine
-from tallywright.scoring.engines.spark.failures import comes_from_spark, engine_error, tidying_up
+from tallywright.scoring.engines.spark.failures import comes_from_spark, engine_error, ignore_lost_jvm
 from tallywright.scoring.engines.spark.native import EngineRows, PackedRows, day_session
 from tallywright.scoring.engines.spark.packed import PackTask
 from tallywright.scoring.engines.spark.shipping import Shipper
-from tallywright.scoring.engines.spark.worker import Answer, Attempts, Reports, SplitTask
-from tallywright.scoring.worker.part_files import discard_run
+from tallywright.scoring.engines.spark.worker import Attempts, ResultsByTask, SplitTask, TaskResult
+from tallywright.scoring.worker.fragments import discard_run
 from tallywright.spark_session import end_session, session_lives, session_runs, spark_session
-from tallywright.spec.environment import AUTO
+from tallywright.spec.yaml_files import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from tallywright.errors import TallyError
-    from tallywright.scoring.commit.staged_output import StagedOutput
+    from tallywright.scoring.commit.sink import StagedOutput
     from tallywright.scoring.engines.base import Advance, PinnedDay
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.scoring.worker.results import PartManifest
-    from tallywright.spec.environment import SparkSettings
+    from tallywright.scoring.worker.kernel import PartManifest
+    from tallywright.spec.yaml_files import SparkSettings
 
 NAME: Final = "spark"
-_LAST_WORDS: Final = 15.0
+_CANCEL_SECONDS: Final = 15.0
 """Seconds for the tasks of a cancelled job to end: Spark takes about four to end a Python worker."""
-_LAST_BREATH: Final = 0.2
+_WORKER_EXIT_SECONDS: Final = 0.2
 """Seconds in which a Python worker is killed whose task has ended: its daemon is only told to."""
 
 
 class SparkEngine(PartsEngine):
-    """Tasks of Spark's executors; the session is started by the first day, or found, and then left alone."""
+    """Scores splits in tasks of Spark's executors; the first day starts the session, or uses one that runs already."""
 
     name = NAME
 
@@ -57,11 +57,11 @@ class SparkEngine(PartsEngine):
     def score(self, job: ScoreJob, splits: Sequence[InputSplit], advance: Advance) -> list[PartManifest]:
         """Scores the splits, the large ones first; after the first failure the other tasks are cancelled."""
         try:
-            answers = self._answers(job, splits, advance)
+            results = self._results(job, splits, advance)
         except Exception as error:
             raise engine_error(error) from error
-        parts = [answer.part for answer in answers if answer.part is not None]
-        failure = next((answer.failure for answer in answers if answer.failure is not None), None)
+        parts = [result.part for result in results if result.part is not None]
+        failure = next((result.failure for result in results if result.failure is not None), None)
         if failure is not None:
             discard_run(job.folders, job.run, job.options)
             raise failure.error()
@@ -85,7 +85,7 @@ class SparkEngine(PartsEngine):
             raise engine_error(error) from error
 
     def _own_io(self, day: PinnedDay) -> bool:
-        """Resolves `scoring.io`: whether Spark reads and writes in its own way."""
+        """Resolves `scoring.io`: True when Spark itself reads the input and writes the rows."""
         own = day.io == OWN_IO or (day.io == AUTO and self._settings.io == OWN_IO)
         if own and is_s3(day.table):
             raise UsageError(
@@ -97,7 +97,7 @@ class SparkEngine(PartsEngine):
         return own
 
     def session(self, *, delta: bool) -> SparkSession:
-        """The session of all days of this engine; one that died or was stopped makes room for the next.
+        """The session of all days of this engine; started again when it died or was stopped.
 
         Raises:
             UsageError: Spark cannot be started here, or Delta is needed by a session that was started without it.
@@ -128,13 +128,13 @@ class SparkEngine(PartsEngine):
         with self._lock:
             self._end()
 
-    def _answers(self, job: ScoreJob, splits: Sequence[InputSplit], advance: Advance) -> list[Answer]:
-        """What the tasks say; when Spark fails, no part of theirs is left."""
+    def _results(self, job: ScoreJob, splits: Sequence[InputSplit], advance: Advance) -> list[TaskResult]:
+        """The results of all splits; when Spark fails, the parts of its tasks are deleted."""
         context = self.session(delta=False).sparkContext
         self.ship(job)
         with cancellable(context, f"score {job.score_date}") as work:
             listener = _Listener(advance, work.cancel)
-            task = SplitTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
+            task = SplitTask(job, attempts_of(context), context.accumulator({}, ResultsByTask(listener)))
             texts = [split.to_json() for split in sorted(splits, key=lambda split: -split.rows)]
             try:
                 done = context.parallelize(texts, len(texts)).mapPartitions(task).collect()
@@ -145,7 +145,7 @@ class SparkEngine(PartsEngine):
                 if isinstance(error, Exception) and listener.failure is not None:
                     raise listener.failure from error
                 raise
-        return [Answer.from_json(text) for text in done]
+        return [TaskResult.from_json(text) for text in done]
 
     @contextmanager
     def _kept(self, day: PinnedDay, advance: Advance) -> Iterator[PackedRows]:
@@ -155,7 +155,7 @@ class SparkEngine(PartsEngine):
         self.ship(job)
         with cancellable(context, f"score {job.score_date}") as work:
             listener = _Listener(advance, work.cancel)
-            task = PackTask(job, attempts_of(context), context.accumulator({}, Reports(listener)))
+            task = PackTask(job, attempts_of(context), context.accumulator({}, ResultsByTask(listener)))
             try:
                 rows = PackedRows.of(session, day, task)
             except Exception as error:
@@ -177,7 +177,7 @@ class SparkEngine(PartsEngine):
 
 
 class _Listener:
-    """Follows the answers as they come, from Spark's accumulator thread; it never raises there."""
+    """Receives each result on Spark's accumulator thread, where it never raises."""
 
     def __init__(self, advance: Advance, cancel: Callable[[], None]) -> None:
         self._advance = advance
@@ -186,38 +186,38 @@ class _Listener:
 
     def __call__(self, text: str) -> None:
         try:
-            answer = Answer.from_json(text)
-            if answer.failure is not None:
-                self.failure = self.failure or answer.failure.error()
+            result = TaskResult.from_json(text)
+            if result.failure is not None:
+                self.failure = self.failure or result.failure.error()
                 self._cancel()
-            self._advance(answer.rows)
+            self._advance(result.rows)
         except Exception as error:  # noqa: BLE001 - Spark would stop listening
             self.failure = self.failure or engine_error(error)
             self._cancel()
 
 
-class Work:
-    """The jobs that were started under one tag."""
+class TaggedJobs:
+    """The Spark jobs that were started under one tag."""
 
     def __init__(self, context: SparkContext, tag: str) -> None:
         self._context = context
         self._tag = tag
 
     def cancel(self) -> None:
-        """No further task starts, and Spark ends the Python workers of the others; returns before they are gone."""
-        with tidying_up():
+        """Cancels the jobs: no further task starts, Python workers are ended; returns before they are gone."""
+        with ignore_lost_jvm():
             self._context.cancelJobsWithTag(self._tag)
 
-    def wait(self, seconds: float = _LAST_WORDS) -> None:
-        """Until no task runs any more, so that nobody writes; not longer than this."""
+    def wait(self, seconds: float = _CANCEL_SECONDS) -> None:
+        """Waits until no task runs any more, so that nobody writes; at most so many seconds."""
         deadline = time.monotonic() + seconds
-        with tidying_up():
+        with ignore_lost_jvm():
             while self._running() and time.monotonic() < deadline:
                 time.sleep(0.1)
-            time.sleep(_LAST_BREATH)
+            time.sleep(_WORKER_EXIT_SECONDS)
 
     def _running(self) -> bool:
-        """Whether a job or a task runs; tasks are counted late while their job runs, and exactly once it ended."""
+        """True while a job or a task runs; tasks are counted late while their job runs, and exactly once it ended."""
         tracker = self._context.statusTracker()
         ids = self._context._jsc.sc().statusTracker().getJobIdsForTag(self._tag)  # noqa: SLF001 - not in Python's
         jobs = [info for job in ids if (info := tracker.getJobInfo(job)) is not None]
@@ -228,12 +228,12 @@ class Work:
 
 
 @contextmanager
-def cancellable(context: SparkContext, description: str) -> Iterator[Work]:
-    """The jobs of this thread get a tag by which they can be cancelled; they are when the block is left by an error.
+def cancellable(context: SparkContext, description: str) -> Iterator[TaggedJobs]:
+    """Tags the Spark jobs of the block, and cancels them when it is left by an error.
 
     Their threads are not interrupted: an interrupted one lets go of its Python worker, which then goes on to write.
     """
-    work = Work(context, tag := f"tallywright-{uuid.uuid4().hex}")
+    work = TaggedJobs(context, tag := f"tallywright-{uuid.uuid4().hex}")
     context.addJobTag(tag)
     context.setInterruptOnCancel(False)
     context.setJobDescription(description)
@@ -243,13 +243,13 @@ def cancellable(context: SparkContext, description: str) -> Iterator[Work]:
         work.cancel()
         raise
     finally:
-        with tidying_up():
+        with ignore_lost_jvm():
             context.removeJobTag(tag)
             context.setJobDescription(None)
 
 
 def attempts_of(context: SparkContext) -> Attempts:
-    """How often Spark tries a task: `spark.task.maxFailures`; a `local` master knows only its second number."""
+    """How often Spark attempts a task: `spark.task.maxFailures`; a `local` master knows only its second number."""
     if not context.master.startswith("local"):
         return Attempts(int(context.getConf().get("spark.task.maxFailures", "4")))
     _, _, failures = context.master.partition(",")

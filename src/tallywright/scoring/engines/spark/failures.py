@@ -18,7 +18,7 @@ _PYTHON_ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exce
 
 
 def engine_error(error: Exception) -> TallyError:
-    """What to raise for something that came out of Spark; an expected error stays what it is."""
+    """The error to raise for an exception of Spark's; a TallyError stays what it is."""
     if isinstance(error, TallyError):
         return error
     if jvm_is_gone(error):
@@ -43,7 +43,7 @@ def engine_error(error: Exception) -> TallyError:
 
 
 def jvm_is_gone(error: Exception) -> bool:
-    """True for what py4j raises when nobody answers at the other end."""
+    """True for what py4j raises when the JVM does not answer."""
     from py4j.protocol import Py4JNetworkError
 
     return isinstance(error, Py4JNetworkError | ConnectionError)
@@ -58,8 +58,8 @@ def comes_from_spark(error: Exception) -> bool:
 
 
 @contextmanager
-def tidying_up() -> Iterator[None]:
-    """What only tidies up has nothing to do once JVM or context is gone: what ended it is the error to show."""
+def ignore_lost_jvm() -> Iterator[None]:
+    """Ignores errors of a lost JVM or context in a block that only cleans up: what ended it is the error to show."""
     try:
         yield
     except Exception as error:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.commit import LostRaceError
 from tallywright.data.fingerprint import RowDigest
-from tallywright.scoring.columns import PARTITION
 from tallywright.scoring.commit.manifests import MANIFEST_KEY
 from tallywright.scoring.commit.verify import check_outputs, check_rows, verify_rows
-from tallywright.scoring.engines.spark.failures import engine_error, tidying_up, without_java
-from tallywright.scoring.engines.spark.packed import SCHEMA, Counts, KeysTask, unpacked
-from tallywright.scoring.job import SCORES
-from tallywright.scoring.worker.results import DaySums
+from tallywright.scoring.engines.spark.failures import engine_error, ignore_lost_jvm, without_java
+from tallywright.scoring.engines.spark.packed import SCHEMA, KeysTask, PackedCounts, unpacked
+from tallywright.scoring.job import PARTITION, SCORES
+from tallywright.scoring.worker.kernel import DaySums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.base import PinnedDay
     from tallywright.scoring.engines.spark.packed import PackTask
     from tallywright.scoring.job import ScoreJob
-    from tallywright.scoring.worker.results import Counted
+    from tallywright.scoring.worker.kernel import PieceCounts
 
 _LOG_PARTITIONS: Final = "spark.databricks.delta.snapshotPartitions"
 _MOST_LOG_PARTITIONS: Final = 50
@@ -38,7 +37,7 @@ CONFLICT: Final = "[DELTA_CONCURRENT_"
 
 
 def day_session(session: SparkSession, job: ScoreJob) -> SparkSession:
-    """A session of the day's own: its settings are nobody else's, its executors and caches are everybody's."""
+    """A session of the day's own: settings of its own, executors and caches shared with the other days."""
     own: SparkSession = session.newSession()
     own.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(job.batch_rows))
     # The rows of a day have one partition: without this the writer sorts all of them by it first.
@@ -58,7 +57,7 @@ def read_day(session: SparkSession, day: PinnedDay) -> DataFrame:
 
 
 def spark_address(address: str) -> str:
-    """The address as Hadoop's file systems call it."""
+    """The address with the scheme of Hadoop's file system (`s3a`)."""
     return address.replace("s3://", "s3a://", 1) if address.startswith("s3://") else address
 
 
@@ -69,7 +68,7 @@ class PackedRows:
     session: SparkSession
     job: ScoreJob
     packed: DataFrame
-    counted: tuple[Counted, ...]
+    counted: tuple[PieceCounts, ...]
 
     @classmethod
     def of(cls, session: SparkSession, day: PinnedDay, task: PackTask) -> PackedRows:
@@ -82,13 +81,13 @@ class PackedRows:
 
         packed = read_day(session, day).mapInArrow(task, SCHEMA).persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            told = packed.where("counts IS NOT NULL").select("counts", "hashes").collect()
-            counts = [(Counts.from_json(row["counts"]), row["hashes"] or b"") for row in told]
+            counted = packed.where("counts IS NOT NULL").select("counts", "hashes").collect()
+            counts = [(PackedCounts.from_json(row["counts"]), row["hashes"] or b"") for row in counted]
             failure = next((one.failure for one, _ in counts if one.failure is not None), None)
             if failure is not None:
                 raise failure.error()
         except BaseException:
-            with tidying_up():
+            with ignore_lost_jvm():
                 packed.unpersist()
             raise
         return cls(session, task.job, packed, tuple(one.with_hashes(hashes) for one, hashes in counts))
@@ -100,11 +99,11 @@ class PackedRows:
         yield from found.toArrow().to_batches()
 
     def commit(self, manifest: Manifest, transaction: str) -> None:
-        """Commits by Delta's own writer, which looks for conflicts itself."""
+        """Commits the scores with Delta's writer on Spark, which detects conflicts itself."""
         self._commit(self.job.table, [SCORES], manifest, transaction)
 
     def commit_shadows(self, manifest: Manifest, transaction: str, labels: Sequence[str]) -> None:
-        """The same for the table of shadows."""
+        """Commits the rows of these shadows in the same way."""
         self._commit(self.job.shadow_table, labels, manifest, transaction)
 
     def _commit(self, address: str, labels: Sequence[str], manifest: Manifest, transaction: str) -> None:
@@ -132,8 +131,8 @@ class PackedRows:
             raise engine_error(error) from error
 
     def release(self) -> None:
-        """Gives the memory back."""
-        with tidying_up():
+        """Removes the rows from Spark's cache."""
+        with ignore_lost_jvm():
             self.packed.unpersist()
 
     def _rows(self, *labels: str) -> DataFrame:
@@ -143,7 +142,7 @@ class PackedRows:
 
 
 def rows_writer(rows: PackedRows) -> Writer:
-    """Lets Spark's table writer commit the rows; it detects conflicts itself."""
+    """A writer that commits the rows with Delta's writer on Spark."""
 
     def write(table: DeltaTable, manifest: Manifest, transaction: str) -> None:
         del table  # the writer looks for itself
@@ -162,11 +161,11 @@ class EngineRows:
 
     @cached_property
     def sums(self) -> DaySums:
-        """What was counted."""
+        """The counts of the day."""
         return DaySums.of(self.rows.counted)
 
     def check_cover(self) -> None:
-        """As many rows as were ingested."""
+        """Checks that as many rows were scored as were ingested."""
         check_rows(self.pinned, self.rows.counted)
 
     def verify(self) -> RowDigest:
@@ -174,16 +173,16 @@ class EngineRows:
         return verify_rows(self.job, self.pinned, self.rows.counted, self.rows.keys_with)
 
     def verify_shadow(self, label: str) -> RowDigest:
-        """A shadow's rows come from the very batches of the scores: what is left to check is its answers."""
+        """Checks a shadow's outputs only: its rows come from the same batches as those of the scores table."""
         check_outputs(self.job, self.sums.shadow_problems.get(label, {}))
         return sum((piece.read for piece in self.rows.counted), start=RowDigest())
 
     def writer(self) -> Writer:
-        """Lets Spark commit."""
+        """Spark's writer for the scores table."""
         return rows_writer(self.rows)
 
     def shadow_writer(self, labels: Sequence[str]) -> Writer:
-        """Lets the engine commit the rows of these shadows."""
+        """Spark's writer for the rows of these shadows."""
 
         def write(table: DeltaTable, manifest: Manifest, transaction: str) -> None:
             del table  # the writer looks for itself
@@ -192,4 +191,4 @@ class EngineRows:
         return write
 
     def discard(self, *labels: str) -> None:
-        """Nothing is in the tables' folders."""
+        """Does nothing: no file was staged."""

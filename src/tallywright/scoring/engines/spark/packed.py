@@ -1,6 +1,6 @@
 """`io: engine` on executors: batches of Spark's are scored and packed, a row each, and unpacked again for its writer.
 
-Packed rows cross between Python and the JVM as bytes, which costs next to nothing; the counts of a piece are a row
+Packed rows cross between Python and the JVM as bytes, which costs next to nothing; the counts of a partition are a row
 beside them. So both can be cached, the counts are results of a job (exact however often a task ran), and a commit that
 lost a race is repeated without scoring again.
 """
@@ -20,12 +20,12 @@ from tallywright.data.fingerprint import Hashes, RowDigest, row_hashes
 from tallywright.errors import TallyError
 from tallywright.observability import failpoint
 from tallywright.records import Record
-from tallywright.scoring.commit.verify import having
-from tallywright.scoring.engines.spark.worker import Answer, Attempts, scorer_for
+from tallywright.scoring.commit.verify import rows_of_keys
+from tallywright.scoring.engines.spark.worker import Attempts, TaskResult, scorer_for
 from tallywright.scoring.job import SCORES
-from tallywright.scoring.roles.counts import RoleCounts
+from tallywright.scoring.roles.role_model import RoleCounts
 from tallywright.scoring.worker.failure import Failure
-from tallywright.scoring.worker.results import Counted
+from tallywright.scoring.worker.kernel import PieceCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,8 +36,8 @@ SCHEMA: Final = "rows binary, label string, counts string, hashes binary"
 _NAMES: Final = ["rows", "label", "counts", "hashes"]
 
 
-class Counts(Record):
-    """The counts of a piece, all but the hashes of its keys."""
+class PackedCounts(Record):
+    """The counts of a partition as they travel in a packed row, without the hashes of its keys."""
 
     rows: int = 0
     read: RowDigest = RowDigest()
@@ -46,10 +46,10 @@ class Counts(Record):
     roles: RoleCounts = RoleCounts()
     failure: Failure | None = None
 
-    def with_hashes(self, hashes: bytes) -> Counted:
-        """All counts of the piece; the hashes are a copy, which verification may sort where they are."""
+    def with_hashes(self, hashes: bytes) -> PieceCounts:
+        """All counts of the partition; the hashes are a copy, which verification may sort where they are."""
         found = np.frombuffer(hashes, dtype=np.uint64).copy()
-        return Counted(self.read, found, self.problems, self.profile_json, self.roles)
+        return PieceCounts(self.read, found, self.problems, self.profile_json, self.roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class PackTask:
 
     job: ScoreJob
     attempts: Attempts
-    reports: Any
+    results: Any
     version: str = __version__
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -69,8 +69,8 @@ class PackTask:
             if self.attempts.another(error):
                 raise
             failure = Failure.of(error)
-            self._report(Answer(failure=failure))
-            yield _row(counts=Counts(failure=failure).to_json())
+            self._add(TaskResult(failure=failure))
+            yield _row(counts=PackedCounts(failure=failure).to_json())
 
     def _packed(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         scorer = scorer_for(self.job, self.version)
@@ -83,7 +83,7 @@ class PackTask:
                 failpoint("scoring")
                 for label, rows in tables.items():
                     yield _row(rows=_packed_rows(rows), label=label)
-        told = Counts(
+        counted = PackedCounts(
             rows=counts.keys.rows,
             read=counts.keys,
             problems=dict(counts.problems),
@@ -91,18 +91,18 @@ class PackTask:
             roles=counts.roles(),
         )
         failpoint("scored")
-        self._report(Answer(rows=told.rows))
-        yield _row(counts=told.to_json(), hashes=np.concatenate(hashes) if hashes else np.empty(0, dtype=np.uint64))
+        self._add(TaskResult(rows=counted.rows))
+        yield _row(counts=counted.to_json(), hashes=np.concatenate(hashes) if hashes else np.empty(0, dtype=np.uint64))
 
-    def _report(self, answer: Answer) -> None:
+    def _add(self, result: TaskResult) -> None:
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        self.reports.add({context.partitionId() if context else 0: answer.to_json()})
+        self.results.add({context.partitionId() if context else 0: result.to_json()})
 
 
 def unpacked(packed: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The scored rows again; of batches whose first column is `rows`."""
+    """Unpacks the scored rows from batches whose first column is `rows`."""
     for batch in packed:
         for place in range(batch.num_rows):
             with pa.ipc.open_stream(batch.column(0)[place].as_buffer()) as stream:
@@ -119,7 +119,7 @@ class KeysTask:
     def __call__(self, packed: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The keys, a batch for each packed one."""
         for rows in unpacked(packed):
-            yield having(rows, self.key, self.hashes)
+            yield rows_of_keys(rows, self.key, self.hashes)
 
 
 def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

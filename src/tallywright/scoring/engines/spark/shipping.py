@@ -1,4 +1,4 @@
-"""How a model package reaches executors that do not share the driver's disk: once each, verified on arrival."""
+"""Ships model packages to executors that do not share the driver's disk: once each, verified on arrival."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tallywright.packaging.cache import PackageCache
+from tallywright.packaging.package import PackageCache
 
 if TYPE_CHECKING:
     from tallywright.scoring.job import ScoreJob
 
 
 class Shipper:
-    """The driver's side: each package is offered to the executors of a session once, whichever engine asks first.
+    """The driver's side: offers each package to the executors of a session once, for all engines.
 
     Spark knows a file by its name alone, and hands it to executors that start later: so a session has one shipper,
     whose archives stay until the session or the process ends.
@@ -64,8 +64,8 @@ class Shipper:
         self._removed()
 
 
-def arrived(job: ScoreJob) -> ScoreJob:
-    """The executor's side: the same job with packages that lie on this machine.
+def with_local_packages(job: ScoreJob) -> ScoreJob:
+    """The executor's side: the same job, with the packages on this machine.
 
     Raises:
         PackageError: What arrived is not the package.

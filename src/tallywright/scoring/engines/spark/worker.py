@@ -1,7 +1,7 @@
-"""What runs on executors: a Python worker keeps its models loaded, and answers with small records, never with rows.
+"""What runs on executors: a Python worker keeps its models loaded, and returns small records, never rows.
 
-An expected failure is an answer too: raised, it would come back as a Java stack trace, after Spark has tried it again
-for nothing.
+An expected failure is returned as a result: raised, it would come back as a Java stack trace, after Spark has tried it
+again for nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright import __version__
 from tallywright.errors import EngineError, TallyError
 from tallywright.records import Record
-from tallywright.scoring.engines.spark.shipping import arrived
+from tallywright.scoring.engines.spark.shipping import with_local_packages
 from tallywright.scoring.worker.failure import Failure
 from tallywright.scoring.worker.fragments import InputSplit
-from tallywright.scoring.worker.kernel import score_split
-from tallywright.scoring.worker.results import PartManifest
+from tallywright.scoring.worker.kernel import PartManifest, score_split
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
 
     from tallywright.scoring.job import ScoreJob
 
-_KEPT: Final = 8
-"""Sets of models a worker keeps: a backfill as of its champions goes from one to the next."""
+_MOST_SCORERS: Final = 8
+"""Scorers a worker keeps: a backfill with the champions of its days goes from one to the next."""
 
 
-class Answer(Record):
-    """What a task says of its piece: how many rows it scored, its part if it made one, or why there is none."""
+class TaskResult(Record):
+    """The result of one split or partition: the rows scored, the staged part if there is one, or the failure."""
 
     rows: int = 0
     part: PartManifest | None = None
@@ -38,7 +37,7 @@ class Answer(Record):
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Whether it makes sense to let Spark try a task again, on another executor."""
+    """Decides whether Spark should try a failed task again, on another executor."""
 
     most: int
     """How often Spark starts a task before it gives the job up."""
@@ -53,52 +52,52 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class SplitTask:
-    """Scores splits, given and answered as JSON."""
+    """Scores splits; splits and results are JSON, for Spark to carry."""
 
     job: ScoreJob
     attempts: Attempts
-    reports: Any
-    """The accumulator that tells the driver of each answer at once."""
+    results: Any
+    """The accumulator that gives the driver each result as soon as its task has ended."""
     version: str = __version__
 
     def __call__(self, splits: Iterable[str]) -> Iterator[str]:
-        """An answer for each split."""
+        """Yields a result for each split."""
         for text in splits:
             split = InputSplit.from_json(text)
-            answer = self._answer(split).to_json()
-            self.reports.add({split.index: answer})
-            yield answer
+            result = self._scored(split).to_json()
+            self.results.add({split.index: result})
+            yield result
 
-    def _answer(self, split: InputSplit) -> Answer:
+    def _scored(self, split: InputSplit) -> TaskResult:
         try:
             scorer = scorer_for(self.job, self.version)
             part = score_split(scorer.job, scorer, split, lambda _: None)
-            return Answer(rows=part.rows, part=part)
+            return TaskResult(rows=part.rows, part=part)
         except TallyError as error:
             if self.attempts.another(error):
                 raise
-            return Answer(failure=Failure.of(error))
+            return TaskResult(failure=Failure.of(error))
 
 
-class Reports:
-    """An accumulator's way of adding: a dictionary by task, so that a task that ran twice counts once.
+class ResultsByTask:
+    """The accumulator parameter for results: a dictionary by task, so that a task that ran twice counts once.
 
     Args:
-        listener: The driver's; told of each new entry as soon as its task has ended.
+        listener: The driver's; called with each new entry as soon as its task has ended.
     """
 
     def __init__(self, listener: Any = None) -> None:
         self._listener = listener
 
-    def __reduce__(self) -> tuple[type[Reports], tuple[()]]:
-        return Reports, ()
+    def __reduce__(self) -> tuple[type[ResultsByTask], tuple[()]]:
+        return ResultsByTask, ()
 
     def zero(self, _: Mapping[int, str]) -> dict[int, str]:
-        """Nothing told yet."""
+        """No results."""
         return {}
 
     def addInPlace(self, known: dict[int, str], more: Mapping[int, str]) -> dict[int, str]:  # noqa: N802 - Spark's name
-        """Takes what is new."""
+        """Adds the entries whose task is not there yet, and passes them to the listener."""
         for key, value in more.items():
             if key not in known:
                 known[key] = value
@@ -111,7 +110,7 @@ _scorers: dict[tuple[object, ...], Scorer] = {}
 
 
 def scorer_for(job: ScoreJob, version: str) -> Scorer:
-    """A scorer of the job whose models this process loads only once.
+    """The scorer of the job; its models are loaded once in this process.
 
     Raises:
         EngineError: This executor has another Tallywright than the driver.
@@ -126,8 +125,8 @@ def scorer_for(job: ScoreJob, version: str) -> Scorer:
     models = (job.threshold, *(model.package_digest for model in job.models))
     known = _scorers.pop(models, None)
     if known is None:
-        known = Scorer.load(arrived(job))
-    while len(_scorers) >= _KEPT:
+        known = Scorer.load(with_local_packages(job))
+    while len(_scorers) >= _MOST_SCORERS:
         del _scorers[next(iter(_scorers))]
     _scorers[models] = known
     return known.for_job(job)

@@ -1,12 +1,11 @@
-"""The table `<model>__versions`: what was registered, so that scoring finds a candidate without asking MLflow."""
+"""The table `<model>__versions`: registered versions, so that scoring finds them without asking MLflow."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.declaration import Declaration, Kind
-from tallywright.data.delta.table import Table
+from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.records import GateReport, ModelRef, Record, Verdict
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 _GATES: Final = frozenset({"quality", "operations"})
 
 
-class Registered(Record):
+class VersionRow(Record):
     """One registered version; `gates_passed` says that its rows may be served before it is champion."""
 
     model: str
@@ -31,7 +30,7 @@ class Registered(Record):
 
 VERSIONS: Final = Declaration(
     what="versions",
-    record=Registered,
+    record=VersionRow,
     key=("model_version",),
     slice=("model_version",),
     kind=Kind.SLICE,
@@ -42,7 +41,7 @@ VERSIONS: Final = Declaration(
 def record_version(
     lake: Lake, spec: ModelSpec, ref: ModelRef, reports: Sequence[GateReport], *, recorded_at: datetime
 ) -> bool:
-    """Writes the version's row unless it says the same already; tells whether it wrote.
+    """Writes the version's row unless an equal one is there; returns True when it wrote.
 
     Args:
         lake: Where the table stands.
@@ -53,7 +52,7 @@ def record_version(
     """
     verdicts = {report.gate: report.verdict for report in reports}
     passed = verdicts.keys() >= _GATES and Verdict.FAIL not in verdicts.values()
-    row = Registered(
+    row = VersionRow(
         model=spec.name,
         model_version=ref.version,
         package_digest=ref.digest,
@@ -61,13 +60,13 @@ def record_version(
         gates_passed=passed,
         recorded_at=recorded_at.astimezone(UTC),
     )
-    known = registered(lake, spec).get(ref.version)
+    known = recorded_versions(lake, spec).get(ref.version)
     if known is not None and known.model_copy(update={"recorded_at": row.recorded_at}) == row:
         return False
     Table(VERSIONS, lake, spec).replace([row])
     return True
 
 
-def registered(lake: Lake, spec: ModelSpec) -> dict[int, Registered]:
+def recorded_versions(lake: Lake, spec: ModelSpec) -> dict[int, VersionRow]:
     """The registered versions by number, as far as this lake has recorded them."""
     return {row.model_version: row for row in Table(VERSIONS, lake, spec).read()}

@@ -8,9 +8,9 @@ import pytest
 
 from tallywright.errors import SpecError
 from tallywright.records import Role, Verdict
-from tallywright.registry.registered import record_version, registered
 from tallywright.registry.resolve import resolve
 from tallywright.registry.transitions import promote
+from tallywright.registry.versions_table import record_version, recorded_versions
 from tallywright.spec.model import Scoring
 
 from .conftest import DAY, NOW, decision, reference, report
@@ -105,12 +105,12 @@ def test_recording_a_version_again_changes_nothing(project, world):
     reports = (report(ref, "quality", Verdict.PASS), report(ref, "operations", Verdict.PASS))
     assert not record_version(world, project.spec, ref, reports, recorded_at=NOW + timedelta(days=1))
     assert world.open(table).version() == before
-    assert not registered(world, project.spec)[4].gates_passed
+    assert not recorded_versions(world, project.spec)[4].gates_passed
     assert record_version(world, project.spec, reference(4), reports, recorded_at=NOW)
-    assert registered(world, project.spec)[4].gates_passed
+    assert recorded_versions(world, project.spec)[4].gates_passed
 
 
 def test_one_gate_alone_is_no_pass(project, lake):
     ref = reference(1)
     record_version(lake, project.spec, ref, (report(ref, "quality", Verdict.PASS),), recorded_at=NOW)
-    assert not registered(lake, project.spec)[1].gates_passed
+    assert not recorded_versions(lake, project.spec)[1].gates_passed

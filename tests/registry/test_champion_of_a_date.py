@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallywright.records import Promotion
-from tallywright.registry import timeline
+from tallywright.registry import promotion_log
 
 DAY = date(2013, 6, 1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,37 +51,37 @@ def test_champion_is_what_the_rule_says(lines, offset, known, random):
     day = DAY + timedelta(days=offset)
     known_at = None if known is None else NOW + timedelta(minutes=known)
     shuffled = random.sample(lines, len(lines))
-    assert timeline.champion_on(shuffled, day, known_at) == naive_champion(lines, day, known_at)
+    assert promotion_log.champion_on(shuffled, day, known_at) == naive_champion(lines, day, known_at)
 
 
 @given(LINES, st.integers(-7, 7), st.integers(-1, 6))
 def test_what_was_known_then_is_not_changed_by_later_lines(lines, offset, known):
     day, known_at = DAY + timedelta(days=offset), NOW + timedelta(minutes=known)
     earlier = [item for item in lines if item.recorded_at <= known_at]
-    assert timeline.champion_on(lines, day, known_at) == timeline.champion_on(earlier, day)
+    assert promotion_log.champion_on(lines, day, known_at) == promotion_log.champion_on(earlier, day)
 
 
 @given(LINES)
 def test_the_last_standing_model_is_the_champion(lines):
-    stack = timeline.not_withdrawn(lines)
-    assert (stack[-1] if stack else None) == timeline.champion_on(lines, None)
+    stack = promotion_log.not_withdrawn(lines)
+    assert (stack[-1] if stack else None) == promotion_log.champion_on(lines, None)
 
 
 def test_nobody_before_the_first_promotion():
-    assert timeline.champion_on([line(1, 1, 3)], DAY) is None
+    assert promotion_log.champion_on([line(1, 1, 3)], DAY) is None
 
 
 def test_a_rollback_goes_back_and_never_to_what_was_withdrawn():
     lines = [line(1, 1, 0), line(2, 2, 1), line(3, 3, 2)]
-    assert timeline.previous(lines).model_version == 2
+    assert promotion_log.previous(lines).model_version == 2
     lines.append(line(4, 2, 3, action="rollback"))
-    assert timeline.champion_on(lines, None).model_version == 2
-    assert timeline.previous(lines).model_version == 1
+    assert promotion_log.champion_on(lines, None).model_version == 2
+    assert promotion_log.previous(lines).model_version == 1
     lines.append(line(5, 1, 4, action="rollback"))
-    assert timeline.previous(lines) is None
+    assert promotion_log.previous(lines) is None
 
 
 def test_previous_is_as_of_the_day():
     lines = [line(1, 1, 0), line(2, 2, 5)]
-    assert timeline.previous(lines, DAY + timedelta(days=4)) is None
-    assert timeline.previous(lines, DAY + timedelta(days=5)).model_version == 1
+    assert promotion_log.previous(lines, DAY + timedelta(days=4)) is None
+    assert promotion_log.previous(lines, DAY + timedelta(days=5)).model_version == 1

@@ -1,0 +1,224 @@
+"""The steps of a scored day: ingest and gate, resolve and score, then profile, drift, performance and decision."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.data.etl.ingest import input_version
+from tallywright.errors import GateRefusedError
+from tallywright.gates.record import record_report, require_day_passed
+from tallywright.lifecycle.context import packages_of
+from tallywright.observability import log
+from tallywright.records import GateReport, ModelRef, Role, Verdict
+from tallywright.registry.resolve import resolve as resolve_models
+from tallywright.scoring.commit.manifests import require_tally, scored_dates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tallywright.lifecycle.context import RunContext
+    from tallywright.records import Manifest
+    from tallywright.scoring.commit.manifests import Tally
+    from tallywright.scoring.commit.profile_table import ProfileRow
+    from tallywright.scoring.prepare import ScoreRequest
+
+_SECONDS_BETWEEN_LINES: Final = 5.0
+
+
+def ingest(context: RunContext) -> dict[str, Any]:
+    """Raw files to features and labels of the day; equal content makes no commit."""
+    from tallywright.data.etl.ingest import ingest as ingest_days
+
+    (day,) = ingest_days(context.project, context.lake, context.day, context.day)
+    return day.model_dump(mode="json")
+
+
+def day_gate(context: RunContext) -> dict[str, Any]:
+    """Judges the day as ingested, records the report, and refuses the day when a critical expectation fails."""
+    from tallywright.gates.day import day_gate as judge
+
+    source = input_version(context.lake, context.spec, context.day)
+    report = judge(context.project, context.lake, source, gates=context.day_gates, page=context.options.page)
+    record_report(context.lake, context.spec, report, run_id=context.run_id, recorded_at=context.now)
+    require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
+    return {"subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
+
+
+def require_passed(report: GateReport, *, remedy: str) -> None:
+    """Raises when the report failed, naming its failed checks.
+
+    Raises:
+        GateRefusedError: With each failed check's observed value and bound.
+    """
+    if report.verdict is not Verdict.FAIL:
+        return
+    lines = [
+        f"{check.name}: observed {check.observed}" + (f" ({check.evidence})" if check.evidence else "")
+        for check in report.failed
+    ]
+    raise GateRefusedError(
+        f"the {report.gate} gate refuses {report.subject}: " + "; ".join(lines or ["it made no checks"]),
+        expected="; ".join(f"{check.name} {check.bound}" for check in report.failed if check.bound),
+        remedy=remedy,
+    )
+
+
+def resolve(context: RunContext) -> dict[str, Any]:
+    """Resolves which model versions score the day, and keeps them for the score step of this run."""
+    from tallywright.scoring.roles.eligibility import check_leak
+
+    models = resolve_models(context.lake, context.spec, context.day)
+    check_leak(context.spec, models, context.day)
+    text = "\n".join(model.to_json() for model in models)
+    _models_file(context).write_text(text + "\n", encoding="utf-8")
+    return {"models": [model.model_dump(mode="json") for model in models]}
+
+
+def score(context: RunContext) -> dict[str, Any]:
+    """Scores the day into one commit, and compares its profile; a repeat with the same inputs commits nothing."""
+    from tallywright.scoring.day import score_day
+
+    outcome = score_day(score_request(context), progress=_Progress())
+    manifest, row = outcome.manifest, outcome.profile_row
+    assert row is not None  # noqa: S101 - it follows every commit; only a record read back from JSON has none
+    return {
+        "action": outcome.action,
+        "version": outcome.version,
+        "generation": manifest.generation,
+        "reason": manifest.reason,
+        "rows": manifest.rows,
+        "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
+        "rows_by_role": manifest.rows_by_role,
+        "left_out": [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note],
+    } | compare(context, manifest, row)
+
+
+class _Progress:
+    """Logs the progress of scoring every few seconds; nothing for a small day."""
+
+    def __init__(self) -> None:
+        self._logged_at = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._logged_at >= _SECONDS_BETWEEN_LINES:
+            self._logged_at = now
+            log.info("scored %s of %s rows", f"{done:,}", f"{total:,}")
+
+
+def score_request(context: RunContext) -> ScoreRequest:
+    """The request to score the day, after its checks: the day gate, the volume, and leaks."""
+    from tallywright.scoring.prepare import ScoreRequest, check_volume
+    from tallywright.scoring.roles.eligibility import check_leak
+
+    spec, lake = context.spec, context.lake
+    source = input_version(lake, spec, context.day)
+    require_day_passed(lake, spec, source)
+    check_volume(lake, spec, source)
+    models = _resolved(context)
+    check_leak(spec, models, context.day)
+    packages, missing = packages_of(context.project, models, context.shared.packages)
+    return ScoreRequest(
+        spec=spec,
+        lake=lake,
+        input=source,
+        models=models,
+        packages=packages,
+        missing=missing,
+        run_id=context.run_id,
+        code_version=context.code_version,
+        engine=spec.scoring.engine,
+        engines=context.engines,
+        engine_settings=context.project.environment.engine,
+        force=context.options.force,
+    )
+
+
+def _resolved(context: RunContext) -> tuple[ModelRef, ...]:
+    file = _models_file(context)
+    if file.is_file():
+        return tuple(ModelRef.from_json(line) for line in file.read_text(encoding="utf-8").splitlines())
+    return resolve_models(context.lake, context.spec, context.day)
+
+
+def _models_file(context: RunContext) -> Path:
+    return context.folder / f"models-{context.day}.jsonl"
+
+
+def profile(context: RunContext) -> dict[str, Any]:
+    """Writes the profile of the day's tally if its row is missing, as after a crash."""
+    tally, row = _profiled(context)
+    return {"generation": tally.manifest.generation, "rows": row.profile.rows}
+
+
+def drift(context: RunContext) -> dict[str, Any]:
+    """Compares the profile of the day's tally with the training reference of the champion that scored it."""
+    tally, row = _profiled(context)
+    return compare(context, tally.manifest, row)
+
+
+def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[str, Any]:
+    """Compares the profile of a tally with the training reference of the champion that scored it.
+
+    A day that a fallback scored is not compared: its figures would be of another model than the policy follows.
+    """
+    from tallywright.monitoring.drift import compare_day, write_drift
+
+    champion = manifest.primary
+    if champion.role is not Role.CHAMPION:
+        log.warning("%s is not compared: the %s answered for it", context.day, champion.role.value)
+        return {"signals": 0, "violated": [], "note": f"the {champion.role.value} answered for the day"}
+    package = context.shared.packages.of(context.project, champion)
+    signals = compare_day(context.spec, package, manifest, row.profile)
+    write_drift(context.lake, context.spec, manifest, signals)
+    violated = sorted({signal.column for signal in signals if signal.violated})
+    log.info("drift of %s: %d comparisons, %s", context.day, len(signals), ", ".join(violated) or "none violated")
+    return {"signals": len(signals), "violated": violated}
+
+
+def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
+    from tallywright.scoring.day import ensure_profile
+
+    return ensure_profile(context.lake, context.spec, context.day, partial(context.shared.packages.of, context.project))
+
+
+def monitor(context: RunContext) -> dict[str, Any]:
+    """Computes realised metrics of the days whose labels matured, then makes the day's retraining decision."""
+    return performance(context) | decide(context)
+
+
+def performance(context: RunContext) -> dict[str, Any]:
+    """Computes the realised metrics of the scored days whose labels matured by this day."""
+    from tallywright.monitoring.performance import days_due, realised_when_mature
+
+    scored = scored_dates(context.lake, context.spec)
+    found = [
+        realised_when_mature(context.lake, context.spec, day) for day in days_due(context.spec, context.day, scored)
+    ]
+    return {"days": [day.model_dump(mode="json") for day in found]}
+
+
+def decide(context: RunContext) -> dict[str, Any]:
+    """Makes the retraining decision of the day; `act` is true only once, for the newest day, where the run may act."""
+    from tallywright.monitoring.actions import claim_action
+    from tallywright.monitoring.decisions import decide as fold_day
+
+    decision = fold_day(context.lake, context.spec, context.day)
+    act = claim_action(context.lake, context.spec, decision, act=context.options.act, run_id=context.run_id)
+    return {
+        "state": decision.state.value,
+        "retrain": decision.retrain,
+        "act": act,
+        "reasons": list(decision.reasons),
+        "decision_id": decision.decision_id,
+        "train_as_of": str(context.day + timedelta(days=1)),
+    }
+
+
+def watch(context: RunContext) -> dict[str, Any]:
+    """Fails when the due day has no tally, which alerts about a run that never started."""
+    manifest = require_tally(context.lake, context.spec, context.day).manifest
+    return {"score_date": str(context.day), "generation": manifest.generation, "rows": manifest.rows}
