@@ -46,7 +46,7 @@ BLOCKS: Final = {
     "scoring.commit.verify:_key_batches": "reading the keys back",
     "scoring.commit.verify:_hashes_of": "hashes of the keys, as written",
     "scoring.commit.verify:digest_hashes": "digest of the keys, as written",
-    "scoring.commit.verify:_repeated": "search for equal keys",
+    "scoring.commit.verify:repeated": "search for equal keys",
 }
 """Module and function (below `tallywright`) to the block it belongs to; a block within a block counts for itself."""
 

@@ -33,7 +33,7 @@ _LONGEST_RETRY_DELAY: Final = timedelta(minutes=10)
 
 
 def model_dags(project: Project, limits: Mapping[str, Any] | None = None) -> dict[str, DAG]:
-    """The DAGs of one model by id: `<model>__score`, `__train`, `__promote`, `__rollback`, `__watch`, `__maintain`.
+    """The DAGs of one model by id, one a pipeline: `<model>__score`, `<model>__train` and so on.
 
     Args:
         project: The model.

@@ -121,11 +121,16 @@ def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
 
 
 def scored_dates(lake: Lake, spec: ModelSpec) -> set[date]:
-    """The dates that were scored, by the partitions of the scores table: no manifest is read for it."""
+    """The dates that have a tally; manifests are read only of dates whose tally a crash kept out of the table.
+
+    Partitions alone do not tell: rows of a scored date may have been lost, and another writer's rows have no tally.
+    """
+    recorded = {row["score_date"] for row in Table(TALLIES, lake, spec).rows(columns=["score_date"])}
     table = spec.table("scores")
     if lake.find(table) is None:
-        return set()
-    return {file.day for file in lake.files(table) if file.day is not None}
+        return recorded
+    others = {file.day for file in lake.files(table) if file.day is not None} - recorded
+    return recorded | {day for day in others if latest_tally(lake, spec, day) is not None}
 
 
 def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> list[Tally]:
