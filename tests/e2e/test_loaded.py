@@ -23,7 +23,8 @@ HEAVY = {
 }
 NEEDED = {
     "ingest": {"duckdb"},
-    "day-gate": {"great_expectations", "pandas"},
+    "day-gate": set(),  # the day passed before
+    "day-gate --page": {"great_expectations", "pandas"},
     "resolve": set(),
     "score": {"onnxruntime"},
     "profile": {"onnxruntime"},
@@ -35,7 +36,7 @@ NEEDED = {
 DAY = "2025-04-07"
 CODE = """
 import json, sys
-sys.argv = ["tally", "run", {model!r}, {step!r}, "--date", {day!r}, "--json"]
+sys.argv = ["tally", "run", {model!r}, *{step!r}.split(), "--date", {day!r}, "--json"]
 from tallywright.cli.main import main
 main()
 print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))

@@ -3,14 +3,18 @@ from __future__ import annotations
 import pytest
 
 from tallywright.errors import SpecError
-from tallywright.gates.suite import load_suite
+from tallywright.gates.suite import parse_suite, read_suite
+
+
+def read(file):
+    return parse_suite(read_suite(file, "toy__features"), file, "toy__features")
 
 
 @pytest.fixture
 def written(tmp_path):
     def write(text):
         (tmp_path / "suite.yaml").write_text(text)
-        return load_suite(tmp_path / "suite.yaml", "toy__features")
+        return read(tmp_path / "suite.yaml")
 
     return write
 
@@ -52,4 +56,4 @@ def test_what_is_no_suite_is_refused_by_name(written, text, said):
 
 def test_a_missing_suite_is_refused(tmp_path):
     with pytest.raises(SpecError, match="no such file"):
-        load_suite(tmp_path / "suite.yaml", "toy__features")
+        read(tmp_path / "suite.yaml")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from tallywright.data.storage.filesystem import is_disk
 from tallywright.gates.data_docs import write_day
 from tallywright.gates.record import DAY_GATE, day_subject
 from tallywright.gates.validate import FAILED_VERDICTS, DayGates
-from tallywright.records import Check, GateReport, InputVersion, Verdict
+from tallywright.records import Check, GateReport, InputVersion, Verdict, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 500_000
 """A larger day is sampled down to about this many rows."""
+_FORM: Final = 1
+"""Raised when a check of this module changes its meaning, so that reports of before are not taken for today's."""
 _NULL_EXPECTATIONS: Final = frozenset(
     {"expect_column_values_to_not_be_null", "expect_column_proportion_of_non_null_values_to_be_between"}
 )
@@ -150,6 +153,21 @@ def day_gate(
         write_day(folder, judged.score_date, report, result if rendered else None)
         shared.judged(folder, spec.name)
     return report
+
+
+def judged_by(project: Project, gates: DayGates) -> str:
+    """Digest of what a verdict depends on besides the day: suite, data section, Great Expectations, this module.
+
+    Raises:
+        SpecError: The suite is missing or is no text.
+    """
+    suite = gates.text(project.expectations, project.spec.table("features"))
+    return digest_of([_FORM, MAX_ROWS, suite, project.spec.data.as_json(), version("great-expectations")])
+
+
+def has_page(project: Project, day: date) -> bool:
+    """True when the Data Docs on this machine have a page of the day."""
+    return (data_docs_folder(project) / f"{day}.html").is_file()
 
 
 def data_docs_folder(project: Project) -> Path:

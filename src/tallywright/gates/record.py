@@ -37,6 +37,8 @@ class GateRow(Record):
     observed_text: str | None = None
     bound: str
     evidence: str
+    judged_by: str | None = None
+    """Digest of what the judgement depends on besides the subject: suite, spec, library. None where nobody asks."""
 
 
 GATES: Final = Declaration(
@@ -56,8 +58,18 @@ def day_subject(judged: InputVersion) -> str:
     return f"{judged.score_date}@{judged.fingerprint}"
 
 
-def record_report(lake: Lake, spec: ModelSpec, report: GateReport, *, run_id: str, recorded_at: datetime) -> None:
+def record_report(
+    lake: Lake, spec: ModelSpec, report: GateReport, *, run_id: str, recorded_at: datetime, judged_by: str | None = None
+) -> None:
     """Writes a report; the same run's report of the same gate and subject is replaced.
+
+    Args:
+        lake: Where `<model>__gates` is.
+        spec: The model.
+        report: What the gate found.
+        run_id: The run that asked.
+        recorded_at: The instant of the report.
+        judged_by: Digest of what the judgement depends on besides the subject, for `report_of`.
 
     Raises:
         StorageError: The table cannot be written.
@@ -71,17 +83,20 @@ def record_report(lake: Lake, spec: ModelSpec, report: GateReport, *, run_id: st
         "gate": report.gate,
         "subject": report.subject,
         "gate_verdict": report.verdict.value,
+        "judged_by": judged_by,
     }
     Table(GATES, lake, spec).replace([GateRow.model_validate(head | row) for row in _rows(report)])
 
 
 def reports(lake: Lake, spec: ModelSpec, *, subject: str) -> list[GateReport]:
     """All reports about a subject, the oldest first."""
-    rows = Table(GATES, lake, spec).read({"subject": subject})
-    by_report: dict[str, list[GateRow]] = {}
-    for row in sorted(rows, key=lambda row: (row.recorded_at, row.report_id, row.position)):
-        by_report.setdefault(row.report_id, []).append(row)
-    return [_report(group) for group in by_report.values()]
+    return [_report(rows) for rows in _reports_about(lake, spec, subject)]
+
+
+def report_of(lake: Lake, spec: ModelSpec, judged: InputVersion, judged_by: str) -> GateReport | None:
+    """The newest day report about exactly this content, if it was made by the same suite, spec and library."""
+    found = [rows for rows in _reports_about(lake, spec, day_subject(judged)) if rows[0].gate == DAY_GATE]
+    return _report(found[-1]) if found and found[-1][0].judged_by == judged_by else None
 
 
 def require_day_passed(lake: Lake, spec: ModelSpec, judged: InputVersion) -> None:
@@ -105,6 +120,15 @@ def require_day_passed(lake: Lake, spec: ModelSpec, judged: InputVersion) -> Non
             expected="no failed check of severity critical",
             remedy=f"correct the data and ingest the day again, or the suite {spec.suite} if it asks too much",
         )
+
+
+def _reports_about(lake: Lake, spec: ModelSpec, subject: str) -> list[list[GateRow]]:
+    """The rows of each report about a subject, the oldest report first."""
+    rows = Table(GATES, lake, spec).read({"subject": subject})
+    by_report: dict[str, list[GateRow]] = {}
+    for row in sorted(rows, key=lambda row: (row.recorded_at, row.report_id, row.position)):
+        by_report.setdefault(row.report_id, []).append(row)
+    return list(by_report.values())
 
 
 def _rows(report: GateReport) -> Iterator[dict[str, Any]]:

@@ -165,21 +165,33 @@ class Suite(Record):
     expectations: tuple[ExpectationConfig, ...] = Field(min_length=1)
 
 
-def load_suite(file: Path, dataset: str) -> Suite:
-    """Reads a suite file and checks its structure; `build` checks whether the expectations exist.
+def read_suite(file: Path, dataset: str) -> str:
+    """The text of a suite file.
 
     Raises:
-        SpecError: The file is missing, is not YAML, has another form (all problems at once), or another dataset.
+        SpecError: The file is missing or is no text.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise SpecError(
             f"{file}: no such file, so nothing can judge a day of {dataset}",
             expected="a suite with at least one expectation",
             remedy="write one; docs show the form, expectations/flight_delays__features.yaml is an example",
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
+
+
+def parse_suite(text: str, file: Path, dataset: str) -> Suite:
+    """Reads a suite and checks its structure; `build` checks whether the expectations exist.
+
+    Raises:
+        SpecError: The text is not YAML, has another form (all problems at once), or another dataset.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise SpecError(f"{file}: {error}", expected="readable YAML") from error
     try:
         suite = Suite.model_validate(content)

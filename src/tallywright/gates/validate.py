@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tallywright.gates.data_docs import write_index
-from tallywright.gates.suite import Frames, build, load_suite
+from tallywright.gates.suite import Frames, build, parse_suite, read_suite
 from tallywright.records import Check, Verdict
 
 if TYPE_CHECKING:
@@ -273,16 +273,28 @@ class DayGates:
 
     def __init__(self) -> None:
         self._validators: dict[tuple[Path, str], SuiteValidator] = {}
+        self._texts: dict[tuple[Path, str], str] = {}
         self._folders: dict[Path, str] = {}
 
+    def text(self, file: Path, dataset: str) -> str:
+        """The text of a dataset's suite, which is read at its first use.
+
+        Raises:
+            SpecError: The suite is missing or is no text.
+        """
+        if (file, dataset) not in self._texts:
+            self._texts[file, dataset] = read_suite(file, dataset)
+        return self._texts[file, dataset]
+
     def validator(self, file: Path, dataset: str) -> SuiteValidator:
-        """The validator of a dataset's suite, which is read at its first use.
+        """The validator of a dataset's suite, which is made at its first use.
 
         Raises:
             SpecError: The suite is missing or is not one.
         """
         if (file, dataset) not in self._validators:
-            self._validators[file, dataset] = SuiteValidator(load_suite(file, dataset), file)
+            suite = parse_suite(self.text(file, dataset), file, dataset)
+            self._validators[file, dataset] = SuiteValidator(suite, file)
         return self._validators[file, dataset]
 
     def judged(self, folder: Path, model: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import GateRefusedError
-from tallywright.gates.record import record_report, require_day_passed
+from tallywright.gates.record import record_report, report_of, require_day_passed
 from tallywright.lifecycle.context import packages_of
 from tallywright.observability import log
 from tallywright.records import GateReport, ModelRef, Role, Verdict
@@ -19,8 +20,9 @@ from tallywright.scoring.commit.manifests import require_tally, scored_dates
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tallywright.gates.validate import DayGates
     from tallywright.lifecycle.context import RunContext
-    from tallywright.records import Manifest
+    from tallywright.records import InputVersion, Manifest
     from tallywright.scoring.commit.manifests import Tally
     from tallywright.scoring.commit.profile_table import ProfileRow
     from tallywright.scoring.prepare import ScoreRequest
@@ -37,14 +39,32 @@ def ingest(context: RunContext) -> dict[str, Any]:
 
 
 def day_gate(context: RunContext) -> dict[str, Any]:
-    """Judges the day as ingested, records the report, and refuses the day when a critical expectation fails."""
-    from tallywright.gates.day import day_gate as judge
+    """Judges the day as ingested, records the report, and refuses the day when a critical expectation fails.
+
+    A day that passed is not judged again while its content, the suite, the spec and the library are what they were.
+    """
+    from tallywright.gates.validate import DayGates
 
     source = input_version(context.lake, context.spec, context.day)
-    report = judge(context.project, context.lake, source, gates=context.day_gates, page=context.options.page)
-    record_report(context.lake, context.spec, report, run_id=context.run_id, recorded_at=context.now)
+    with DayGates() if context.day_gates is None else nullcontext(context.day_gates) as gates:
+        report, action = _judged(context, source, gates)
     require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
-    return {"subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
+    return {"action": action, "subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
+
+
+def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple[GateReport, str]:
+    """The report that stands and passed, when its page is here and none is asked for; else a new one, recorded."""
+    from tallywright.gates.day import day_gate as judge
+    from tallywright.gates.day import has_page, judged_by
+
+    lake, spec, judges = context.lake, context.spec, judged_by(context.project, gates)
+    if has_page(context.project, context.day) and not context.options.page:
+        report = report_of(lake, spec, source, judges)
+        if report is not None and report.verdict is not Verdict.FAIL:
+            return report, "unchanged"
+    report = judge(context.project, lake, source, gates=gates, page=context.options.page)
+    record_report(lake, spec, report, run_id=context.run_id, recorded_at=context.now, judged_by=judges)
+    return report, "judged"
 
 
 def require_passed(report: GateReport, *, remedy: str) -> None:
