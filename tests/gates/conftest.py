@@ -10,12 +10,14 @@ import pyarrow as pa
 import pytest
 
 from tallywright.data.delta.lake import Lake
+from tallywright.gates.day import day_gate
+from tallywright.gates.validate import DayGates
 from tallywright.packaging.linear import linear_onnx
 from tallywright.packaging.package import PackageContents, PackageMeta, write_package
 from tallywright.packaging.preprocess import Category, ModelInput, Preprocess
 from tallywright.profiles.accumulate import Accumulator
 from tallywright.profiles.profile import define
-from tallywright.records import InputVersion
+from tallywright.records import GateReport, InputVersion
 from tallywright.spec import Project, load_project
 
 if TYPE_CHECKING:
@@ -73,6 +75,12 @@ def ingested(project, lake):
         )
 
     return put
+
+
+def judge_alone(project: Project, lake: Lake, judged: InputVersion, *, page: bool = False) -> GateReport:
+    """The day gate of one day that is no part of a range."""
+    with DayGates() as gates:
+        return day_gate(project, lake, judged, gates=gates, page=page)
 
 
 def day_rows(rows: int, seed: int = 1) -> pa.Table:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from tallywright.errors import SpecError
-from tallywright.gates.day import MAX_ROWS, data_docs_folder, day_gate, read_day
+from tallywright.gates.day import MAX_ROWS, data_docs_folder, read_day
 from tallywright.gates.record import day_subject
 from tallywright.records import Verdict
 
-from .conftest import DAY
+from .conftest import DAY, judge_alone
 
 # Importing the library alone takes six seconds.
 slow = pytest.mark.slow
@@ -37,7 +37,7 @@ def judge(project, lake, ingested):
     def run(suite=SUITE, **day):
         project.expectations.write_text(suite)
         judged = ingested(**day)
-        report = day_gate(project, lake, judged)
+        report = judge_alone(project, lake, judged)
         assert report.subject == day_subject(judged)
         return report, {check.name: check for check in report.checks}
 
@@ -105,7 +105,7 @@ def test_an_empty_day_fails_without_looking_further(judge):
 def test_rows_that_are_not_those_ingested_fail(project, lake, ingested):
     project.expectations.write_text(SUITE)
     judged = ingested(rows=0).model_copy(update={"rows": 10})
-    assert day_gate(project, lake, judged).failed[0].observed == 0
+    assert judge_alone(project, lake, judged).failed[0].observed == 0
 
 
 def test_a_column_of_the_spec_is_missing(judge):
@@ -161,7 +161,7 @@ def test_a_large_day_is_sampled_by_key_and_counted_exactly(project, lake, ingest
 
     monkeypatch.setattr("tallywright.gates.day.read_day", lambda *a: read_day(*a, max_rows=500))
     project.expectations.write_text(SUITE.replace("max_value: 5000", "max_value: 1000, severity: warning"))
-    report = day_gate(project, lake, judged)
+    report = judge_alone(project, lake, judged)
     checks = {check.name: check for check in report.checks}
     count = checks["expect_table_row_count_to_be_between()"]
     assert (count.verdict, count.observed) == (Verdict.WARN, 3000)
@@ -183,10 +183,13 @@ def test_the_gate_never_touches_the_network(project, lake, ingested):
         sys.addaudithook(refuse)
         from tallywright.data.delta.lake import Lake
         from tallywright.gates.day import day_gate
+        from tallywright.gates.validate import DayGates
         from tallywright.records import InputVersion
         from tallywright.spec import load_project
         project = load_project("toy", root=Path(sys.argv[1]), environment="local")
-        print(day_gate(project, Lake.of(project.environment), InputVersion.from_json(sys.argv[2])).verdict)
+        judged = InputVersion.from_json(sys.argv[2])
+        with DayGates() as gates:
+            print(day_gate(project, Lake.of(project.environment), judged, gates=gates).verdict)
         """
     )
     done = subprocess.run(

@@ -20,7 +20,7 @@ from tallywright.gates.suite import Frames, Suite, build
 from tallywright.gates.validate import BOOLEAN_ONLY, DayGates, ExpectationPlan, validate
 from tallywright.records import InputVersion, Verdict
 
-from .conftest import DAY, day_rows
+from .conftest import DAY, day_rows, judge_alone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +129,7 @@ def test_a_page_shows_the_library_s_rendering_of_a_day_with_findings_or_when_ask
     page = data_docs_folder(project) / f"{DAY}.html"
 
     def rendered(judged, **options) -> bool:
-        day_gate(project, lake, judged, **options)
+        judge_alone(project, lake, judged, **options)
         text = page.read_text()
         assert "expect_column_mean_to_be_between(x)" in text  # the gate's own report is always there
         return "As Great Expectations shows it" in text

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-import yaml
-from synthetic import DAY, make_features, make_spec
+from synthetic import DAY, commit_day, make_features, make_project
 
-from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.ingest import input_version, transaction_id
+from tallywright.data.delta.lake import Lake
+from tallywright.data.etl.ingest import input_version
 from tallywright.errors import GateRefusedError
 from tallywright.gates.record import GATES, day_subject, record_report, reports
 from tallywright.lifecycle.context import RunContext, RunOptions
 from tallywright.lifecycle.run import run_step
 from tallywright.records import Check, GateReport, Verdict
-from tallywright.spec import Project, load_project
+from tallywright.spec import Project
 
 pytestmark = pytest.mark.slow  # Great Expectations takes a second to import
 
@@ -30,24 +28,14 @@ expectations:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    (tmp_path / "models/shop").mkdir(parents=True)
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "expectations").mkdir()
-    values = make_spec().model_dump(mode="json", exclude_none=True)
-    (tmp_path / "models/shop/model.yaml").write_text(yaml.safe_dump(values, allow_unicode=True))
-    (tmp_path / "conf/local.yaml").write_text("{}\n")
-    project = load_project("shop", root=tmp_path, environment="local")
+    project = make_project(tmp_path)
     project.expectations.write_text(SUITE.format(least=10))
     put(project)
     return project
 
 
 def put(project: Project, seed: int = 1) -> None:
-    table = project.spec.table("features")
-    features = make_features(300, seed=seed).append_column("score_date", pa.array([DAY] * 300, pa.date32()))
-    change = Change(table, features, {"score_date": DAY}, ("score_date",), {}, transaction_id(table, DAY))
-    lake = Lake.of(project.environment)
-    lake.commit(change, lake.handle(change))
+    commit_day(Lake.of(project.environment), project.spec, make_features(300, seed=seed))
 
 
 def gate(project: Project, run_id: str, **options: bool) -> str:

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-import pyarrow as pa
 import pytest
-import yaml
 from deltalake import DeltaTable
-from synthetic import DAY, make_features, make_package, make_spec
+from synthetic import DAY, commit_day, make_features, make_package, make_project
 
-from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.ingest import input_version, transaction_id
+from tallywright.data.delta.lake import Lake
+from tallywright.data.etl.ingest import input_version
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.run import run_step
@@ -23,7 +21,7 @@ from tallywright.packaging import package as packages
 from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.spec import Project, load_project
+from tallywright.spec import Project
 
 NOW = datetime(2024, 3, 2, tzinfo=UTC)
 STEPS = ("resolve", "score", "profile", "drift", "performance", "decide")
@@ -32,12 +30,7 @@ STEPS = ("resolve", "score", "profile", "drift", "performance", "decide")
 @pytest.fixture
 def project(tmp_path) -> Project:
     """A project with a champion, and three days that may be scored."""
-    (tmp_path / "models/shop").mkdir(parents=True)
-    (tmp_path / "conf").mkdir()
-    values = make_spec().model_dump(mode="json", exclude_none=True)
-    (tmp_path / "models/shop/model.yaml").write_text(yaml.safe_dump(values, allow_unicode=True))
-    (tmp_path / "conf/local.yaml").write_text("{}\n")
-    project = load_project("shop", root=tmp_path, environment="local")
+    project = make_project(tmp_path)
     lake, spec = Lake.of(project.environment), project.spec
     package = PackageCache(tmp_path.joinpath(project.environment.storage.cache)).put(
         make_package(tmp_path / "package").folder
@@ -53,11 +46,7 @@ def project(tmp_path) -> Project:
 
 
 def _put(lake, spec, day: date) -> None:
-    table = spec.table("features")
-    rows = make_features(300, seed=day.toordinal())
-    features = rows.append_column("score_date", pa.array([day] * 300, pa.date32()))
-    change = Change(table, features, {"score_date": day}, ("score_date",), {}, transaction_id(table, day))
-    lake.commit(change, lake.handle(change))
+    commit_day(lake, spec, make_features(300, seed=day.toordinal()), day=day)
     subject = day_subject(input_version(lake, spec, day))
     report = GateReport(gate="day", model="shop", subject=subject, checks=(Check(name="rows", verdict=Verdict.PASS),))
     record_report(lake, spec, report, run_id="gate", recorded_at=NOW)

@@ -11,12 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import yaml
 from shared import shared
-from synthetic import DAY, make_features, make_package, make_spec, read_scores
+from synthetic import DAY, commit_day, make_features, make_package, make_project, read_scores
 
-from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.ingest import input_version, transaction_id
+from tallywright.data.delta.lake import Lake
+from tallywright.data.etl.ingest import input_version
 from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, packages_of
@@ -32,7 +31,6 @@ from tallywright.reporting.preview import preview
 from tallywright.reporting.report import render
 from tallywright.reporting.trace import trace
 from tallywright.scoring.commit.manifests import latest_manifest
-from tallywright.spec import load_project
 
 NOW = datetime(2024, 3, 2, tzinfo=UTC)
 ROLES = {
@@ -46,12 +44,7 @@ class Life:
     """A project whose champion is version 1, and whose challenger is version 2."""
 
     def __init__(self, root: Path, **scoring) -> None:
-        (root / "models/shop").mkdir(parents=True, exist_ok=True)
-        (root / "conf").mkdir(exist_ok=True)
-        values = make_spec(scoring=scoring).model_dump(mode="json", exclude_none=True)
-        (root / "models/shop/model.yaml").write_text(yaml.safe_dump(values, allow_unicode=True))
-        (root / "conf/local.yaml").write_text("{}\n")
-        self.project = load_project("shop", root=root, environment="local")
+        self.project = make_project(root, scoring=scoring)
         self.lake = Lake.of(self.project.environment)
         self.cache = PackageCache(Path(self.project.environment.storage.cache))
 
@@ -77,10 +70,7 @@ class Life:
             PromotionLog(self.lake, self.spec).append(lambda _: line)
 
     def put(self, rows: int = 600) -> None:
-        table = self.spec.table("features")
-        features = make_features(rows).append_column("score_date", pa.array([DAY] * rows, pa.date32()))
-        change = Change(table, features, {"score_date": DAY}, ("score_date",), {}, transaction_id(table, DAY))
-        self.lake.commit(change, self.lake.handle(change))
+        commit_day(self.lake, self.spec, make_features(rows))
         pinned = input_version(self.lake, self.spec, DAY)
         report = GateReport(
             gate="day", model="shop", subject=day_subject(pinned), checks=(Check(name="rows", verdict=Verdict.PASS),)

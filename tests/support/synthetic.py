@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from deltalake import DeltaTable
 
-from tallywright.data.delta.lake import Lake
+from tallywright.data.delta.lake import Change, Lake
+from tallywright.data.etl.ingest import transaction_id
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.packaging.meta import PackageMeta
@@ -27,6 +29,7 @@ from tallywright.profiles.profile import define
 from tallywright.records import InputVersion, Manifest, ModelRef, Role, digest_of
 from tallywright.scoring.commit.profile_table import ProfileRow, read_profiles
 from tallywright.scoring.prepare import ScoreRequest
+from tallywright.spec import Project, load_project
 from tallywright.spec.model import ModelSpec
 
 DAY = date(2024, 3, 1)
@@ -213,6 +216,24 @@ def _head(task: str, name: str) -> list[Any]:
         return [helper.make_node("Softmax", ["logit"], [name], axis=1)]
     link = "Sigmoid" if task == "binary" else "Relu"
     return [helper.make_node(link, ["logit"], ["share"]), helper.make_node("Squeeze", ["share", "axis"], [name])]
+
+
+def make_project(root: Path, **sections: Mapping[str, Any]) -> Project:
+    """A project folder of the spec that `make_spec` makes, loaded; it has no suite and no data yet."""
+    for folder in ("models/shop", "conf", "expectations"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    values = make_spec(**sections).model_dump(mode="json", exclude_none=True)
+    (root / "models/shop/model.yaml").write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
+    (root / "conf/local.yaml").write_text("{}\n")
+    return load_project("shop", root=root, environment="local")
+
+
+def commit_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = DAY) -> None:
+    """Commits a day of the feature table with ingest's app transaction, but without an input record."""
+    table = spec.table("features")
+    dated = features.append_column("score_date", pa.array([day] * features.num_rows, pa.date32()))
+    change = Change(table, dated, {"score_date": day}, ("score_date",), {}, transaction_id(table, day))
+    lake.commit(change, lake.handle(change))
 
 
 def put_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = DAY) -> InputVersion:

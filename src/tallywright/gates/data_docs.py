@@ -60,13 +60,18 @@ def write_day(folder: Path, day: date, report: GateReport, result: Any) -> Path:
     Raises:
         StorageError: The folder cannot be written.
     """
-    page = folder / f"{day}.html"
+    page = page_of(folder, day)
     with _storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _replace(page, _page(day, report, result))
         failed = [check.name for check in report.checks if check.verdict.value != "pass"]
         _replace(folder / f"{day}.json", json.dumps({"verdict": report.verdict.value, "findings": failed}))
     return page
+
+
+def page_of(folder: Path, day: date) -> Path:
+    """The address of a day's page, whether or not there is one."""
+    return folder / f"{day}.html"
 
 
 def write_index(folder: Path, model: str) -> Path:

@@ -5,7 +5,6 @@ A gate sees all rows of a day, or a bounded sample of a large one beside exact c
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +17,9 @@ from pyarrow.parquet import ParquetFile
 
 from tallywright.data.fingerprint import row_hashes
 from tallywright.data.storage.filesystem import is_disk
-from tallywright.gates.data_docs import write_day
+from tallywright.gates.data_docs import page_of, write_day
 from tallywright.gates.record import DAY_GATE, day_subject
-from tallywright.gates.validate import FAILED_VERDICTS, DayGates
+from tallywright.gates.validate import FAILED_VERDICTS
 from tallywright.records import Check, GateReport, InputVersion, Verdict, digest_of
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.gates.suite import ExpectationConfig, Suite
-    from tallywright.gates.validate import SuiteValidator
+    from tallywright.gates.validate import DayGates, SuiteValidator
     from tallywright.spec import ModelSpec, Project
 
 MAX_ROWS: Final = 500_000
@@ -122,9 +121,7 @@ def _sample(table: pa.Table, spec: ModelSpec, share: float) -> pa.Table:
     return table.filter(pa.array(hashes < np.uint64(int(min(share, 1.0) * (2**64 - 1)))))
 
 
-def day_gate(
-    project: Project, lake: Lake, judged: InputVersion, *, gates: DayGates | None = None, page: bool = False
-) -> GateReport:
+def day_gate(project: Project, lake: Lake, judged: InputVersion, *, gates: DayGates, page: bool = False) -> GateReport:
     """Validates one day as ingest left it, and writes its page of the Data Docs.
 
     Three checks need no suite: the rows are all there, the columns of the spec are there, and no column is wholly
@@ -134,7 +131,7 @@ def day_gate(
         project: The model project.
         lake: Where the day is.
         judged: The day, as ingested.
-        gates: What the days of a range share; a single day has its own.
+        gates: What the days of a range share; its end writes the index of the Data Docs.
         page: Let Great Expectations render its page too although all expectations were met: it takes longer than
             judging the day.
 
@@ -143,15 +140,14 @@ def day_gate(
         StorageError: The day cannot be read, or the Data Docs cannot be written.
     """
     spec, folder = project.spec, data_docs_folder(project)
-    with DayGates() if gates is None else nullcontext(gates) as shared:
-        validator = shared.validator(project.expectations, spec.table("features"))
-        day = read_day(lake, spec, judged)
-        built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, validator.suite))
-        expected, result = _judged(validator, day)
-        report = GateReport(gate=DAY_GATE, model=spec.name, subject=day_subject(judged), checks=built_in + expected)
-        rendered = result is not None and (page or not result.success)
-        write_day(folder, judged.score_date, report, result if rendered else None)
-        shared.judged(folder, spec.name)
+    validator = gates.validator(project.expectations, spec.table("features"))
+    day = read_day(lake, spec, judged)
+    built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, validator.suite))
+    expected, result = _judged(validator, day)
+    report = GateReport(gate=DAY_GATE, model=spec.name, subject=day_subject(judged), checks=built_in + expected)
+    rendered = result is not None and (page or not result.success)
+    write_day(folder, judged.score_date, report, result if rendered else None)
+    gates.judged(folder, spec.name)
     return report
 
 
@@ -165,9 +161,9 @@ def judged_by(project: Project, gates: DayGates) -> str:
     return digest_of([_FORM, MAX_ROWS, suite, project.spec.data.as_json(), version("great-expectations")])
 
 
-def has_page(project: Project, day: date) -> bool:
-    """True when the Data Docs on this machine have a page of the day."""
-    return (data_docs_folder(project) / f"{day}.html").is_file()
+def day_page(project: Project, day: date) -> Path:
+    """The address of a day's page in the Data Docs, whether or not there is one."""
+    return page_of(data_docs_folder(project), day)
 
 
 def data_docs_folder(project: Project) -> Path:

@@ -95,8 +95,8 @@ def reports(lake: Lake, spec: ModelSpec, *, subject: str) -> list[GateReport]:
 
 def report_of(lake: Lake, spec: ModelSpec, judged: InputVersion, judged_by: str) -> GateReport | None:
     """The newest day report about exactly this content, if it was made by the same suite, spec and library."""
-    found = [rows for rows in _reports_about(lake, spec, day_subject(judged)) if rows[0].gate == DAY_GATE]
-    return _report(found[-1]) if found and found[-1][0].judged_by == judged_by else None
+    rows = _newest_day_report(lake, spec, judged)
+    return _report(rows) if rows and rows[0].judged_by == judged_by else None
 
 
 def require_day_passed(lake: Lake, spec: ModelSpec, judged: InputVersion) -> None:
@@ -106,20 +106,27 @@ def require_day_passed(lake: Lake, spec: ModelSpec, judged: InputVersion) -> Non
         GateRefusedError: The day was never judged, or failed; names the checks.
     """
     day, model = judged.score_date, spec.name
-    found = [report for report in reports(lake, spec, subject=day_subject(judged)) if report.gate == DAY_GATE]
-    if not found:
+    rows = _newest_day_report(lake, spec, judged)
+    if not rows:
         raise GateRefusedError(
             f"{day} of {model} was not judged: no report of the day gate about its present content",
             expected="a day that passed the day gate since it was last ingested",
             remedy=f"tally run {model} day-gate --date {day}",
         )
-    if found[-1].verdict is Verdict.FAIL:
-        failures = [f"{check.name}: {check.evidence or check.observed}" for check in found[-1].failed]
+    report = _report(rows)
+    if report.verdict is Verdict.FAIL:
+        failures = [f"{check.name}: {check.evidence or check.observed}" for check in report.failed]
         raise GateRefusedError(
             f"{day} of {model} failed the day gate: {'; '.join(failures[:5]) or 'nothing was checked'}",
             expected="no failed check of severity critical",
             remedy=f"correct the data and ingest the day again, or the suite {spec.suite} if it asks too much",
         )
+
+
+def _newest_day_report(lake: Lake, spec: ModelSpec, judged: InputVersion) -> list[GateRow]:
+    """The rows of the newest report of the day gate about exactly this content; none when it was never judged."""
+    found = [rows for rows in _reports_about(lake, spec, day_subject(judged)) if rows[0].gate == DAY_GATE]
+    return found[-1] if found else []
 
 
 def _reports_about(lake: Lake, spec: ModelSpec, subject: str) -> list[list[GateRow]]:

@@ -55,10 +55,10 @@ def day_gate(context: RunContext) -> dict[str, Any]:
 def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple[GateReport, str]:
     """The report that stands and passed, when its page is here and none is asked for; else a new one, recorded."""
     from tallywright.gates.day import day_gate as judge
-    from tallywright.gates.day import has_page, judged_by
+    from tallywright.gates.day import day_page, judged_by
 
     lake, spec, judges = context.lake, context.spec, judged_by(context.project, gates)
-    if has_page(context.project, context.day) and not context.options.page:
+    if not context.options.page and day_page(context.project, context.day).is_file():
         report = report_of(lake, spec, source, judges)
         if report is not None and report.verdict is not Verdict.FAIL:
             return report, "unchanged"
