@@ -59,7 +59,7 @@ STORED = {
     """,
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
-        effective_from:date recorded_at:instant approver:text reason:text decision_json:text
+        effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool

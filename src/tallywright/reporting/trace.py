@@ -12,11 +12,11 @@ from tallywright.data.types import arrow_type
 from tallywright.errors import InputError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.context import package_of
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, line_behind, sequence_behind
 from tallywright.scoring.commit.manifests import latest_manifest
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from datetime import date
 
     from tallywright.data.delta.rows import Value
     from tallywright.packaging.package import Package
@@ -53,7 +53,7 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
         "training": _training(package),
         "gates": _gates(lake, spec, package.digest),
         "day gate": _day_gate(lake, spec, manifest),
-        "promotion": _promotion(lake, spec, ref, manifest.committed_at),
+        "promotion": _promotion(lake, spec, ref, manifest),
     }
 
 
@@ -99,7 +99,10 @@ def _key_value(spec: ModelSpec, column: str, text: str) -> Value:
 
 
 def _tally(manifest: Manifest) -> dict[str, Any]:
-    names = ("generation", "reason", "rows", "engine", "run_id", "code_version", "committed_at", "key_digest")
+    names = (
+        "generation", "reason", "rows", "engine", "run_id", "code_version", "committed_at", "key_digest",
+        "promotion_sequence",
+    )  # fmt: skip
     found: dict[str, Any] = {name: getattr(manifest, name) for name in names}
     left_out = [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note]
     return found | {"rows by role": manifest.rows_by_role, "left out": left_out}
@@ -138,13 +141,8 @@ def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str,
     ]
 
 
-def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetime) -> dict[str, Any]:
+def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, manifest: Manifest) -> dict[str, Any]:
     """The entry of the log by which the model scored the day, whatever was promoted since then."""
-    wanted = (ref.version, ref.digest, ref.effective_from)
-    entries = [
-        entry
-        for entry in PromotionLog(lake, spec).entries()
-        if (entry.model_version, entry.package_digest, entry.effective_from) == wanted
-        and entry.recorded_at <= committed_at
-    ]
-    return entries[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if entries else {}
+    entries = PromotionLog(lake, spec).entries()
+    entry = line_behind(entries, ref, sequence_behind(entries, manifest))
+    return entry.model_dump(mode="json", exclude={"decision_json", "model"}) if entry is not None else {}
