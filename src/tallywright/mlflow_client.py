@@ -73,7 +73,7 @@ def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
             if type(error).__module__.partition(".")[0] not in _LAYERS and not isinstance(error, OSError):
                 raise
             raise TrackingError(
-                f"MLflow at {without_credentials(uri)} could not {doing}: {_first_line(error)}",
+                f"MLflow at {without_credentials(uri)} could not {doing}: {first_line(error)}",
                 expected="a tracking store or server that can be reached and written",
                 remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run "
                 "holds other parameters, use a new run id",
@@ -92,5 +92,6 @@ def mlflow_client(uri: str) -> Iterator[Any]:
         yield client
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of at most 300 characters and without credentials."""
     return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0][:300])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tallywright import metrics
+from tallywright.mlflow_names import slice_name
 from tallywright.training.baselines import linear_scores, tree_scores
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def measure(objective: Objective, target: np.ndarray, scores: np.ndarray) -> dic
 def measure_slices(
     objective: Objective, table: pa.Table, target: np.ndarray, scores: np.ndarray, columns: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """The metrics of each value of the slice columns with enough rows, by `slice <column>=<value>`."""
+    """The metrics of each value of the slice columns with enough rows, by `slice_name`."""
     found: dict[str, dict[str, float]] = {}
     for column in columns:
         encoded = table.column(column).combine_chunks().dictionary_encode()
@@ -69,7 +70,7 @@ def measure_slices(
             inside = codes == code
             if inside.sum() >= SLICE_ROWS:
                 measured = measure(objective, target[inside], scores[inside])
-                found[f"slice {column}={value}"] = {"rows": float(inside.sum()), **measured}
+                found[slice_name(column, value)] = {"rows": float(inside.sum()), **measured}
     return found
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.snapshot import read_split
+from tallywright.mlflow_names import ARTIFACT, SLICE, metric_name
 from tallywright.observability import log
 from tallywright.records import digest_of
 from tallywright.training.candidate import Candidate, Origin, make_candidate
@@ -135,8 +137,8 @@ def _record(run: LifecycleRun, origin: Origin, splits: Splits, fitted: Fitted, c
             params=_flat(spec.training.as_json()),
             tags=_tags(origin, fitted, candidate),
             metrics={
-                f"{name.replace('=', '/').replace('slice ', 'slice/')}/{metric}": value
-                for name, values in candidate.evaluation.items()
+                metric_name(subject, metric): value
+                for subject, values in candidate.evaluation.items()
                 for metric, value in values.items()
             },
             steps={
@@ -144,9 +146,20 @@ def _record(run: LifecycleRun, origin: Origin, splits: Splits, fitted: Fitted, c
                 "validation_loss": tuple(epoch.validation_loss for epoch in history),
                 "learning_rate": tuple(epoch.learning_rate for epoch in history),
             },
-            files={f"plots/{name}": content for name, content in plots.items()},
+            files={f"plots/{name}": content for name, content in plots.items()} | _names_of_slices(candidate),
         )
     )
+
+
+def _names_of_slices(candidate: Candidate) -> dict[str, bytes]:
+    """The artifact that maps each metric of a slice to the slice's name: long values stand in no metric's name."""
+    names = {
+        metric_name(subject, metric): {"slice": subject.removeprefix(SLICE), "metric": metric}
+        for subject, values in candidate.evaluation.items()
+        if subject.startswith(SLICE)
+        for metric in values
+    }
+    return {ARTIFACT: json.dumps(names, indent=1, ensure_ascii=True).encode()} if names else {}
 
 
 def _tags(origin: Origin, fitted: Fitted, candidate: Candidate) -> dict[str, str]:
