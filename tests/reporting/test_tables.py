@@ -63,7 +63,7 @@ STORED = {
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool
-        recorded_at:instant
+        recorded_at:instant run_id:text metrics_json:text reason:text
     """,
 }
 """The lakes of earlier versions hold these: a column may be added at an end, nothing else."""

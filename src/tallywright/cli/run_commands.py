@@ -95,20 +95,22 @@ def ingest(project: Project, first: date, last: date, *, as_json: bool) -> None:
 @click.option("--date", "day", type=DATE, required=True, help="As-of date: only what was known before it is used.")
 @click.option("--effective-from", type=DATE, help="First date the new champion scores (default: --date).")
 @click.option("--by", default="", help="Who approves, where the spec wants a person.")
-@click.option("--reason", default="", help="Why.")
+@click.option("--reason", default="", help="Why; kept with the MLflow run, the version and the promotion.")
+@click.option("--no-promote", is_flag=True, help="Train, gate and register; leave the champion as it is.")
 @click.option("--run-id", help="Continue this run's steps.")
 @json_option
-def train(project: Project, day: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
+def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, as_json: bool, **given: Any) -> None:
     """Snapshot, train, gate, register and promote: the whole train pipeline in this process."""
     options = RunOptions(**given)
     context = context_for(project, day, run_id or new_run_id("train"), options)
-    waits = project.spec.registry.approval == "person" and not options.by
+    why = "--no-promote was given" if no_promote else "approval is by a person"
+    waits = no_promote or (project.spec.registry.approval == "person" and not options.by)
     steps = ("snapshot", "train", "quality_gate", "operations_gate", "register")
     results = run_pipeline(
         context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else _print_result
     )
     if waits:
-        click.echo(f"registered, not promoted: approval is by a person; then `tally promote {project.spec.name} "
+        click.echo(f"registered, not promoted: {why}; then `tally promote {project.spec.name} "
                    f"--version {results['register']['version']} --effective-from D --by WHO`", err=True)  # fmt: skip
     if as_json:
         click.echo(to_json(results))
