@@ -255,7 +255,7 @@ class Manifest(StoredRecord):
     promotion_sequence: int | None = None
     """The newest line of the promotion log when the models were resolved; None in older tallies."""
     override: str = ""
-    """Why it was committed although what stood was newer (`--force --reason`); empty for all others."""
+    """The reason given with `--force`, by which it was committed over whatever stood; empty for all others."""
 
     @property
     def primary(self) -> ModelRef:

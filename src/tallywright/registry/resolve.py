@@ -5,11 +5,12 @@ MLflow is not asked: scoring needs the lake only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallywright.errors import NoChampionError, SpecError
 from tallywright.records import ModelRef, Promotion, Role, digest_of
-from tallywright.registry.promotion_log import PromotionLog, champion_on, previous
+from tallywright.registry.promotion_log import PromotionLog, champion_on, previous, sequence_behind
 from tallywright.registry.versions_table import VersionRow, recorded_versions
 from tallywright.spec.roles import CHALLENGER, CONSTANT
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.records import Manifest
     from tallywright.spec import ModelSpec
     from tallywright.spec.roles import Version
 
@@ -120,7 +122,29 @@ def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Model
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The models of a day, the champion first, and the promotion log that they were resolved from."""
+
+    models: tuple[ModelRef, ...]
+    entries: tuple[Promotion, ...]
+
+    @property
+    def promotion_sequence(self) -> int:
+        """The position of the log: the newest sequence that was known."""
+        return max((entry.sequence for entry in self.entries), default=0)
+
+    def sequence_behind(self, manifest: Manifest) -> int | None:
+        """The position at which a tally was resolved."""
+        return sequence_behind(self.entries, manifest)
+
+
 def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
+    """As `resolution`, the models alone."""
+    return resolution(lake, spec, day).models
+
+
+def resolution(lake: Lake, spec: ModelSpec, day: date) -> Resolution:
     """Resolves the models of a day, the champion first (as-of, current or pinned), then the spec's other roles.
 
     Raises:
@@ -138,7 +162,8 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
         entry = champion_on(entries, day)
     if entry is None:
         raise _no_champion_error(entries, spec, day)
-    return (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
+    models = (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
+    return Resolution(models, tuple(entries))
 
 
 def as_ref(entry: Promotion, spec: ModelSpec, role: Role = Role.CHAMPION) -> ModelRef:

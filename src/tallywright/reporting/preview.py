@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
-from tallywright.errors import InputError, LeakError, NoChampionError, SpecError
+from tallywright.errors import CommitConflictError, InputError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day
-from tallywright.registry.resolve import resolve
+from tallywright.registry.resolve import resolution
 from tallywright.scoring.day import decide
 from tallywright.scoring.prepare import ScoreRequest
 from tallywright.scoring.roles.eligibility import check_leak, eligible
@@ -52,20 +52,32 @@ def preview(project: Project, first: date, last: date, *, force: bool = False) -
 def _preview_day(project: Project, lake: Lake, day: date, *, force: bool) -> DayPreview:
     spec = project.spec
     try:
-        models = resolve(lake, spec, day)
-        check_leak(spec, models, day)
+        found = resolution(lake, spec, day)
+        check_leak(spec, found.models, day)
     except (NoChampionError, LeakError, SpecError) as error:
         return DayPreview(day, "–", None, "refuse", error.found)
-    models = eligible(spec, models, day)
+    models = eligible(spec, found.models, day)
     named = ", ".join(_named(model) for model in models)
     try:
         source = input_version(lake, spec, day)
     except InputError:
         return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
     request = ScoreRequest(
-        spec=spec, lake=lake, input=source, models=models, packages={}, run_id="", code_version="", force=force
+        spec=spec,
+        lake=lake,
+        input=source,
+        models=models,
+        packages={},
+        run_id="",
+        code_version="",
+        force=force,
+        promotion_sequence=found.promotion_sequence,
+        sequence_behind=found.sequence_behind,
     )
-    decision = decide(request)
+    try:
+        decision = decide(request)
+    except CommitConflictError as error:
+        return DayPreview(day, named, models[0].effective_from, "refuse", error.found)
     why = f"{decision.reason}, unless raw files changed since ingest" if decision.action == "no-op" else decision.reason
     return DayPreview(day, named, models[0].effective_from, decision.action, why)
 
