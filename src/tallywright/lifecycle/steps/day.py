@@ -49,7 +49,16 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     with DayGates() if context.day_gates is None else nullcontext(context.day_gates) as gates:
         report, action = _judged(context, source, gates)
     require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
-    return {"action": action, "subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
+    result = {
+        "action": action,
+        "subject": report.subject,
+        "verdict": report.verdict.value,
+        "checks": len(report.checks),
+    }
+    for name, verdict in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
+        if checks := report.with_verdict(verdict):
+            result[name] = [f"{check.name}: {check.evidence or check.observed}" for check in checks]
+    return result
 
 
 def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple[GateReport, str]:
