@@ -128,7 +128,7 @@ NO_CHAMPION: Final = "no champion"
 
 
 class Verdict(StrEnum):
-    """What follows from a check; only a failure blocks. From a note nothing follows, though its condition was not met."""
+    """What follows from a check; only a failure blocks. Nothing follows from a note, which is no pass."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     NOTE = "note"

@@ -33,6 +33,7 @@ class Used:
 
     def __init__(self, root: Path, empty_store: Path) -> None:
         self.root = root
+        self.run_of: dict[str, str] = {}
         self.project = make_project(root)
         self.lake = Lake.of(self.project.environment)
         store = Path(self.project.environment.tracking.uri.removeprefix("sqlite:///"))
@@ -50,8 +51,6 @@ class Used:
         for folder in ("runs", "data_docs"):
             (Path(self.project.environment.storage.work) / folder / "shop" / "x").mkdir(parents=True)
         (Path(self.project.environment.storage.work) / "runs" / "shopping").mkdir()
-
-    run_of: dict[str, str] = {}
 
     def register(self, seed: int, key: str, *, record: bool) -> int:
         package = make_package(self.root / f"package-{seed}", seed=seed)

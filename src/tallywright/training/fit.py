@@ -70,7 +70,9 @@ def train(
         origin = Origin(project, snapshot, run.run_id, code_version, run.started_at, configuration)
         candidate = make_candidate(origin, splits, fitted, baselines, work)
         _record(run, origin, splits, fitted, candidate)
-    results = {name: candidate.evaluation[name] for name in _RESULTS if name in candidate.evaluation}
+    results: dict[str, dict[str, float]] = {
+        name: candidate.evaluation[name] for name in _RESULTS if name in candidate.evaluation
+    }
     for sentence in better_baselines(results, _compared_by(project, results["model"])):
         log.warning("%s", sentence)
     return TrainedModel(

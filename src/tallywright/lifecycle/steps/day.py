@@ -49,14 +49,10 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     with DayGates() if context.day_gates is None else nullcontext(context.day_gates) as gates:
         report, action = _judged(context, source, gates)
     require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
-    result = {
-        "action": action,
-        "subject": report.subject,
-        "verdict": report.verdict.value,
-        "checks": len(report.checks),
-    }
-    for name, verdict in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
-        if checks := report.with_verdict(verdict):
+    verdict, count = report.verdict.value, len(report.checks)
+    result: dict[str, Any] = {"action": action, "subject": report.subject, "verdict": verdict, "checks": count}
+    for name, kind in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
+        if checks := report.with_verdict(kind):
             result[name] = [f"{check.name}: {check.evidence or check.observed}" for check in checks]
     return result
 
