@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.upkeep.removal import remove_table, table_folders
 from tallywright.errors import UsageError
+from tallywright.lifecycle.small_tables import tables_of
 from tallywright.records import Record
 from tallywright.registry.removal import OwnInRegistry, own_in_registry, remove_from_registry
 from tallywright.registry.versions_table import recorded_versions
@@ -64,8 +65,7 @@ def plan_reset(project: Project, lake: Lake) -> ResetPlan:
     spec = project.spec
     digests = {row.package_digest for row in recorded_versions(lake, spec).values()}
     own = own_in_registry(project, digests)
-    prefix = spec.table("")
-    tables = [name for name in table_folders(lake) if name.startswith(prefix) and "__" not in name.removeprefix(prefix)]
+    tables = tables_of(spec, table_folders(lake))
     tables.sort(key=lambda name: (name == spec.table(_LAST), name))
     folders = [folder for folder in _folders(project, digests) if folder.is_dir()]
     _require_no_raw_files(project, [*folders, *(Path(lake.root, name) for name in tables if is_disk(lake.root))])

@@ -212,7 +212,11 @@ def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
 
 def monitor(context: RunContext) -> dict[str, Any]:
     """Computes realised metrics of the days whose labels matured, then makes the day's retraining decision."""
-    return performance(context) | decide(context)
+    from tallywright.lifecycle.small_tables import keep_small
+
+    result = performance(context) | decide(context)
+    keep_small(context.lake, context.spec, now=context.now)
+    return result
 
 
 def performance(context: RunContext) -> dict[str, Any]:
