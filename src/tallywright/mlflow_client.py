@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError, TrackingError
 from tallywright.observability import without_credentials
+from tallywright.records import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LAKE_TAG: Final = "tallywright.lake"
+"""The tag of a run that holds the digest of its lake's address; runs of the time before have none."""
 _LAYERS: Final = frozenset({"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "sqlite3"})
 _SQLITE: Final = "sqlite:///"
 _DEFAULTS: Final = {
@@ -52,6 +55,11 @@ def connect(uri: str) -> Any:
         if uri.startswith(_SQLITE):
             Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def lake_digest(lake: str) -> str:
+    """The digest of a lake's address: runs carry it as `LAKE_TAG`, so that those of one lake can be found."""
+    return digest_of(lake if "://" in lake else str(Path(lake).absolute()))
 
 
 @contextmanager

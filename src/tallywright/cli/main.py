@@ -32,6 +32,8 @@ COMMANDS: Final = {
     "trace": "read_commands:trace",
     "query": "read_commands:query",
     "report": "read_commands:report",
+    "airflow": "airflow_command:airflow",
+    "reset": "reset_command:reset",
     "doctor": "doctor:doctor",
 }
 

@@ -18,6 +18,7 @@ from tallywright.cli.options import (
     range_options,
     require_order,
 )
+from tallywright.cli.training_summary import TrainingSummary
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
@@ -25,7 +26,6 @@ from tallywright.lifecycle.run import run_pipeline, run_step
 from tallywright.records import DayState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import date
 
     from tallywright.spec import Project
@@ -109,19 +109,19 @@ def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, 
     why = "--no-promote was given" if no_promote else "approval is by a person"
     waits = no_promote or (project.spec.registry.approval == "person" and not options.by)
     steps = ("snapshot", "train", "quality_gate", "operations_gate", "register")
-    results = run_pipeline(
-        context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else _print_result
-    )
+    summary = TrainingSummary(context)
+    try:
+        results = run_pipeline(
+            context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else summary.heard
+        )
+    finally:
+        if not as_json:
+            summary.show_checks()
     if waits:
         click.echo(f"registered, not promoted: {why}; then `tally promote {project.spec.name} "
                    f"--version {results['register']['version']} --effective-from D --by WHO`", err=True)  # fmt: skip
     if as_json:
         click.echo(to_json(results))
-
-
-def _print_result(step: str, result: Mapping[str, Any]) -> None:
-    short = {key: value for key, value in result.items() if isinstance(value, str | int | float | bool)}
-    click.echo(f"{step}: " + ", ".join(f"{key} {value}" for key, value in short.items()), err=True)
 
 
 @click.command()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright import metrics
 from tallywright.mlflow_names import slice_name
+from tallywright.tasks import HIGHER_IS_BETTER
 from tallywright.training.baselines import linear_scores, tree_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import pyarrow as pa
@@ -72,6 +73,24 @@ def measure_slices(
                 measured = measure(objective, target[inside], scores[inside])
                 found[slice_name(column, value)] = {"rows": float(inside.sum()), **measured}
     return found
+
+
+def better_baselines(results: Mapping[str, Mapping[str, float]], metric: str) -> list[str]:
+    """A sentence for each baseline that is better than the network by this metric.
+
+    Args:
+        results: Metrics on the same rows: of `model`, and of each baseline by its name.
+        metric: Such as `roc_auc`; where the model has none, there is nothing to say.
+    """
+    own = results["model"].get(metric)
+    others = {name: values[metric] for name, values in results.items() if name != "model" and metric in values}
+    if own is None:
+        return []
+    return [
+        f"the baseline {name} is better than the network on the holdout: {metric} {value:.4f}, the network {own:.4f}"
+        for name, value in sorted(others.items())
+        if (value > own if HIGHER_IS_BETTER[metric] else value < own)
+    ]
 
 
 def measure_baselines(baselines: BaselineInputs, holdout: Rows) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TrackingError
-from tallywright.mlflow_client import connect, first_line, mlflow_errors
+from tallywright.mlflow_client import LAKE_TAG, connect, first_line, lake_digest, mlflow_errors
 from tallywright.observability import log, without_credentials
 from tallywright.records import digest_of
 
@@ -229,6 +229,7 @@ def open_run(project: Project, run_key: str) -> LifecycleRun:
             client.update_run(run.info.run_id, status="RUNNING")
         else:
             tags = {RUN_TAG: run_key, _SEARCH_TAG: digest_of(run_key), "tallywright.model": project.spec.name}
+            tags |= {LAKE_TAG: lake_digest(project.environment.storage.lake)}
             run = client.create_run(experiment, run_name=run_key, tags=tags)
     return _as_lifecycle_run(client, run, uri)
 

@@ -51,7 +51,12 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     with DayGates() if context.day_gates is None else nullcontext(context.day_gates) as gates:
         report, action = _judged(context, source, gates)
     require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
-    return {"action": action, "subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
+    verdict, count = report.verdict.value, len(report.checks)
+    result: dict[str, Any] = {"action": action, "subject": report.subject, "verdict": verdict, "checks": count}
+    for name, kind in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
+        if checks := report.with_verdict(kind):
+            result[name] = [f"{check.name}: {check.evidence or check.observed}" for check in checks]
+    return result
 
 
 def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple[GateReport, str]:
@@ -233,7 +238,11 @@ def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
 
 def monitor(context: RunContext) -> dict[str, Any]:
     """Computes realised metrics of the days whose labels matured, then makes the day's retraining decision."""
-    return performance(context) | decide(context)
+    from tallywright.lifecycle.small_tables import keep_small
+
+    result = performance(context) | decide(context)
+    keep_small(context.lake, context.spec, now=context.now)
+    return result
 
 
 def performance(context: RunContext) -> dict[str, Any]:
