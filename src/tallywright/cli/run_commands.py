@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--reason", default="", help="Why.")
 @click.option("--act", is_flag=True, help="Only for monitor and decide: claim the training that is asked for.")
 @click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--dry-run", is_flag=True, help="Only for maintain: say what would be done, change nothing.")
 @click.option("--page", is_flag=True, help="Only for day-gate: render the whole page also of a day that passes.")
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
@@ -125,11 +126,12 @@ def _print_result(step: str, result: Mapping[str, Any]) -> None:
 @project_options
 @range_options
 @click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--run-id", help="The run id to record (default: a new one).")
 @json_option
-def score(project: Project, first: date, last: date, run_id: str | None, *, force: bool, as_json: bool) -> None:
+def score(project: Project, first: date, last: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
     """Ingest, gate, score, watch and decide, for a date or a range; a repeat changes nothing."""
-    _backfill(project, first, last, run_id=run_id, force=force, as_json=as_json)
+    _backfill(project, first, last, RunOptions(**given), run_id=run_id, as_json=as_json)
 
 
 @click.command()
@@ -138,19 +140,22 @@ def score(project: Project, first: date, last: date, run_id: str | None, *, forc
 @click.option("--to", "last", type=DATE, required=True, help="The last date, inclusive.")
 @click.option("--dry-run", is_flag=True, help="Print date, models, action and why; change nothing.")
 @click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @json_option
-def backfill(project: Project, first: date, last: date, *, dry_run: bool, force: bool, as_json: bool) -> None:
+def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Score a range with the models that were champion then; one commit a date."""
     require_order(first, last)
     if dry_run:
         from tallywright.reporting.preview import preview
 
-        show_rows([row.as_dict() for row in preview(project, first, last, force=force)], as_json=as_json)
+        show_rows([row.as_dict() for row in preview(project, first, last, **given)], as_json=as_json)
         return
-    _backfill(project, first, last, run_id=None, force=force, as_json=as_json)
+    _backfill(project, first, last, RunOptions(**given), run_id=None, as_json=as_json)
 
 
-def _backfill(project: Project, first: date, last: date, *, run_id: str | None, force: bool, as_json: bool) -> None:
+def _backfill(
+    project: Project, first: date, last: date, options: RunOptions, *, run_id: str | None, as_json: bool
+) -> None:
     from dataclasses import asdict
 
     from tallywright.lifecycle.backfill import DayResult
@@ -160,7 +165,7 @@ def _backfill(project: Project, first: date, last: date, *, run_id: str | None, 
         if not as_json:
             click.echo(f"{day.score_date}  {day.action:<10} {day.rows:>8,} rows  {day.model}  {day.detail}", err=True)
 
-    context = context_for(project, first, run_id or new_run_id("score"), RunOptions(force=force))
+    context = context_for(project, first, run_id or new_run_id("score"), options)
     results = run_range(context, first, last, on_day=print_day)
     if as_json:
         click.echo(to_json([asdict(day) for day in results]))

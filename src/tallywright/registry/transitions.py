@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Final
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
 from tallywright.observability import log
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Decision, ModelRef, Promotion, Verdict
-from tallywright.registry.promotion_log import PROMOTE, ROLLBACK, PromotionLog, champion_on, previous, same_model
+from tallywright.registry.promotion_log import (
+    PROMOTE,
+    ROLLBACK,
+    PromotionLog,
+    champion_lines,
+    champion_on,
+    previous,
+    same_model,
+)
+from tallywright.registry.withdrawal import require_own_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +101,7 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
             return None
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
+        require_own_reason(entries, proposed)
         _require_same_comparison(decision, champion, spec)
         return proposed
 
@@ -246,7 +256,7 @@ def _require_no_leak(version: int, trained_through: date | None, effective_from:
 
 
 def _require_latest(entries: Sequence[Promotion], effective_from: date, spec: ModelSpec) -> None:
-    later = [entry for entry in entries if entry.effective_from > effective_from]
+    later = [entry for entry in champion_lines(entries) if entry.effective_from > effective_from]
     if not later:
         return
     nearest = min(later, key=lambda entry: entry.effective_from)

@@ -12,7 +12,7 @@ from tallywright.data.types import arrow_type
 from tallywright.errors import InputError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.context import package_of
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, champion_lines, withdrawals
 from tallywright.scoring.commit.manifests import latest_manifest
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
         "gates": _gates(lake, spec, package.digest),
         "day gate": _day_gate(lake, spec, manifest),
         "promotion": _promotion(lake, spec, ref, manifest.committed_at),
+        **_withdrawal(lake, spec, ref),
     }
 
 
@@ -143,8 +144,15 @@ def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetim
     wanted = (ref.version, ref.digest, ref.effective_from)
     entries = [
         entry
-        for entry in PromotionLog(lake, spec).entries()
+        for entry in champion_lines(PromotionLog(lake, spec).entries())
         if (entry.model_version, entry.package_digest, entry.effective_from) == wanted
         and entry.recorded_at <= committed_at
     ]
     return entries[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if entries else {}
+
+
+def _withdrawal(lake: Lake, spec: ModelSpec, ref: ModelRef) -> dict[str, Any]:
+    """The entry of the log that has withdrawn the model since; nothing where none has."""
+    entry = withdrawals(PromotionLog(lake, spec).entries()).get(ref.version)
+    names = {"sequence", "recorded_at", "approver", "reason"}
+    return {} if entry is None else {"withdrawn": entry.model_dump(mode="json", include=names)}

@@ -15,6 +15,8 @@ LOST: Final = "lost_manifest"
 RESTATED: Final = "restated_input"
 MODEL: Final = "model"
 SPEC: Final = "spec"
+WITHDRAWN: Final = "withdrawn"
+"""In the place of `model` (or of `first`) where other models score only because a version was withdrawn."""
 
 
 def reason_for(last: Manifest, fingerprint: str, models: tuple[ModelRef, ...], scoring: Identity) -> str:

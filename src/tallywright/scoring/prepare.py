@@ -58,6 +58,8 @@ class ScoreRequest:
     force: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     """Digest of a package that is not among `packages`, and why."""
+    passed_over: int | None = None
+    """The version that would be champion of the day, had it not been withdrawn."""
 
     @property
     def champion(self) -> ModelRef:

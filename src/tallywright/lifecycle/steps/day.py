@@ -12,9 +12,9 @@ from tallywright.data.etl.ingest import input_version
 from tallywright.errors import GateRefusedError
 from tallywright.gates.record import record_report, report_of, require_day_passed
 from tallywright.lifecycle.context import packages_of
+from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
 from tallywright.records import GateReport, ModelRef, Role, Verdict
-from tallywright.registry.resolve import resolve as resolve_models
 from tallywright.scoring.commit.manifests import require_tally, scored_dates
 
 if TYPE_CHECKING:
@@ -90,18 +90,24 @@ def resolve(context: RunContext) -> dict[str, Any]:
     """Resolves which model versions score the day, and keeps them for the score step of this run."""
     from tallywright.scoring.roles.eligibility import check_leak
 
-    models = resolve_models(context.lake, context.spec, context.day)
-    check_leak(context.spec, models, context.day)
-    text = "\n".join(model.to_json() for model in models)
+    found = models_of_day(context.lake, context.spec, context.day, None, rescore=True)
+    check_leak(context.spec, found.models, context.day)
+    text = "\n".join(model.to_json() for model in found.models)
     _models_file(context).write_text(text + "\n", encoding="utf-8")
-    return {"models": [model.model_dump(mode="json") for model in models]}
+    withdrawn = [
+        entry.model_dump(mode="json", include={"model_version", "sequence", "reason"})
+        for entry in found.withdrawn.values()
+    ]
+    told = {"withdrawn": withdrawn} if withdrawn else {}
+    return {"models": [model.model_dump(mode="json") for model in found.models]} | told
 
 
 def score(context: RunContext) -> dict[str, Any]:
     """Scores the day into one commit, and compares its profile; a repeat with the same inputs commits nothing."""
     from tallywright.scoring.day import score_day
 
-    outcome = score_day(score_request(context), progress=_Progress())
+    request, note = _request(context)
+    outcome = score_day(request, progress=_Progress())
     manifest, row = outcome.manifest, outcome.profile_row
     assert row is not None  # noqa: S101 - it follows every commit; only a record read back from JSON has none
     return {
@@ -113,6 +119,7 @@ def score(context: RunContext) -> dict[str, Any]:
         "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
         "rows_by_role": manifest.rows_by_role,
         "left_out": [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note],
+        **({"withdrawn": note} if note else {}),
     } | compare(context, manifest, row)
 
 
@@ -131,6 +138,11 @@ class _Progress:
 
 def score_request(context: RunContext) -> ScoreRequest:
     """The request to score the day, after its checks: the day gate, the volume, and leaks."""
+    return _request(context)[0]
+
+
+def _request(context: RunContext) -> tuple[ScoreRequest, str]:
+    """As `score_request`, and what is to be said about a version that was withdrawn."""
     from tallywright.scoring.prepare import ScoreRequest, check_volume
     from tallywright.scoring.roles.eligibility import check_leak
 
@@ -138,10 +150,13 @@ def score_request(context: RunContext) -> ScoreRequest:
     source = input_version(lake, spec, context.day)
     require_day_passed(lake, spec, source)
     check_volume(lake, spec, source)
-    models = _resolved(context)
+    found = _resolved(context, source)
+    models = found.models
+    if found.note:
+        log.warning("%s: %s", context.day, found.note)
     check_leak(spec, models, context.day)
     packages, missing = packages_of(context.project, models, context.shared.packages)
-    return ScoreRequest(
+    request = ScoreRequest(
         spec=spec,
         lake=lake,
         input=source,
@@ -154,14 +169,18 @@ def score_request(context: RunContext) -> ScoreRequest:
         engines=context.engines,
         engine_settings=context.project.environment.engine,
         force=context.options.force,
+        passed_over=found.passed_over,
     )
+    return request, found.note
 
 
-def _resolved(context: RunContext) -> tuple[ModelRef, ...]:
+def _resolved(context: RunContext, source: InputVersion) -> DayModels:
+    rescore = context.options.rescore or context.options.force
+    found = models_of_day(context.lake, context.spec, context.day, source, rescore=rescore)
     file = _models_file(context)
-    if file.is_file():
-        return tuple(ModelRef.from_json(line) for line in file.read_text(encoding="utf-8").splitlines())
-    return resolve_models(context.lake, context.spec, context.day)
+    if file.is_file() and not found.withdrawn:
+        return DayModels(tuple(ModelRef.from_json(line) for line in file.read_text(encoding="utf-8").splitlines()))
+    return found
 
 
 def _models_file(context: RunContext) -> Path:
