@@ -9,6 +9,7 @@ import click
 
 from tallywright.cli.console import show_record
 from tallywright.cli.options import context_for, json_option, new_run_id, project_options
+from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def withdraw(project: Project, version: int, reason: str, by: str, *, as_json: b
     """Take VERSION out of production for good; what it scored stands, and days to come get an earlier champion."""
     from tallywright.lifecycle.steps.promotion import withdraw as withdraw_version
 
-    options = RunOptions(version=version, reason=reason, by=by or getpass.getuser())
+    options = RunOptions(version=version, reason=reason, by=by or _user())
     context = context_for(project, project.spec.schedule.start_date, new_run_id("withdraw"), options)
     result = withdraw_version(context)
     show_record(result, as_json=as_json)
@@ -35,3 +36,10 @@ def withdraw(project: Project, version: int, reason: str, by: str, *, as_json: b
         click.echo(
             f"no champion is left: days of {project.spec.name} still to be scored end with exit code 7", err=True
         )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError) as error:
+        raise UsageError("this process has no user name", expected="--by WHO") from error
