@@ -46,6 +46,7 @@ OVERRIDE: Final = "With --force: why it goes over whatever stands; kept in the m
 @click.option("--reason", default="", help="Why.")
 @click.option("--act", is_flag=True, help="Only for monitor and decide: claim the training that is asked for.")
 @click.option("--force", is_flag=True, help=FORCE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--dry-run", is_flag=True, help="Only for maintain: say what would be done, change nothing.")
 @click.option("--page", is_flag=True, help="Only for day-gate: render the whole page also of a day that passes.")
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
@@ -129,6 +130,7 @@ def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, 
 @range_options
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--reason", default="", help=OVERRIDE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--run-id", help="The run id to record (default: a new one).")
 @json_option
 def score(project: Project, first: date, last: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
@@ -143,6 +145,7 @@ def score(project: Project, first: date, last: date, run_id: str | None, *, as_j
 @click.option("--dry-run", is_flag=True, help="Print date, models, action and why; change nothing.")
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--reason", default="", help=OVERRIDE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @json_option
 def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Score a range with the models that were champion then; one commit a date."""
@@ -150,7 +153,10 @@ def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_jso
     if dry_run:
         from tallywright.reporting.preview import preview
 
-        show_rows([row.as_dict() for row in preview(project, first, last, force=given["force"])], as_json=as_json)
+        show_rows(
+            [row.as_dict() for row in preview(project, first, last, force=given["force"], rescore=given["rescore"])],
+            as_json=as_json,
+        )
         return
     _backfill(project, first, last, run_id=None, options=RunOptions(**given), as_json=as_json)
 

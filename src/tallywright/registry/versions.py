@@ -12,7 +12,7 @@ from tallywright.errors import UsageError
 from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.package import Package, PackageCache, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
-from tallywright.registry.promotion_log import champion_on, previous
+from tallywright.registry.promotion_log import champion_lines, champion_on, previous, withdrawals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,8 +235,8 @@ def ping(environment: Environment) -> None:
 def _wanted(entries: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:
     """Alias to version, None where the alias must not exist; a version that the registry lost gets no alias."""
     champion, before = champion_on(entries, None), previous(entries)
-    newest_promoted = max((entry.model_version for entry in entries), default=0)
-    newest = max(versions)
+    newest_promoted = max((entry.model_version for entry in champion_lines(entries)), default=0)
+    newest = max((version for version in versions if version not in withdrawals(entries)), default=0)
     wanted = {
         CHAMPION: champion.model_version if champion else None,
         PREVIOUS: before.model_version if before else None,

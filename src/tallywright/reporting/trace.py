@@ -13,7 +13,7 @@ from tallywright.data.types import arrow_type
 from tallywright.errors import InputError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.context import package_of
-from tallywright.registry.promotion_log import PromotionLog, line_behind, sequence_behind
+from tallywright.registry.promotion_log import PromotionLog, line_behind, sequence_behind, withdrawals
 from tallywright.scoring.commit.manifests import latest_manifest
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
         "gates": _gates(lake, spec, package.digest),
         "day gate": _day_gate(lake, spec, manifest),
         "promotion": _promotion(lake, spec, ref, manifest),
+        **_withdrawal(lake, spec, ref),
     }
 
 
@@ -183,3 +184,10 @@ def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, manifest: Manifest) -
     entries = PromotionLog(lake, spec).entries()
     entry = line_behind(entries, ref, sequence_behind(entries, manifest))
     return entry.model_dump(mode="json", exclude={"decision_json", "model"}) if entry is not None else {}
+
+
+def _withdrawal(lake: Lake, spec: ModelSpec, ref: ModelRef) -> dict[str, Any]:
+    """The entry of the log that has withdrawn the model since; nothing where none has."""
+    entry = withdrawals(PromotionLog(lake, spec).entries()).get(ref.version)
+    names = {"sequence", "recorded_at", "approver", "reason"}
+    return {} if entry is None else {"withdrawn": entry.model_dump(mode="json", include=names)}

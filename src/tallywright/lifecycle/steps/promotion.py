@@ -14,6 +14,8 @@ from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.versions import find, find_digest, project_aliases
 from tallywright.registry.versions import register as register_package
 from tallywright.registry.versions_table import TrainedBy, record_version
+from tallywright.registry.withdrawal import DEFAULT_REASON, WithdrawRequest
+from tallywright.registry.withdrawal import withdraw as withdraw_version
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
@@ -39,7 +41,7 @@ def promote(context: RunContext) -> dict[str, Any]:
         candidate_digest=ref.digest,
         reports=_reports_of(context, ref.digest),
         approver=context.options.by.strip() or _policy(context.spec),
-        reason=context.options.reason or "every gate passed",
+        reason=context.options.reason or DEFAULT_REASON,
     )
     promotion = transitions.promote(
         context.project,
@@ -64,6 +66,21 @@ def rollback(context: RunContext) -> dict[str, Any]:
         allow_later_lines=options.allow_later_lines,
     )
     return _mirrored(context, transitions.rollback(context.project, context.lake, request))
+
+
+def withdraw(context: RunContext) -> dict[str, Any]:
+    """Takes a version out of production for good; what it has scored stands."""
+    options = context.options
+    if options.version is None:
+        raise UsageError("no version was named", expected="--version N")
+    done = withdraw_version(
+        context.lake,
+        context.spec,
+        WithdrawRequest(options.version, options.reason, options.by, recorded_at=context.now),
+    )
+    champion = done.champion
+    now = {"withdrawn": done.written, "champion": None if champion is None else champion.model_version}
+    return _mirrored(context, done.entry) | now
 
 
 def _policy(spec: ModelSpec) -> str:
