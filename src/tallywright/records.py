@@ -212,6 +212,36 @@ class Promotion(Record):
     decision_json: str = ""
 
 
+class Meaning(StoredPart):
+    """What the output columns of a model mean: models whose rows stand in one table agree in all of it.
+
+    Attributes:
+        task: The task.
+        target: The column that is predicted.
+        classes: The classes by name: in the order of the probabilities, or the negative and the positive one.
+        positive: The class whose probability a binary model gives.
+        unit: Of a regression's value; empty where nobody said.
+    """
+
+    task: str
+    target: str = ""
+    classes: tuple[str, ...] = ()
+    positive: str = ""
+    unit: str = ""
+
+    def difference(self, champion: Meaning) -> str:
+        """What tells this meaning from the champion's, in words; empty where the columns mean the same."""
+        pairs = {
+            "task is": (self.task, champion.task),
+            "target is": (self.target, champion.target),
+            "positive class is": (self.positive, champion.positive),
+            "classes are": (", ".join(self.classes), ", ".join(champion.classes)),
+            "unit is": (self.unit, champion.unit) if self.unit and champion.unit else ("", ""),
+        }
+        found = (f"its {what} {mine}, the champion's {its}" for what, (mine, its) in pairs.items() if mine != its)
+        return next(found, "")
+
+
 class RoleTally(StoredPart):
     """The rows that one model scored on a day, or the reason why it scored none."""
 
@@ -250,6 +280,8 @@ class Manifest(StoredRecord):
     """What each model did; empty in tallies of the time when only champions scored."""
     scoring_json: str = ""
     """The spec's scoring section at the commit, so that the tally can be counted again; empty in older tallies."""
+    meaning: Meaning | None = None
+    """What the output columns mean, by the package of the model that answers for the day; None in older tallies."""
 
     @property
     def primary(self) -> ModelRef:
