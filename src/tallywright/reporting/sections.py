@@ -199,7 +199,11 @@ def _bounds(spec: ModelSpec, metric: str) -> list[tuple[str, float]]:
 def slices(sources: Sources) -> list[Row]:
     """The primary metric by slice on the last day with mature labels, the worst first."""
     metric = sources.spec.gates.primary_metric
-    rows = [row for row in _realised(sources) if row["slice_key"] is not None and row["metric"] == metric]
+    rows = [
+        row
+        for row in _realised(sources)
+        if row["slice_key"] is not None and row["metric"] == metric and row["value"] is not None
+    ]
     last = max((row["score_date"] for row in rows), default=None)
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
     return sorted((row for row in rows if row["score_date"] == last), key=lambda row: sign * row["value"])

@@ -76,6 +76,7 @@ class DayExecution:
             profile_digest=profile_digest(profile),
             leak_allowed=self.leak,
             scoring_json=self.request.spec.scoring.model_dump_json(),
+            meaning=self.model_set.meaning,
         )
 
 
