@@ -31,6 +31,7 @@ from tallywright.scoring.prepare import (
     recount,
 )
 from tallywright.scoring.roles.eligibility import ModelSet, assemble, check_leak
+from tallywright.scoring.roles.threshold import with_threshold
 from tallywright.spec.model import Scoring
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
         TallyError: Anything that refuses or fails; the scores table is then as it was.
     """
     model_set = assemble(request.candidates)
-    request = replace(request, models=model_set.models)
+    request = replace(request, models=model_set.models, spec=with_threshold(request.spec, model_set))
     decision = decide(request)
     if decision.standing is not None and decision.action == "no-op":
         return _finish(request, decision.standing, action="unchanged", sums=None)
