@@ -55,15 +55,15 @@ STORED = {
     "gates": """
         report_id:text recorded_at:instant run_id:text model:text gate:text subject:text gate_verdict:text
         position:int32 check_name:text verdict:text observed_number:float observed_text:text bound:text
-        evidence:text judged_by:text
+        evidence:text judged_by:text found:text
     """,
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
-        effective_from:date recorded_at:instant approver:text reason:text decision_json:text
+        effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool
-        recorded_at:instant
+        recorded_at:instant run_id:text metrics_json:text reason:text
     """,
 }
 """The lakes of earlier versions hold these: a column may be added at an end, nothing else."""
