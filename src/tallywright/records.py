@@ -207,7 +207,7 @@ class Promotion(Record):
     """An entry of the promotion log: from `effective_from` on, as known since `recorded_at`, this is the champion.
 
     The champion of a date is the line with the latest `effective_from` not after it; among equals the latest
-    `recorded_at` (then `sequence`) wins.
+    `sequence` wins. `recorded_at` is what the clock of the writer showed, and orders nothing.
     """
 
     model: str
@@ -221,6 +221,8 @@ class Promotion(Record):
     approver: str
     reason: str
     decision_json: str = ""
+    request: str = ""
+    """Identity of the request that the line answers; empty in older lines, which have it in their other fields."""
 
 
 class RoleTally(StoredPart):
@@ -261,6 +263,10 @@ class Manifest(StoredRecord):
     """What each model did; empty in tallies of the time when only champions scored."""
     scoring_json: str = ""
     """The spec's scoring section at the commit, so that the tally can be counted again; empty in older tallies."""
+    promotion_sequence: int | None = None
+    """The newest line of the promotion log when the models were resolved; None in older tallies."""
+    override: str = ""
+    """The reason given with `--force`, by which it was committed over whatever stood; empty for all others."""
 
     @property
     def primary(self) -> ModelRef:

@@ -59,11 +59,11 @@ STORED = {
     """,
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
-        effective_from:date recorded_at:instant approver:text reason:text decision_json:text
+        effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool
-        recorded_at:instant
+        recorded_at:instant run_id:text metrics_json:text reason:text
     """,
 }
 """The lakes of earlier versions hold these: a column may be added at an end, nothing else."""

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "maintain": "maintain_command:maintain",
     "promote": "registry_commands:promote",
     "rollback": "registry_commands:rollback",
+    "withdraw": "version_commands:withdraw",
     "history": "registry_commands:history",
     "days": "read_commands:days",
     "trace": "read_commands:trace",

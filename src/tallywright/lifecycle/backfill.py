@@ -105,6 +105,8 @@ def _score_day(context: RunContext, steps: frozenset[str], on_day: Callable[[Day
     try:
         scored = run_pipeline(context, Pipeline.SCORE, only=steps)["score"]
         models, detail = ", ".join(scored["models"]), f"generation {scored['generation']}"
+        if scored.get("withdrawn"):
+            detail += f"; {scored['withdrawn']}"
         result = DayResult(context.day, scored["action"], scored["rows"], models, detail)
     except TallyError as error:
         result = _refused(context.day, error)

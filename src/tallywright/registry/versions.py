@@ -12,7 +12,7 @@ from tallywright.errors import UsageError
 from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.package import Package, PackageCache, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
-from tallywright.registry.promotion_log import champion_on, previous
+from tallywright.registry.promotion_log import champion_lines, champion_on, previous, withdrawals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tallywright.registry.promotion_log import PromotionLog
     from tallywright.spec import Environment, Project
 
-ARTIFACT: Final = "package"
-"""The folder below a run's artifacts that holds the package."""
+_FIRST_ARTIFACT: Final = "package"
+"""Where versions of the time before packages were artifacts by digest have theirs, below their run's artifacts."""
 
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
@@ -99,6 +99,18 @@ def find(project: Project, version: int) -> ModelRef:
     )
 
 
+def find_digest(project: Project, digest: str) -> ModelRef | None:
+    """The reference of the version with this package; None when it was never registered.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    name = project.spec.registered_name
+    with mlflow_client(project.environment.tracking.uri) as client:
+        found = _by_digest(client, name, digest)
+    return None if found is None else find(project, int(found.version))
+
+
 def registered_versions(project: Project) -> list[RegistryVersion]:
     """All versions that Tallywright has registered, oldest first.
 
@@ -134,12 +146,55 @@ def fetch(project: Project, version: int, digest: str) -> Path:
     if cached is not None:
         return cached.folder
     name = project.spec.registered_name
+    with mlflow_client(project.environment.tracking.uri) as client:
+        found = client.get_model_version(name, str(version))
+        artifact = str(found.source).removeprefix(f"runs:/{found.run_id}/")
+        # A source of another form is one that somebody else registered; its package would be where it always was.
+        artifact = artifact if "://" not in artifact and ":/" not in artifact else _FIRST_ARTIFACT
+        return _downloaded(client, found.run_id, artifact, digest, cache).folder
+
+
+def upload(project: Project, package: Package, run_id: str) -> None:
+    """Makes a package an artifact of its MLflow run, by its digest; repeating it changes nothing.
+
+    Raises:
+        TrackingError: MLflow is missing, away, or has no such run.
+    """
+    with mlflow_client(project.environment.tracking.uri) as client:
+        client.get_run(run_id)
+        client.log_artifacts(run_id, str(package.folder), artifact_path=_artifact(package.digest))
+
+
+def fetch_candidate(project: Project, run_id: str, digest: str, cache: PackageCache) -> Package:
+    """The verified package that a run trained, registered or not; from the cache where it holds it.
+
+    Args:
+        project: Whose run.
+        run_id: MLflow's id of the run.
+        digest: The package's.
+        cache: Where it is kept on this machine.
+
+    Raises:
+        PackageError: What the run holds has another digest, or was altered.
+        TrackingError: MLflow is missing, away, or the run holds no such package.
+    """
+    cached = cache.get(digest)
+    if cached is not None:
+        return cached
+    with mlflow_client(project.environment.tracking.uri) as client:
+        return _downloaded(client, run_id, _artifact(digest), digest, cache)
+
+
+def _downloaded(client: Any, run_id: str, artifact: str, digest: str, cache: PackageCache) -> Package:
     with tempfile.TemporaryDirectory() as temporary:
-        with mlflow_client(project.environment.tracking.uri) as client:
-            found = client.get_model_version(name, str(version))
-            downloaded = Path(client.download_artifacts(found.run_id, ARTIFACT, temporary))
+        downloaded = Path(client.download_artifacts(run_id, artifact, temporary))
         load_package(downloaded, digest=digest)
-        return cache.put(downloaded).folder
+        return cache.put(downloaded)
+
+
+def _artifact(digest: str) -> str:
+    """The folder of a package below its run's artifacts: a run that trains twice keeps both."""
+    return f"packages/{digest}"
 
 
 def project_aliases(project: Project, log: PromotionLog) -> list[str]:
@@ -180,8 +235,8 @@ def ping(environment: Environment) -> None:
 def _wanted(entries: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:
     """Alias to version, None where the alias must not exist; a version that the registry lost gets no alias."""
     champion, before = champion_on(entries, None), previous(entries)
-    newest_promoted = max((entry.model_version for entry in entries), default=0)
-    newest = max(versions)
+    newest_promoted = max((entry.model_version for entry in champion_lines(entries)), default=0)
+    newest = max((version for version in versions if version not in withdrawals(entries)), default=0)
     wanted = {
         CHAMPION: champion.model_version if champion else None,
         PREVIOUS: before.model_version if before else None,
@@ -225,10 +280,11 @@ def _by_digest(client: Any, name: str, digest: str) -> Any | None:
 
 def _upload(client: Any, name: str, package: Package, run_id: str) -> Any:
     client.get_run(run_id)
-    client.log_artifacts(run_id, str(package.folder), artifact_path=ARTIFACT)
+    artifact = _artifact(package.digest)
+    client.log_artifacts(run_id, str(package.folder), artifact_path=artifact)
     # `runs:/` and not the folder itself: a server refuses file addresses.
     tags = {DIGEST_TAG: package.digest}
-    return client.create_model_version(name, source=f"runs:/{run_id}/{ARTIFACT}", run_id=run_id, tags=tags)
+    return client.create_model_version(name, source=f"runs:/{run_id}/{artifact}", run_id=run_id, tags=tags)
 
 
 def _evidence(package: Package, reports: Sequence[GateReport]) -> dict[str, str]:

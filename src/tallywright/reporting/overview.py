@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
 from tallywright.records import Role
+from tallywright.registry.promotion_log import PromotionLog, withdrawals
 from tallywright.scoring.commit.manifests import manifests
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import date
 
     from tallywright.records import Manifest
@@ -30,7 +32,7 @@ class ScoredDay:
     realised_auc: float | None
     decision: str | None
     roles: str
-    """Rows by role, where somebody else than the champion scored some, and who was left out."""
+    """Rows by role, where somebody else than the champion scored some; who was left out; who was withdrawn since."""
 
     def as_dict(self) -> dict[str, Any]:
         """The day as a row."""
@@ -50,6 +52,7 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
     aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None}, primaries)
     states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
+    gone = withdrawals(PromotionLog(lake, spec).entries())
     return [
         ScoredDay(
             score_date=manifest.score_date,
@@ -61,16 +64,18 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             drifted_columns=drifted.get(manifest.score_date, ()),
             realised_auc=aucs.get(manifest.score_date),
             decision=states.get(manifest.score_date),
-            roles=_roles(manifest),
+            roles=_roles(manifest, gone),
         )
         for manifest in sorted(found, key=lambda manifest: manifest.score_date)
     ]
 
 
-def _roles(manifest: Manifest) -> str:
+def _roles(manifest: Manifest, gone: Collection[int]) -> str:
     rows = manifest.rows_by_role
     parts = [f"{role} {count}" for role, count in rows.items()] if set(rows) != {Role.CHAMPION.value} else []
     parts += [f"{one.role.value} {one.version} left out" for one in manifest.roles if one.note]
+    served = dict.fromkeys(one.version for one in manifest.models if one.role is not Role.SHADOW)
+    parts += [f"version {version} withdrawn" for version in served if version in gone]
     return ", ".join(parts)
 
 

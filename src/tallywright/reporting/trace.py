@@ -13,12 +13,12 @@ from tallywright.data.types import arrow_type
 from tallywright.errors import InputError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.context import package_of
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, line_behind, sequence_behind, withdrawals
 from tallywright.scoring.commit.manifests import latest_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date, datetime
+    from datetime import date
 
     from tallywright.data.delta.rows import Value
     from tallywright.packaging.package import Package
@@ -56,7 +56,8 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
         "training": _training(package),
         "gates": _gates(lake, spec, package.digest),
         "day gate": _day_gate(lake, spec, manifest),
-        "promotion": _promotion(lake, spec, ref, manifest.committed_at),
+        "promotion": _promotion(lake, spec, ref, manifest),
+        **_withdrawal(lake, spec, ref),
     }
 
 
@@ -136,7 +137,10 @@ def _value(spec: ModelSpec, column: str, text: str) -> Value:
 
 
 def _tally(manifest: Manifest) -> dict[str, Any]:
-    names = ("generation", "reason", "rows", "engine", "run_id", "code_version", "committed_at", "key_digest")
+    names = (
+        "generation", "reason", "rows", "engine", "run_id", "code_version", "committed_at", "key_digest",
+        "promotion_sequence",
+    )  # fmt: skip
     found: dict[str, Any] = {name: getattr(manifest, name) for name in names}
     left_out = [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note]
     return found | {"rows by role": manifest.rows_by_role, "left out": left_out}
@@ -175,13 +179,15 @@ def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str,
     ]
 
 
-def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetime) -> dict[str, Any]:
+def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, manifest: Manifest) -> dict[str, Any]:
     """The entry of the log by which the model scored the day, whatever was promoted since then."""
-    wanted = (ref.version, ref.digest, ref.effective_from)
-    entries = [
-        entry
-        for entry in PromotionLog(lake, spec).entries()
-        if (entry.model_version, entry.package_digest, entry.effective_from) == wanted
-        and entry.recorded_at <= committed_at
-    ]
-    return entries[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if entries else {}
+    entries = PromotionLog(lake, spec).entries()
+    entry = line_behind(entries, ref, sequence_behind(entries, manifest))
+    return entry.model_dump(mode="json", exclude={"decision_json", "model"}) if entry is not None else {}
+
+
+def _withdrawal(lake: Lake, spec: ModelSpec, ref: ModelRef) -> dict[str, Any]:
+    """The entry of the log that has withdrawn the model since; nothing where none has."""
+    entry = withdrawals(PromotionLog(lake, spec).entries()).get(ref.version)
+    names = {"sequence", "recorded_at", "approver", "reason"}
+    return {} if entry is None else {"withdrawn": entry.model_dump(mode="json", include=names)}
