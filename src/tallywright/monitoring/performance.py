@@ -118,6 +118,8 @@ class PerformanceRow(Record):
     known: int
     never: int
     missing: int
+    not_judged: str | None = None
+    """Why its bound cannot be violated, with the count and the limit; empty where it can, None in rows of before."""
 
 
 PERFORMANCE: Final = Declaration(
@@ -251,6 +253,7 @@ def _measured(segment: _Segment, spec: ModelSpec, *, mature: bool) -> Iterator[d
             "bound_min": floor.min if floor else None,
             "bound_max": floor.max if floor else None,
             "violated": enough and floor is not None and _outside(value, floor),
+            "not_judged": _too_few(known.num_rows, spec) if mature and floor is not None and not enough else "",
         }
 
 
@@ -278,6 +281,10 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """The values of a column without nulls; pyarrow's own conversion imports pandas."""
     chunks = [values_of(chunk) for chunk in column.cast(pa.float64(), safe=False).chunks]
     return np.concatenate([*chunks, np.zeros(0, dtype=np.float64)])
+
+
+def _too_few(labels: int, spec: ModelSpec) -> str:
+    return f"{labels} labels, at least {spec.monitoring.min_labels} (monitoring.min_labels)"
 
 
 def _outside(value: float, bound: MetricBound) -> bool:

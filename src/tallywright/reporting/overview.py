@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
+from tallywright.monitoring.policy import NOT_JUDGED
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, withdrawals
 from tallywright.scoring.commit.manifests import manifests
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import date
 
     from tallywright.records import Manifest
@@ -33,6 +34,8 @@ class ScoredDay:
     decision: str | None
     roles: str
     """Rows by role, where somebody else than the champion scored some; who was left out; who was withdrawn since."""
+    not_judged: str = ""
+    """What could not be judged, with its count and the limit."""
 
     def as_dict(self) -> dict[str, Any]:
         """The day as a row."""
@@ -51,6 +54,7 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
     means = _by_day(lake, spec.table("profile"), "mean_score", {}, primaries)
     aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None}, primaries)
     states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
+    reasons = _by_day(lake, spec.table("decisions"), "reasons", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
     gone = withdrawals(PromotionLog(lake, spec).entries())
     return [
@@ -65,9 +69,14 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             realised_auc=aucs.get(manifest.score_date),
             decision=states.get(manifest.score_date),
             roles=_roles(manifest, gone),
+            not_judged=_not_judged(reasons.get(manifest.score_date, ())),
         )
         for manifest in sorted(found, key=lambda manifest: manifest.score_date)
     ]
+
+
+def _not_judged(reasons: Sequence[str]) -> str:
+    return "; ".join(text.removeprefix(NOT_JUDGED) for text in reasons if text.startswith(NOT_JUDGED))
 
 
 def _roles(manifest: Manifest, gone: Collection[int]) -> str:
