@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.delta.rows import rows_of
+from tallywright.data.delta.rows import rows_of, written_order
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.monitoring.performance import violation
+from tallywright.monitoring.performance import PERFORMANCE, unjudged, violation
 from tallywright.monitoring.policy import DaySignals, fold
 from tallywright.records import Record, Role, Verdict
 
@@ -47,13 +47,13 @@ def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date]) -> list[DaySi
     A day is broken when it has no tally, when the day gate did not pass for the input that was scored, or when its
     latest tally was not compared with the reference.
     """
-    performance, unjudged = _performance(lake, spec)
+    violated, unjudged_bounds = _performance(lake, spec)
     evidence = _Evidence(
         tallies=_latest_tallies(lake, spec),
         gate=_day_gate(lake, spec),
         drift=_drift(lake, spec),
-        performance=performance,
-        unjudged=unjudged,
+        performance=violated,
+        unjudged=unjudged_bounds,
         trainings=_trainings(lake, spec),
     )
     return [_signals(spec, day, evidence) for day in sorted({*days, *evidence.tallies})]
@@ -99,8 +99,8 @@ def _latest_tallies(lake: Lake, spec: ModelSpec) -> dict[date, Row]:
 
 def _day_gate(lake: Lake, spec: ModelSpec) -> dict[str, str]:
     """The verdict of the newest report of the day gate, by subject."""
-    rows = _rows(lake, spec, "gates", ["gate", "subject", "gate_verdict", "recorded_at"])
-    newest = sorted((row for row in rows if row["gate"] == DAY_GATE), key=lambda row: row["recorded_at"])
+    rows = _rows(lake, spec, "gates", ["gate", "subject", "gate_verdict", "recorded_at", "sequence"])
+    newest = sorted((row for row in rows if row["gate"] == DAY_GATE), key=written_order)
     return {row["subject"]: row["gate_verdict"] for row in newest}
 
 
@@ -144,46 +144,45 @@ def _trainings(lake: Lake, spec: ModelSpec) -> dict[date, str]:
 
 
 def _performance(lake: Lake, spec: ModelSpec) -> tuple[dict[date, list[str]], dict[date, list[str]]]:
-    """The violated bounds of realised metrics, by the day on which a score date was first realised with mature labels.
+    """The violated bounds of realised metrics, and those that could not be judged.
 
-    And what could not be held against its bound, for want of labels, by the same day.
+    Each by the day on which a score date was first realised with mature labels.
 
     Only the whole day of the champion counts; slices and later label ages are reported in the table. So a decision
     uses nothing that was not known on its day, while a restated label of that age changes it.
     """
     columns = [
         "score_date", "as_of", "label_age_days", "mature", "role", "slice_key", "metric", "value", "bound_min",
-        "bound_max", "violated", "not_judged",
+        "bound_max", "violated", "note",
     ]  # fmt: skip
     rows = [
         row
-        for row in _rows(lake, spec, "performance", columns)
+        for row in Table(PERFORMANCE, lake, spec).rows(columns=columns)
         if row["mature"] and row["role"] == Role.CHAMPION and row["slice_key"] is None
     ]
     first: dict[date, int] = {}
     for row in rows:
         age = row["label_age_days"]
         first[row["score_date"]] = min(age, first.get(row["score_date"], age))
-    found: dict[date, list[str]] = defaultdict(list)
-    unjudged: dict[date, dict[str, None]] = defaultdict(dict)
+    violated: dict[date, list[str]] = defaultdict(list)
+    not_judged: dict[date, list[str]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["score_date"], row["metric"])):
         if row["label_age_days"] != first[row["score_date"]]:
             continue
         if row["violated"]:
-            found[row["as_of"]].append(violation(row))
-        elif row.get("not_judged"):
-            unjudged[row["as_of"]][f"performance of {row['score_date']}: {row['not_judged']}"] = None
-    return found, {day: list(texts) for day, texts in unjudged.items()}
+            violated[row["as_of"]].append(violation(row))
+        elif row.get("note") and (row["bound_min"], row["bound_max"]) != (None, None):
+            not_judged[row["as_of"]].append(unjudged(row))
+    return violated, not_judged
 
 
 def _rows(lake: Lake, spec: ModelSpec, what: str, columns: list[str]) -> list[Row]:
-    """The rows with those of the columns that the table has; one of an earlier version lacks some."""
+    """The rows of a table; columns that it does not have yet are left out."""
     table = lake.find(spec.table(what))
     if table is None:
         return []
     stored = {field.name for field in table.schema().fields}
-    wanted = [name for name in columns if name in stored]
-    return rows_of(lake.read(spec.table(what), columns=wanted, version=table))
+    return rows_of(lake.read(spec.table(what), columns=[name for name in columns if name in stored], version=table))
 
 
 class DecisionRow(Record):
