@@ -136,7 +136,7 @@ class DaySignals(Record):
     outcome: str = ""
 
     def told(self) -> dict[str, Any]:
-        """The signals of the day's own decision as JSON; those that older decisions did not know are left out if empty."""
+        """The signals of the day's own decision; without those that are empty and that older decisions did not know."""
         left_out = {"acted", "outcome"} | (set() if self.unjudged else {"unjudged"})
         return self.model_dump(mode="json", exclude=left_out)
 
