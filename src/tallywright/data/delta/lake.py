@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Final
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from tallywright.data.delta.commit import ATTEMPTS, Change, LostRaceError, PendingChanges, Race, compare_and_swap
+from tallywright.data.delta.commit import (
+    ATTEMPTS,
+    Change,
+    LostRaceError,
+    PendingChanges,
+    Race,
+    combined,
+    compare_and_swap,
+)
 from tallywright.data.delta.files import DataFile, TableReader, list_tables
 from tallywright.data.delta.handles import Handles
 from tallywright.data.fingerprint import digest
@@ -20,9 +28,10 @@ from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.storage.options import store_options
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
+from tallywright.observability import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import date
 
@@ -34,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["Change", "DataFile", "Lake"]
 
 Version = int | DeltaTable
+MANY_FILES: Final = 32
+"""Files of about one size that a small table may have before they become one."""
+_COUNTED_EVERY: Final = 8
 _ROW_GROUP: Final = 262_144
 """Scoring hands out row groups: smaller ones than the default million keep every core busy, and memory low."""
 
@@ -47,6 +59,8 @@ class Lake:
         self._handles = Handles(self.options)
         self._readers: dict[str, TableReader] = {}
         self.pending: PendingChanges | None = None
+        self.keep_small: Callable[[Lake, str], None] | None = None
+        """Called with a table without partitions that a write has left with many files."""
 
     @classmethod
     def of(cls, environment: Environment) -> Lake:
@@ -198,7 +212,9 @@ class Lake:
             CommitConflictError: Others kept writing for too long.
             StorageError: Storage that is read-only, full or gone.
         """
-        return self.write(Change(table, data, slice, partition_by, message or {}))
+        version = self.write(Change(table, data, slice, partition_by, message or {}))
+        assert version is not None  # noqa: S101 - a change that nothing can outdate
+        return version
 
     def is_held(self, change: Change) -> bool:
         """True when the table holds exactly the change's rows already, in whatever order."""
@@ -235,12 +251,35 @@ class Lake:
             TallyError: As `replace`.
         """
         if self.pending is not None:
-            for change in self.pending.take():
-                self.write(change)
+            for changes in self.pending.take():
+                self.write(*changes)
+                self.written(changes[0].table)
 
-    def write(self, change: Change) -> int:
-        """Commits a change whoever else is writing; see `replace`."""
-        return compare_and_swap(self.race(change), lambda base: self.attempt(change, base))
+    def write(self, *changes: Change) -> int | None:
+        """Commits changes of one table together, whoever else is writing; those that are outdated by then are left out.
+
+        Returns:
+            The version of the commit; None when every change was outdated.
+        """
+        return compare_and_swap(self.race(changes[0]), lambda base: self._attempt_current(changes, base))
+
+    def _attempt_current(self, changes: Sequence[Change], base: DeltaTable) -> int | None:
+        """Commits those of the changes that are not outdated."""
+        reasons = [change.why_outdated(base) for change in changes]
+        for reason in filter(None, reasons):
+            log.info("not written to %s: %s", changes[0].table, reason)
+        current = [change for change, reason in zip(changes, reasons, strict=True) if not reason]
+        return self.attempt(combined(current), base) if current else None
+
+    def written(self, table: str) -> None:
+        """Has a small table kept small after a write: every so many commits its files are counted."""
+        if self.keep_small is None:
+            return
+        handle = self.look(table)
+        if handle.version() % _COUNTED_EVERY or handle.metadata().partition_columns:
+            return
+        if len(self.files(table)) >= MANY_FILES:
+            self.keep_small(self, table)
 
     def handle(self, change: Change) -> DeltaTable:
         """The cached handle of the change's table, which is created (empty) when it is missing."""
