@@ -18,6 +18,7 @@ from tallywright.cli.options import (
     range_options,
     require_order,
 )
+from tallywright.cli.training_summary import TrainingSummary
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
@@ -25,7 +26,6 @@ from tallywright.lifecycle.run import run_pipeline, run_step
 from tallywright.records import DayState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import date
 
     from tallywright.spec import Project
@@ -46,6 +46,7 @@ OVERRIDE: Final = "With --force: why it goes over whatever stands; kept in the m
 @click.option("--reason", default="", help="Why.")
 @click.option("--act", is_flag=True, help="Only for monitor and decide: claim the training that is asked for.")
 @click.option("--force", is_flag=True, help=FORCE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--dry-run", is_flag=True, help="Only for maintain: say what would be done, change nothing.")
 @click.option("--page", is_flag=True, help="Only for day-gate: render the whole page also of a day that passes.")
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
@@ -98,28 +99,30 @@ def ingest(project: Project, first: date, last: date, *, as_json: bool) -> None:
 @click.option("--date", "day", type=DATE, required=True, help="As-of date: only what was known before it is used.")
 @click.option("--effective-from", type=DATE, help="First date the new champion scores (default: --date).")
 @click.option("--by", default="", help="Who approves, where the spec wants a person.")
-@click.option("--reason", default="", help="Why.")
+@click.option("--reason", default="", help="Why; kept with the MLflow run, the version and the promotion.")
+@click.option("--no-promote", is_flag=True, help="Train, gate and register; leave the champion as it is.")
 @click.option("--run-id", help="Continue this run's steps.")
 @json_option
-def train(project: Project, day: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
+def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, as_json: bool, **given: Any) -> None:
     """Snapshot, train, gate, register and promote: the whole train pipeline in this process."""
     options = RunOptions(**given)
     context = context_for(project, day, run_id or new_run_id("train"), options)
-    waits = project.spec.registry.approval == "person" and not options.by
+    why = "--no-promote was given" if no_promote else "approval is by a person"
+    waits = no_promote or (project.spec.registry.approval == "person" and not options.by)
     steps = ("snapshot", "train", "quality_gate", "operations_gate", "register")
-    results = run_pipeline(
-        context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else _print_result
-    )
+    summary = TrainingSummary(context)
+    try:
+        results = run_pipeline(
+            context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else summary.heard
+        )
+    finally:
+        if not as_json:
+            summary.show_checks()
     if waits:
-        click.echo(f"registered, not promoted: approval is by a person; then `tally promote {project.spec.name} "
+        click.echo(f"registered, not promoted: {why}; then `tally promote {project.spec.name} "
                    f"--version {results['register']['version']} --effective-from D --by WHO`", err=True)  # fmt: skip
     if as_json:
         click.echo(to_json(results))
-
-
-def _print_result(step: str, result: Mapping[str, Any]) -> None:
-    short = {key: value for key, value in result.items() if isinstance(value, str | int | float | bool)}
-    click.echo(f"{step}: " + ", ".join(f"{key} {value}" for key, value in short.items()), err=True)
 
 
 @click.command()
@@ -127,6 +130,7 @@ def _print_result(step: str, result: Mapping[str, Any]) -> None:
 @range_options
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--reason", default="", help=OVERRIDE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--run-id", help="The run id to record (default: a new one).")
 @json_option
 def score(project: Project, first: date, last: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
@@ -141,6 +145,7 @@ def score(project: Project, first: date, last: date, run_id: str | None, *, as_j
 @click.option("--dry-run", is_flag=True, help="Print date, models, action and why; change nothing.")
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--reason", default="", help=OVERRIDE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @json_option
 def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Score a range with the models that were champion then; one commit a date."""
@@ -148,7 +153,10 @@ def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_jso
     if dry_run:
         from tallywright.reporting.preview import preview
 
-        show_rows([row.as_dict() for row in preview(project, first, last, force=given["force"])], as_json=as_json)
+        show_rows(
+            [row.as_dict() for row in preview(project, first, last, force=given["force"], rescore=given["rescore"])],
+            as_json=as_json,
+        )
         return
     _backfill(project, first, last, run_id=None, options=RunOptions(**given), as_json=as_json)
 

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
 PROMOTE: Final = "promote"
 ROLLBACK: Final = "rollback"
+WITHDRAW: Final = "withdraw"
+"""Takes a version out of production for good. The entry names no champion; its date is not after any entry's of that
+version, so that the entries in force on a date hold every withdrawal that matters there."""
 PROMOTIONS: Final = Declaration(
     what="promotions",
     record=Promotion,
     key=("sequence",),
     slice=("sequence",),
     kind=Kind.APPEND,
-    doc="the promotion log: every promotion and rollback, effective from when and recorded when",
+    doc="the promotion log: every promotion, rollback and withdrawal, effective from when and recorded when",
 )
 Proposal = Callable[[Sequence[Promotion]], Promotion | None]
 """Makes the next entry from those so far (the log assigns its sequence), or None when nothing is to be written."""
@@ -64,26 +67,57 @@ def in_force(
 
 def champion_on(entries: Iterable[Promotion], day: date | None, known_at: datetime | None = None) -> Promotion | None:
     """The champion of a date, as known at an instant; the champion of the latest date of all when `day` is None."""
-    governing = in_force(entries, day, known_at)
-    return governing[-1] if governing else None
+    standing = _standing(in_force(entries, day, known_at))
+    return standing[-1] if standing else None
+
+
+def champion_lines(entries: Iterable[Promotion]) -> list[Promotion]:
+    """The entries that name a champion: promotions and rollbacks."""
+    return [entry for entry in entries if entry.action != WITHDRAW]
+
+
+def withdrawals(entries: Iterable[Promotion]) -> dict[int, Promotion]:
+    """The withdrawals that hold, by version; one that was promoted again afterwards is back."""
+    found: dict[int, Promotion] = {}
+    for entry in sorted(entries, key=lambda entry: entry.sequence):
+        if entry.action == WITHDRAW:
+            found[entry.model_version] = entry
+        elif entry.action == PROMOTE:
+            found.pop(entry.model_version, None)
+    return found
 
 
 def not_withdrawn(entries: Iterable[Promotion], day: date | None = None) -> list[Promotion]:
     """The champions that have not been withdrawn by `day`, the one in production last.
 
     A rollback withdraws every champion after the one it brings back, so that a second rollback goes further back
-    instead of returning to a model that was taken out of production.
+    instead of returning to a model that was taken out of production; a withdrawal takes one version out wherever it is.
     """
+    return _standing(in_force(entries, day))
+
+
+def _standing(lines: Sequence[Promotion]) -> list[Promotion]:
+    """The champions that are left of the entries in force, after rollbacks and withdrawals.
+
+    A withdrawal voids the entries before it: the version may be promoted again, from that entry's date on.
+    """
+    gone = {entry.model_version: entry.sequence for entry in lines if entry.action == WITHDRAW}
+    void = {entry.sequence for entry in lines if entry.sequence < gone.get(entry.model_version, 0)}
     stack: list[Promotion] = []
-    for entry in in_force(entries, day):
+    for entry in champion_lines(lines):
         if entry.action == ROLLBACK:
-            while stack and not same_model(stack[-1], entry):
+            while stack and not (
+                same_model(stack[-1], entry) and (stack[-1].sequence in void) == (entry.sequence in void)
+            ):
                 stack.pop()
-        if stack and same_model(stack[-1], entry):
-            stack[-1] = entry
+        stack.append(entry)
+    left: list[Promotion] = []
+    for entry in (one for one in stack if one.sequence not in void):
+        if left and same_model(left[-1], entry):
+            left[-1] = entry
         else:
-            stack.append(entry)
-    return stack
+            left.append(entry)
+    return left
 
 
 def previous(entries: Sequence[Promotion], day: date | None = None) -> Promotion | None:
@@ -104,7 +138,7 @@ def request_of(entry: Promotion) -> str:
     """
     if entry.request:
         return entry.request
-    model = [entry.model_version, entry.package_digest] if entry.action == PROMOTE else []
+    model = [] if entry.action == ROLLBACK else [entry.model_version, entry.package_digest]
     return digest_of([entry.action, entry.effective_from, entry.approver, entry.reason, *model])
 
 
@@ -115,8 +149,12 @@ def answer_to(entries: Iterable[Promotion], request: str) -> Promotion | None:
 
 
 def superseded_by(entries: Iterable[Promotion], entry: Promotion) -> Promotion | None:
-    """The entry that put another model in the place of this one on its own effective date; None where none did."""
-    governing = champion_on(entries, entry.effective_from)
+    """The later entry that put another model in the place of this one on its own effective date; None where none did."""
+    found = list(entries)
+    withdrawal = withdrawals(found).get(entry.model_version)
+    if withdrawal is not None and withdrawal.sequence > entry.sequence:
+        return withdrawal
+    governing = champion_on(found, entry.effective_from)
     return None if governing is None or same_model(governing, entry) else governing
 
 
@@ -133,7 +171,12 @@ def line_behind(entries: Iterable[Promotion], model: ModelRef, position: int | N
     """
     wanted = (model.version, model.digest, model.effective_from)
     lines = sorted(
-        (one for one in entries if (one.model_version, one.package_digest, one.effective_from) == wanted), key=_rank
+        (
+            one
+            for one in champion_lines(entries)
+            if (one.model_version, one.package_digest, one.effective_from) == wanted
+        ),
+        key=_rank,
     )
     known = [line for line in lines if position is None or line.sequence <= position]
     return known[-1] if known else next(iter(lines), None)

@@ -13,12 +13,14 @@ from tallywright.registry.promotion_log import (
     ROLLBACK,
     PromotionLog,
     answer_to,
+    champion_lines,
     champion_on,
     previous,
     request_of,
     same_model,
     superseded_by,
 )
+from tallywright.registry.withdrawal import require_own_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +109,7 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
             return None
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
+        require_own_reason(entries, proposed)
         _require_same_comparison(decision, champion, spec)
         _require_unmoved(entries, asked, effective_from, spec)
         return proposed
@@ -168,9 +171,9 @@ def repeated(lake: Lake, spec: ModelSpec, entry: Promotion) -> str:
     other = superseded_by(PromotionLog(lake, spec).entries(), entry)
     if other is None:
         return ""
-    verb = "withdrawn" if other.action == ROLLBACK else "replaced"
+    verb = "replaced" if other.action == PROMOTE else "withdrawn"
     return (
-        f"this request is line {entry.sequence} and was {verb} by line {other.sequence} (version "
+        f"this request is line {entry.sequence} and was {verb} by line {other.sequence} ({other.action}, version "
         f"{other.model_version}); nothing changed. To {entry.action} anew, give another --reason"
     )
 
@@ -301,7 +304,7 @@ def _require_no_leak(version: int, trained_through: date | None, effective_from:
 
 
 def _require_latest(entries: Sequence[Promotion], effective_from: date, spec: ModelSpec) -> None:
-    later = [entry for entry in entries if entry.effective_from > effective_from]
+    later = [entry for entry in champion_lines(entries) if entry.effective_from > effective_from]
     if not later:
         return
     nearest = min(later, key=lambda entry: entry.effective_from)

@@ -20,7 +20,17 @@ from tallywright.scoring.commit.profile_table import profile_digest, read_profil
 from tallywright.scoring.commit.scores_table import generation_in
 from tallywright.scoring.engines.base import EngineChoice, Engines, choose_engine
 from tallywright.scoring.execution import DayExecution, execute
-from tallywright.scoring.identity import FIRST, FORCED, LOST, Basis, champion_stands, outdated, reason_for
+from tallywright.scoring.identity import (
+    FIRST,
+    FORCED,
+    LOST,
+    MODEL,
+    WITHDRAWN,
+    Basis,
+    champion_stands,
+    outdated,
+    reason_for,
+)
 from tallywright.scoring.job import label_of
 from tallywright.scoring.prepare import (
     ScoreOutcome,
@@ -61,11 +71,13 @@ def decide(request: ScoreRequest) -> TallyDecision:
     table = lake.find(spec.table("scores"))
     generation = generation_in(table, spec, day) if table is not None else 0
     if not generation:
-        return TallyDecision(action="score", reason=FIRST, generation=1)
+        return TallyDecision(action="score", reason=FIRST if request.passed_over is None else WITHDRAWN, generation=1)
     tally = latest_tally(lake, spec, day, table=table)
     if tally is None:
         return TallyDecision(action="score", reason=LOST, generation=generation + 1)
     reason = reason_for(tally.manifest, request.input.fingerprint, request.models, spec.scoring.identity())
+    if request.passed_over == tally.manifest.primary.version:
+        reason = "+".join(WITHDRAWN if code == MODEL else code for code in reason.split("+"))
     if not reason and not request.force:
         return TallyDecision(action="no-op", reason="same inputs", generation=generation, standing=tally)
     _require_newest(request, tally.manifest)

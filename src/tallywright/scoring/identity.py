@@ -23,6 +23,8 @@ LOST: Final = "lost_manifest"
 RESTATED: Final = "restated_input"
 MODEL: Final = "model"
 SPEC: Final = "spec"
+WITHDRAWN: Final = "withdrawn"
+"""In the place of `model` (or of `first`) where other models score only because a version was withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.data.etl.day_checks import KNOWN, check_features, check_labels
+from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
 from tallywright.data.etl.reading import OutdatedReadingError, Reading
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import RowDigest, digest
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _PARTITION: Final = ("score_date",)
 _READINGS: Final = 5
 """How often the raw files are read when others ingest the same dates."""
+_SHOWN: Final = 5
 
 
 class InputRow(Record):
@@ -215,7 +216,8 @@ def ingest(
     """Ingests the score dates `first` to `last`, both included.
 
     The SQL runs once for the range; each date is checked and committed by itself, in order. A date that is refused
-    stops the run: it stays as it was, the dates before it are ingested. Equal content makes no commit.
+    stops the run: it stays as it was, the dates before it are ingested. Only wrong values among its labels stop no
+    other date: they are said at the end. Equal content makes no commit.
 
     Args:
         project: The model project.
@@ -233,15 +235,18 @@ def ingest(
     """
     days = _days(project.spec, first, last)
     done: dict[date, IngestedDay] = {}
+    refused: dict[date, WrongLabelsError] = {}
     written: set[date] = set()
     for _ in range(_READINGS):
-        waiting = [day for day in days if day not in done]
+        waiting = [day for day in days if day not in done and day not in refused]
         try:
-            again = _read_and_write(project, lake, waiting, done, progress)
+            again = _read_and_write(project, lake, waiting, (done, refused), progress)
         except OutdatedReadingError as error:
             log.info("the raw files are read again: %s", error)
             continue
         written.update(day for day, result in done.items() if result.changed)
+        if not again and refused:
+            raise _refusal([refused[day] for day in sorted(refused)], len(days))
         if not again:
             return [done[day].model_copy(update={"changed": day in written}) for day in days]
         log.info("the raw files are read again, because they changed before %s was written", again[0])
@@ -259,25 +264,45 @@ def _read_and_write(
     project: Project,
     lake: Lake,
     days: list[date],
-    done: dict[date, IngestedDay],
+    results: tuple[dict[date, IngestedDay], dict[date, WrongLabelsError]],
     progress: Callable[[IngestedDay], None] | None,
 ) -> list[date]:
-    """Reads the raw files once and ingests these days into `done`; returns those that were written from older files.
+    """Reads the raw files once and ingests these days; returns those that were written from files that have changed.
+
+    `results` gets the days that are done, and those whose labels refuse them.
 
     Raises:
         OutdatedReadingError: Another run has committed a day since; the days before it are done.
     """
     reading = Reading.before(lake, project.spec, days)
     written: list[date] = []
+    done, refused = results
     with RawRun(project, days[0], days[-1]) as run:
         for day in days:
-            result = _ingest_day(project.spec, lake, run.day(day), reading)
+            try:
+                result = _ingest_day(project.spec, lake, run.day(day), reading)
+            except WrongLabelsError as error:
+                refused[day] = error
+                continue
             log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
             done[day] = result
             written += [day] * result.changed
             if progress is not None:
                 progress(result)
         return [] if run.is_current else written
+
+
+def _refusal(refused: list[WrongLabelsError], days: int) -> InputError:
+    """The error about the refused dates of a run: their own where there is one."""
+    if len(refused) == 1:
+        return refused[0]
+    named = "; ".join(error.found for error in refused[:_SHOWN])
+    more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    return InputError(
+        f"{len(refused)} of {days} days are refused: {named}{more}",
+        expected=refused[0].expected,
+        remedy=refused[0].remedy,
+    )
 
 
 def _days(spec: ModelSpec, first: date, last: date) -> list[date]:

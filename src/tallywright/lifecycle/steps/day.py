@@ -13,17 +13,16 @@ from tallywright.data.etl.ingest import input_version
 from tallywright.errors import CommitConflictError, GateRefusedError, PackageError, TrackingError
 from tallywright.gates.record import newest_report, record_report, report_id_of, report_of, require_day_passed
 from tallywright.lifecycle.context import packages_of
+from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
 from tallywright.records import GateReport, Role, Verdict
 from tallywright.registry.promotion_log import clock_jumps
-from tallywright.registry.resolve import resolution
 from tallywright.scoring.commit.manifests import require_tally, scored_dates
 
 if TYPE_CHECKING:
     from tallywright.gates.validate import DayGates
     from tallywright.lifecycle.context import RunContext
     from tallywright.records import InputVersion, Manifest
-    from tallywright.registry.resolve import Resolution
     from tallywright.scoring.commit.manifests import Tally
     from tallywright.scoring.commit.profile_table import ProfileRow
     from tallywright.scoring.prepare import ScoreOutcome, ScoreRequest
@@ -52,7 +51,12 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     with DayGates() if context.day_gates is None else nullcontext(context.day_gates) as gates:
         report, action = _judged(context, source, gates)
     require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
-    return {"action": action, "subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
+    verdict, count = report.verdict.value, len(report.checks)
+    result: dict[str, Any] = {"action": action, "subject": report.subject, "verdict": verdict, "checks": count}
+    for name, kind in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
+        if checks := report.with_verdict(kind):
+            result[name] = [f"{check.name}: {check.evidence or check.observed}" for check in checks]
+    return result
 
 
 def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple[GateReport, str]:
@@ -112,15 +116,20 @@ def resolve(context: RunContext) -> dict[str, Any]:
     """Resolves which model versions score the day. The score step asks the log again: the log decides, not this run."""
     from tallywright.scoring.roles.eligibility import check_leak
 
-    found = _resolution(context)
+    found = _models_of_day(context, None, rescore=True)
     check_leak(context.spec, found.models, context.day)
     models = [model.model_dump(mode="json") for model in found.models]
-    return {"models": models, "promotion_sequence": found.promotion_sequence}
+    withdrawn = [
+        entry.model_dump(mode="json", include={"model_version", "sequence", "reason"})
+        for entry in found.withdrawn.values()
+    ]
+    told = {"withdrawn": withdrawn} if withdrawn else {}
+    return {"models": models, "promotion_sequence": found.promotion_sequence} | told
 
 
-def _resolution(context: RunContext) -> Resolution:
-    found = resolution(context.lake, context.spec, context.day)
-    for entry in found.entries:
+def _models_of_day(context: RunContext, source: InputVersion | None, *, rescore: bool) -> DayModels:
+    found = models_of_day(context.lake, context.spec, context.day, source, rescore=rescore)
+    for entry in found.resolution.entries:
         for jump in clock_jumps([entry], context.now):
             log.warning("a clock was ahead: %s; the order is that of the sequence", jump)
     return found
@@ -128,7 +137,7 @@ def _resolution(context: RunContext) -> Resolution:
 
 def score(context: RunContext) -> dict[str, Any]:
     """Scores the day into one commit, and compares its profile; a repeat with the same inputs commits nothing."""
-    outcome = _scored(context)
+    outcome, note = _scored(context)
     manifest, row = outcome.manifest, outcome.profile_row
     assert row is not None  # noqa: S101 - it follows every commit; only a record read back from JSON has none
     return {
@@ -140,28 +149,31 @@ def score(context: RunContext) -> dict[str, Any]:
         "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
         "rows_by_role": manifest.rows_by_role,
         "left_out": [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note],
+        **({"withdrawn": note} if note else {}),
     } | compare(context, manifest, row)
 
 
-def _scored(context: RunContext) -> ScoreOutcome:
+def _scored(context: RunContext) -> tuple[ScoreOutcome, str]:
     """Scores the day; where another writer has scored something newer meanwhile, resolves again and looks again.
+
+    The text is what is to be said about a version that was withdrawn.
 
     Raises:
         CommitConflictError: What stands differs, and resolving again gives what this run had.
     """
     from tallywright.scoring.day import score_day
 
-    request, progress = score_request(context), _Progress()
+    (request, note), progress = _request(context), _Progress()
     for _ in range(_RESOLUTIONS):
         try:
-            return score_day(request, progress=progress)
+            return score_day(request, progress=progress), note
         except CommitConflictError as error:
-            again = score_request(context)
+            again, note = _request(context)
             if (again.basis, again.models) == (request.basis, request.models):
                 raise
             log.info("%s is resolved again: %s", context.day, error.found)
             request = again
-    return score_day(request, progress=progress)
+    return score_day(request, progress=progress), note
 
 
 class _Progress:
@@ -179,6 +191,11 @@ class _Progress:
 
 def score_request(context: RunContext) -> ScoreRequest:
     """The request to score the day, after its checks: the day gate, the volume, and leaks."""
+    return _request(context)[0]
+
+
+def _request(context: RunContext) -> tuple[ScoreRequest, str]:
+    """As `score_request`, and what is to be said about a version that was withdrawn."""
     from tallywright.scoring.prepare import ScoreRequest, check_volume
     from tallywright.scoring.roles.eligibility import check_leak
 
@@ -186,9 +203,11 @@ def score_request(context: RunContext) -> ScoreRequest:
     source = input_version(lake, spec, context.day)
     require_day_passed(lake, spec, source)
     check_volume(lake, spec, source)
-    found = _resolution(context)
+    found = _models_of_day(context, source, rescore=options.rescore or options.force)
+    if found.note:
+        log.warning("%s: %s", context.day, found.note)
     check_leak(spec, found.models, context.day)
-    return ScoreRequest(
+    request = ScoreRequest(
         spec=spec,
         lake=lake,
         input=source,
@@ -202,9 +221,11 @@ def score_request(context: RunContext) -> ScoreRequest:
         engine_settings=context.project.environment.engine,
         force=options.force,
         promotion_sequence=found.promotion_sequence,
-        sequence_behind=found.sequence_behind,
+        sequence_behind=found.resolution.sequence_behind,
+        passed_over=found.passed_over,
         override=options.reason.strip() if options.force else "",
     )
+    return request, found.note
 
 
 def profile(context: RunContext) -> dict[str, Any]:
@@ -255,7 +276,11 @@ def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
 
 def monitor(context: RunContext) -> dict[str, Any]:
     """Computes realised metrics of the days whose labels matured, then makes the day's retraining decision."""
-    return performance(context) | decide(context)
+    from tallywright.lifecycle.small_tables import keep_small
+
+    result = performance(context) | decide(context)
+    keep_small(context.lake, context.spec, now=context.now)
+    return result
 
 
 def performance(context: RunContext) -> dict[str, Any]:
