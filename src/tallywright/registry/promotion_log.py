@@ -149,7 +149,7 @@ def answer_to(entries: Iterable[Promotion], request: str) -> Promotion | None:
 
 
 def superseded_by(entries: Iterable[Promotion], entry: Promotion) -> Promotion | None:
-    """The later entry that put another model in the place of this one on its own effective date; None where none did."""
+    """The entry that put another model in the place of this one on its own effective date; None where none did."""
     found = list(entries)
     withdrawal = withdrawals(found).get(entry.model_version)
     if withdrawal is not None and withdrawal.sequence > entry.sequence:

@@ -59,11 +59,11 @@ class Change:
         transaction: An app transaction whose version becomes the Delta version of this commit.
         properties: Table properties, used when the table has to be created.
         also: More slices that are replaced in the same commit; every row is in one of them.
+        added: True when the version that is committed on has no row of these slices: no file is read or rewritten.
         outdated: Asked in every attempt: says why the change is about something that no longer stands, so that it does
             not happen; an empty text lets it happen.
         numbered: A column that gets the version of the commit, which orders what was written.
         point: The failpoint right before the commit.
-        added: True when the version that is committed on has no row of these slices: no file is read or rewritten.
     """
 
     table: str
@@ -74,10 +74,10 @@ class Change:
     transaction: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     also: tuple[Mapping[str, Value], ...] = ()
+    added: bool = False
     outdated: Callable[[DeltaTable], str] | None = None
     numbered: str = ""
     point: str = ""
-    added: bool = False
 
     def why_outdated(self, base: DeltaTable) -> str:
         """The reason why the change must not be made on top of `base`; empty when it may."""
@@ -226,7 +226,8 @@ def combined(changes: Sequence[Change]) -> Change:
     if not others:
         return first
     data = pa.concat_tables([one.data for one in changes])
-    return replace(first, data=data, also=tuple(other.slice for other in others), outdated=None)
+    added = all(one.added for one in changes)
+    return replace(first, data=data, also=tuple(other.slice for other in others), outdated=None, added=added)
 
 
 def in_slice(row: Mapping[str, Any], where: Mapping[str, Value]) -> bool:

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from tallywright.spec import ModelSpec, Project
 
 _PARTITION: Final = ("score_date",)
+_SHOWN: Final = 5
 _READINGS: Final = 5
 """How often the raw files are read when others ingest the same dates."""
-_SHOWN: Final = 5
 
 
 class InputRow(Record):
@@ -235,18 +235,18 @@ def ingest(
     """
     days = _days(project.spec, first, last)
     done: dict[date, IngestedDay] = {}
-    refused: dict[date, WrongLabelsError] = {}
     written: set[date] = set()
     for _ in range(_READINGS):
-        waiting = [day for day in days if day not in done and day not in refused]
+        waiting = [day for day in days if day not in done]
+        refused: list[WrongLabelsError] = []
         try:
-            again = _read_and_write(project, lake, waiting, (done, refused), progress)
+            again = _read_and_write(project, lake, waiting, done, refused, progress)
         except OutdatedReadingError as error:
             log.info("the raw files are read again: %s", error)
             continue
         written.update(day for day, result in done.items() if result.changed)
         if not again and refused:
-            raise _refusal([refused[day] for day in sorted(refused)], len(days))
+            raise _refusal(refused, len(days))
         if not again:
             return [done[day].model_copy(update={"changed": day in written}) for day in days]
         log.info("the raw files are read again, because they changed before %s was written", again[0])
@@ -264,32 +264,31 @@ def _read_and_write(
     project: Project,
     lake: Lake,
     days: list[date],
-    results: tuple[dict[date, IngestedDay], dict[date, WrongLabelsError]],
+    done: dict[date, IngestedDay],
+    refused: list[WrongLabelsError],
     progress: Callable[[IngestedDay], None] | None,
 ) -> list[date]:
-    """Reads the raw files once and ingests these days; returns those that were written from files that have changed.
-
-    `results` gets the days that are done, and those whose labels refuse them.
+    """Reads the raw files once and ingests these days into `done`; returns those that were made from older files.
 
     Raises:
         OutdatedReadingError: Another run has committed a day since; the days before it are done.
     """
     reading = Reading.before(lake, project.spec, days)
-    written: list[date] = []
-    done, refused = results
+    made: list[date] = []
     with RawRun(project, days[0], days[-1]) as run:
         for day in days:
             try:
                 result = _ingest_day(project.spec, lake, run.day(day), reading)
             except WrongLabelsError as error:
-                refused[day] = error
+                refused.append(error)
+                made.append(day)
                 continue
             log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
             done[day] = result
-            written += [day] * result.changed
+            made += [day] * result.changed
             if progress is not None:
                 progress(result)
-        return [] if run.is_current else written
+        return [] if run.is_current else made
 
 
 def _refusal(refused: list[WrongLabelsError], days: int) -> InputError:
