@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from shared import shared
 from synthetic import DAY
-from writers import NEXT, Day, make_versions
+from writers import NEXT, NOW, Day, make_versions
 
+from tallywright.cli.doctor import doctor
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import CommitConflictError, GateRefusedError, InputError
-from tallywright.gates.record import day_subject, record_report
+from tallywright.gates.record import day_subject, newest_report, record_report
 from tallywright.lifecycle.run import run_step
 from tallywright.monitoring.decisions import day_signals
 from tallywright.observability import at_failpoint
 from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, Verdict
+from tallywright.registry.promotion_log import PromotionLog, sequence_behind
 from tallywright.reporting.trace import trace
 
 FALLBACK = {"fallback": {"model": "previous", "covers": ["package"], "max_share": 1.0}}
@@ -244,3 +248,49 @@ def test_monitoring_asks_the_committed_tally_never_todays_spec(tmp_path, day) ->
     stricter.step("profile")
     stricter.step("performance")
     assert day_signals(stricter.lake, stricter.project.spec, [DAY])[0].broken == ""
+
+
+def test_a_clock_that_was_ahead_changes_nothing_but_its_own_time(day, heard) -> None:
+    ahead = datetime(2130, 1, 1, tzinfo=UTC)
+    day.promote(2, recorded_at=ahead)
+    day.score()
+    assert "a clock was ahead: line 2" in heard.text
+    line = day.rollback()
+    assert (line.sequence, line.recorded_at) == (3, NOW)
+    assert "a clock has jumped: line 3" in heard.text
+    found = trace(day.project, "o001", DAY)
+    assert (found["promotion"]["sequence"], found["model"]["version"]) == (2, 2)
+    assert day.score("again")["models"] == ["champion: version 1"]
+    told = CliRunner().invoke(doctor, ["--root", str(day.root), "--env", "local", "--json"])
+    checks = {row["check"]: row for row in json.loads(told.stdout)}
+    assert "line 2 is recorded at 2130" in checks["clock shop"]["found"]
+    assert checks["clock shop"]["verdict"] == "warn"
+
+
+def test_a_tally_without_a_sequence_has_that_of_its_commit(day) -> None:
+    """As manifests were before they carried one: it is fenced by what the log was when it was committed."""
+    day.promote(2)
+    day.score()
+    (manifest,) = day.tallies()
+    entries = PromotionLog(day.lake, day.project.spec).entries()
+    old = manifest.model_copy(update={"promotion_sequence": None})
+    assert [sequence_behind(entries, one) for one in (manifest, old)] == [2, 2]
+    before = old.model_copy(update={"committed_at": NOW - timedelta(days=1)})
+    assert sequence_behind(entries, before) == 2, "a clock that was behind: its model's own line was there"
+    assert sequence_behind([], old) is None
+
+
+def test_a_gate_report_never_goes_over_one_that_was_made_meanwhile(day) -> None:
+    """The first looked before the second did: the second, by the same judges, stands; by others it is a conflict."""
+    lake, spec = day.lake, day.project.spec
+    pinned = input_version(lake, spec, DAY)
+    report = GateReport(
+        gate="day", model="shop", subject=day_subject(pinned), checks=(Check(name="rows", verdict=Verdict.PASS),)
+    )
+    known = newest_report(lake, spec, pinned)
+    record_report(lake, spec, report, run_id="other", recorded_at=NOW)
+    record_report(
+        lake, spec, report, run_id="held", recorded_at=NOW,
+        unless=lambda: "" if newest_report(lake, spec, pinned) == known else "judged meanwhile",
+    )  # fmt: skip
+    assert "held" not in {row["run_id"] for row in day.rows("gates")}

@@ -141,7 +141,9 @@ class Day:
     def score(self, run_id: str = "one", **options: Any) -> dict[str, Any]:
         return self.step("score", run_id, **options)
 
-    def promote(self, number: int, *, reason: str = "better", effective_from: date = DAY) -> Any:
+    def promote(
+        self, number: int, *, reason: str = "better", effective_from: date = DAY, recorded_at: datetime = NOW
+    ) -> Any:
         """The same request whenever it is called with the same arguments."""
         project = self.project
         lake = Lake.of(project.environment)
@@ -162,7 +164,7 @@ class Day:
             model="shop", candidate_version=number, candidate_digest=ref.digest, reports=reports, approver="me",
             reason=reason,
         )  # fmt: skip
-        return promote(project, lake, decision, ref, effective_from=effective_from, recorded_at=NOW)
+        return promote(project, lake, decision, ref, effective_from=effective_from, recorded_at=recorded_at)
 
     def rollback(self, *, reason: str = "bad", effective_from: date = DAY) -> Any:
         project = self.project

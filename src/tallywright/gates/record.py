@@ -13,7 +13,7 @@ from tallywright.errors import GateRefusedError
 from tallywright.records import Check, GateReport, InputVersion, Record, Verdict, digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
@@ -64,8 +64,26 @@ def day_subject(judged: InputVersion) -> str:
     return f"{judged.score_date}@{judged.fingerprint}"
 
 
-def record_report(
-    lake: Lake, spec: ModelSpec, report: GateReport, *, run_id: str, recorded_at: datetime, judged_by: str | None = None
+def report_id_of(report: GateReport, run_id: str) -> str:
+    """The identity of a run's report."""
+    return digest_of([report.gate, report.model, report.subject, run_id])
+
+
+def newest_report(lake: Lake, spec: ModelSpec, judged: InputVersion) -> str:
+    """The identity of the newest day report about exactly this content; empty when it was never judged."""
+    rows = _newest_day_report(lake, spec, judged)
+    return rows[0].report_id if rows else ""
+
+
+def record_report(  # noqa: PLR0913 - what, where, when, by whom and over what are the caller's to say
+    lake: Lake,
+    spec: ModelSpec,
+    report: GateReport,
+    *,
+    run_id: str,
+    recorded_at: datetime,
+    judged_by: str | None = None,
+    unless: Callable[[], str] | None = None,
 ) -> None:
     """Writes a report; the same run's report of the same gate and subject is replaced.
 
@@ -76,13 +94,13 @@ def record_report(
         run_id: The run that asked.
         recorded_at: The instant of the report.
         judged_by: Digest of what the judgement depends on besides the subject, for `report_of`.
+        unless: Asked right before the commit: says why the report must not be the newest; an empty text lets it.
 
     Raises:
         StorageError: The table cannot be written.
     """
-    report_id = digest_of([report.gate, report.model, report.subject, run_id])
     head = {
-        "report_id": report_id,
+        "report_id": report_id_of(report, run_id),
         "recorded_at": recorded_at,
         "run_id": run_id,
         "model": report.model,
@@ -91,7 +109,8 @@ def record_report(
         "gate_verdict": report.verdict.value,
         "judged_by": judged_by,
     }
-    Table(GATES, lake, spec).replace([GateRow.model_validate(head | row) for row in _rows(report)])
+    rows = [GateRow.model_validate(head | row) for row in _rows(report)]
+    Table(GATES, lake, spec).replace(rows, outdated=None if unless is None else lambda _: unless())
 
 
 def reports(lake: Lake, spec: ModelSpec, *, subject: str) -> list[GateReport]:

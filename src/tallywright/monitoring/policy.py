@@ -135,7 +135,7 @@ class DaySignals(Record):
     acted: bool = True
     outcome: str = ""
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, object]:
         """The signals of the day's own decision; without those that are empty and that older decisions did not know."""
         left_out = {"acted", "outcome"} | (set() if self.unjudged else {"unjudged"})
         return self.model_dump(mode="json", exclude=left_out)

@@ -138,7 +138,7 @@ def request_of(entry: Promotion) -> str:
     """
     if entry.request:
         return entry.request
-    model = [entry.model_version, entry.package_digest] if entry.action == PROMOTE else []
+    model = [] if entry.action == ROLLBACK else [entry.model_version, entry.package_digest]
     return digest_of([entry.action, entry.effective_from, entry.approver, entry.reason, *model])
 
 
@@ -150,7 +150,11 @@ def answer_to(entries: Iterable[Promotion], request: str) -> Promotion | None:
 
 def superseded_by(entries: Iterable[Promotion], entry: Promotion) -> Promotion | None:
     """The entry that put another model in the place of this one on its own effective date; None where none did."""
-    governing = champion_on(entries, entry.effective_from)
+    found = list(entries)
+    withdrawal = withdrawals(found).get(entry.model_version)
+    if withdrawal is not None and withdrawal.sequence > entry.sequence:
+        return withdrawal
+    governing = champion_on(found, entry.effective_from)
     return None if governing is None or same_model(governing, entry) else governing
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.delta.generation import generation_of
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import CommitConflictError, GateRefusedError, PackageError, TrackingError
-from tallywright.gates.record import record_report, report_of, require_day_passed
+from tallywright.gates.record import newest_report, record_report, report_id_of, report_of, require_day_passed
 from tallywright.lifecycle.context import packages_of
 from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
@@ -65,13 +65,32 @@ def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple
     from tallywright.gates.day import day_page, judged_by
 
     lake, spec, judges = context.lake, context.spec, judged_by(context.project, gates)
+    known = newest_report(lake, spec, source)
     if not context.options.page and day_page(context.project, context.day).is_file():
         report = report_of(lake, spec, source, judges)
         if report is not None and report.verdict is not Verdict.FAIL:
             return report, "unchanged"
     report = judge(context.project, lake, source, gates=gates, page=context.options.page)
-    record_report(lake, spec, report, run_id=context.run_id, recorded_at=context.now, judged_by=judges)
-    return report, "judged"
+    refusals: list[str] = []
+
+    def judged_meanwhile() -> str:
+        newer = newest_report(lake, spec, source) not in {known, report_id_of(report, context.run_id)}
+        refusals[:] = [f"{context.day} was judged by another run meanwhile"] * newer
+        return "".join(refusals)
+
+    record_report(
+        lake, spec, report, run_id=context.run_id, recorded_at=context.now, judged_by=judges, unless=judged_meanwhile
+    )
+    if not refusals:
+        return report, "judged"
+    theirs = report_of(lake, spec, source, judges)
+    if theirs is None:
+        raise CommitConflictError(
+            f"{refusals[0]}, with another suite, spec or library",
+            expected="one set of expectations for a day",
+            remedy="run it again: it judges by what stands then",
+        )
+    return theirs, "unchanged"
 
 
 def require_passed(report: GateReport, *, remedy: str) -> None:

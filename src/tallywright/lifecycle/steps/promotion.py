@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import UsageError
 from tallywright.gates.record import reports
@@ -20,6 +20,10 @@ from tallywright.registry.withdrawal import withdraw as withdraw_version
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
     from tallywright.spec import ModelSpec
+
+
+_PROJECTIONS: Final = 5
+"""How often the aliases are set again because another line was written meanwhile."""
 
 
 def register(context: RunContext) -> dict[str, Any]:
@@ -93,8 +97,13 @@ def _mirrored(context: RunContext, promotion: Promotion) -> dict[str, Any]:
 
     `note` says when the request was answered before, and what stands now.
     """
-    for repair in project_aliases(context.project, PromotionLog(context.lake, context.spec)):
-        log.info("registry: %s", repair)
+    promotions = PromotionLog(context.lake, context.spec)
+    for _ in range(_PROJECTIONS):
+        known = len(promotions.entries())
+        for repair in project_aliases(context.project, promotions):
+            log.info("registry: %s", repair)
+        if len(promotions.entries()) == known:
+            break
     note = transitions.repeated(context.lake, context.spec, promotion)
     if note:
         log.warning("%s: %s", context.spec.name, note)
