@@ -55,11 +55,11 @@ STORED = {
     "gates": """
         report_id:text recorded_at:instant run_id:text model:text gate:text subject:text gate_verdict:text
         position:int32 check_name:text verdict:text observed_number:float observed_text:text bound:text
-        evidence:text judged_by:text
+        evidence:text judged_by:text found:text
     """,
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
-        effective_from:date recorded_at:instant approver:text reason:text decision_json:text
+        effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool

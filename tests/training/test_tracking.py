@@ -190,3 +190,16 @@ def test_missing_mlflow_is_a_tracking_error(project_with, monkeypatch):
     with pytest.raises(TrackingError, match="cannot be imported") as caught:
         open_run(project_with(), "run")
     assert "tallywright[train]" in caught.value.remedy
+
+
+def test_what_the_store_refuses_is_a_warning_and_all_else_is_logged(project_with, heard):
+    run = open_run(project_with(), "run")
+    metrics = {f"m{number}": float(number) for number in range(20)} | {"refused & left out": 1.0, "../up": 2.0}
+    run.log(TrainingLog(metrics=metrics, tags={"good": "1", "bad/../tag": "2"}, params={"p": "x" * 9000}))
+    run.log(TrainingLog(metrics=metrics, tags={"good": "1", "bad/../tag": "2"}, params={"p": "x" * 9000}))
+    seen = run.client.get_run(run.run_id).data
+    assert seen.metrics == {f"m{number}": float(number) for number in range(20)}
+    assert seen.tags["good"] == "1"
+    refused = [record.getMessage() for record in heard.records if record.levelname == "WARNING"]
+    assert len(refused) == 6
+    assert any("refused & left out" in text for text in refused)

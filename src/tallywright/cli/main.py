@@ -36,6 +36,8 @@ COMMANDS: Final = {
     "trace": "read_commands:trace",
     "query": "read_commands:query",
     "report": "read_commands:report",
+    "airflow": "airflow_command:airflow",
+    "reset": "reset_command:reset",
     "doctor": "doctor:doctor",
 }
 

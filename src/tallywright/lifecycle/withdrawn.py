@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tallywright.registry.resolve import before_withdrawals, resolve
+from tallywright.registry.resolve import before_withdrawals, resolution
 from tallywright.scoring.commit.manifests import latest_manifest
 from tallywright.scoring.roles.eligibility import eligible
 
@@ -15,21 +15,28 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.records import InputVersion, Manifest, ModelRef, Promotion, Role
+    from tallywright.registry.resolve import Resolution
     from tallywright.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
 class DayModels:
-    """The models that score a day, and the withdrawals that matter to it, by version.
+    """The models that score a day, the log they were resolved from, and the withdrawals that matter to it, by version.
 
     `passed_over` is the champion that the day would have, had it not been withdrawn. `note` says that the tally of a
     version that was withdrawn since stands; then the models are those that made it.
     """
 
     models: tuple[ModelRef, ...]
+    resolution: Resolution
     withdrawn: Mapping[int, Promotion] = field(default_factory=dict)
     passed_over: int | None = None
     note: str = ""
+
+    @property
+    def promotion_sequence(self) -> int:
+        """The position of the log: the newest sequence that was known."""
+        return self.resolution.promotion_sequence
 
 
 def models_of_day(lake: Lake, spec: ModelSpec, day: date, source: InputVersion | None, *, rescore: bool) -> DayModels:
@@ -48,13 +55,13 @@ def models_of_day(lake: Lake, spec: ModelSpec, day: date, source: InputVersion |
     """
     before, withdrawn = before_withdrawals(lake, spec, day)
     if not withdrawn:
-        return DayModels(resolve(lake, spec, day))
+        return DayModels(before.models, before)
     manifest = None if rescore or source is None else latest_manifest(lake, spec, day)
-    if source is None or manifest is None or not _same_inputs(spec, manifest, source, before):
-        champion = before[0].version
-        return DayModels(resolve(lake, spec, day), withdrawn, champion if champion in withdrawn else None)
+    if source is None or manifest is None or not _same_inputs(spec, manifest, source, before.models):
+        champion, now = before.models[0].version, resolution(lake, spec, day)
+        return DayModels(now.models, now, withdrawn, champion if champion in withdrawn else None)
     return DayModels(
-        manifest.models, withdrawn, note=f"{_told(withdrawn.values())}; what it scored stands (see --rescore)"
+        manifest.models, before, withdrawn, note=f"{_told(withdrawn.values())}; what it scored stands (see --rescore)"
     )
 
 

@@ -5,6 +5,7 @@ MLflow is not asked: scoring needs the lake only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallywright.errors import NoChampionError, SpecError
@@ -17,6 +18,7 @@ from tallywright.registry.promotion_log import (
     champion_on,
     in_force,
     previous,
+    sequence_behind,
     withdrawals,
 )
 from tallywright.registry.versions_table import VersionRow, recorded_versions
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.records import Manifest
     from tallywright.spec import ModelSpec
     from tallywright.spec.roles import Version
 
@@ -135,7 +138,29 @@ def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Model
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The models of a day, the champion first, and the promotion log that they were resolved from."""
+
+    models: tuple[ModelRef, ...]
+    entries: tuple[Promotion, ...]
+
+    @property
+    def promotion_sequence(self) -> int:
+        """The position of the log: the newest sequence that was known."""
+        return max((entry.sequence for entry in self.entries), default=0)
+
+    def sequence_behind(self, manifest: Manifest) -> int | None:
+        """The position at which a tally was resolved."""
+        return sequence_behind(self.entries, manifest)
+
+
 def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
+    """As `resolution`, the models alone."""
+    return resolution(lake, spec, day).models
+
+
+def resolution(lake: Lake, spec: ModelSpec, day: date) -> Resolution:
     """Resolves the models of a day, the champion first (as-of, current or pinned), then the spec's other roles.
 
     Raises:
@@ -145,21 +170,21 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
     return _resolved(lake, spec, day, PromotionLog(lake, spec).entries())
 
 
-def before_withdrawals(lake: Lake, spec: ModelSpec, day: date) -> tuple[tuple[ModelRef, ...], dict[int, Promotion]]:
+def before_withdrawals(lake: Lake, spec: ModelSpec, day: date) -> tuple[Resolution, dict[int, Promotion]]:
     """The models that would score a day had no version been withdrawn, and the withdrawals of some of them by version.
 
-    Both are empty where no withdrawal matters to the day.
+    Where no withdrawal matters to the day, these are none, and the models are those of `resolution`.
     """
     entries = PromotionLog(lake, spec).entries()
     gone = withdrawals(in_force(entries, _asked(spec, day)))
     if not gone:
-        return (), {}
-    models = _resolved(lake, spec, day, champion_lines(entries))
+        return _resolved(lake, spec, day, entries), {}
+    models = _resolved(lake, spec, day, champion_lines(entries)).models
     found = {ref.version: gone[ref.version] for ref in models if ref.version in gone and ref.role is not Role.SHADOW}
-    return (models, found) if found else ((), {})
+    return (Resolution(models, tuple(entries)), found) if found else (_resolved(lake, spec, day, entries), {})
 
 
-def _resolved(lake: Lake, spec: ModelSpec, day: date, entries: list[Promotion]) -> tuple[ModelRef, ...]:
+def _resolved(lake: Lake, spec: ModelSpec, day: date, entries: list[Promotion]) -> Resolution:
     choice = spec.scoring.models
     entry: Promotion | None
     if choice.startswith("pinned:"):
@@ -170,7 +195,8 @@ def _resolved(lake: Lake, spec: ModelSpec, day: date, entries: list[Promotion]) 
         entry = champion_on(entries, day)
     if entry is None:
         raise _no_champion_error(entries, spec, day)
-    return (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
+    models = (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
+    return Resolution(models, tuple(entries))
 
 
 def _asked(spec: ModelSpec, day: date) -> date | None:

@@ -27,7 +27,8 @@ CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 CHALLENGER: Final = "challenger"
 
-_DIGEST: Final = "tallywright.digest"
+DIGEST_TAG: Final = "tallywright.digest"
+"""The tag of a version that names its package; one without it was not registered by Tallywright."""
 _TRAINED_THROUGH: Final = "tallywright.trained_through"
 _GATES: Final = "tallywright.gates"
 _SNAPSHOT: Final = "tallywright.snapshot"
@@ -82,9 +83,9 @@ def find(project: Project, version: int) -> ModelRef:
     """
     name = project.spec.registered_name
     with mlflow_client(project.environment.tracking.uri) as client:
-        known = {int(item.version): item for item in _versions(client, name)}
+        known = {int(item.version): item for item in versions_of(client, name)}
     found = known.get(version)
-    if found is None or _DIGEST not in found.tags:
+    if found is None or DIGEST_TAG not in found.tags:
         raise UsageError(
             f"the registry has no version {version} of {name}" if found is None else f"{name} {version} has no digest",
             expected=f"one of {', '.join(map(str, sorted(known))) or 'none yet'}",
@@ -93,7 +94,7 @@ def find(project: Project, version: int) -> ModelRef:
     return ModelRef(
         name=name,
         version=version,
-        digest=found.tags[_DIGEST],
+        digest=found.tags[DIGEST_TAG],
         trained_through=found.tags.get(_TRAINED_THROUGH),
     )
 
@@ -117,17 +118,17 @@ def registered_versions(project: Project) -> list[RegistryVersion]:
         TrackingError: MLflow is missing or away.
     """
     with mlflow_client(project.environment.tracking.uri) as client:
-        found = _versions(client, project.spec.registered_name)
+        found = versions_of(client, project.spec.registered_name)
     return sorted(
         (
             RegistryVersion(
                 version=int(item.version),
-                digest=item.tags[_DIGEST],
+                digest=item.tags[DIGEST_TAG],
                 snapshot=item.tags.get(_SNAPSHOT, ""),
                 created_at=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
             )
             for item in found
-            if _DIGEST in item.tags
+            if DIGEST_TAG in item.tags
         ),
         key=lambda item: item.version,
     )
@@ -207,7 +208,7 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
     """
     name, entries = project.spec.registered_name, log.entries()
     with mlflow_client(project.environment.tracking.uri) as client:
-        versions = [int(item.version) for item in _versions(client, name)]
+        versions = [int(item.version) for item in versions_of(client, name)]
         if not versions:
             return []
         wanted = _wanted(entries, versions)
@@ -259,7 +260,8 @@ def _ensure_model(client: Any, project: Project) -> None:
             raise
 
 
-def _versions(client: Any, name: str) -> list[Any]:
+def versions_of(client: Any, name: str) -> list[Any]:
+    """All versions of a registered model, as MLflow has them; none where there is no such model."""
     found: list[Any] = []
     token = None
     while True:
@@ -272,7 +274,7 @@ def _versions(client: Any, name: str) -> list[Any]:
 
 def _by_digest(client: Any, name: str, digest: str) -> Any | None:
     """The lowest version number with this digest: two writers may have made two, and all must use the same one."""
-    same = [item for item in _versions(client, name) if item.tags.get(_DIGEST) == digest]
+    same = [item for item in versions_of(client, name) if item.tags.get(DIGEST_TAG) == digest]
     return min(same, key=lambda item: int(item.version), default=None)
 
 
@@ -281,7 +283,7 @@ def _upload(client: Any, name: str, package: Package, run_id: str) -> Any:
     artifact = _artifact(package.digest)
     client.log_artifacts(run_id, str(package.folder), artifact_path=artifact)
     # `runs:/` and not the folder itself: a server refuses file addresses.
-    tags = {_DIGEST: package.digest}
+    tags = {DIGEST_TAG: package.digest}
     return client.create_model_version(name, source=f"runs:/{run_id}/{artifact}", run_id=run_id, tags=tags)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
-from tallywright.errors import InputError, LeakError, NoChampionError, SpecError
+from tallywright.errors import CommitConflictError, InputError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.withdrawn import models_of_day
@@ -56,11 +56,10 @@ def _preview_day(project: Project, lake: Lake, day: date, *, force: bool, rescor
     source = _input_of(lake, spec, day)
     try:
         found = models_of_day(lake, spec, day, source, rescore=rescore or force)
-        models = found.models
-        check_leak(spec, models, day)
+        check_leak(spec, found.models, day)
     except (NoChampionError, LeakError, SpecError) as error:
         return DayPreview(day, "–", None, "refuse", error.found)
-    models = eligible(spec, models, day)
+    models = eligible(spec, found.models, day)
     named = ", ".join(_named(model) for model in models)
     if source is None:
         return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
@@ -73,9 +72,14 @@ def _preview_day(project: Project, lake: Lake, day: date, *, force: bool, rescor
         run_id="",
         code_version="",
         force=force,
+        promotion_sequence=found.promotion_sequence,
+        sequence_behind=found.resolution.sequence_behind,
         passed_over=found.passed_over,
     )
-    decision = decide(request)
+    try:
+        decision = decide(request)
+    except CommitConflictError as error:
+        return DayPreview(day, named, models[0].effective_from, "refuse", error.found)
     why = f"{decision.reason}, unless raw files changed since ingest" if decision.action == "no-op" else decision.reason
     why += f"; {found.note}" if found.note else ""
     return DayPreview(day, named, models[0].effective_from, decision.action, why)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tallywright import metrics
+from tallywright.mlflow_names import slice_name
+from tallywright.tasks import HIGHER_IS_BETTER
 from tallywright.training.baselines import linear_scores, tree_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import pyarrow as pa
@@ -60,7 +62,7 @@ def measure(objective: Objective, target: np.ndarray, scores: np.ndarray) -> dic
 def measure_slices(
     objective: Objective, table: pa.Table, target: np.ndarray, scores: np.ndarray, columns: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """The metrics of each value of the slice columns with enough rows, by `slice <column>=<value>`."""
+    """The metrics of each value of the slice columns with enough rows, by `slice_name`."""
     found: dict[str, dict[str, float]] = {}
     for column in columns:
         encoded = table.column(column).combine_chunks().dictionary_encode()
@@ -69,8 +71,26 @@ def measure_slices(
             inside = codes == code
             if inside.sum() >= SLICE_ROWS:
                 measured = measure(objective, target[inside], scores[inside])
-                found[f"slice {column}={value}"] = {"rows": float(inside.sum()), **measured}
+                found[slice_name(column, value)] = {"rows": float(inside.sum()), **measured}
     return found
+
+
+def better_baselines(results: Mapping[str, Mapping[str, float]], metric: str) -> list[str]:
+    """A sentence for each baseline that is better than the network by this metric.
+
+    Args:
+        results: Metrics on the same rows: of `model`, and of each baseline by its name.
+        metric: Such as `roc_auc`; where the model has none, there is nothing to say.
+    """
+    own = results["model"].get(metric)
+    others = {name: values[metric] for name, values in results.items() if name != "model" and metric in values}
+    if own is None:
+        return []
+    return [
+        f"the baseline {name} is better than the network on the holdout: {metric} {value:.4f}, the network {own:.4f}"
+        for name, value in sorted(others.items())
+        if (value > own if HIGHER_IS_BETTER[metric] else value < own)
+    ]
 
 
 def measure_baselines(baselines: BaselineInputs, holdout: Rows) -> dict[str, dict[str, float]]:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TrackingError
-from tallywright.mlflow_client import connect, mlflow_errors
+from tallywright.mlflow_client import LAKE_TAG, connect, first_line, lake_digest, mlflow_errors
+from tallywright.observability import log, without_credentials
 from tallywright.records import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tallywright.spec import Project
 
@@ -34,6 +35,9 @@ HANDED_TAG: Final = "tallywright.handed_over"
 _MOST_PARAMS: Final = 100
 _MOST_METRICS: Final = 1000
 _LONGEST_TAG: Final = 5000
+_LONGEST_PARAM: Final = 6000
+_REFUSALS: Final = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
+"""Codes by which a store says that it does not take what it was given; it works, and asking again is of no use."""
 _LIBRARIES: Final = ("tallywright", "torch", "numpy", "onnx", "onnxruntime", "pyarrow", "deltalake", "scikit-learn")
 
 
@@ -70,10 +74,10 @@ class LifecycleRun:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def log(self, content: TrainingLog) -> None:
-        """Logs everything; again with the same content, it changes nothing.
+        """Logs everything; again with the same content, it changes nothing. What the store refuses is a warning.
 
         Raises:
-            TrackingError: MLflow refuses, cannot be reached, or holds other parameters for this run.
+            TrackingError: MLflow cannot be reached, or holds other parameters for this run.
         """
         from mlflow.entities import Metric, Param, RunTag
 
@@ -85,15 +89,46 @@ class LifecycleRun:
             for name, values in content.steps.items()
             for epoch, value in enumerate(values, start=1)
         ]
-        params = [Param(name, value) for name, value in content.params.items()]
+        params = {name: value[:_LONGEST_PARAM] for name, value in content.params.items()}
         tags = [RunTag(name, value[:_LONGEST_TAG]) for name, value in content.tags.items()]
         with mlflow_errors(self.uri, "log the training"):
-            self.client.log_batch(self.run_id, tags=tags)
-            for first in range(0, len(params), _MOST_PARAMS):
-                self.client.log_batch(self.run_id, params=params[first : first + _MOST_PARAMS])
-            for first in range(0, len(points), _MOST_METRICS):
-                self.client.log_batch(self.run_id, metrics=points[first : first + _MOST_METRICS])
-            self._log_files(content.files)
+            self._require_same(params)
+            self._log_all("tags", tags, _MOST_PARAMS)
+            self._log_all("params", [Param(name, value) for name, value in params.items()], _MOST_PARAMS)
+            self._log_all("metrics", points, _MOST_METRICS)
+            self._log_plots(content.files)
+
+    def _require_same(self, params: Mapping[str, str]) -> None:
+        """Refuses other parameters than an earlier attempt of this run has logged: it would not be the same run."""
+        known = self.client.get_run(self.run_id).data.params
+        other = sorted(name for name, value in params.items() if known.get(name, value) != value)
+        if other:
+            raise TrackingError(
+                f"MLflow at {without_credentials(self.uri)} could not log the training: run {self.run_id} holds other "
+                f"values of {', '.join(other[:5])}",
+                expected="the parameters that this run was started with",
+                remedy="use a new run id",
+            )
+
+    def _log_all(self, kind: str, entities: Sequence[Any], most: int) -> None:
+        for first in range(0, len(entities), most):
+            self._log_some(kind, entities[first : first + most])
+
+    def _log_some(self, kind: str, entities: Sequence[Any]) -> None:
+        """Logs entities of one kind; what the store refuses is a record that is missing, and costs no training."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_batch(self.run_id, **{kind: entities})
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            if len(entities) == 1:
+                log.warning("MLflow refuses one of the %s, which is left out: %s", kind, first_line(error))
+                return
+            half = len(entities) // 2
+            self._log_some(kind, entities[:half])
+            self._log_some(kind, entities[half:])
 
     def note(self, tag: str, value: str) -> None:
         """Sets a tag of the run.
@@ -133,6 +168,17 @@ class LifecycleRun:
                 remedy="run the train pipeline again, with another run id",
             )
         return content
+
+    def _log_plots(self, files: Mapping[str, bytes]) -> None:
+        """Logs files of which a refused one is a record that is missing, and costs no training."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._log_files(files)
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            log.warning("MLflow refuses the plots, which are left out: %s", first_line(error))
 
     def _log_files(self, files: Mapping[str, bytes]) -> None:
         if not files:
@@ -183,6 +229,7 @@ def open_run(project: Project, run_key: str) -> LifecycleRun:
             client.update_run(run.info.run_id, status="RUNNING")
         else:
             tags = {RUN_TAG: run_key, _SEARCH_TAG: digest_of(run_key), "tallywright.model": project.spec.name}
+            tags |= {LAKE_TAG: lake_digest(project.environment.storage.lake)}
             run = client.create_run(experiment, run_name=run_key, tags=tags)
     return _as_lifecycle_run(client, run, uri)
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from tallywright.buffers import number_array
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.fingerprint import repeated, row_hashes
+from tallywright.data.keys import value_text
 from tallywright.data.types import feature_schema, sql_name
 from tallywright.errors import InputError
 
@@ -53,7 +54,8 @@ def require_unique(table: pa.Table, key: Sequence[str], where: str) -> None:
     duplicates = _duplicate_keys(table, key)
     if duplicates.num_rows:
         examples = [
-            ", ".join(f"{name}={row[name]}" for name in key) for row in duplicates.slice(0, _EXAMPLES).to_pylist()
+            ", ".join(f"{name}={value_text(row[name], joined=len(key) > 1)}" for name in key)
+            for row in duplicates.slice(0, _EXAMPLES).to_pylist()
         ]
         raise InputError(
             f"{where}: {duplicates.num_rows} keys occur more than once, such as {'; '.join(examples)}",

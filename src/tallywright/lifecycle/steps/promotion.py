@@ -89,10 +89,16 @@ def _policy(spec: ModelSpec) -> str:
 
 
 def _mirrored(context: RunContext, promotion: Promotion) -> dict[str, Any]:
-    """Updates MLflow's aliases from the promotion log, and returns the promotion as the step's result."""
+    """Updates MLflow's aliases from the promotion log, and returns the promotion as the step's result.
+
+    `note` says when the request was answered before, and what stands now.
+    """
     for repair in project_aliases(context.project, PromotionLog(context.lake, context.spec)):
         log.info("registry: %s", repair)
-    return promotion.model_dump(mode="json", exclude={"decision_json"})
+    note = transitions.repeated(context.lake, context.spec, promotion)
+    if note:
+        log.warning("%s: %s", context.spec.name, note)
+    return promotion.model_dump(mode="json", exclude={"decision_json"}) | ({"note": note} if note else {})
 
 
 def _reports_of(context: RunContext, digest: str) -> tuple[GateReport, ...]:

@@ -130,6 +130,11 @@ def eligible(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> tuple[
     return champion, *(ref for ref in others if not _ineligible(spec, champion, ref, day))
 
 
+def covers_package(spec: ModelSpec) -> bool:
+    """True when a fallback may stand in for a champion whose package is not to be had."""
+    return spec.scoring.fallback is not None and PACKAGE in spec.scoring.fallback.covers
+
+
 def _ineligible(spec: ModelSpec, champion: ModelRef, ref: ModelRef, day: date) -> str:
     """The reason why a model must not score beside this champion; empty when it may."""
     if ref.digest == champion.digest:
@@ -147,8 +152,7 @@ def assemble(candidates: Candidates) -> ModelSet:
     if not others:
         return ModelSet.of(candidates.models, candidates.packages, candidates.spec)
     eligibility = _Eligibility(candidates)
-    covered = candidates.spec.scoring.fallback is not None and PACKAGE in candidates.spec.scoring.fallback.covers
-    problem = eligibility.load_problem(primary) if covered else ""
+    problem = eligibility.load_problem(primary) if covers_package(candidates.spec) else ""
     if problem:
         return _without_champion(candidates, eligibility, problem)
     standard = ModelSet.of((primary,), candidates.packages, candidates.spec).output_schema
