@@ -98,6 +98,8 @@ def _scored_by_another(world) -> None:
     (manifest,) = world.rows("select reason from late_orders__tallies where score_date = date '2025-04-08'")
     assert manifest == {"reason": "withdrawn"}
     world.tally(*PROMOTE, code=8)
+    repeated = world.tally(*PROMOTE, "--reason", "better", "--json").json
+    assert (repeated["sequence"], "withdrawn by line 3" in repeated["note"]) == (2, True)
     world.tally("withdraw", world.model, "9", "--reason", "x", code=2)
 
 

@@ -121,6 +121,16 @@ def test_a_promotion_that_is_only_repeated_does_not_undo_a_withdrawal(project, l
     assert withdraw(lake, project.spec, BAD).written
 
 
+def test_the_same_promotion_once_more_changes_nothing_and_names_the_withdrawal(project, lake, log):
+    done = withdraw(lake, project.spec, BAD)
+    again = promoted(project, lake, 2, 1, offset=5)
+    assert again.sequence == 2
+    assert "was withdrawn by line 3" in transitions.repeated(lake, project.spec, again)
+    assert transitions.repeated(lake, project.spec, done.entry) == ""
+    assert len(log.entries()) == 3
+    assert withdraw(lake, project.spec, replace(BAD, version=1)).entry.request != done.entry.request
+
+
 @pytest.mark.parametrize(("version", "reason", "by"), [(2, " ", "a person"), (2, "bad", ""), (7, "bad", "a person")])
 def test_what_cannot_be_withdrawn(project, lake, log, version, reason, by):
     with pytest.raises(UsageError):

@@ -171,7 +171,7 @@ def repeated(lake: Lake, spec: ModelSpec, entry: Promotion) -> str:
     other = superseded_by(PromotionLog(lake, spec).entries(), entry)
     if other is None:
         return ""
-    verb = "withdrawn" if other.action == ROLLBACK else "replaced"
+    verb = "replaced" if other.action == PROMOTE else "withdrawn"
     return (
         f"this request is line {entry.sequence} and was {verb} by line {other.sequence} (version "
         f"{other.model_version}); nothing changed. To {entry.action} anew, give another --reason"
