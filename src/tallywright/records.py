@@ -225,6 +225,36 @@ class Promotion(Record):
     """Identity of the request that the line answers; empty in older lines, which have it in their other fields."""
 
 
+class Meaning(StoredPart):
+    """What the output columns of a model mean: models whose rows stand in one table agree in all of it.
+
+    Attributes:
+        task: The task.
+        target: The column that is predicted.
+        classes: The classes by name: in the order of the probabilities, or the negative and the positive one.
+        positive: The class whose probability a binary model gives.
+        unit: Of a regression's value; empty where nobody said.
+    """
+
+    task: str
+    target: str = ""
+    classes: tuple[str, ...] = ()
+    positive: str = ""
+    unit: str = ""
+
+    def difference(self, champion: Meaning) -> str:
+        """What tells this meaning from the champion's, in words; empty where the columns mean the same."""
+        pairs = {
+            "task is": (self.task, champion.task),
+            "target is": (self.target, champion.target),
+            "positive class is": (self.positive, champion.positive),
+            "classes are": (", ".join(self.classes), ", ".join(champion.classes)),
+            "unit is": (self.unit, champion.unit) if self.unit and champion.unit else ("", ""),
+        }
+        found = (f"its {what} {mine}, the champion's {its}" for what, (mine, its) in pairs.items() if mine != its)
+        return next(found, "")
+
+
 class RoleTally(StoredPart):
     """The rows that one model scored on a day, or the reason why it scored none."""
 
@@ -267,6 +297,8 @@ class Manifest(StoredRecord):
     """The newest line of the promotion log when the models were resolved; None in older tallies."""
     override: str = ""
     """The reason given with `--force`, by which it was committed over whatever stood; empty for all others."""
+    meaning: Meaning | None = None
+    """What the output columns mean, by the package of the model that answers for the day; None in older tallies."""
 
     @property
     def primary(self) -> ModelRef:

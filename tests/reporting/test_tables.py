@@ -43,7 +43,7 @@ STORED = {
         score_date:date window_start:date window_end:date granularity:text as_of:date label_age_days:int
         mature:bool model_name:text model_version:int role:text slice_key:text slice_value:text metric:text
         value:float lower:float upper:float bound_min:float bound_max:float violated:bool rows:int known:int
-        never:int missing:int
+        never:int missing:int note:text
     """,
     "decisions": """
         score_date:date revision:int model_name:text state:text retrain:bool reasons:texts signals_json:text

@@ -74,6 +74,7 @@ def backfill(
         context = replace(context, engines=engines, day_gates=day_gates, given=context.shared)
         for days in batched(days_between(first, last), _DAYS_A_COMMIT):
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
+            context.lake.flush()  # what is realised asks the tallies of these days
             results += _realised(context, found)
             context.lake.flush()
             keep_small(context.lake, context.spec, now=context.now)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.lake import Lake
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, withdrawals
 from tallywright.scoring.commit.manifests import manifests
+from tallywright.tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from tallywright.records import Manifest
     from tallywright.spec import Project
+
+AUC: Final = "roc_auc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +32,21 @@ class ScoredDay:
     generation: int
     reason: str
     drifted_columns: tuple[str, ...]
+    task: TaskName
     realised_auc: float | None
+    """Of a binary model, whatever its primary metric."""
+    realised_metric: str
+    """The primary metric of the gates."""
+    realised: float | None
+    """Its value, once the day's labels were known."""
     decision: str | None
     roles: str
     """Rows by role, where somebody else than the champion scored some; who was left out; who was withdrawn since."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The day as a row."""
-        return asdict(self)
+        """The day as a row; an AUC stands in it only where the task has one."""
+        left_out = {"task"} if AUC in TASKS[self.task].metrics else {"task", "realised_auc"}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 def scored_days(project: Project, first: date | None = None, last: date | None = None) -> list[ScoredDay]:
@@ -49,7 +59,10 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
     ]
     primaries = {manifest.score_date: manifest.primary.role.value for manifest in found}
     means = _by_day(lake, spec.table("profile"), "mean_score", {}, primaries)
-    aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None}, primaries)
+    realised = {
+        metric: _by_day(lake, spec.table("performance"), "value", {"metric": metric, "slice_key": None}, primaries)
+        for metric in {spec.gates.primary_metric, AUC} & spec.training.kind.metrics
+    }
     states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
     gone = withdrawals(PromotionLog(lake, spec).entries())
@@ -62,7 +75,10 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             generation=manifest.generation,
             reason=manifest.reason,
             drifted_columns=drifted.get(manifest.score_date, ()),
-            realised_auc=aucs.get(manifest.score_date),
+            task=spec.training.task,
+            realised_auc=realised.get(AUC, {}).get(manifest.score_date),
+            realised_metric=spec.gates.primary_metric,
+            realised=realised[spec.gates.primary_metric].get(manifest.score_date),
             decision=states.get(manifest.score_date),
             roles=_roles(manifest, gone),
         )

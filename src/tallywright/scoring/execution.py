@@ -78,6 +78,7 @@ class DayExecution:
             scoring_json=self.request.spec.scoring.model_dump_json(),
             promotion_sequence=self.request.promotion_sequence,
             override=self.request.override,
+            meaning=self.model_set.meaning,
         )
 
 

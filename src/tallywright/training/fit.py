@@ -110,7 +110,7 @@ def _fit(
     spec: Training, splits: Splits, source: NetworkSource, configuration: str, checkpoint: Path
 ) -> tuple[Fitted, BaselineInputs]:
     train_rows, validation = splits.train.rows, splits.validation.rows
-    objective = learn_objective(spec.task, train_rows.target, spec.network.class_weight)
+    objective = learn_objective(spec.task, train_rows.target, spec.network.class_weight, positive=spec.positive)
     scaling = learn_scaling(train_rows.numeric, spec.numeric)
     dims = NetworkDims(scaling.width, splits.codes, spec.network.hidden, spec.network.dropout, objective.outputs)
     encoded = replace(train_rows, target=objective.encode(train_rows.target))
@@ -143,7 +143,8 @@ def _log_epoch(epoch: Epoch, epochs: int) -> None:
 
 def _record(run: LifecycleRun, origin: Origin, splits: Splits, fitted: Fitted, candidate: Candidate) -> None:
     spec, history = origin.project.spec, fitted.progress.history
-    plots = draw_plots(spec.training.task, history, splits.holdout.rows.target, candidate.holdout_scores)
+    truth = fitted.module.objective.numbered(splits.holdout.rows.target)
+    plots = draw_plots(spec.training.task, history, truth, candidate.holdout_scores)
     run.log(
         TrainingLog(
             params=_flat(spec.training.as_json()),

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect
-from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target
+from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target, without_nan
 from tallywright.data.etl.engine import sql_engine
 from tallywright.data.etl.sources import stage_sources
 from tallywright.data.types import feature_schema
@@ -199,10 +199,15 @@ class RawRun:
             day=day,
             accepted=self._contract_days.get(day, 0) - rejected.num_rows,
             features=self._engine.rows(_FEATURES, day, ["score_date", *self._data.columns], order=key),
-            labels=self._engine.rows(_LABELS, day, self._label_schema.names, order=key),
+            labels=self.labels(day),
             label_schema=self._label_schema,
             rejected=quarantine_rows(rejected),
         )
+
+    def labels(self, day: date) -> pa.Table:
+        """The labels of one date in key order; NaN is none."""
+        found = self._engine.rows(_LABELS, day, self._label_schema.names, order=self._data.key)
+        return without_nan(self._project.spec, found)
 
     def _prepare(self) -> None:
         self._keep(_CONTRACT, self._data.contract, self._check_contract)
