@@ -65,7 +65,8 @@ def _diffed(world) -> None:
     assert {row["why"] for row in told["listed"]} == {"model"}
     assert len(told["listed"]) == 5
     people = world.tally("diff", world.model, "2025-04-06", "--rows", "--limit", "2")
-    assert "probability before" in people.out
+    assert " -> " in people.out
+    assert "model version" in people.out
     assert "--limit shows more" in people.err
     world.tally("diff", world.model, "2025-04-01", code=4)
 

@@ -141,7 +141,7 @@ def test_versions_of_other_classes_are_refused(tmp_path) -> None:
     assert other.postprocess.classes == CLASSES
     PackageCache(tmp_path / shop.project.environment.storage.cache).put(other.folder)
     shop.record(5, other)
-    with pytest.raises(InputError, match="do not predict the same classes"):
+    with pytest.raises(InputError, match="predict different things"):
         compare(shop.project, shop.lake, (1, 5))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallywright.cli.console import show_record, show_rows, to_json
+from tallywright.cli.console import cell_text, show_record, show_rows, to_json
 from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options, require_order
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
@@ -94,9 +94,23 @@ def diff(
         return
     show_record(found.summary, as_json=False)
     if rows:
-        show_rows(listed, as_json=False, empty="no row differs")
+        shown = [_side_by_side(row) for row in listed]
+        show_rows(shown, as_json=False, empty="no row differs", whole=project.spec.data.key)
         if found.rows.num_rows > limit:
             click.echo(f"{limit:,} of {found.rows.num_rows:,} rows; --limit shows more", err=True)
+
+
+def _side_by_side(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table for people: `0.31 -> 0.42` in one cell instead of two."""
+    shown: dict[str, Any] = {}
+    for name, value in row.items():
+        if not name.endswith(("_before", "_after")):
+            shown[name] = value
+        elif name.endswith("_before"):
+            other = row[f"{name.removesuffix('_before')}_after"]
+            both = f"{cell_text(value)} -> {cell_text(other)}" if value != other else value
+            shown[name.removesuffix("_before")] = both
+    return shown
 
 
 @click.command()
