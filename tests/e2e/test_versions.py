@@ -87,10 +87,8 @@ def _scored_by_another(world) -> None:
     repeated = world.tally("score", world.model, *DAY, "--json").json[0]
     assert (repeated["action"], repeated["model"]) == ("unchanged", "champion: version 2")
     assert "version 2 was withdrawn by line 3 of the log (trained on wrong labels)" in repeated["detail"]
-    (dry,) = world.tally(
-        "backfill",
-        world.model,
-    ).json
+    range_ = ("--from", DAY[1], "--to", DAY[1])
+    (dry,) = world.tally("backfill", world.model, *range_, "--rescore", "--dry-run", "--json").json
     assert (dry["action"], dry["why"]) == ("score", "withdrawn")
     rescored = world.tally("score", world.model, *DAY, "--rescore", "--json").json[0]
     assert (rescored["action"], rescored["model"]) == ("committed", "champion: version 1")

@@ -67,9 +67,9 @@ def test_the_newest_earlier_champion_takes_the_place_of_a_withdrawn_one(project,
     for offset in range(10):
         day = DAY + timedelta(days=offset)
         assert versions_of(resolve(lake, project.spec, day)) == [("champion", 1)]
-        before, gone = before_withdrawals(lake, project.spec, day)
-        assert versions_of(before.models) == [("champion", 2 if offset >= 5 else 1)]
-        assert gone == ({2: line} if offset >= 5 else {})
+        before = before_withdrawals(lake, project.spec, day)
+        assert versions_of(before.resolution.models) == [("champion", 2 if offset >= 5 else 1)]
+        assert before.withdrawn == ({2: line} if offset >= 5 else {})
     assert log.champion_on(DAY + timedelta(days=5), known_at=NOW - timedelta(days=1)) is None
     assert _wanted(log.entries(), [1, 2, 3]) == {"champion": 1, "previous": None, "challenger": 3}
 
@@ -164,8 +164,8 @@ def test_a_version_that_is_promoted_again_is_champion_from_then_on_alone(project
     promoted(project, lake, 2, 1, offset=8, reason="the labels were right")
     found = [resolve(lake, project.spec, DAY + timedelta(days=offset))[0].version for offset in (5, 7, 8, 9)]
     assert found == [1, 1, 2, 2]
-    assert before_withdrawals(lake, project.spec, DAY + timedelta(days=7))[1].keys() == {2}
-    assert before_withdrawals(lake, project.spec, DAY + timedelta(days=8))[1] == {}
+    assert before_withdrawals(lake, project.spec, DAY + timedelta(days=7)).withdrawn.keys() == {2}
+    assert before_withdrawals(lake, project.spec, DAY + timedelta(days=8)).withdrawn == {}
 
 
 def test_a_pinned_version_that_was_withdrawn_is_refused(project, lake, log):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from shared import shared
 from synthetic import CLASSES, DAY, make_package, make_project
@@ -204,3 +205,42 @@ def test_the_dates_of_a_champion_that_comes_back_are_two_periods(tmp_path) -> No
     assert champion_dates([first, second, back]) == {
         1: [f"{DAYS[0]} to {DAYS[0]}", f"from {DAYS[2]}"], 2: [f"{DAYS[1]} to {DAYS[1]}"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "metrics"),
+    [
+        ("regression", [0.5, 1.5, 3.0], {"rmse", "mae", "r2"}),
+        ("multiclass", [*CLASSES], {"log_loss", "accuracy"}),
+    ],
+)
+def test_versions_of_other_tasks(tmp_path, task, labels, metrics) -> None:
+    project = make_project(tmp_path, training={"task": task})
+    lake, spec = Lake.of(project.environment), project.spec
+    cache = PackageCache(tmp_path / project.environment.storage.cache)
+    for number in (1, 2):
+        package = make_package(tmp_path / str(number), seed=number, task=task)
+        cache.put(package.folder)
+        ref = ModelRef(name="shop", version=number, digest=package.digest, trained_through=date(2024, 1, 31))
+        record_version(lake, spec, ref, (), recorded_at=NOW)
+        if number == 1:
+            manifest = World(lake, spec, package).score(DAY, rows=120)
+    scores = lake.read(spec.table("scores"), columns=["order_id", "score_date"])
+    known = pa.table(
+        {
+            "label": pa.array([labels[at % len(labels)] for at in range(120)]),
+            "label_time": pa.array([NOW] * 120, pa.timestamp("us", "UTC")),
+            "label_status": ["known"] * 119 + ["never"],
+        }
+    )
+    for name in scores.column_names:
+        known = known.append_column(name, scores[name])
+    lake.replace(spec.table("labels"), known, slice={"score_date": DAY}, partition_by=("score_date",))
+    found = compare(project, lake, (1, 2), (manifest.score_date, None))
+    assert found.rows == 119
+    assert {pair.metric for pair in found.metrics} == metrics
+    assert all(pair.lower is not None and pair.lower <= pair.gain <= pair.upper for pair in found.metrics)
+    assert found.scores_differ > 0.5
+    direction = {"rmse": -1, "mae": -1, "log_loss": -1}
+    for pair in found.metrics:
+        assert pair.gain == pytest.approx((pair.second - pair.first) * direction.get(pair.metric, 1))
