@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from tallywright.data.delta.rows import written_order
 from tallywright.monitoring.performance import COVERAGE
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, champion_on
@@ -255,7 +256,7 @@ def gates(sources: Sources) -> list[Gate]:
     for row in sources.rows("gates"):
         reports[row["report_id"]].append(row)
     latest: dict[str, list[Row]] = {}
-    for rows in sorted(reports.values(), key=lambda rows: rows[0]["recorded_at"]):
+    for rows in sorted(reports.values(), key=lambda rows: written_order(rows[0])):
         latest[rows[0]["gate"]] = rows
     return [
         Gate(

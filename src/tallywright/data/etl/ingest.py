@@ -2,8 +2,9 @@
 
 Labels and quarantine go first and the features last, because the features' commit is what makes a date ingested. The
 Delta version that last changed a date's content is an app transaction of that very commit, so it cannot be lost between
-a commit and a record, and neither OPTIMIZE, other dates nor log cleanup move it. `<model>__inputs` adds the
-fingerprint; a row that is missing or belongs to another version is computed again from the date's files.
+a commit and a record, and neither OPTIMIZE, other dates nor log cleanup move it; labels and quarantine carry one too. A
+date that another run has committed since the raw files were read is not overwritten (`reading`). `<model>__inputs` adds
+the fingerprint; a row that is missing or belongs to another version is computed again from the date's files.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright.data.delta.commit import compare_and_swap
+from tallywright.data.delta.generation import content_transaction, content_version
 from tallywright.data.delta.handles import LONG_LOG, require_partitioned_by
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
+from tallywright.data.etl.reading import OutdatedReadingError, Reading
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.types import feature_schema
-from tallywright.errors import InputError, UsageError
+from tallywright.errors import CommitConflictError, InputError, UsageError
 from tallywright.observability import failpoint, log
 from tallywright.records import InputVersion, Record, Reference
 
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 _PARTITION: Final = ("score_date",)
 _SHOWN: Final = 5
+_READINGS: Final = 5
+"""How often the raw files are read when others ingest the same dates."""
 
 
 class InputRow(Record):
@@ -49,6 +54,10 @@ class InputRow(Record):
     quarantined: int | None = None
     table_id: str | None = None
     recorded_at: datetime | None = None
+    raw_digest: str | None = None
+    """Of the raw content that was read; None in older rows, and where a lost row was written again."""
+    reading: int | None = None
+    """Numbers the readings that changed the date."""
 
 
 INPUTS: Final = Declaration(
@@ -63,7 +72,7 @@ INPUTS: Final = Declaration(
 
 def transaction_id(table: str, day: date) -> str:
     """The app transaction whose version is the input version of a date."""
-    return f"tallywright/{table}/{day.isoformat()}"
+    return content_transaction(table, day)
 
 
 def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
@@ -141,8 +150,18 @@ def latest_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
     return [Reference(table=table, version=version, by="input") for version in sorted(versions)]
 
 
-def record_input(lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTable, *, quarantined: int) -> None:
-    """Writes the date's row of `<model>__inputs`."""
+def record_input(
+    lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTable, *, quarantined: int, raw_digest: str = ""
+) -> None:
+    """Writes the date's row of `<model>__inputs`, unless the date has been ingested again meanwhile."""
+    inputs = Table(INPUTS, lake, spec)
+
+    def outdated(_: DeltaTable) -> str:
+        newest = content_version(lake, found.table, found.score_date)
+        if newest is None or newest <= found.version:
+            return ""
+        return f"{found.table} of {found.score_date} has version {newest}, and this is about version {found.version}"
+
     row = InputRow(
         score_date=found.score_date,
         version=found.version,
@@ -151,8 +170,10 @@ def record_input(lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTa
         quarantined=quarantined,
         table_id=str(base.metadata().id),
         recorded_at=datetime.now(UTC),
+        raw_digest=raw_digest or None,
+        reading=1 + max((one.reading or 0 for one in inputs.read({"score_date": found.score_date})), default=0),
     )
-    Table(INPUTS, lake, spec).replace([row])
+    inputs.replace([row], outdated=outdated)
 
 
 def stored_digest(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> RowDigest:
@@ -210,24 +231,64 @@ def ingest(
         InputError: A date outside the schedule, an empty day, rows that break the contract of the tables.
         SpecError: A query that is missing or not a plain query.
         StorageError: Raw files, work folder or lake that cannot be read or written.
+        CommitConflictError: Other runs ingested newer content of the same dates each time.
     """
     days = _days(project.spec, first, last)
-    done: list[IngestedDay] = []
-    refused: list[WrongLabelsError] = []
-    with RawRun(project, first, last) as run:
+    done: dict[date, IngestedDay] = {}
+    written: set[date] = set()
+    for _ in range(_READINGS):
+        waiting = [day for day in days if day not in done]
+        refused: list[WrongLabelsError] = []
+        try:
+            again = _read_and_write(project, lake, waiting, done, refused, progress)
+        except OutdatedReadingError as error:
+            log.info("the raw files are read again: %s", error)
+            continue
+        written.update(day for day, result in done.items() if result.changed)
+        if not again and refused:
+            raise _refusal(refused, len(days))
+        if not again:
+            return [done[day].model_copy(update={"changed": day in written}) for day in days]
+        log.info("the raw files are read again, because they changed before %s was written", again[0])
+        done = {day: result for day, result in done.items() if day not in again}
+    left = [day for day in days if day not in done]
+    raise CommitConflictError(
+        f"other runs ingested {left[0]} of {project.spec.name}, or its raw files changed, each of {_READINGS} times "
+        "that they were read",
+        expected="a pause between deliveries, and one ingest at a time",
+        remedy="run it again",
+    )
+
+
+def _read_and_write(
+    project: Project,
+    lake: Lake,
+    days: list[date],
+    done: dict[date, IngestedDay],
+    refused: list[WrongLabelsError],
+    progress: Callable[[IngestedDay], None] | None,
+) -> list[date]:
+    """Reads the raw files once and ingests these days into `done`; returns those that were made from older files.
+
+    Raises:
+        OutdatedReadingError: Another run has committed a day since; the days before it are done.
+    """
+    reading = Reading.before(lake, project.spec, days)
+    made: list[date] = []
+    with RawRun(project, days[0], days[-1]) as run:
         for day in days:
             try:
-                result = _ingest_day(project.spec, lake, run.day(day))
+                result = _ingest_day(project.spec, lake, run.day(day), reading)
             except WrongLabelsError as error:
                 refused.append(error)
+                made.append(day)
                 continue
             log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
-            done.append(result)
+            done[day] = result
+            made += [day] * result.changed
             if progress is not None:
                 progress(result)
-    if refused:
-        raise _refusal(refused, len(days))
-    return done
+        return [] if run.is_current else made
 
 
 def _refusal(refused: list[WrongLabelsError], days: int) -> InputError:
@@ -256,14 +317,16 @@ def _days(spec: ModelSpec, first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay) -> IngestedDay:
+def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading) -> IngestedDay:
     features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
     check_features(spec, raw.day, raw.accepted, features)
     check_labels(spec, raw.day, labels, features)
-    _write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day)
-    _write_if_changed(lake, spec.table("labels"), labels, raw.day)
+    failpoint("ingest-quarantine")
+    _write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day, reading)
+    failpoint("ingest-labels")
+    _write_if_changed(lake, spec.table("labels"), labels, raw.day, reading)
     failpoint("ingest-features")
-    version, changed = _write_features(spec, lake, raw, features)
+    version, changed = _write_features(spec, lake, raw, features, reading)
     known = pc.sum(pc.equal(labels["label_status"], scalar_of(KNOWN, pa.string()))).as_py() or 0
     return IngestedDay(
         score_date=raw.day,
@@ -277,15 +340,18 @@ def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay) -> IngestedDay:
     )
 
 
-def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table) -> tuple[InputVersion, bool]:
+def _write_features(
+    spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table, reading: Reading
+) -> tuple[InputVersion, bool]:
     """Commits the date's features unless equal ones are there, and records its input version."""
     table, content = spec.table("features"), digest(features, feature_schema(spec).names)
-    change = _change(table, features, raw.day, content, transaction_id(table, raw.day))
+    change = _change(table, features, raw.day, content)
 
     def attempt(base: DeltaTable) -> tuple[InputVersion, bool]:
         found = committed_input(lake, spec, raw.day, base)
         changed = found is None or found.fingerprint != content.hex
         if changed:
+            reading.require_newest(base, table, raw.day)
             version = lake.attempt(change, base)
             failpoint("ingest-committed")
             found = InputVersion(
@@ -293,23 +359,33 @@ def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table
             )
         assert found is not None  # noqa: S101 - None counts as changed
         if recorded_input(lake, spec, raw.day, base) is None:
-            record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows)
+            record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows, raw_digest=raw.raw_digest)
         return found, changed
 
     return compare_and_swap(lake.race(change), attempt)
 
 
-def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date) -> None:
-    """Replaces a date of a table by these rows, unless it holds the same."""
+def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, reading: Reading) -> None:
+    """Replaces a date of a table by these rows, unless it holds the same.
+
+    Raises:
+        OutdatedReadingError: Another run has changed the date since the raw files were read.
+    """
     content = digest(rows, rows.column_names)
     change = _change(table, rows, day, content)
-    lake.handle(change)  # the table exists from here on, even if the day has no rows
-    stored = lake.read(table, where={"score_date": day})
-    if sorted(stored.column_names) == sorted(rows.column_names) and digest(stored, rows.column_names) == content:
-        return
-    lake.replace(table, rows, slice=change.slice, partition_by=_PARTITION, message=change.message)
+
+    def attempt(base: DeltaTable) -> None:
+        stored = lake.read(table, where={"score_date": day}, version=base)
+        if sorted(stored.column_names) == sorted(rows.column_names) and digest(stored, rows.column_names) == content:
+            return
+        reading.require_newest(base, table, day)
+        lake.attempt(change, base)
+
+    compare_and_swap(lake.race(change), attempt)  # the table exists from here on, even if the day has no rows
 
 
-def _change(table: str, rows: pa.Table, day: date, content: RowDigest, transaction: str = "") -> Change:
+def _change(table: str, rows: pa.Table, day: date, content: RowDigest) -> Change:
     message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
-    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction, LONG_LOG)
+    point = f"before-{table.rpartition('__')[2]}"
+    transaction = content_transaction(table, day)
+    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction, LONG_LOG, point=point)
