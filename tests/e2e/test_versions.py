@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 PROMOTE = ("promote", "late_orders", "--version", "2", "--effective-from", "2025-04-06", "--by", "a test")
