@@ -53,8 +53,10 @@ def models_of_day(lake: Lake, spec: ModelSpec, day: date, source: InputVersion |
         NoChampionError: Nobody may score the day, and it has no such tally.
         SpecError: As `resolve`.
     """
-    manifest = None if rescore or source is None else latest_manifest(lake, spec, day)
-    then = before_withdrawals(lake, spec, day, manifest)
+    then = before_withdrawals(lake, spec, day)
+    manifest = None if rescore or source is None or not then.withdrawn else latest_manifest(lake, spec, day)
+    if manifest is not None:
+        then = before_withdrawals(lake, spec, day, manifest)
     if not then.withdrawn:
         return DayModels(then.resolution.models, then.resolution)
     if source is not None and manifest is not None and _same_inputs(spec, manifest, source, then.resolution.models):
