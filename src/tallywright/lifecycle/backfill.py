@@ -14,7 +14,6 @@ from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
-from tallywright.lifecycle.small_tables import keep_small
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import scored_dates
 from tallywright.scoring.engines.base import Engines
@@ -77,10 +76,7 @@ def backfill(
             context.lake.flush()  # what is realised asks the tallies of these days
             results += _realised(context, found)
             context.lake.flush()
-            keep_small(context.lake, context.spec, now=context.now)
-    results = _decided(context, results)
-    keep_small(context.lake, context.spec, now=context.now)
-    return results
+    return _decided(context, results)
 
 
 def batched(days: Iterable[date], size: int) -> Iterator[tuple[date, ...]]:

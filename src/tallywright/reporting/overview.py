@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.lake import Lake
+from tallywright.monitoring.policy import NOT_JUDGED
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, withdrawals
 from tallywright.scoring.commit.manifests import manifests
 from tallywright.tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import date
 
     from tallywright.records import Manifest
@@ -42,6 +43,8 @@ class ScoredDay:
     decision: str | None
     roles: str
     """Rows by role, where somebody else than the champion scored some; who was left out; who was withdrawn since."""
+    not_judged: str = ""
+    """What could not be judged, with its count and the limit."""
 
     def as_dict(self) -> dict[str, Any]:
         """The day as a row; an AUC stands in it only where the task has one."""
@@ -64,6 +67,7 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
         for metric in {spec.gates.primary_metric, AUC} & spec.training.kind.metrics
     }
     states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
+    reasons = _by_day(lake, spec.table("decisions"), "reasons", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
     gone = withdrawals(PromotionLog(lake, spec).entries())
     return [
@@ -81,9 +85,14 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             realised=realised[spec.gates.primary_metric].get(manifest.score_date),
             decision=states.get(manifest.score_date),
             roles=_roles(manifest, gone),
+            not_judged=_not_judged(reasons.get(manifest.score_date, ())),
         )
         for manifest in sorted(found, key=lambda manifest: manifest.score_date)
     ]
+
+
+def _not_judged(reasons: Sequence[str]) -> str:
+    return "; ".join(text.removeprefix(NOT_JUDGED) for text in reasons if text.startswith(NOT_JUDGED))
 
 
 def _roles(manifest: Manifest, gone: Collection[int]) -> str:

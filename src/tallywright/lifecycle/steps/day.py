@@ -257,11 +257,7 @@ def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
 
 def monitor(context: RunContext) -> dict[str, Any]:
     """Computes realised metrics of the days whose labels matured, then makes the day's retraining decision."""
-    from tallywright.lifecycle.small_tables import keep_small
-
-    result = performance(context) | decide(context)
-    keep_small(context.lake, context.spec, now=context.now)
-    return result
+    return performance(context) | decide(context)
 
 
 def performance(context: RunContext) -> dict[str, Any]:
