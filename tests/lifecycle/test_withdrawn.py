@@ -146,6 +146,18 @@ def test_without_an_earlier_champion_what_it_scored_stands_and_nothing_else_is_s
             shop.step(name, day, **options)
 
 
+def test_what_the_stand_in_scored_stands_when_it_is_withdrawn_too(shop) -> None:
+    assert shop.step("score", rescore=True)["reason"] == "withdrawn"
+    assert shop.step("score", NEXT)["reason"] == "withdrawn"
+    shop.withdraw(1)
+    for day in (DAY, NEXT):
+        told = shop.step("score", day)
+        assert (told["action"], told["models"]) == ("unchanged", ["champion: version 1"])
+        assert "version 1 was withdrawn by line 4" in told["withdrawn"]
+        with pytest.raises(NoChampionError, match="withdrawn"):
+            shop.step("score", day, rescore=True)
+
+
 def test_the_resolution_of_a_run_from_before_the_withdrawal_does_not_decide(tmp_path, packages) -> None:
     shop = Shop(tmp_path, packages)
     context = RunContext(shop.project, NEXT, "scheduled")

@@ -146,6 +146,13 @@ def test_a_rollback_records_who_asked_and_why(task: Callable[..., Any], tmp_path
     assert asked_for(tmp_path).endswith("--effective-from=2013-07-01 --by=ada --reason=it drifts; $(really)")
 
 
+def test_a_training_records_why_where_somebody_says_so(task: Callable[..., Any], tmp_path: Path) -> None:
+    task(dag="train", step="snapshot").execute(context({"reason": "more columns"}))
+    assert asked_for(tmp_path).endswith("--reason=more columns")
+    task(dag="train", step="snapshot").execute(context({}))
+    assert "--reason" not in asked_for(tmp_path)
+
+
 @pytest.mark.parametrize("version", [None, "3; drop table", 0, True])
 def test_a_promotion_needs_the_number_of_a_version(task: Callable[..., Any], version: object) -> None:
     from airflow.sdk.exceptions import AirflowFailException

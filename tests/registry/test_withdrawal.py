@@ -67,9 +67,9 @@ def test_the_newest_earlier_champion_takes_the_place_of_a_withdrawn_one(project,
     for offset in range(10):
         day = DAY + timedelta(days=offset)
         assert versions_of(resolve(lake, project.spec, day)) == [("champion", 1)]
-        before, gone = before_withdrawals(lake, project.spec, day)
-        assert versions_of(before.models) == [("champion", 2 if offset >= 5 else 1)]
-        assert gone == ({2: line} if offset >= 5 else {})
+        before = before_withdrawals(lake, project.spec, day)
+        assert versions_of(before.resolution.models) == [("champion", 2 if offset >= 5 else 1)]
+        assert before.withdrawn == ({2: line} if offset >= 5 else {})
     assert log.champion_on(DAY + timedelta(days=5), known_at=NOW - timedelta(days=1)) is None
     assert _wanted(log.entries(), [1, 2, 3]) == {"champion": 1, "previous": None, "challenger": 3}
 
@@ -121,6 +121,16 @@ def test_a_promotion_that_is_only_repeated_does_not_undo_a_withdrawal(project, l
     assert withdraw(lake, project.spec, BAD).written
 
 
+def test_the_same_promotion_once_more_changes_nothing_and_names_the_withdrawal(project, lake, log):
+    done = withdraw(lake, project.spec, BAD)
+    again = promoted(project, lake, 2, 1, offset=5)
+    assert again.sequence == 2
+    assert "was withdrawn by line 3" in transitions.repeated(lake, project.spec, again)
+    assert transitions.repeated(lake, project.spec, done.entry) == ""
+    assert len(log.entries()) == 3
+    assert withdraw(lake, project.spec, replace(BAD, version=1)).entry.request != done.entry.request
+
+
 @pytest.mark.parametrize(("version", "reason", "by"), [(2, " ", "a person"), (2, "bad", ""), (7, "bad", "a person")])
 def test_what_cannot_be_withdrawn(project, lake, log, version, reason, by):
     with pytest.raises(UsageError):
@@ -154,8 +164,8 @@ def test_a_version_that_is_promoted_again_is_champion_from_then_on_alone(project
     promoted(project, lake, 2, 1, offset=8, reason="the labels were right")
     found = [resolve(lake, project.spec, DAY + timedelta(days=offset))[0].version for offset in (5, 7, 8, 9)]
     assert found == [1, 1, 2, 2]
-    assert before_withdrawals(lake, project.spec, DAY + timedelta(days=7))[1].keys() == {2}
-    assert before_withdrawals(lake, project.spec, DAY + timedelta(days=8))[1] == {}
+    assert before_withdrawals(lake, project.spec, DAY + timedelta(days=7)).withdrawn.keys() == {2}
+    assert before_withdrawals(lake, project.spec, DAY + timedelta(days=8)).withdrawn == {}
 
 
 def test_a_pinned_version_that_was_withdrawn_is_refused(project, lake, log):

@@ -52,7 +52,7 @@ def show_rows(
         number = isinstance(value, int | float) and not isinstance(value, bool)
         wrapped = name not in (whole or ()) and _is_prose(rows, name)
         table.add_column(Text(name.replace("_", " ")), justify="right" if number else "left", no_wrap=not wrapped)
-    show = _cell if whole is None else _plain_cell
+    show = cell_text if whole is None else _plain_cell
     for row in rows:
         table.add_row(*(Text(show(value)) for value in row.values()))
     console = Console(highlight=False)
@@ -75,7 +75,7 @@ def _needed(rows: Sequence[Mapping[str, Any]], whole: Collection[str]) -> int:
 
 def _is_prose(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
     """True for a column of sentences, which may be wrapped; numbers, dates and names may not."""
-    return any(len(_cell(row[name])) > _LONGEST_NAME for row in rows)
+    return any(len(cell_text(row[name])) > _LONGEST_NAME for row in rows)
 
 
 def show_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
@@ -103,12 +103,13 @@ def _show_nested(record: Mapping[str, Any], *, indent: int) -> None:
         elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
             click.echo(label.rstrip())
             for item in value:
-                click.echo(" " * (indent + 2) + "  ".join(_cell(part) for part in item.values()))
+                click.echo(" " * (indent + 2) + "  ".join(cell_text(part) for part in item.values()))
         else:
-            click.echo(f"{label} {_cell(value)}")
+            click.echo(f"{label} {cell_text(value)}")
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a cell of a table shows it."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -118,15 +119,15 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value)
+        return ", ".join(cell_text(item) for item in value)
     return str(value)
 
 
 def _plain_cell(value: Any) -> str:
-    """As `_cell`, with whole numbers and instants as they are."""
+    """As `cell_text`, with whole numbers and instants as they are."""
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value) if isinstance(value, int) else _cell(value)
+    return str(value) if isinstance(value, int) else cell_text(value)
 
 
 def _plain(value: Any) -> Any:

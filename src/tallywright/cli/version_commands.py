@@ -3,17 +3,114 @@
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallywright.cli.console import show_record
-from tallywright.cli.options import context_for, json_option, new_run_id, project_options
+from tallywright.cli.console import cell_text, show_record, show_rows, to_json
+from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options, require_order
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from tallywright.spec import Project
+
+
+@click.command()
+@project_options
+@json_option
+def versions(project: Project, *, as_json: bool) -> None:
+    """The registered versions: state, metrics, gates, the dates on which each is champion, why it was withdrawn."""
+    from tallywright.data.delta.lake import Lake
+    from tallywright.reporting.versions import versions as all_versions
+
+    found = all_versions(project, Lake.of(project.environment))
+    rows = [one.as_dict() for one in found]
+    if not as_json:
+        rows = [_short(row, project.spec.gates.primary_metric) for row in rows]
+    show_rows(rows, as_json=as_json, empty=f"{project.spec.name} has no registered version yet")
+
+
+def _short(row: dict[str, Any], metric: str) -> dict[str, Any]:
+    """A row of the table for people: what fits a line."""
+    notes = [f"withdrawn by {row['withdrawn']}"] * bool(row["withdrawn"]) + [row["reason"]] * bool(row["reason"])
+    return {
+        "version": row["version"],
+        "state": row["state"],
+        metric: row["metrics"].get(metric),
+        "gates": row["gates"],
+        "champion": ", ".join(row["champion"]) or None,
+        "trained_through": row["trained_through"],
+        "digest": row["digest"][:12],
+        "note": "; ".join(notes) or None,
+    }
+
+
+@click.command()
+@project_options
+@click.argument("first", type=click.IntRange(min=1), metavar="V")
+@click.argument("second", type=click.IntRange(min=1), metavar="W")
+@click.option("--from", "first_date", type=DATE, help="The first scored date to compare on.")
+@click.option("--to", "last_date", type=DATE, help="The last one, inclusive.")
+@json_option
+def compare(
+    project: Project, first: int, second: int, first_date: date | None, last_date: date | None, *, as_json: bool
+) -> None:
+    """Versions V and W on the same labelled rows: metrics, W's gain with its interval, predictions that differ."""
+    from tallywright.data.delta.lake import Lake
+    from tallywright.reporting.compare import compare as compare_versions
+
+    require_order(first_date, last_date)
+    found = compare_versions(project, Lake.of(project.environment), (first, second), (first_date, last_date)).as_dict()
+    if as_json:
+        click.echo(to_json(found))
+        return
+    names = {"first": f"version {first}", "second": f"version {second}"}
+    rows = [{names.get(name, name): value for name, value in pair.items()} for pair in found.pop("metrics")]
+    show_rows(rows, as_json=False)
+    show_record({name: value for name, value in found.items() if name not in names}, as_json=False)
+
+
+@click.command()
+@project_options
+@click.argument("day", type=DATE)
+@click.option("--generations", type=(int, int), metavar="A B", help="Which two (default: the last two).")
+@click.option("--rows", is_flag=True, help="List the rows that differ, each with its cause.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Rows to list at most.")
+@json_option
+def diff(
+    project: Project, day: date, generations: tuple[int, int] | None, *, rows: bool, limit: int, as_json: bool
+) -> None:
+    """Two generations of DAY: how many rows differ, by how much, and why: input restated, model, or spec."""
+    from tallywright.data.delta.rows import rows_of
+    from tallywright.reporting.generations import diff as compare_generations
+
+    found = compare_generations(project, day, generations)
+    listed = rows_of(found.rows.slice(0, limit)) if rows else []
+    if as_json:
+        click.echo(to_json(found.summary | ({"listed": listed} if rows else {})))
+        return
+    show_record(found.summary, as_json=False)
+    if rows:
+        shown = [_side_by_side(row) for row in listed]
+        show_rows(shown, as_json=False, empty="no row differs", whole=project.spec.data.key)
+        if found.rows.num_rows > limit:
+            click.echo(f"{limit:,} of {found.rows.num_rows:,} rows; --limit shows more", err=True)
+
+
+def _side_by_side(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table for people: `0.31 -> 0.42` in one cell instead of two."""
+    shown: dict[str, Any] = {}
+    for name, value in row.items():
+        if not name.endswith(("_before", "_after")):
+            shown[name] = value
+        elif name.endswith("_before"):
+            other = row[f"{name.removesuffix('_before')}_after"]
+            both = f"{cell_text(value)} -> {cell_text(other)}" if value != other else value
+            shown[name.removesuffix("_before")] = both
+    return shown
 
 
 @click.command()

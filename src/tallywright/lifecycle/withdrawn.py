@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 class DayModels:
     """The models that score a day, the log they were resolved from, and the withdrawals that matter to it, by version.
 
-    `passed_over` is the champion that the day would have, had it not been withdrawn. `note` says that the tally of a
-    version that was withdrawn since stands; then the models are those that made it.
+    `passed_over` are the withdrawn versions, where one of them would be champion of the day. `note` says that the tally
+    of a version that was withdrawn since stands; then the models are those that made it.
     """
 
     models: tuple[ModelRef, ...]
     resolution: Resolution
     withdrawn: Mapping[int, Promotion] = field(default_factory=dict)
-    passed_over: int | None = None
+    passed_over: frozenset[int] = frozenset()
     note: str = ""
 
     @property
@@ -53,16 +53,18 @@ def models_of_day(lake: Lake, spec: ModelSpec, day: date, source: InputVersion |
         NoChampionError: Nobody may score the day, and it has no such tally.
         SpecError: As `resolve`.
     """
-    before, withdrawn = before_withdrawals(lake, spec, day)
-    if not withdrawn:
-        return DayModels(before.models, before)
-    manifest = None if rescore or source is None else latest_manifest(lake, spec, day)
-    if source is None or manifest is None or not _same_inputs(spec, manifest, source, before.models):
-        champion, now = before.models[0].version, resolution(lake, spec, day)
-        return DayModels(now.models, now, withdrawn, champion if champion in withdrawn else None)
-    return DayModels(
-        manifest.models, before, withdrawn, note=f"{_told(withdrawn.values())}; what it scored stands (see --rescore)"
-    )
+    then = before_withdrawals(lake, spec, day)
+    manifest = None if rescore or source is None or not then.withdrawn else latest_manifest(lake, spec, day)
+    if manifest is not None:
+        then = before_withdrawals(lake, spec, day, manifest)
+    if not then.withdrawn:
+        return DayModels(then.resolution.models, then.resolution)
+    if source is not None and manifest is not None and _same_inputs(spec, manifest, source, then.resolution.models):
+        note = f"{_told(then.withdrawn.values())}; what it scored stands (see --rescore)"
+        return DayModels(manifest.models, then.resolution, then.withdrawn, note=note)
+    champion, now = then.resolution.models[0].version, resolution(lake, spec, day)
+    passed_over = frozenset(then.gone) if champion in then.withdrawn else frozenset[int]()
+    return DayModels(now.models, now, then.withdrawn, passed_over)
 
 
 def _same_inputs(spec: ModelSpec, manifest: Manifest, source: InputVersion, models: tuple[ModelRef, ...]) -> bool:

@@ -45,7 +45,7 @@ def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
             title="Model version",
             description="The registered version to promote; its recorded gates decide whether it may be.",
         )
-    if pipeline in _DECIDED_BY_PERSON:
+    if pipeline in (Pipeline.TRAIN, *_DECIDED_BY_PERSON):
         fields["reason"] = Param(
             "", type="string", pattern=REASON_PATTERN, title="Reason", description="Why; it is kept for the audit."
         )
@@ -75,6 +75,8 @@ def options(pipeline: Pipeline, context: Mapping[str, Any], *, acts: bool) -> di
     if pipeline in _DECIDED_BY_PERSON:
         found["by"] = _name(getattr(run, "triggering_user_name", None))
         found["reason"] = _reason(params.get("reason"))
+    if pipeline is Pipeline.TRAIN and params.get("reason"):
+        found["reason"] = _reason(params["reason"])
     if pipeline is Pipeline.MAINTAIN:
         found["dry-run"] = _flag(params.get("dry_run"), "dry_run")
     if acts:

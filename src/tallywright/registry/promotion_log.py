@@ -149,12 +149,17 @@ def answer_to(entries: Iterable[Promotion], request: str) -> Promotion | None:
 
 
 def superseded_by(entries: Iterable[Promotion], entry: Promotion) -> Promotion | None:
-    """The entry that put another model in the place of this one on its own effective date; None where none did."""
-    found = list(entries)
-    withdrawal = withdrawals(found).get(entry.model_version)
-    if withdrawal is not None and withdrawal.sequence > entry.sequence:
-        return withdrawal
-    governing = champion_on(found, entry.effective_from)
+    """The entry that withdrew this one's model, or put another in its place on its own date; None where none did.
+
+    Nothing supersedes a withdrawal, which makes nobody champion.
+    """
+    entries = list(entries)
+    if entry.action == WITHDRAW:
+        return None
+    governing = champion_on(entries, entry.effective_from)
+    for withdrawal in (one for one in entries if one.action == WITHDRAW and one.sequence > entry.sequence):
+        if withdrawal.model_version == entry.model_version and (governing is None or not same_model(governing, entry)):
+            return withdrawal
     return None if governing is None or same_model(governing, entry) else governing
 
 

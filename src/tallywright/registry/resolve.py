@@ -170,18 +170,43 @@ def resolution(lake: Lake, spec: ModelSpec, day: date) -> Resolution:
     return _resolved(lake, spec, day, PromotionLog(lake, spec).entries())
 
 
-def before_withdrawals(lake: Lake, spec: ModelSpec, day: date) -> tuple[Resolution, dict[int, Promotion]]:
-    """The models that would score a day had no version been withdrawn, and the withdrawals of some of them by version.
+@dataclass(frozen=True, slots=True)
+class Unwithdrawn:
+    """The models that would score a day had no version been withdrawn after a position of the log.
 
-    Where no withdrawal matters to the day, these are none, and the models are those of `resolution`.
+    `withdrawn` are the later withdrawals of some of them, by version; where there are none, the models are those of
+    `resolution`. `gone` are all withdrawals that hold on the day.
+    """
+
+    resolution: Resolution
+    withdrawn: Mapping[int, Promotion]
+    gone: Mapping[int, Promotion]
+
+
+def before_withdrawals(lake: Lake, spec: ModelSpec, day: date, known: Manifest | None = None) -> Unwithdrawn:
+    """The models of a day as if the withdrawals that a tally did not know had not been.
+
+    Args:
+        lake: Where the log is.
+        spec: Whose day.
+        day: The score date.
+        known: The tally; without one, as if none had been.
+
+    Raises:
+        NoChampionError: As `resolution`.
+        SpecError: As `resolution`.
     """
     entries = PromotionLog(lake, spec).entries()
     gone = withdrawals(in_force(entries, _asked(spec, day)))
-    if not gone:
-        return _resolved(lake, spec, day, entries), {}
-    models = _resolved(lake, spec, day, champion_lines(entries)).models
-    found = {ref.version: gone[ref.version] for ref in models if ref.version in gone and ref.role is not Role.SHADOW}
-    return (Resolution(models, tuple(entries)), found) if found else (_resolved(lake, spec, day, entries), {})
+    position = 0 if known is None else sequence_behind(entries, known) or 0
+    later = {version: entry for version, entry in gone.items() if entry.sequence > position}
+    if not later:
+        return Unwithdrawn(_resolved(lake, spec, day, entries), {}, gone)
+    then = [entry for entry in entries if entry.action != WITHDRAW or entry.sequence <= position]
+    models = _resolved(lake, spec, day, then).models
+    found = {ref.version: later[ref.version] for ref in models if ref.version in later and ref.role is not Role.SHADOW}
+    resolved = Resolution(models, tuple(entries)) if found else _resolved(lake, spec, day, entries)
+    return Unwithdrawn(resolved, found, gone)
 
 
 def _resolved(lake: Lake, spec: ModelSpec, day: date, entries: list[Promotion]) -> Resolution:

@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.records import GateReport, ModelRef, Record, Verdict
+from tallywright.records import GateReport, ModelRef, Promotion, Record, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
@@ -97,3 +97,19 @@ def record_version(
 def recorded_versions(lake: Lake, spec: ModelSpec) -> dict[int, VersionRow]:
     """The registered versions by number, as far as this lake has recorded them."""
     return {row.model_version: row for row in Table(VERSIONS, lake, spec).read()}
+
+
+def known_versions(lake: Lake, spec: ModelSpec, entries: Iterable[Promotion]) -> dict[int, VersionRow]:
+    """The versions by number, as recorded or, in lakes of before, as the promotion log (`entries`) names them."""
+    promoted = {
+        entry.model_version: VersionRow(
+            model=spec.name,
+            model_version=entry.model_version,
+            package_digest=entry.package_digest,
+            trained_through=entry.trained_through,
+            gates_passed=True,
+            recorded_at=entry.recorded_at,
+        )
+        for entry in entries
+    }
+    return promoted | recorded_versions(lake, spec)

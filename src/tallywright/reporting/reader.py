@@ -12,7 +12,7 @@ import pyarrow as pa
 from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.errors import InputError, TableContractError, UsageError
-from tallywright.scoring.commit.manifests import manifests_in
+from tallywright.scoring.commit.manifests import tallies_in
 from tallywright.spec import load_project
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from tallywright.records import Manifest
+    from tallywright.scoring.commit.manifests import Tally
 
 METADATA: Final = b"tallywright"
 """The key of the schema's metadata under which the provenance of the rows stands, as JSON."""
@@ -67,7 +68,7 @@ def scores(  # noqa: PLR0913 - keywords that seldom are needed
     lake, spec = Lake.of(project.environment), project.spec
     name = spec.table("scores")
     table = lake.find(name)
-    tallies = {} if table is None else manifests_in(lake, spec, table, wanted)
+    tallies = {} if table is None else tallies_in(lake, spec, table, wanted)
     missing = [day for day in wanted if day not in tallies]
     if table is None or (missing and not allow_missing):
         shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
@@ -77,7 +78,7 @@ def scores(  # noqa: PLR0913 - keywords that seldom are needed
             remedy=f"tally days {model} lists them",
         )
     schema = _schema(name, table, columns)
-    parts = [_rows_of(lake, name, table, tallies[day], schema.names) for day in wanted if day in tallies]
+    parts = [_rows_of(lake, name, table, tallies[day].manifest, schema.names) for day in wanted if day in tallies]
     found = pa.concat_tables([pa.Table.from_batches([], schema), *parts])
     return found.replace_schema_metadata({METADATA: _provenance(model, name, table, tallies)})
 
@@ -118,12 +119,12 @@ def _schema(name: str, table: DeltaTable, columns: Sequence[str] | None) -> pa.S
     return pa.schema([schema.field(column) for column in columns])
 
 
-def _provenance(model: str, name: str, table: DeltaTable, tallies: Mapping[date, Manifest]) -> str:
+def _provenance(model: str, name: str, table: DeltaTable, tallies: Mapping[date, Tally]) -> str:
     told = {
         "model": model,
         "table": name,
         "version": table.version(),
-        "tallies": {str(day): manifest.model_dump(mode="json") for day, manifest in sorted(tallies.items())},
+        "tallies": {str(day): tallies[day].manifest.model_dump(mode="json") for day in sorted(tallies)},
     }
     return json.dumps(told)
 

@@ -78,12 +78,12 @@ def decide(request: ScoreRequest) -> TallyDecision:
     table = lake.find(spec.table("scores"))
     generation = generation_in(table, spec, day) if table is not None else 0
     if not generation:
-        return TallyDecision(action="score", reason=FIRST if request.passed_over is None else WITHDRAWN, generation=1)
+        return TallyDecision(action="score", reason=WITHDRAWN if request.passed_over else FIRST, generation=1)
     tally = latest_tally(lake, spec, day, table=table)
     if tally is None:
         return TallyDecision(action="score", reason=LOST, generation=generation + 1)
     reason = reason_for(tally.manifest, request.input.fingerprint, request.models, spec.scoring.identity())
-    if request.passed_over == tally.manifest.primary.version:
+    if tally.manifest.primary.version in request.passed_over:
         reason = "+".join(WITHDRAWN if code == MODEL else code for code in reason.split("+"))
     if not reason and not request.force:
         return TallyDecision(action="no-op", reason="same inputs", generation=generation, standing=tally)

@@ -93,6 +93,12 @@ def reason_between(last: Manifest, manifest: Manifest, scoring: Scoring) -> str:
     return _reason(last, manifest.input.fingerprint, manifest.models, same_scoring=same)
 
 
+def changes_between(last: Manifest, manifest: Manifest, scoring: Scoring) -> list[str]:
+    """Which of input, model, spec differ between two tallies of a day."""
+    reason = reason_between(last, manifest, scoring)
+    return reason.split("+") if reason else []
+
+
 def _reason(last: Manifest, fingerprint: str, models: tuple[ModelRef, ...], *, same_scoring: bool) -> str:
     changes = {
         RESTATED: last.input.fingerprint != fingerprint,

@@ -92,8 +92,8 @@ class ScoreRequest:
         packages, missing = self.fetch(self.models)
         return replace(self, packages=packages, missing=missing, fetch=None)
 
-    passed_over: int | None = None
-    """The version that would be champion of the day, had it not been withdrawn."""
+    passed_over: frozenset[int] = frozenset()
+    """The withdrawn versions, where one of them would be champion of the day, had it not been withdrawn."""
 
     @property
     def champion(self) -> ModelRef:

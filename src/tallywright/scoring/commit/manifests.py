@@ -120,19 +120,18 @@ def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
     return [latest[day] for day in sorted(latest)]
 
 
-def manifests_in(lake: Lake, spec: ModelSpec, table: DeltaTable, days: Collection[date]) -> dict[date, Manifest]:
-    """The manifests of some days' tallies as they stand in one version of the scores table; others are left out."""
+def tallies_in(lake: Lake, spec: ModelSpec, table: DeltaTable, days: Collection[date]) -> dict[date, Tally]:
+    """The tallies of some days as they stand in one version of the scores table; days without one are left out."""
     generations = {day: generation_in(table, spec, day) for day in days}
-    rows = Table(TALLIES, lake, spec).rows(columns=["score_date", "generation", "manifest_json"])
     found = {
-        row["score_date"]: Manifest.from_json(row["manifest_json"])
-        for row in rows
-        if generations.get(row["score_date"]) == row["generation"]
+        tally.manifest.score_date: tally
+        for tally in recorded_tallies(lake, spec, *(days if len(days) == 1 else ()))
+        if generations.get(tally.manifest.score_date) == tally.manifest.generation
     }
     for day in (day for day, generation in generations.items() if generation and day not in found):
         tally = latest_tally(lake, spec, day, table=table)
         if tally is not None:
-            found[day] = tally.manifest
+            found[day] = tally
     return found
 
 

@@ -1,0 +1,229 @@
+"""Compares two versions of a model on the same labelled rows: metrics, paired differences, predictions that differ."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tallywright.errors import InputError, UsageError
+from tallywright.gates.paired import Resampling, paired_gain, statistic
+from tallywright.labels import encoded
+from tallywright.lifecycle.context import package_of
+from tallywright.metrics import evaluate
+from tallywright.packaging.predictor import Predictor
+from tallywright.records import ModelRef
+from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.versions_table import known_versions
+from tallywright.reporting.comparable_rows import comparable_rows, holdout_of
+from tallywright.tasks import HIGHER_IS_BETTER, TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from numpy.typing import NDArray
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.packaging.package import Package
+    from tallywright.reporting.comparable_rows import Dates
+    from tallywright.spec import ModelSpec, Project
+    from tallywright.tasks import TaskName
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPair:
+    """One metric of both versions. `gain` is the second's over the first's; positive is better for every metric.
+
+    `lower` and `upper` are one-sided bounds of the gain at `gates.confidence`; None where there is no paired bootstrap.
+    """
+
+    metric: str
+    first: float
+    second: float
+    gain: float
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionComparison:
+    """Two versions on the same rows. `cautions` say which version has seen some of them before."""
+
+    first: int
+    second: int
+    source: str
+    first_date: date
+    last_date: date
+    days: int
+    rows: int
+    metrics: tuple[MetricPair, ...]
+    resampled_by: str
+    """`day` or `row`: the unit of the paired bootstrap."""
+    predictions_differ: float
+    """The share of rows whose `prediction` is another."""
+    scores_differ: float
+    """The share of rows whose score is another, in any bit."""
+    largest_difference: float
+    cautions: tuple[str, ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The comparison as nested dictionaries."""
+        return asdict(self)
+
+
+def compare(project: Project, lake: Lake, pair: tuple[int, int], dates: Dates = (None, None)) -> VersionComparison:
+    """Compares two versions on labelled rows, scored here by both packages as production scores them.
+
+    Args:
+        project: Whose versions.
+        lake: Where the tables are.
+        pair: The two versions; gains are the second's over the first's.
+        dates: First and last scored date, both inclusive; None is open. Without either: the scored days with mature
+            labels that neither version has seen, and where there are none, the holdout of the newer version.
+
+    Raises:
+        UsageError: A version that is not known, or twice the same one.
+        InputError: No labelled rows to compare on, or rows that a version cannot score.
+        PackageError: A package that is not what was registered.
+    """
+    packages = [package_of(project, ref) for ref in _refs(project, lake, pair)]
+    _require_comparable(pair, packages)
+    rows, source = comparable_rows(project, lake, dict(zip(pair, packages, strict=True)), dates)
+    days = rows.column("score_date")
+    first, last = pc.min(days).as_py(), pc.max(days).as_py()
+    classes = tuple(dict.fromkeys(name for package in packages for name in package.meaning.classes))
+    scored = [_Scored.of(package, project.spec, rows, classes) for package in packages]
+    metrics, unit = _metrics(project.spec, rows, packages, scored)
+    differences = np.abs(scored[0].scores - scored[1].scores)
+    return VersionComparison(
+        first=pair[0],
+        second=pair[1],
+        source=source,
+        first_date=first,
+        last_date=last,
+        days=len(pc.unique(days)),
+        rows=rows.num_rows,
+        metrics=metrics,
+        resampled_by=unit,
+        predictions_differ=float(np.mean(scored[0].predictions != scored[1].predictions)),
+        scores_differ=float(np.mean((differences > 0).reshape(rows.num_rows, -1).any(axis=1))),
+        largest_difference=float(differences.max()),
+        cautions=tuple(
+            f"version {number} was trained on data through {package.meta.trained_through}: it has seen these rows"
+            for number, package in zip(pair, packages, strict=True)
+            # Nobody fits on a holdout of its own.
+            if package.meta.trained_through >= first and source != holdout_of(number)
+        ),
+    )
+
+
+def _require_comparable(pair: tuple[int, int], packages: Sequence[Package]) -> None:
+    """Refuses versions whose predictions mean different things; a class that came or went is no such difference."""
+    first, second = (package.meaning for package in packages)
+    difference = first.model_copy(update={"classes": second.classes}).difference(second)
+    if difference:
+        raise InputError(
+            f"versions {pair[0]} and {pair[1]} predict different things: {difference}",
+            expected="the same task, target and unit",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """What a version makes of the rows: its scores [rows], or [rows, classes of both], predictions and threshold."""
+
+    scores: NDArray[np.float64]
+    predictions: NDArray[Any]
+    threshold: float
+
+    @classmethod
+    def of(cls, package: Package, spec: ModelSpec, rows: pa.Table, classes: tuple[str, ...]) -> _Scored:
+        predictor = Predictor(package, threshold=spec.scoring.threshold)
+        present = [name for name in predictor.input_columns if name in rows.column_names]
+        found, predictions = [], []
+        for batch in rows.select(present).to_batches():
+            inputs = package.preprocess.transform(batch)
+            found.append(predictor.score(inputs))
+            outputs = predictor.finish(inputs, found[-1]).outputs
+            predictions.append(outputs.column("prediction").to_numpy(zero_copy_only=False))
+        scores = np.concatenate(found).astype(np.float64)
+        if scores.ndim > 1:
+            spread = np.zeros((len(scores), len(classes)))
+            spread[:, [classes.index(name) for name in package.meaning.classes]] = scores
+            scores = spread
+        return cls(scores, np.concatenate(predictions), predictor.threshold)
+
+
+def _refs(project: Project, lake: Lake, pair: tuple[int, int]) -> list[ModelRef]:
+    """The two versions, by the lake's own record of them."""
+    if pair[0] == pair[1]:
+        raise UsageError(f"version {pair[0]} was given twice", expected="two versions")
+    spec = project.spec
+    known = known_versions(lake, spec, PromotionLog(lake, spec).entries())
+    missing = [number for number in pair if number not in known]
+    if missing:
+        raise UsageError(
+            f"{spec.registered_name} has no version {missing[0]}",
+            expected=f"one of {', '.join(map(str, sorted(known))) or 'none yet'}",
+            remedy=f"`tally versions {spec.name}` shows them",
+        )
+    return [
+        ModelRef(
+            name=spec.registered_name,
+            version=number,
+            digest=known[number].package_digest,
+            trained_through=known[number].trained_through,
+        )
+        for number in pair
+    ]
+
+
+def _metrics(
+    spec: ModelSpec, rows: pa.Table, packages: Sequence[Package], scored: Sequence[_Scored]
+) -> tuple[tuple[MetricPair, ...], str]:
+    """Every metric of the task, with bounds where the gates' paired bootstrap has the metric.
+
+    Raises:
+        InputError: Labels or scores that the metrics do not take.
+    """
+    meaning = packages[0].meaning
+    classes = tuple(dict.fromkeys(name for package in packages for name in package.meaning.classes))
+    target = encoded(rows.column(spec.training.target), TASKS[packages[0].meta.task], classes, meaning.positive)
+    try:
+        first, second = (
+            evaluate(target, one.scores, task=packages[0].meta.task, threshold=one.threshold) for one in scored
+        )
+    except ValueError as error:
+        raise InputError(
+            f"the versions cannot be measured: {error}", expected="labels of the versions' task"
+        ) from error
+    days = np.unique(rows.column("score_date").cast(pa.int32()).to_numpy(), return_inverse=True)[1]
+    how = Resampling(
+        replicates=spec.gates.bootstrap,
+        confidence=spec.gates.confidence,
+        seed=f"{packages[1].digest}:{packages[0].digest}",
+        days=days.astype(np.int64),
+    )
+    pairs = []
+    for metric, value in first.items():
+        higher = HIGHER_IS_BETTER[metric]
+        gain = (second[metric] - value) * (1 if higher else -1)
+        bounds = _bounds(metric, target, scored, how, packages[0].meta.task)
+        pairs.append(MetricPair(metric, value, second[metric], gain, *bounds))
+    return tuple(pairs), how.unit
+
+
+def _bounds(
+    metric: str, target: NDArray[np.float64], scored: Sequence[_Scored], how: Resampling, task: TaskName
+) -> tuple[float | None, float | None]:
+    try:
+        first, second = (statistic(metric, target, one.scores, task=task, threshold=one.threshold) for one in scored)
+    except KeyError:
+        return None, None
+    found = paired_gain(second, first, len(target), how, higher=HIGHER_IS_BETTER[metric])
+    lower, upper = (value if np.isfinite(value) else None for value in (found.lower, found.upper))
+    return lower, upper
