@@ -72,6 +72,8 @@ def backfill(
     ):
         context = replace(context, engines=engines, day_gates=day_gates, given=context.shared)
         for days in batched(days_between(first, last), _DAYS_A_COMMIT):
+            if results:
+                context.lake.forget()  # the memory of a long range would grow with its days
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
             context.lake.flush()  # what is realised asks the tallies of these days
             results += _realised(context, found)

@@ -283,3 +283,17 @@ def test_a_file_without_statistics_is_counted(lake):
     _write(log, lake, "\n".join(json.dumps(line) for line in lines).encode())
     assert [file.rows for file in lake.files("t")] == [2]
     assert lake.open("t").version() == 1
+
+
+def test_what_was_forgotten_is_opened_again(tmp_path) -> None:
+    kept = Lake(str(tmp_path / "lake"))
+    kept.replace(
+        "shop__x", pa.table({"score_date": [date(2024, 1, 1)], "n": [1]}), slice={"score_date": date(2024, 1, 1)}
+    )
+    handle = kept.look("shop__x")
+    with kept.hold("shop__x") as lent:
+        kept.forget()
+        assert kept.look("shop__x") is not lent
+    kept.forget()
+    assert kept.look("shop__x") is not handle
+    assert kept.read("shop__x").num_rows == 1

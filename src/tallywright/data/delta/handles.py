@@ -168,6 +168,12 @@ class Handles:
             self._pinned[uri] = _CachedHandle(handle, version, stamp)
             return handle
 
+    def forget(self) -> None:
+        """Drops the cached handles; those that are lent stay with their holders."""
+        with self._lock:
+            self._known.clear()
+            self._pinned.clear()
+
     def is_known(self, uri: str) -> bool:
         """True when the table was opened before and is still there."""
         with self._lock:

@@ -255,6 +255,14 @@ class Lake:
                 self.write(*changes)
                 self.written(changes[0].table)
 
+    def forget(self) -> None:
+        """Drops the cached handles and lists of files; what is used next is opened again.
+
+        A handle grows with each commit on it, so a long range opens its tables anew now and then.
+        """
+        self._handles.forget()
+        self._readers.clear()
+
     def write(self, *changes: Change) -> int | None:
         """Commits changes of one table together, whoever else is writing; those that are outdated by then are left out.
 
