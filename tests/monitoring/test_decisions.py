@@ -72,7 +72,7 @@ def test_a_day_of_few_rows_or_labels_is_not_judged(world) -> None:
     assert few["reasons"] == ["not_judged: drift: 91 rows, at least 200 (monitoring.min_rows)"]
     (reason,) = no_labels["reasons"]
     assert reason.startswith("not_judged: roc_auc of 2024-03-01: ")
-    assert reason.endswith("labels are known, 100 are needed")
+    assert reason.endswith("labels, at least 100 (monitoring.min_labels)")
 
 
 def test_retraining_stands_only_while_a_training_runs(monitored) -> None:
