@@ -188,7 +188,7 @@ def test_a_bound_that_cannot_be_judged_is_said_and_never_quietly_ok(world: World
     for place, one in enumerate(days):
         decision = decide(world.lake, world.spec, one)
         said = (f"not_judged: roc_auc of {days[place - 1]}: {notes[days[place - 1]]}",) if place else ()
-        state = DayState.NOT_JUDGED if place else DayState.OK
+        state = DayState.NOT_JUDGED if said else DayState.OK
         assert (decision.state, decision.reasons) == (state, said)
 
 

@@ -161,3 +161,41 @@ def test_a_class_that_training_never_saw_is_refused():
     objective = learn_objective("multiclass", np.array([0, 1, 1]), "none")
     with pytest.raises(InputError, match=r"values \[2\]"):
         objective.encode(np.array([0, 2]))
+
+
+@pytest.mark.parametrize(
+    ("task", "positive", "target", "classes", "codes"),
+    [
+        ("binary", "", [0, 1, 1], (0, 1), [0, 1, 1]),
+        ("binary", "", [0.0, 1.0, 1.0], (0, 1), [0, 1, 1]),
+        ("binary", "yes", ["no", "yes", "no"], ("no", "yes"), [0, 1, 0]),
+        ("binary", "ja", ["ja", "nein", "ja"], ("nein", "ja"), [1, 0, 1]),
+        ("binary", "1", [2, 1, 1], (2, 1), [0, 1, 1]),
+        ("multiclass", "", ["übel", "gut", "übel"], ("gut", "übel"), [1, 0, 1]),
+        ("multiclass", "", [7, 3, 3], (3, 7), [1, 0, 0]),
+    ],
+)
+def test_classes_are_learnt_from_labels_of_any_kind_the_positive_one_last(task, positive, target, classes, codes):
+    objective = learn_objective(task, np.array(target), "balanced", positive=positive)
+    assert objective.classes == classes
+    assert objective.encode(np.array(target)).tolist() == codes
+    counts = [np.mean(np.array(target) == one) for one in classes]
+    assert np.argmax(objective.weights) == np.argmin(counts)
+    unknown = np.array(["nobody", target[0]] if isinstance(target[0], str) else [99, target[0]])
+    assert objective.numbered(unknown).tolist() == [-1, codes[0]]
+
+
+@pytest.mark.parametrize(
+    ("task", "positive", "target", "expected"),
+    [
+        ("binary", "", ["no", "yes"], "both 0 and 1"),
+        ("binary", "yes", ["no", "ja"], "both 'yes' and one other class"),
+        ("binary", "yes", ["no", "yes", "maybe"], "both 'yes' and one other class"),
+        ("regression", "", ["long", "short"], "a finite number"),
+        ("multiclass", "", ["a", "a"], "at least two of them"),
+    ],
+)
+def test_labels_of_another_task_cannot_be_learnt(task, positive, target, expected):
+    with pytest.raises(InputError, match="has the values") as caught:
+        learn_objective(task, np.array(target), "none", positive=positive)
+    assert expected in caught.value.expected

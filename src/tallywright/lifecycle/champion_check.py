@@ -20,7 +20,7 @@ def champion_problems(project: Project) -> list[str]:
     from tallywright.lifecycle.context import package_of
     from tallywright.registry.promotion_log import PromotionLog, champion_on
     from tallywright.registry.resolve import as_ref
-    from tallywright.scoring.roles.threshold import threshold_problem
+    from tallywright.scoring.roles.eligibility import threshold_problem
 
     try:
         entry = champion_on(PromotionLog(Lake.of(project.environment), spec).entries(), None)

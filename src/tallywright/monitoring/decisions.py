@@ -47,12 +47,12 @@ def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date]) -> list[DaySi
     A day is broken when it has no tally, when the day gate did not pass for the input that was scored, or when its
     latest tally was not compared with the reference.
     """
-    performance, unjudged_bounds = _performance(lake, spec)
+    violated, unjudged_bounds = _performance(lake, spec)
     evidence = _Evidence(
         tallies=_latest_tallies(lake, spec),
         gate=_day_gate(lake, spec),
         drift=_drift(lake, spec),
-        performance=performance,
+        performance=violated,
         unjudged=unjudged_bounds,
         trainings=_trainings(lake, spec),
     )

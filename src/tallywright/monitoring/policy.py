@@ -135,10 +135,10 @@ class DaySignals(Record):
     acted: bool = True
     outcome: str = ""
 
-    def as_json(self) -> dict[str, object]:
-        """What the decision of the day itself depends on; what earlier versions did not know is left out when empty."""
-        found = self.model_dump(mode="json", exclude={"acted", "outcome", "unjudged"})
-        return found | ({"unjudged": list(self.unjudged)} if self.unjudged else {})
+    def told(self) -> dict[str, Any]:
+        """The signals of the day's own decision; without those that are empty and that older decisions did not know."""
+        left_out = {"acted", "outcome"} | (set() if self.unjudged else {"unjudged"})
+        return self.model_dump(mode="json", exclude=left_out)
 
     def violates(self, policy: Retraining) -> bool:
         """True when the day counts towards retraining; a broken day never does."""
@@ -201,7 +201,7 @@ def _decide(day: DaySignals, fold_state: _FoldState, policy: Retraining, identit
     reasons = tuple(_reasons(day, fold_state, policy, violations))
     signals = json.dumps(
         {
-            "day": day.as_json(),
+            "day": day.told(),
             "evaluated": [str(past.score_date) for past in fold_state.windows],
             "violations": [str(past.score_date) for past in violations],
             "last_retraining": str(fold_state.retrained.score_date) if fold_state.retrained else None,
@@ -247,8 +247,7 @@ def _reasons(
         yield f"broken_day: {day.broken}; neither a violation nor evidence"
     elif day.violates(policy):
         yield from (f"performance: {text}" for text in day.performance)
-    if not day.broken:
-        yield from (f"{NOT_JUDGED}{text}" for text in day.unjudged)
+    yield from (f"{NOT_JUDGED}{text}" for text in day.unjudged)
     if day.drifted and not day.broken:
         enough = (
             "" if len(day.drifted) >= policy.min_violated_columns else f" (fewer than {policy.min_violated_columns})"

@@ -41,8 +41,14 @@ from tallywright.scoring.prepare import (
     pinned_files,
     recount,
 )
-from tallywright.scoring.roles.eligibility import ModelSet, assemble, check_leak, covers_package, eligible
-from tallywright.scoring.roles.threshold import with_threshold
+from tallywright.scoring.roles.eligibility import (
+    ModelSet,
+    assemble,
+    check_leak,
+    covers_package,
+    eligible,
+    with_threshold,
+)
 from tallywright.spec.model import Scoring
 
 if TYPE_CHECKING:

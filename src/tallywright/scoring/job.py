@@ -68,6 +68,8 @@ class CanaryRule:
     salt: int
     below: int
     """Of 2**64."""
+    strict: bool = False
+    """True where no row may be without a sound answer: the first error of its graph is the end of the canary."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,8 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
     wanted = scores_schema(keys, model_set.output_schema)
     table = open_scores(lake, spec, wanted)
     canary = model_set.of_role(Role.CANARY)
-    share = spec.scoring.canary.share if spec.scoring.canary else 0.0
+    rule = spec.scoring.canary
+    share, strict = (rule.share, not rule.limits.max_problem_share) if rule is not None else (0.0, False)
     covers, fallback = model_set.row_failures(spec), spec.scoring.fallback
     return ScoreJob(
         table=lake.uri(spec.table("scores")),
@@ -198,7 +199,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
         batch_rows=spec.scoring.batch_rows,
         workers=spec.scoring.workers,
         options=with_process_options(lake.root, lake.options),
-        canary=canary_rule(canary.name, canary.version, share) if canary is not None else None,
+        canary=canary_rule(canary.name, canary.version, share, strict=strict) if canary is not None else None,
         covers=covers,
         limit=FallbackLimit.of(fallback.max_share, pinned.rows, pinned.score_date) if covers and fallback else None,
         constant=_job_constant(spec, model_set, pinned),

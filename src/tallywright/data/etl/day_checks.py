@@ -241,7 +241,7 @@ def _require_classes(spec: ModelSpec, where: str, column: pa.ChunkedArray) -> No
         return
     listed = ", ".join(f"{value!r} in {rows} rows" for value, rows in list(wrong.items())[:_EXAMPLES])
     more = f" and {len(wrong) - _EXAMPLES} other values" if len(wrong) > _EXAMPLES else ""
-    named = f"; or name the positive class: `training: {{positive: {next(iter(wrong))!r}}}`"
+    named = f"; or name the positive class: `training: {{positive: {list(wrong)[-1]!r}}}`"
     texts = training.kind.thresholds and is_text(column.type) and not training.positive
     raise WrongLabelsError(
         f"{where}: {training.target} has values that are no label of a {training.task} task: {listed}{more}; "

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def broken_limits(limits: CanaryLimits, counts: CanaryCounts) -> str:
     """Which limits the canary broke, in words; empty when it kept them."""
+    if counts.stopped:
+        return "rows have no sound answer: its graph raises an error, and max_problem_share allows none"
     found = []
     if counts.problem_share > limits.max_problem_share:
         found.append(

@@ -49,11 +49,14 @@ class CanaryCounts(Record):
     champion_total: int = 0
     canary_total: int = 0
     bits: int = 0
+    stopped: bool = False
+    """True where its graph failed although no row may be without an answer: nothing was counted from there on."""
 
     def __add__(self, other: CanaryCounts) -> CanaryCounts:
+        stopped = self.stopped or other.stopped
         added = ("rows", "problems", "compared", "champion_total", "canary_total")
         sums = {name: getattr(self, name) + getattr(other, name) for name in added}
-        return CanaryCounts(bits=max(self.bits, other.bits, key=abs), **sums)
+        return CanaryCounts(bits=max(self.bits, other.bits, key=abs), stopped=stopped, **sums)
 
     @property
     def problem_share(self) -> float:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tallywright.buffers import number_array
 from tallywright.data.fingerprint import mix
+from tallywright.errors import PackageError
 from tallywright.scoring.job import CanaryRule
 from tallywright.scoring.roles.failing_rows import Allowance, HopelessError
 from tallywright.scoring.roles.role_model import (
@@ -35,7 +36,7 @@ PREDICTION: Final = "prediction"
 _ROUND: Final = 1 << 64
 
 
-def canary_rule(model: str, version: int, share: float) -> CanaryRule:
+def canary_rule(model: str, version: int, share: float, *, strict: bool = False) -> CanaryRule:
     """The rule for a share of the keys.
 
     Keys are assigned by a hash, as in online experiments (Kohavi et al., "Controlled experiments on the web: survey and
@@ -45,7 +46,7 @@ def canary_rule(model: str, version: int, share: float) -> CanaryRule:
     """
     salt = hashlib.blake2b(f"canary:{model}:{version}".encode(), digest_size=8).digest()
     # The float is taken as the exact fraction that it is, so that the bound is the same integer on every machine.
-    return CanaryRule(salt=int.from_bytes(salt, "little"), below=int(Fraction(share) * _ROUND))
+    return CanaryRule(salt=int.from_bytes(salt, "little"), below=int(Fraction(share) * _ROUND), strict=strict)
 
 
 def is_canary(rule: CanaryRule, hashes: Hashes) -> NDArray[np.bool_]:
@@ -103,7 +104,10 @@ class Router:
         chosen = _RoutedOutputs(primary.outputs)
         if self._canary is not None:
             role_model, rule = self._canary
-            self._add_canary(chosen, role_model, np.flatnonzero(is_canary(rule, hashes)), (batch, primary, counts))
+            rows = np.flatnonzero(is_canary(rule, hashes))
+            checked = self._ask_canary(role_model, rule, _take(batch, rows), counts) if rows.size else None
+            if checked is not None:
+                self._add_canary(chosen, (role_model, checked), rows, (primary, counts))
         if self._fallback is not None:
             bad = np.flatnonzero(self._covered(primary) & (chosen.who == PRIMARY))
             self._add_fallback(chosen, self._fallback, bad, (batch, counts))
@@ -130,18 +134,30 @@ class Router:
         failed = primary.failed if PREDICTION in self._covers else np.zeros_like(primary.failed)
         return failed | (primary.broken & ~primary.failed) if OUTPUT in self._covers else failed
 
+    def _ask_canary(
+        self, role_model: RoleModel, rule: CanaryRule, batch: pa.RecordBatch, counts: ScoringCounts
+    ) -> CheckedPrediction | None:
+        """What the canary predicts; None once its graph has failed where it may not, which breaks its limit."""
+        if not rule.strict:
+            return predict_checked(role_model.predictor, batch)
+        if counts.canary.stopped:
+            return None
+        try:
+            return predict_all(role_model.predictor, batch)
+        except PackageError:
+            counts.canary += CanaryCounts(stopped=True)
+            return None
+
     def _add_canary(
         self,
         chosen: _RoutedOutputs,
-        role_model: RoleModel,
+        canary: tuple[RoleModel, CheckedPrediction],
         rows: NDArray[np.intp],
-        asked: tuple[pa.RecordBatch, CheckedPrediction, ScoringCounts],
+        asked: tuple[CheckedPrediction, ScoringCounts],
     ) -> None:
         """Adds the canary's rows; those without a sound prediction of the canary's stay the champion's."""
-        batch, primary, counts = asked
-        if not rows.size:
-            return
-        checked = predict_checked(role_model.predictor, _take(batch, rows))
+        role_model, checked = canary
+        primary, counts = asked
         good = np.flatnonzero(~checked.broken)
         both = good[~primary.broken[rows[good]]]
         bits = self._primary.predictor.definition.score_bits
