@@ -105,6 +105,19 @@ def _require_newest(request: ScoreRequest, standing: Manifest) -> None:
     raise outdated(request.input, request.basis, standing.generation, theirs)
 
 
+def needs_packages(request: ScoreRequest) -> bool:
+    """False when nothing has changed and every row of the tally's profile stands.
+
+    Raises:
+        CommitConflictError: As `decide`.
+    """
+    decision = decide(replace(request, models=eligible(request.spec, request.models, request.input.score_date)))
+    if decision.standing is None or decision.action != "no-op":
+        return True
+    manifest = decision.standing.manifest
+    return read_profiles(request.lake, request.spec, manifest).keys() != _profile_digests(manifest)
+
+
 def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> ScoreOutcome:
     """Scores the day unless its latest tally has the same inputs, and completes the tally's rows in other tables.
 
@@ -159,7 +172,6 @@ def _assembled(request: ScoreRequest, standing: Tally | None) -> tuple[ScoreRequ
         and champion_stands(standing.manifest, request.input.fingerprint, champion.version)
     )
     try:
-        request = request.fetched()
         model_set = assemble(request.candidates)
     except PackageError as error:
         if not stands:
@@ -217,7 +229,7 @@ def ensure_rows(
     Raises:
         PackageError: The rows must be counted again, and a package is not available.
     """
-    wanted = {manifest.profile_digest, *(one.profile_digest for one in manifest.roles if one.profile_digest)}
+    wanted = _profile_digests(manifest)
     rows = read_profiles(lake, spec, manifest)
     if rows.keys() != wanted:
         if sums is None or profile_digest(sums.profile) != manifest.profile_digest:
@@ -226,6 +238,11 @@ def ensure_rows(
         write_profiles(lake, spec, made)
         return made[0]
     return rows[manifest.profile_digest]
+
+
+def _profile_digests(manifest: Manifest) -> set[str]:
+    """The digests of the profile rows that a tally has."""
+    return {manifest.profile_digest, *(one.profile_digest for one in manifest.roles if one.profile_digest)}
 
 
 def recount_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: PackageSource) -> DaySums:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
     from tallywright.spec.yaml_files import EngineSettings
 
 
-Packages = tuple["Mapping[str, Package]", "Mapping[str, str]"]
-"""Packages by digest; and of those that are not to be had, the digest and why."""
-
-
 def _stored_sequence(manifest: Manifest) -> int | None:
     return manifest.promotion_sequence
 
@@ -67,8 +63,8 @@ class ScoreRequest:
     force: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     """Digest of a package that is not among `packages`, and why."""
-    fetch: Callable[[tuple[ModelRef, ...]], Packages] | None = None
-    """Gives the packages when they are needed; a day with equal inputs needs none."""
+    passed_over: int | None = None
+    """The version that would be champion of the day, had it not been withdrawn."""
     promotion_sequence: int | None = None
     """The position of the promotion log at which the models were resolved; None where nobody asked the log."""
     sequence_behind: Callable[[Manifest], int | None] = _stored_sequence
@@ -80,17 +76,6 @@ class ScoreRequest:
     def basis(self) -> Basis:
         """What orders this request among the tallies of its date."""
         return Basis.of(self.input, self.promotion_sequence)
-
-    def fetched(self) -> ScoreRequest:
-        """The request with its packages.
-
-        Raises:
-            TallyError: The champion's is not to be had, and no fallback covers that.
-        """
-        if self.fetch is None:
-            return self
-        packages, missing = self.fetch(self.models)
-        return replace(self, packages=packages, missing=missing, fetch=None)
 
     passed_over: frozenset[int] = frozenset()
     """The withdrawn versions, where one of them would be champion of the day, had it not been withdrawn."""
@@ -111,10 +96,9 @@ class ScoreRequest:
         Raises:
             PackageError: It is not at hand.
         """
-        request = self.fetched()
-        package = request.packages.get(ref.digest)
+        package = self.packages.get(ref.digest)
         if package is None:
-            raise missing_package(ref, request.missing.get(ref.digest, ""))
+            raise missing_package(ref, self.missing.get(ref.digest, ""))
         return package
 
 

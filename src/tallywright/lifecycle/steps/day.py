@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -166,14 +167,24 @@ def _scored(context: RunContext) -> tuple[ScoreOutcome, str]:
     (request, note), progress = _request(context), _Progress()
     for _ in range(_RESOLUTIONS):
         try:
-            return score_day(request, progress=progress), note
+            return score_day(_with_packages(context, request), progress=progress), note
         except CommitConflictError as error:
             again, note = _request(context)
             if (again.basis, again.models) == (request.basis, request.models):
                 raise
             log.info("%s is resolved again: %s", context.day, error.found)
             request = again
-    return score_day(request, progress=progress), note
+    return score_day(_with_packages(context, request), progress=progress), note
+
+
+def _with_packages(context: RunContext, request: ScoreRequest) -> ScoreRequest:
+    """The request with the packages that it needs; a day with equal inputs needs none."""
+    from tallywright.scoring.day import needs_packages
+
+    if not needs_packages(request):
+        return request
+    packages, missing = packages_of(context.project, request.models, context.shared.packages)
+    return replace(request, packages=packages, missing=missing)
 
 
 class _Progress:
@@ -213,7 +224,6 @@ def _request(context: RunContext) -> tuple[ScoreRequest, str]:
         input=source,
         models=found.models,
         packages={},
-        fetch=partial(packages_of, context.project, verified=context.shared.packages),
         run_id=context.run_id,
         code_version=context.code_version,
         engine=spec.scoring.engine,
