@@ -88,10 +88,24 @@ class Reference(Record):
     by: str
 
 
+class CommittedFile(StoredPart):
+    """A data file as it was committed: path relative to its table, bytes, rows, sha256 of its Parquet footer.
+
+    `checksums` says that each of its pages has a checksum, so that reading it finds a damaged page.
+    """
+
+    path: str
+    size: int
+    rows: int
+    footer: str
+    checksums: bool = False
+
+
 class InputVersion(StoredPart):
     """One date of the input table as ingest left it.
 
-    `version` is the Delta version that last changed this date's content, `fingerprint` its order-free content digest.
+    `version` is the Delta version that last changed this date's content, `fingerprint` its order-free content digest,
+    `files` the files that hold it (none in records of before).
     """
 
     table: str
@@ -99,6 +113,7 @@ class InputVersion(StoredPart):
     version: int
     fingerprint: str
     rows: int
+    files: tuple[CommittedFile, ...] = ()
 
 
 class ModelRef(StoredPart):
@@ -250,6 +265,8 @@ class Manifest(StoredRecord):
     """What each model did; empty in tallies of the time when only champions scored."""
     scoring_json: str = ""
     """The spec's scoring section at the commit, so that the tally can be counted again; empty in older tallies."""
+    files: tuple[CommittedFile, ...] = ()
+    """The files of the commit; none in older tallies, and where the engine's own writer made them."""
 
     @property
     def primary(self) -> ModelRef:

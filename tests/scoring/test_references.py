@@ -25,7 +25,7 @@ LONG = NOW - timedelta(days=400)
 @pytest.fixture
 def small_parts(monkeypatch) -> None:
     """Several files a day, as a large day has."""
-    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", 50)
+    monkeypatch.setattr("tallywright.data.delta.replacing._ROW_GROUP", 50)
     monkeypatch.setattr(
         "tallywright.scoring.prepare.plan_splits",
         lambda paths, **options: plan_splits(paths, target_rows=1, **options),

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError
 
 from tallywright.data.delta.handles import TABLE_PROPERTIES
+from tallywright.data.delta.replacing import Replacement
 from tallywright.data.delta.rows import Value, predicate
 from tallywright.data.delta.schema import fitted, plain
 from tallywright.data.storage.filesystem import storage_errors
@@ -68,7 +69,7 @@ class Change:
     properties: Mapping[str, str] = field(default_factory=dict)
     also: tuple[Mapping[str, Value], ...] = ()
 
-    def write(self, base: DeltaTable, uri: str, *, row_group: int) -> int:
+    def write(self, base: DeltaTable, uri: str, options: Mapping[str, str]) -> int:
         """Commits the change on top of the version of `base`, which moves to the new version.
 
         Raises:
@@ -78,24 +79,32 @@ class Change:
         """
         version, slices = base.version() + 1, (self.slice, *self.also)
         data = fitted(plain(self.data), pa.schema(base.schema().to_arrow()), slices, uri)
+        replacement = Replacement(data, slices, self.message, self.transaction)
         with storage_errors(f"writing {uri}"):
             try:
-                write_deltalake(
-                    base,
-                    data,
-                    mode="overwrite",
-                    predicate=" OR ".join(f"({predicate(where)})" for where in slices),
-                    schema_mode="merge",
-                    writer_properties=WriterProperties(max_row_group_size=row_group),
-                    commit_properties=CommitProperties(
-                        custom_metadata=dict(self.message) or None,
-                        max_commit_retries=0,
-                        app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
-                    ),
-                )
+                if replacement.fits(base):
+                    replacement.commit(base, uri, options)
+                else:
+                    self._widen(base, data, slices)
             except CommitFailedError as error:
                 raise LostRaceError(cause_of(error)) from error
         return version
+
+    def _widen(self, base: DeltaTable, data: pa.Table, slices: Sequence[Mapping[str, Value]]) -> None:
+        """Commits rows with new columns, or to other partitions than a score date, by Delta's own writer."""
+        version = base.version() + 1
+        write_deltalake(
+            base,
+            data,
+            mode="overwrite",
+            predicate=" OR ".join(f"({predicate(where)})" for where in slices),
+            schema_mode="merge",
+            commit_properties=CommitProperties(
+                custom_metadata=dict(self.message) or None,
+                max_commit_retries=0,
+                app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
+            ),
+        )
 
     def create_table(self, uri: str, options: Mapping[str, str]) -> None:
         """Creates the table without rows.

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 MAX_TEXT = 64
 """Longer texts get no minimum and maximum: they would only bloat the log."""
 _MILLISECOND = timedelta(milliseconds=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT: Final = pa.timestamp("us", "UTC")
 _MANY: Final = 8
 """More files than this are read in threads."""
 _PLACE: Final = frozenset({"path", "size_bytes"})
@@ -58,7 +61,7 @@ def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Coll
         if not chunks or any(chunk is None or not chunk.has_null_count for chunk in chunks):
             continue
         nulls[name] = sum(chunk.null_count for chunk in chunks)
-        bounds = [(chunk.min, chunk.max) for chunk in chunks if chunk.has_min_max]
+        bounds = [_bounds(chunk, field.type) for chunk in chunks if chunk.has_min_max]
         complete = len(bounds) == len(chunks)
         if complete and (not pa.types.is_floating(field.type) or name in finite):
             low = _render(min(low for low, _ in bounds), field.type, up=False)
@@ -74,6 +77,13 @@ def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
         column = footer.schema.column(index)
         if column.path == column.name:
             yield column.name, index
+
+
+def _bounds(chunk: pq.Statistics, kind: pa.DataType) -> tuple[Any, Any]:
+    """Least and largest value of a chunk; pyarrow's own conversion of an instant imports pandas."""
+    if kind == _INSTANT:
+        return _EPOCH + chunk.min_raw * _MICROSECOND, _EPOCH + chunk.max_raw * _MICROSECOND
+    return chunk.min, chunk.max
 
 
 def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
@@ -153,6 +163,15 @@ class TableReader:
         table = pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema)
         return keep(table, where).select(wanted)
 
+    def candidates(self, slices: Sequence[Mapping[str, Value]]) -> list[dict[str, Any]]:
+        """The add actions of the files that may hold rows of one of the slices, each once."""
+        found = {row["path"]: row for where in slices for row in self._actions(where).to_pylist()}
+        return list(found.values())
+
+    def read_file(self, action: Mapping[str, Any]) -> pa.Table:
+        """All rows and columns of one file, given by its add action."""
+        return self._read_file(action, self.schema)
+
     def _read_files(self, actions: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[pa.Table]:
         """Reads the files in that order; small files of unpartitioned tables are read once in a process."""
         what = tuple((column.name, column.type) for column in schema)
@@ -209,9 +228,9 @@ class TableReader:
     def _open(self, path: str) -> ParquetFile:
         address = self._absolute(path)
         if is_disk(address):
-            return ParquetFile(address, memory_map=False)
+            return ParquetFile(address, memory_map=False, page_checksum_verification=True)
         filesystem, inner = filesystem_of(address, self._options)
-        return ParquetFile(inner, filesystem=filesystem)
+        return ParquetFile(inner, filesystem=filesystem, page_checksum_verification=True)
 
     def _rows(self, path: str) -> int:
         """The row count of a file that was written without statistics."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Change", "DataFile", "Lake"]
 
 Version = int | DeltaTable
-_ROW_GROUP: Final = 262_144
-"""Scoring hands out row groups: smaller ones than the default million keep every core busy, and memory low."""
 
 
 class Lake:
@@ -285,7 +283,7 @@ class Lake:
         Raises:
             LostRaceError: The commit failed; nothing was written.
         """
-        return change.write(base, self.uri(change.table), row_group=_ROW_GROUP)
+        return change.write(base, self.uri(change.table), self.options)
 
     def create(self, change: Change) -> None:
         """Creates the change's table without rows, unless another writer has created it.

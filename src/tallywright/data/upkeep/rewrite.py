@@ -90,7 +90,9 @@ def _copy(
     waiting: list[pa.RecordBatch] = []
     with (
         folder.create(target) as stream,
-        pq.ParquetWriter(stream, schema.remove_metadata(), use_dictionary=texts, store_schema=False) as writer,
+        pq.ParquetWriter(
+            stream, schema.remove_metadata(), use_dictionary=texts, store_schema=False, write_page_checksum=True
+        ) as writer,
     ):
         for source in sources:
             for batch in _batches(folder, source, schema):
