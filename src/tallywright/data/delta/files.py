@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.delta.damage import damage_of
 from tallywright.data.delta.rows import Value, candidates, keep, scalar_of
 from tallywright.data.storage.filesystem import SMALL, SmallFileCache, filesystem_of, is_disk
 from tallywright.errors import TableContractError
@@ -193,8 +194,7 @@ class TableReader:
         return [part for part in parts if part is not None]
 
     def _read_file(self, action: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
-        file = self._open(action["path"])
-        with file:
+        with damage_of(self._uri, unquote(action["path"])), self._open(action["path"]) as file:
             stored = set(file.schema_arrow.names)
             part = file.read([name for name in schema.names if name in stored], use_threads=False)
         columns = []

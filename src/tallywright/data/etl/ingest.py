@@ -19,12 +19,14 @@ from tallywright.data.delta.handles import LONG_LOG, require_partitioned_by
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
+from tallywright.data.delta.standing import files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, check_features, check_labels
+from tallywright.data.etl.input_files import files_of_day, standing_files, stored_digest
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.types import feature_schema
-from tallywright.errors import InputError, UsageError
+from tallywright.errors import InputError, IntegrityError, UsageError
 from tallywright.observability import failpoint, log
 from tallywright.records import InputVersion, Record, Reference
 
@@ -48,6 +50,8 @@ class InputRow(Record):
     quarantined: int | None = None
     table_id: str | None = None
     recorded_at: datetime | None = None
+    files_json: str | None = None
+    """The files of the features, a `CommittedFile` each."""
 
 
 INPUTS: Final = Declaration(
@@ -71,7 +75,8 @@ def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
     Writes the record again when a crash came between commit and record.
 
     Raises:
-        InputError: The date was never ingested, or something else than ingest has changed its rows.
+        InputError: The date was never ingested.
+        IntegrityError: Something else than ingest has changed its rows, or a file is damaged or gone.
     """
     table = spec.table("features")
     base = lake.find(table)
@@ -83,33 +88,42 @@ def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
             remedy=f"tally run {spec.name} ingest --date {day}",
         )
     recorded = recorded_input(lake, spec, day, base)
-    if recorded is None:
-        record_input(lake, spec, found, base, quarantined=_quarantined(lake, spec, day))
-    elif recorded != found:
-        raise InputError(
-            f"{table} of {day} has {found.rows} rows, but {recorded.rows} were ingested",
+    if recorded is not None and recorded.fingerprint != found.fingerprint:
+        raise IntegrityError(
+            f"{table} of {day} has {found.rows} rows that are not the {recorded.rows} rows that were ingested",
             expected="a feature table that nothing but ingest writes",
-            remedy=f"ingest the date again: tally run {spec.name} ingest --date {day}",
+            remedy=f"tally ingest {spec.name} --date {day}",
         )
+    if recorded is None or recorded.files != found.files:
+        record_input(lake, spec, found, base, quarantined=_quarantined(lake, spec, day))
     return found
 
 
 def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
     """The input version of a date at the version of `base`; None when it was never ingested.
 
-    The recorded fingerprint is trusted while the number of rows fits; otherwise the stored rows are hashed.
+    The recorded fingerprint is trusted while the live files are the recorded ones, or made of them by our compaction;
+    otherwise the stored rows are hashed.
+
+    Raises:
+        IntegrityError: A file is damaged or gone.
     """
     version = base.transaction_version(transaction_id(spec.table("features"), day))
     if version is None:
         return None
     require_partitioned_by(base, "score_date")
     recorded = recorded_input(lake, spec, day, base)
-    rows = sum(file.rows for file in lake.files(spec.table("features"), day=day, version=base))
-    if recorded is not None and recorded.rows == rows:
-        return recorded
+    files = standing_files(lake, spec, recorded, base) if recorded is not None else None
+    if recorded is not None and files is not None:
+        return recorded.model_copy(update={"files": files})
     content = stored_digest(lake, spec, day, base)
     return InputVersion(
-        table=spec.table("features"), score_date=day, version=version, fingerprint=content.hex, rows=content.rows
+        table=spec.table("features"),
+        score_date=day,
+        version=version,
+        fingerprint=content.hex,
+        rows=content.rows,
+        files=files_of_day(lake, spec.table("features"), day, base),
     )
 
 
@@ -124,6 +138,7 @@ def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> 
                 version=row.version,
                 fingerprint=row.fingerprint,
                 rows=row.rows,
+                files=files_of_json(row.files_json),
             )
     return None
 
@@ -150,15 +165,9 @@ def record_input(lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTa
         quarantined=quarantined,
         table_id=str(base.metadata().id),
         recorded_at=datetime.now(UTC),
+        files_json=files_json(found.files),
     )
     Table(INPUTS, lake, spec).replace([row])
-
-
-def stored_digest(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> RowDigest:
-    """The content digest of a date's rows as they stand in the table."""
-    columns = feature_schema(spec).names
-    rows = lake.read(spec.table("features"), where={"score_date": day}, columns=columns, version=base)
-    return digest(rows, columns)
 
 
 def _quarantined(lake: Lake, spec: ModelSpec, day: date) -> int:
@@ -190,11 +199,13 @@ def ingest(
     last: date,
     *,
     progress: Callable[[IngestedDay], None] | None = None,
+    force: bool = False,
 ) -> list[IngestedDay]:
     """Ingests the score dates `first` to `last`, both included.
 
     The SQL runs once for the range; each date is checked and committed by itself, in order. A date that is refused
-    stops the run: it stays as it was, the dates before it are ingested. Equal content makes no commit.
+    stops the run: it stays as it was, the dates before it are ingested. Equal content makes no commit; files that are
+    damaged, gone or changed by others are written again.
 
     Args:
         project: The model project.
@@ -202,6 +213,7 @@ def ingest(
         first: First score date.
         last: Last score date.
         progress: Called after each date.
+        force: Write equal content too.
 
     Raises:
         UsageError: `last` before `first`.
@@ -213,7 +225,7 @@ def ingest(
     done: list[IngestedDay] = []
     with RawRun(project, first, last) as run:
         for day in days:
-            result = _ingest_day(project.spec, lake, run.day(day))
+            result = _ingest_day(project.spec, lake, run.day(day), force=force)
             log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
             done.append(result)
             if progress is not None:
@@ -234,14 +246,14 @@ def _days(spec: ModelSpec, first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay) -> IngestedDay:
+def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, *, force: bool) -> IngestedDay:
     features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
     check_features(spec, raw.day, raw.accepted, features)
     check_labels(spec, raw.day, labels, features)
-    _write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day)
-    _write_if_changed(lake, spec.table("labels"), labels, raw.day)
+    _write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day, force=force)
+    _write_if_changed(lake, spec.table("labels"), labels, raw.day, force=force)
     failpoint("ingest-features")
-    version, changed = _write_features(spec, lake, raw, features)
+    version, changed = _write_features(spec, lake, raw, features, force=force)
     known = pc.sum(pc.equal(labels["label_status"], scalar_of(KNOWN, pa.string()))).as_py() or 0
     return IngestedDay(
         score_date=raw.day,
@@ -255,37 +267,63 @@ def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay) -> IngestedDay:
     )
 
 
-def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table) -> tuple[InputVersion, bool]:
+def _write_features(
+    spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table, *, force: bool
+) -> tuple[InputVersion, bool]:
     """Commits the date's features unless equal ones are there, and records its input version."""
     table, content = spec.table("features"), digest(features, feature_schema(spec).names)
     change = _change(table, features, raw.day, content, transaction_id(table, raw.day))
 
     def attempt(base: DeltaTable) -> tuple[InputVersion, bool]:
-        found = committed_input(lake, spec, raw.day, base)
+        found = None if force else _sound_input(lake, spec, raw.day, base)
         changed = found is None or found.fingerprint != content.hex
         if changed:
             version = lake.attempt(change, base)
             failpoint("ingest-committed")
             found = InputVersion(
-                table=table, score_date=raw.day, version=version, fingerprint=content.hex, rows=content.rows
+                table=table,
+                score_date=raw.day,
+                version=version,
+                fingerprint=content.hex,
+                rows=content.rows,
+                files=files_of_day(lake, table, raw.day, base, version=version),
             )
         assert found is not None  # noqa: S101 - None counts as changed
-        if recorded_input(lake, spec, raw.day, base) is None:
+        recorded = recorded_input(lake, spec, raw.day, base)
+        if recorded is None or recorded.files != found.files:
             record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows)
         return found, changed
 
     return compare_and_swap(lake.race(change), attempt)
 
 
-def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date) -> None:
+def _sound_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
+    """As `committed_input`; None also where a file is damaged or gone, so that the date must be written again."""
+    try:
+        return committed_input(lake, spec, day, base)
+    except IntegrityError as error:
+        log.warning("%s is written again: %s", day, error.found)
+        return None
+
+
+def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, *, force: bool) -> None:
     """Replaces a date of a table by these rows, unless it holds the same."""
     content = digest(rows, rows.column_names)
     change = _change(table, rows, day, content)
     lake.handle(change)  # the table exists from here on, even if the day has no rows
-    stored = lake.read(table, where={"score_date": day})
-    if sorted(stored.column_names) == sorted(rows.column_names) and digest(stored, rows.column_names) == content:
+    if not force and _holds(lake, table, day, rows.column_names, content):
         return
     lake.replace(table, rows, slice=change.slice, partition_by=_PARTITION, message=change.message)
+
+
+def _holds(lake: Lake, table: str, day: date, columns: list[str], content: RowDigest) -> bool:
+    """True when the table has exactly this content of the date; a damaged file has not."""
+    try:
+        stored = lake.read(table, where={"score_date": day})
+    except IntegrityError as error:
+        log.warning("%s is written again: %s", day, error.found)
+        return False
+    return sorted(stored.column_names) == sorted(columns) and digest(stored, columns) == content
 
 
 def _change(table: str, rows: pa.Table, day: date, content: RowDigest, transaction: str = "") -> Change:
