@@ -225,6 +225,8 @@ class Promotion(Record):
     approver: str
     reason: str
     decision_json: str = ""
+    digest: str = ""
+    """Of this entry and the one before it; empty in entries of before."""
 
 
 class RoleTally(StoredPart):

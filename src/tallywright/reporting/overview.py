@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
 from tallywright.records import Role
-from tallywright.scoring.commit.manifests import manifests
+from tallywright.scoring.commit.manifests import latest_tallies
+from tallywright.scoring.commit.standing import listed_problem
 
 if TYPE_CHECKING:
     from datetime import date
@@ -31,6 +32,8 @@ class ScoredDay:
     decision: str | None
     roles: str
     """Rows by role, where somebody else than the champion scored some, and who was left out."""
+    problem: str
+    """Why what stands is not what was committed; empty for a sound day."""
 
     def as_dict(self) -> dict[str, Any]:
         """The day as a row."""
@@ -40,11 +43,13 @@ class ScoredDay:
 def scored_days(project: Project, first: date | None = None, last: date | None = None) -> list[ScoredDay]:
     """The scored days of the range (all of them by default), in order."""
     lake, spec = Lake.of(project.environment), project.spec
-    found = [
-        manifest
-        for manifest in manifests(lake, spec)
-        if (first is None or manifest.score_date >= first) and (last is None or manifest.score_date <= last)
+    tallies = [
+        tally
+        for tally in latest_tallies(lake, spec)
+        if (first is None or tally.manifest.score_date >= first) and (last is None or tally.manifest.score_date <= last)
     ]
+    found = [tally.manifest for tally in tallies]
+    problems = {tally.manifest.score_date: listed_problem(lake, spec, tally) for tally in tallies}
     primaries = {manifest.score_date: manifest.primary.role.value for manifest in found}
     means = _by_day(lake, spec.table("profile"), "mean_score", {}, primaries)
     aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None}, primaries)
@@ -62,6 +67,7 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             realised_auc=aucs.get(manifest.score_date),
             decision=states.get(manifest.score_date),
             roles=_roles(manifest),
+            problem=problems[manifest.score_date],
         )
         for manifest in sorted(found, key=lambda manifest: manifest.score_date)
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
-from tallywright.errors import InputError, LeakError, NoChampionError, SpecError
+from tallywright.errors import InputError, IntegrityError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day
 from tallywright.registry.resolve import resolve
@@ -62,6 +62,8 @@ def _preview_day(project: Project, lake: Lake, day: date, *, force: bool) -> Day
         source = input_version(lake, spec, day)
     except InputError:
         return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
+    except IntegrityError as error:
+        return DayPreview(day, named, models[0].effective_from, "ingest and score", error.found)
     request = ScoreRequest(
         spec=spec, lake=lake, input=source, models=models, packages={}, run_id="", code_version="", force=force
     )

@@ -21,7 +21,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError
 
 from tallywright.data.delta.handles import TABLE_PROPERTIES
-from tallywright.data.delta.replacing import Replacement
+from tallywright.data.delta.replacing import VERSION_KEY, WRITER_KEY, Replacement
 from tallywright.data.delta.rows import Value, predicate
 from tallywright.data.delta.schema import fitted, plain
 from tallywright.data.storage.filesystem import storage_errors
@@ -100,7 +100,7 @@ class Change:
             predicate=" OR ".join(f"({predicate(where)})" for where in slices),
             schema_mode="merge",
             commit_properties=CommitProperties(
-                custom_metadata=dict(self.message) or None,
+                custom_metadata={**self.message, WRITER_KEY: "delta-rs", VERSION_KEY: str(version)},
                 max_commit_retries=0,
                 app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
             ),

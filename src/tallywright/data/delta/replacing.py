@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 FILES_KEY: Final = "tallywright.files"
 """In a commit's information: the files that it adds, as JSON of `CommittedFile`."""
+VERSION_KEY: Final = "tallywright.version"
+"""In a commit's information: the version that it makes, which tells its file in the log from a copy of another's."""
+DATE_KEY: Final = "tallywright.date"
+"""In a commit's information: the date whose rows it replaces, in a table that is partitioned by dates."""
+WRITER_KEY: Final = "tallywright.writer"
+"""In the information of our commits that do not name their files, because another library wrote them."""
 _PARTITION: Final = "score_date"
 _ROW_GROUP: Final = 262_144
 """Scoring hands out row groups: smaller ones than the default million keep every core busy, and memory low."""
@@ -146,7 +152,12 @@ class Replacement:
             schema=base.schema(),
             partition_by=list(partitions),
             commit_properties=CommitProperties(
-                custom_metadata={**self.message, FILES_KEY: json.dumps(files)},
+                custom_metadata={
+                    **self.message,
+                    **({DATE_KEY: str(day)} if partitions else {}),
+                    FILES_KEY: json.dumps(files),
+                    VERSION_KEY: str(base.version() + 1),
+                },
                 max_commit_retries=0,
                 app_transactions=[Transaction(self.transaction, base.version() + 1)] if self.transaction else None,
             ),

@@ -13,9 +13,10 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from tallywright.data.delta.damage import is_damage, words_for
+from tallywright.data.delta.damage import damaged, is_damage, words_for
 from tallywright.data.delta.footers import read_footer
 from tallywright.data.delta.replacing import FILES_KEY
+from tallywright.data.storage.filesystem import storage_errors
 from tallywright.records import CommittedFile
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.files import DataFile
     from tallywright.data.delta.lake import Lake
+    from tallywright.errors import IntegrityError
 
 REPLACED_KEY: Final = "tallywright.replaced"
 """In the information of a compaction: the paths of the files whose rows the new file holds."""
@@ -95,6 +97,25 @@ def damage_in(lake: Lake, table: str, recorded: Iterable[CommittedFile]) -> str:
         if (footer.size, footer.digest) != (file.size, file.footer):
             return f"the file {file.path} is another one than was committed"
     return ""
+
+
+def unreadable_file(lake: Lake, table: str) -> IntegrityError | None:
+    """The error about the first live file that is gone, torn, or of another size than the table's log says; or None.
+
+    Raises:
+        StorageError: Storage that cannot be reached.
+    """
+    with storage_errors(f"reading {lake.uri(table)}"):
+        for file in lake.files(table):
+            try:
+                found = read_footer(file.path, lake.options)
+            except (OSError, pa.ArrowException) as error:
+                if not is_damage(error):
+                    raise
+                return damaged(lake.uri(table), file.path, words_for(error))
+            if (found.size, found.metadata.num_rows) != (file.size, file.rows):
+                return damaged(lake.uri(table), file.path, "it is not the file that the table's log names")
+    return None
 
 
 def descendants(

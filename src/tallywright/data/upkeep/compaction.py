@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from tallywright.data.delta.commit import Race, compare_and_swap
-from tallywright.data.delta.replacing import FILES_KEY
+from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
 from tallywright.data.delta.standing import REPLACED_KEY, files_json
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.rewrite import Rewritten, rewrite
@@ -194,6 +194,7 @@ def _write(handle: DeltaTable, files: Sequence[LiveFile], made: Rewritten) -> No
             custom_metadata={
                 "tallywright.maintenance": "compaction",
                 FILES_KEY: files_json([made.file]),
+                VERSION_KEY: str(handle.version() + 1),
                 REPLACED_KEY: json.dumps([file.path for file in files]),
             },
             max_commit_retries=0,

@@ -124,15 +124,19 @@ def latest_manifest(lake: Lake, spec: ModelSpec, day: date) -> Manifest | None:
 
 def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
     """The latest manifest of every scored day, by date; one whose row a crash prevented comes from the log."""
+    return [tally.manifest for tally in latest_tallies(lake, spec)]
+
+
+def latest_tallies(lake: Lake, spec: ModelSpec) -> list[Tally]:
+    """The latest tally of every scored day, by date; one whose row a crash prevented comes from the log."""
     scores = lake.find(spec.table("scores"))
     if scores is None:
         return []
-    latest: dict[date, Manifest] = {}
-    logged = [tally.manifest for tally in logged_tallies(scores)]
-    for manifest in [*(tally.manifest for tally in recorded_tallies(lake, spec)), *logged]:
-        known = latest.get(manifest.score_date)
-        if known is None or known.generation < manifest.generation:
-            latest[manifest.score_date] = manifest
+    latest: dict[date, Tally] = {}
+    for tally in [*recorded_tallies(lake, spec), *logged_tallies(scores)]:
+        known = latest.get(tally.manifest.score_date)
+        if known is None or known.manifest.generation < tally.manifest.generation:
+            latest[tally.manifest.score_date] = tally
     return [latest[day] for day in sorted(latest)]
 
 

@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
 from tallywright.data.delta.commit import ATTEMPTS, LostRaceError, Race, SkippedError, compare_and_swap
+from tallywright.data.delta.replacing import VERSION_KEY
 from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.storage.store_errors import cause_of, store_remedy
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
@@ -252,7 +253,7 @@ def _write(table: DeltaTable, manifest: Manifest, transaction: str, parts: Seque
         partition_by=[PARTITION],
         partition_filters=[(PARTITION, "=", day)],
         commit_properties=CommitProperties(
-            custom_metadata={MANIFEST_KEY: manifest.to_json()},
+            custom_metadata={MANIFEST_KEY: manifest.to_json(), VERSION_KEY: str(table.version() + 1)},
             max_commit_retries=0,
             app_transactions=[Transaction(transaction, manifest.generation)],
         ),
