@@ -91,6 +91,7 @@ class Reference(Record):
 class CommittedFile(StoredPart):
     """A data file as it was committed: path relative to its table, bytes, rows, sha256 of its Parquet footer.
 
+    Of a file of at most 256 KiB, `footer` is the sha256 of all its bytes.
     `checksums` says that each of its pages has a checksum, so that reading it finds a damaged page.
     """
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _DATE: Final = re.compile(r"score_date=(\d{4}-\d{2}-\d{2})/")
 _INGESTED: Final = frozenset({"features", "labels", "quarantine", "inputs"})
+_TRUTH: Final = "promotions"
+"""Its entries are made of nothing else."""
 _SCORED: Final = frozenset({"scores", "shadow"})
 
 
@@ -71,4 +73,6 @@ def remedy_for(table: str, day: date | str | None) -> str:
         return f"tally ingest {model} {when}"
     if what in _SCORED:
         return f"tally score {model} {when}"
+    if what == _TRUTH:
+        return f"tally verify {model} --repair; what that does not bring back only a backup has"
     return f"tally verify {model} --repair"

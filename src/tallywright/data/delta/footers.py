@@ -1,7 +1,7 @@
 """Parquet footers: read once, digested and parsed. With the checksums of the pages they tell whether a file changed.
 
 A footer has the place, the size and the bounds of every page, so a file of other rows has another one; a page that was
-damaged afterwards has the same, and is found by its checksum when it is read.
+damaged afterwards has the same, and is found by its checksum when it is read. A small file is digested as a whole.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from pyarrow import fs
 
-_TAIL: Final = 1 << 16
+_TAIL: Final = 1 << 18
+"""So many last bytes are read at once; of a file that is no larger all bytes are digested."""
 _END: Final = 8
 """The last bytes: the length of the footer, and Parquet's mark."""
 _MARK: Final = b"PAR1"
@@ -31,7 +32,7 @@ _MARK: Final = b"PAR1"
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """The footer of a file of `size` bytes; `digest` is the sha256 (hex) of its bytes."""
+    """The footer of a file of `size` bytes; `digest` is the sha256 (hex) of the footer, of a small file as a whole."""
 
     size: int
     digest: str
@@ -73,4 +74,5 @@ def _footer(size: int, read_from: Callable[[int], bytes]) -> Footer:
     if length > len(tail):
         tail = read_from(size - length)
     footer = tail[-length:]
-    return Footer(size, hashlib.sha256(footer).hexdigest(), pq.read_metadata(pa.BufferReader(footer)))
+    digested = tail if size <= _TAIL else footer
+    return Footer(size, hashlib.sha256(digested).hexdigest(), pq.read_metadata(pa.BufferReader(footer)))

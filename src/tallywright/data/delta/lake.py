@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from tallywright.data.delta.commit import ATTEMPTS, Change, LostRaceError, PendingChanges, Race, compare_and_swap
 from tallywright.data.delta.files import DataFile, TableReader, list_tables
 from tallywright.data.delta.handles import Handles
+from tallywright.data.delta.log_damage import log_damage
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.storage.options import store_options
@@ -23,7 +24,6 @@ from tallywright.errors import CommitConflictError, StorageError, TableContractE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from datetime import date
 
     import pyarrow as pa
@@ -128,8 +128,17 @@ class Lake:
                 # It may have been created meanwhile; delta-rs raises the same for a table that may not be read.
                 return self._handles.newest(uri) if self.exists(table) else None
 
-    def _opening(self, table: str, version: int | None) -> AbstractContextManager[None]:
-        return storage_errors(f"opening {self.uri(table)}" + ("" if version is None else f" version {version}"))
+    @contextmanager
+    def _opening(self, table: str, version: int | None) -> Iterator[None]:
+        uri = self.uri(table)
+        try:
+            with storage_errors(f"opening {uri}" + ("" if version is None else f" version {version}")):
+                yield
+        except (StorageError, TableContractError) as error:
+            damage = log_damage(uri, self.options)
+            if damage is not None:
+                raise damage from error
+            raise
 
     def files(self, table: str, *, day: date | None = None, version: Version | None = None) -> list[DataFile]:
         """The current data files, of one date or of all, sorted by path.

@@ -17,6 +17,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 from tallywright.data.delta.commit import LostRaceError, Race, compare_and_swap
 from tallywright.data.delta.files import delta_statistics
 from tallywright.data.delta.footers import footer_at
+from tallywright.data.delta.log_damage import is_readable
 from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.compaction import live_files
@@ -34,39 +35,44 @@ if TYPE_CHECKING:
     from tallywright.records import CommittedFile
 
 
-def rebuild_checkpoints(lake: Lake, table: str) -> bool:
-    """Deletes the checkpoints of a table that cannot be read, and writes a new one of its commits.
+def rebuild_log(lake: Lake, table: str) -> bool:
+    """Makes a log readable again: damaged checkpoints are written anew, a damaged newest commit is taken away.
+
+    What the newest commit wrote is gone with it; the step that wrote it does so again.
 
     Returns:
-        True when there was one.
+        True when something was damaged.
 
     Raises:
-        IntegrityError: The commits before it are not all there, so that only a backup helps.
+        IntegrityError: Only a backup helps: an older commit is damaged, or one that a checkpoint stood for is gone.
         StorageError: Storage that cannot be written.
     """
     folder = TableFolder(lake.uri(table), lake.options)
     with storage_errors(f"repairing {lake.uri(table)}"):
-        damaged = [path for path in folder.checkpoints() if not _is_readable(folder, path)]
-        if not damaged:
-            return False
         commits = folder.commits()
-        if sorted(commits) != list(range(max(commits, default=-1) + 1)):
+        newest = max(commits, default=-1)
+        torn = [path for path in commits.values() if not is_readable(path, folder.content(path))]
+        damaged = [path for path in folder.checkpoints() if not is_readable(path, folder.content(path))]
+        whole = sorted(commits) == list(range(newest + 1))
+        if (damaged and not whole) or (torn and (torn != [commits[newest]] or table.endswith("__promotions"))):
             raise IntegrityError(
-                f"{table}: the checkpoint {damaged[0]} cannot be read, and the commits before it are not all there",
-                expected="a commit for each version from 0 on",
-                remedy="restore the checkpoint from a backup",
+                f"{table}: the file {[*torn, *damaged][0]} cannot be read, and nothing else has what it holds",
+                expected="commits and checkpoints as they were written",
+                remedy="restore the table's folder from a backup",
             )
-        for path in damaged:
+        for path in [*torn, *damaged]:
             folder.discard(path)
-        folder.discard("_delta_log/_last_checkpoint")
-        lake.open(table).create_checkpoint()
-    return True
+        if damaged:
+            folder.discard("_delta_log/_last_checkpoint")
+            lake.open(table).create_checkpoint()
+    return bool(torn or damaged)
 
 
-def restore(lake: Lake, table: str, *, accept: bool = False) -> bool:
+def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False) -> bool:
     """Makes the sound files that our commits name the live ones again; with `accept`, what is live counts as ours.
 
-    In a table of dates a date is restored only where all its files are sound; else its step must write it again.
+    In a table of dates a date is restored only where all its files are sound; else its step must write it again. With
+    `whole` the same holds for the table, whose rows can be made of nothing else.
 
     Returns:
         True when a commit was needed.
@@ -82,6 +88,11 @@ def restore(lake: Lake, table: str, *, accept: bool = False) -> bool:
             wanted = {path: file for path, file in live.items() if file} if accept else _wanted(check, live)
             if not accept and wanted.keys() == live.keys():
                 return False
+            if whole and not accept and not wanted.keys() >= check.replay().expected.keys():
+                raise IntegrityError(
+                    f"{table}: files are damaged or gone, and nothing else has their rows",
+                    remedy="restore the table's folder from a backup",
+                )
             _commit(check, wanted, live)
         return True
 
@@ -178,11 +189,3 @@ def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mappin
     except CommitFailedError as error:
         raise LostRaceError(str(error)) from error
     handle.update_incremental()
-
-
-def _is_readable(folder: TableFolder, path: str) -> bool:
-    try:
-        pq.read_table(pa.BufferReader(folder.content(path)), page_checksum_verification=True)
-    except (OSError, pa.ArrowException):
-        return False
-    return True

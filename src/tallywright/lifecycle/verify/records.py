@@ -11,7 +11,7 @@ from tallywright.data.etl.ingest import INPUTS, committed_input, recorded_input
 from tallywright.data.etl.input_files import stored_digest
 from tallywright.data.fingerprint import digest
 from tallywright.errors import TallyError
-from tallywright.gates.record import reports
+from tallywright.gates.record import day_subject, reports
 from tallywright.lifecycle.context import package_of
 from tallywright.lifecycle.verify.findings import Defect, defect
 from tallywright.registry.promotion_log import PromotionLog
@@ -72,6 +72,9 @@ def verify_tallies(lake: Lake, spec: ModelSpec, tallies: list[Tally], *, deep: b
             if read_profiles(lake, spec, manifest).keys() != wanted:
                 again = f"tally run {spec.name} profile --date {day}"
                 yield defect(spec.table("profile"), "it is not the profile that was counted", day, again)
+            if not reports(lake, spec, subject=day_subject(manifest.input)):
+                gate = f"tally run {spec.name} day-gate --date {day}"
+                yield defect(spec.table("gates"), "the day gate's report about the scored input is gone", day, gate)
         except TallyError as error:
             yield Defect(what=table, score_date=day, problem=error.found, remedy=error.remedy)
 

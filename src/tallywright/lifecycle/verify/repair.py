@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tallywright.data.etl.ingest import input_version
-from tallywright.data.upkeep.repair import rebuild_checkpoints, restore
+from tallywright.data.upkeep.repair import rebuild_log, restore
 from tallywright.errors import TallyError
-from tallywright.gates.record import record_report, reports
+from tallywright.gates.record import day_subject, record_report, reports
 from tallywright.lifecycle.maintenance import model_tables
 from tallywright.lifecycle.run import run_step
 from tallywright.lifecycle.verify.findings import record_verdict
@@ -22,9 +22,10 @@ from tallywright.registry.versions_table import record_version, recorded_version
 from tallywright.scoring.commit.manifests import latest_tallies, record_tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tallywright.lifecycle.context import RunContext
+    from tallywright.scoring.commit.manifests import Tally
 
 T = TypeVar("T")
 
@@ -36,17 +37,20 @@ def repair_model(context: RunContext) -> None:
     """
     lake, spec = context.lake, context.spec
     for table in model_tables(spec, lake):
-        _tried(partial(rebuild_checkpoints, lake, table), f"the checkpoints of {table}")
-        _tried(partial(restore, lake, table), table)
+        _tried(partial(rebuild_log, lake, table), f"the log of {table}")
+        _tried(partial(restore, lake, table, whole=table == spec.table("promotions")), table)
     for day in _tried(partial(ingested_days, lake, spec), "the ingested dates") or []:
         _tried(partial(input_version, lake, spec, day), f"the input of {day}")
     _tried(partial(_make_evidence, context), "the evidence of the promotions")
     tallies = _tried(partial(latest_tallies, lake, spec), "the tallies") or []
     for tally in tallies:
         _tried(partial(record_tally, lake, spec, tally), f"the tally of {tally.manifest.score_date}")
+    _tried(partial(_record_models, context, tallies), "the registered versions")
     maturity = timedelta(days=spec.data.label_maturity_days)
     for tally in tallies:
         day = tally.manifest.score_date
+        if not _tried(partial(reports, lake, spec, subject=day_subject(tally.manifest.input)), f"the gate of {day}"):
+            _tried(partial(run_step, replace(context, day=day), "day_gate"), f"the gate of {day}")
         for step, when in (("drift", day), ("performance", day + maturity), ("decide", day)):
             _tried(partial(run_step, replace(context, day=when), step), f"{step} of {when}")
 
@@ -55,7 +59,7 @@ def accept_model(context: RunContext) -> None:
     """Takes all tables of a model as they are from now on, and forgets what was sealed before."""
     lake, spec = context.lake, context.spec
     for table in model_tables(spec, lake):
-        rebuild_checkpoints(lake, table)
+        rebuild_log(lake, table)
         restore(lake, table, accept=True)
     record_verdict(lake, spec, [], {}, verified_at=context.now, deep=False)
 
@@ -79,6 +83,16 @@ def _make_evidence(context: RunContext) -> None:
                 trained_through=entry.trained_through,
             )
             record_version(lake, spec, ref, decision.reports, recorded_at=entry.recorded_at)
+
+
+def _record_models(context: RunContext, tallies: Sequence[Tally]) -> None:
+    """Records again the versions that tallies name, with the newest report of each gate about them."""
+    lake, spec = context.lake, context.spec
+    known = recorded_versions(lake, spec)
+    refs = {ref.version: ref for tally in tallies for ref in tally.manifest.models if not ref.is_constant}
+    for ref in (refs[version] for version in sorted(refs.keys() - known.keys())):
+        newest = {report.gate: report for report in reports(lake, spec, subject=ref.digest)}
+        record_version(lake, spec, ref, list(newest.values()), recorded_at=context.now)
 
 
 def _tried(attempt: Callable[[], T], what: str) -> T | None:

@@ -6,9 +6,7 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from tallywright.data.delta.log_damage import is_readable
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.upkeep.seal import TableSeal, broken, seal_of
 from tallywright.data.upkeep.table_check import TableCheck
@@ -68,12 +66,9 @@ def damaged_checkpoints(lake: Lake, table: str) -> Iterator[Defect]:
     folder = TableFolder(lake.uri(table), lake.options)
     with storage_errors(f"verifying {lake.uri(table)}"):
         for path in folder.checkpoints():
-            try:
-                pq.read_table(pa.BufferReader(folder.content(path)), page_checksum_verification=True)
-            except (OSError, pa.ArrowException) as error:
+            if not is_readable(path, folder.content(path)):
                 model = table.rpartition("__")[0]
-                remedy = f"tally verify {model} --repair"
-                yield defect(table, f"the checkpoint {path} cannot be read: {str(error)[:120]}", remedy=remedy)
+                yield defect(table, f"the checkpoint {path} cannot be read", remedy=f"tally verify {model} --repair")
 
 
 def within(day: date | None, days: Range) -> bool:
