@@ -125,7 +125,7 @@ class PromotionLog:
             raise IntegrityError(
                 f"the promotion log of {self.model} was changed: {found}",
                 expected="entries as they were recorded, each with the digest of the one before",
-                remedy=f"tally verify {self.model} --repair, else a backup; tally history {self.model} shows what stands",
+                remedy=f"tally verify {self.model} --repair, or a backup; tally history {self.model} shows the log",
             )
 
     def champion_on(self, day: date, known_at: datetime | None = None) -> Promotion | None:
