@@ -22,7 +22,7 @@ TYPES = {
 STORED = {
     "inputs": """
         score_date:date version:int fingerprint:text rows:int quarantined:int table_id:text
-        recorded_at:instant files_json:text
+        recorded_at:instant raw_digest:text reading:int files_json:text
     """,
     "tallies": """
         score_date:date generation:int version:int reason:text rows:int model_versions:text
@@ -43,7 +43,7 @@ STORED = {
         score_date:date window_start:date window_end:date granularity:text as_of:date label_age_days:int
         mature:bool model_name:text model_version:int role:text slice_key:text slice_value:text metric:text
         value:float lower:float upper:float bound_min:float bound_max:float violated:bool rows:int known:int
-        never:int missing:int
+        never:int missing:int note:text generation:int
     """,
     "decisions": """
         score_date:date revision:int model_name:text state:text retrain:bool reasons:texts signals_json:text
@@ -55,11 +55,11 @@ STORED = {
     "gates": """
         report_id:text recorded_at:instant run_id:text model:text gate:text subject:text gate_verdict:text
         position:int32 check_name:text verdict:text observed_number:float observed_text:text bound:text
-        evidence:text judged_by:text
+        evidence:text judged_by:text found:text sequence:int
     """,
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
-        effective_from:date recorded_at:instant approver:text reason:text decision_json:text
+        effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
         digest:text
     """,
     "heads": """
@@ -70,7 +70,7 @@ STORED = {
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool
-        recorded_at:instant
+        recorded_at:instant run_id:text metrics_json:text reason:text
     """,
 }
 """The lakes of earlier versions hold these: a column may be added at an end, nothing else."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 500_000
 """A larger day is sampled down to about this many rows."""
-_FORM: Final = 1
+_FORM: Final = 2
 """Raised when a check of this module changes its meaning, so that reports of before are not taken for today's."""
 _NULL_EXPECTATIONS: Final = frozenset(
     {"expect_column_values_to_not_be_null", "expect_column_proportion_of_non_null_values_to_be_between"}

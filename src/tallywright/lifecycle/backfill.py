@@ -14,6 +14,7 @@ from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
+from tallywright.lifecycle.small_tables import keep_small
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import require_tally, scored_dates
 from tallywright.scoring.commit.standing import require_standing
@@ -74,9 +75,13 @@ def backfill(
         context = replace(context, engines=engines, day_gates=day_gates, given=context.shared)
         for days in batched(days_between(first, last), _DAYS_A_COMMIT):
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
+            context.lake.flush()  # what is realised asks the tallies of these days
             results += _realised(context, found)
             context.lake.flush()
-    return _decided(context, results)
+            keep_small(context.lake, context.spec, now=context.now)
+    results = _decided(context, results)
+    keep_small(context.lake, context.spec, now=context.now)
+    return results
 
 
 def batched(days: Iterable[date], size: int) -> Iterator[tuple[date, ...]]:
@@ -106,6 +111,8 @@ def _score_day(context: RunContext, steps: frozenset[str], on_day: Callable[[Day
     try:
         scored = run_pipeline(context, Pipeline.SCORE, only=steps)["score"]
         models, detail = ", ".join(scored["models"]), f"generation {scored['generation']}"
+        if scored.get("withdrawn"):
+            detail += f"; {scored['withdrawn']}"
         result = DayResult(context.day, scored["action"], scored["rows"], models, detail)
     except TallyError as error:
         result = _refused(context.day, error)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.delta.rows import rows_of
+from tallywright.data.delta.rows import rows_of, written_order
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.monitoring.performance import violation
+from tallywright.monitoring.performance import PERFORMANCE, unjudged, violation
 from tallywright.monitoring.policy import DaySignals, fold
 from tallywright.records import Record, Role, Verdict
 
@@ -37,6 +37,7 @@ class _Evidence:
     gate: dict[str, str]
     drift: dict[date, list[Row]]
     performance: dict[date, list[str]]
+    unjudged: dict[date, list[str]]
 
 
 def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date]) -> list[DaySignals]:
@@ -45,11 +46,13 @@ def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date]) -> list[DaySi
     A day is broken when it has no tally, when the day gate did not pass for the input that was scored, or when its
     latest tally was not compared with the reference.
     """
+    violated, unjudged_bounds = _performance(lake, spec)
     evidence = _Evidence(
         tallies=_latest_tallies(lake, spec),
         gate=_day_gate(lake, spec),
         drift=_drift(lake, spec),
-        performance=_performance(lake, spec),
+        performance=violated,
+        unjudged=unjudged_bounds,
     )
     return [_signals(spec, day, evidence) for day in sorted({*days, *evidence.tallies})]
 
@@ -63,6 +66,7 @@ def _signals(spec: ModelSpec, day: date, evidence: _Evidence) -> DaySignals:
         broken=_broken(day, tally, evidence),
         drifted=tuple(sorted({row["column_name"] for row in drift if row["violated"]})),
         performance=tuple(evidence.performance.get(day, ())),
+        unjudged=tuple(evidence.unjudged.get(day, ())),
     )
 
 
@@ -87,8 +91,8 @@ def _latest_tallies(lake: Lake, spec: ModelSpec) -> dict[date, Row]:
 
 def _day_gate(lake: Lake, spec: ModelSpec) -> dict[str, str]:
     """The verdict of the newest report of the day gate, by subject."""
-    rows = _rows(lake, spec, "gates", ["gate", "subject", "gate_verdict", "recorded_at"])
-    newest = sorted((row for row in rows if row["gate"] == DAY_GATE), key=lambda row: row["recorded_at"])
+    rows = _rows(lake, spec, "gates", ["gate", "subject", "gate_verdict", "recorded_at", "sequence"])
+    newest = sorted((row for row in rows if row["gate"] == DAY_GATE), key=written_order)
     return {row["subject"]: row["gate_verdict"] for row in newest}
 
 
@@ -100,35 +104,46 @@ def _drift(lake: Lake, spec: ModelSpec) -> dict[date, list[Row]]:
     return found
 
 
-def _performance(lake: Lake, spec: ModelSpec) -> dict[date, list[str]]:
-    """The violated bounds of realised metrics, by the day on which a score date was first realised with mature labels.
+def _performance(lake: Lake, spec: ModelSpec) -> tuple[dict[date, list[str]], dict[date, list[str]]]:
+    """The violated bounds of realised metrics, and those that could not be judged.
+
+    Each by the day on which a score date was first realised with mature labels.
 
     Only the whole day of the champion counts; slices and later label ages are reported in the table. So a decision
     uses nothing that was not known on its day, while a restated label of that age changes it.
     """
     columns = [
         "score_date", "as_of", "label_age_days", "mature", "role", "slice_key", "metric", "value", "bound_min",
-        "bound_max", "violated",
+        "bound_max", "violated", "note",
     ]  # fmt: skip
     rows = [
         row
-        for row in _rows(lake, spec, "performance", columns)
+        for row in Table(PERFORMANCE, lake, spec).rows(columns=columns)
         if row["mature"] and row["role"] == Role.CHAMPION and row["slice_key"] is None
     ]
     first: dict[date, int] = {}
     for row in rows:
         age = row["label_age_days"]
         first[row["score_date"]] = min(age, first.get(row["score_date"], age))
-    found: dict[date, list[str]] = defaultdict(list)
+    violated: dict[date, list[str]] = defaultdict(list)
+    not_judged: dict[date, list[str]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["score_date"], row["metric"])):
-        if row["violated"] and row["label_age_days"] == first[row["score_date"]]:
-            found[row["as_of"]].append(violation(row))
-    return found
+        if row["label_age_days"] != first[row["score_date"]]:
+            continue
+        if row["violated"]:
+            violated[row["as_of"]].append(violation(row))
+        elif row.get("note") and (row["bound_min"], row["bound_max"]) != (None, None):
+            not_judged[row["as_of"]].append(unjudged(row))
+    return violated, not_judged
 
 
 def _rows(lake: Lake, spec: ModelSpec, what: str, columns: list[str]) -> list[Row]:
-    table = spec.table(what)
-    return [] if lake.find(table) is None else rows_of(lake.read(table, columns=columns))
+    """The rows of a table; columns that it does not have yet are left out."""
+    table = lake.find(spec.table(what))
+    if table is None:
+        return []
+    stored = {field.name for field in table.schema().fields}
+    return rows_of(lake.read(spec.table(what), columns=[name for name in columns if name in stored], version=table))
 
 
 class DecisionRow(Record):

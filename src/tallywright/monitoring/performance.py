@@ -1,95 +1,51 @@
 """Realised performance: metrics of scored days once labels are known, the rows of `<model>__performance`.
 
 The same date may be realised again at a later age, or at the same age after labels were restated; each pair of date
-and age is replaced as a whole. Confidence intervals are DeLong's for the area under the ROC curve, the normal one for
-means (central limit theorem; Wald's for an accuracy).
+and age is replaced as a whole. Every model of the day is realised, shadows too; bounds hold for the champion alone.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright import metrics
-from tallywright.buffers import values_of
+from tallywright.data.delta.generation import content_version, generation_of
 from tallywright.data.delta.rows import keep
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.errors import UsageError
-from tallywright.monitoring.labelled import KNOWN, MISSING, NEVER, STATUS, labelled_rows
+from tallywright.errors import CommitConflictError, UsageError
+from tallywright.monitoring.figures import Figure, figures, interval
+from tallywright.monitoring.labelled import (
+    KNOWN,
+    MISSING,
+    NEVER,
+    STATUS,
+    labelled_rows,
+    labelled_shadows,
+    standing_tally,
+)
+from tallywright.observability import log
 from tallywright.records import Record, Role
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from numpy.typing import NDArray
+    import pyarrow as pa
+    from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.data.delta.rows import Value
+    from tallywright.records import Meaning
     from tallywright.spec.model import MetricBound, ModelSpec
 
-Z95: Final = 1.959963984540054
-Interval = tuple[float, float]
+__all__ = ["PERFORMANCE", "Performance", "PerformanceRow", "interval", "realised"]
+
+Position = tuple[int, int | None, int | None]
+_READINGS: Final = 5
 COVERAGE: Final = "coverage"
 """The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
-
-
-def interval(metric: str, value: float, y: NDArray[np.float64], p: NDArray[np.float64]) -> Interval | None:
-    """The 95 % confidence interval of a binary metric on labels `y` (0 or 1) and probabilities `p`.
-
-    Returns:
-        Lower and upper bound; None for a metric without a simple one, and where there are too few rows of a class.
-    """
-    if metric == "roc_auc":
-        return _delong(value, y, p)
-    if metric == "accuracy":
-        half = Z95 * (value * (1 - value) / max(y.size, 1)) ** 0.5
-        return max(0.0, value - half), min(1.0, value + half)
-    losses = _losses(metric, y, p)
-    if losses is None or losses.size <= 1:
-        return None
-    half = Z95 * float(losses.std(ddof=1)) / losses.size**0.5
-    upper = np.inf if metric == "log_loss" else 1.0
-    return max(0.0, value - half), min(float(upper), value + half)
-
-
-def _losses(metric: str, y: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The values whose mean is the metric, a row each; None for a metric that is no mean."""
-    if metric == "brier":
-        return np.asarray((p - y) ** 2)
-    if metric == "log_loss":
-        right = np.where(y == 1, p, 1 - p)
-        return np.asarray(-np.log(np.maximum(right, metrics.SMALLEST_PROBABILITY)))
-    return None
-
-
-def _delong(value: float, y: NDArray[np.float64], p: NDArray[np.float64]) -> Interval | None:
-    """The 95 % interval of an AUC by its DeLong variance.
-
-    DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating
-    characteristic curves", Biometrics 44, 1988; computed from midranks in O(n log n) as by Sun and Xu, "Fast
-    implementation of DeLong's algorithm", IEEE Signal Processing Letters 21, 2014. A positive row's midrank among all
-    rows less that among the positive ones is the number of negative rows below it, ties as a half: the structural
-    components, whose variances over both classes add up to that of the AUC.
-    """
-    positive, negative = p[y == 1], p[y == 0]
-    if min(positive.size, negative.size) <= 1:
-        return None
-    ranks = _midranks(np.concatenate([positive, negative]))
-    above_negatives = (ranks[: positive.size] - _midranks(positive)) / negative.size
-    below_positives = 1 - (ranks[positive.size :] - _midranks(negative)) / positive.size
-    variance = above_negatives.var(ddof=1) / positive.size + below_positives.var(ddof=1) / negative.size
-    half = Z95 * float(variance) ** 0.5
-    return max(0.0, value - half), min(1.0, value + half)
-
-
-def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 class PerformanceRow(Record):
@@ -108,7 +64,7 @@ class PerformanceRow(Record):
     slice_key: str | None
     slice_value: str | None
     metric: str
-    value: float
+    value: float | None
     lower: float | None
     upper: float | None
     bound_min: float | None
@@ -118,6 +74,10 @@ class PerformanceRow(Record):
     known: int
     never: int
     missing: int
+    note: str | None = None
+    """Why the metric has no value, or a bound on it was not judged."""
+    generation: int | None = None
+    """Of the tally; None in older rows."""
 
 
 PERFORMANCE: Final = Declaration(
@@ -163,6 +123,9 @@ class _Segment:
 def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance:
     """Computes and writes the realised metrics of a scored day.
 
+    They are about the tally and the labels that stand when they are written: where another writer has changed either
+    meanwhile, they are computed again.
+
     Args:
         lake: Scores, labels and (for slices) features are read; `<model>__performance` is written.
         spec: Task, slices, floors, least number of labels.
@@ -173,10 +136,37 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
         UsageError: `as_of` is before the day.
         InputError: The day was not scored.
     """
-    age = (as_of - day).days
-    if age < 0:
+    if as_of < day:
         raise UsageError(f"labels of {day} cannot be asked for as of {as_of}", expected=f"{day} or later")
-    rows = labelled_rows(lake, spec, day, as_of)
+    for _ in range(_READINGS):
+        position = _position(lake, spec, day)
+        found = _realised_at(lake, spec, day, as_of, position)
+        if _position(lake, spec, day) == position:
+            return found
+        log.info("%s is realised again: its tally or its labels have changed meanwhile", day)
+    raise CommitConflictError(
+        f"tally and labels of {day} changed {_READINGS} times while they were compared", remedy="run it again"
+    )
+
+
+def _position(lake: Lake, spec: ModelSpec, day: date) -> Position:
+    """Generation of the tally, versions of features and labels: what a day's realised metrics are about."""
+    features, labels = (content_version(lake, spec.table(what), day) for what in ("features", "labels"))
+    return generation_of(lake, spec, day), features, labels
+
+
+def _realised_at(lake: Lake, spec: ModelSpec, day: date, as_of: date, position: Position) -> Performance:
+    """Computes the metrics, and writes them if what was read still stands."""
+
+    def outdated(_: DeltaTable) -> str:
+        return "" if _position(lake, spec, day) == position else f"tally or labels of {day} have changed"
+
+    age = (as_of - day).days
+    tally = standing_tally(lake, spec, day)
+    meaning = tally.meaning if tally is not None else None
+    scored = [labelled_rows(lake, spec, day, as_of)]
+    if tally is not None:
+        scored += labelled_shadows(lake, spec, tally, as_of)
     mature = age >= spec.data.label_maturity_days
     common = {
         "score_date": day,
@@ -187,10 +177,17 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
         "label_age_days": age,
         "mature": mature,
         "model_name": spec.name,
+        "generation": position[0],
     }
-    found = [common | row for segment in _segments(rows, spec) for row in _measured(segment, spec, mature=mature)]
+    found = [
+        common | row
+        for rows in scored
+        for segment in _segments(rows, spec)
+        for row in _measured(segment, spec, meaning, mature=mature)
+    ]
     written = [PerformanceRow(**row) for row in found]
-    Table(PERFORMANCE, lake, spec).replace_if_changed(written, {"score_date": day, "label_age_days": age})
+    where: dict[str, Value] = {"score_date": day, "label_age_days": age}
+    Table(PERFORMANCE, lake, spec).replace_if_changed(written, where, outdated=outdated)
     return _summary(spec, found)
 
 
@@ -228,7 +225,7 @@ def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:
                     yield _Segment(keep(mine, {column: value}), version, role, column, str(value))
 
 
-def _measured(segment: _Segment, spec: ModelSpec, *, mature: bool) -> Iterator[dict[str, Any]]:
+def _measured(segment: _Segment, spec: ModelSpec, meaning: Meaning | None, *, mature: bool) -> Iterator[dict[str, Any]]:
     known = keep(segment.rows, {STATUS: KNOWN})
     counts = {
         "rows": segment.rows.num_rows,
@@ -236,48 +233,34 @@ def _measured(segment: _Segment, spec: ModelSpec, *, mature: bool) -> Iterator[d
         "never": segment.count(NEVER),
         "missing": segment.count(MISSING),
     }
-    enough = mature and known.num_rows >= spec.monitoring.min_labels
-    for metric, value, bounds in _metrics(known, segment, spec):
-        floor = spec.monitoring.performance_floor.get(metric)
+    least = spec.monitoring.min_labels
+    bounds = spec.monitoring.performance_floor if segment.role == Role.CHAMPION else {}
+    for figure in _figures(known, segment, spec, meaning):
+        floor, note, value = bounds.get(figure.metric), figure.note, figure.value
+        if floor is not None and mature and not note and known.num_rows < least:
+            note = f"{known.num_rows} labels are known, {least} are needed"
         yield counts | {
             "model_version": segment.version,
             "role": segment.role,
             "slice_key": segment.slice_key,
             "slice_value": segment.slice_value,
-            "metric": metric,
+            "metric": figure.metric,
             "value": value,
-            "lower": bounds[0] if bounds else None,
-            "upper": bounds[1] if bounds else None,
+            "lower": figure.bounds[0] if figure.bounds else None,
+            "upper": figure.bounds[1] if figure.bounds else None,
             "bound_min": floor.min if floor else None,
             "bound_max": floor.max if floor else None,
-            "violated": enough and floor is not None and _outside(value, floor),
+            "violated": mature and not note and floor is not None and value is not None and _outside(value, floor),
+            "note": note or None,
         }
 
 
-def _metrics(known: pa.Table, segment: _Segment, spec: ModelSpec) -> Iterator[tuple[str, float, Interval | None]]:
-    """Yields coverage, then the task's metrics; one that is undefined for these rows (one class only) is left out."""
-    yield COVERAGE, known.num_rows / segment.rows.num_rows, None
-    if not known.num_rows:
-        return
-    y = known.column(spec.training.target)
-    if spec.training.kind.per_class:
-        hits = pc.equal(y.cast(pa.string()), known.column("prediction").cast(pa.string()))
-        yield "accuracy", float(pc.mean(hits).as_py()), None
-        return
-    labels = _floats(y)
-    p = _floats(known.column(spec.training.kind.score_column))
-    found = metrics.evaluate(labels, p, task=spec.training.task)
-    if spec.training.kind.thresholds:
-        found["accuracy"] = metrics.accuracy(labels, p, spec.scoring.threshold)
-    for name, value in found.items():
-        if math.isfinite(value):
-            yield name, value, interval(name, value, labels, p) if spec.training.kind.thresholds else None
-
-
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """The values of a column without nulls; pyarrow's own conversion imports pandas."""
-    chunks = [values_of(chunk) for chunk in column.cast(pa.float64(), safe=False).chunks]
-    return np.concatenate([*chunks, np.zeros(0, dtype=np.float64)])
+def _figures(known: pa.Table, segment: _Segment, spec: ModelSpec, meaning: Meaning | None) -> Iterator[Figure]:
+    """Yields coverage, then the task's metrics; one that a slice does not define is left out."""
+    yield Figure(COVERAGE, known.num_rows / segment.rows.num_rows)
+    for figure in figures(known, spec, meaning):
+        if figure.value is not None or segment.slice_key is None:
+            yield figure
 
 
 def _outside(value: float, bound: MetricBound) -> bool:
@@ -291,10 +274,16 @@ def violation(row: dict[str, Any]) -> str:
     return f"{row['metric']} of {row['score_date']} is {row['value']:.3f}, bound {' and '.join(bounds)}"
 
 
+def unjudged(row: dict[str, Any]) -> str:
+    """Describes a bound that could not be judged, such as `roc_auc of 2013-03-01: no label is known`."""
+    return f"{row['metric']} of {row['score_date']}: {row['note']}"
+
+
 def _summary(spec: ModelSpec, rows: list[dict[str, Any]]) -> Performance:
     """The metrics of the champion's whole day; of the first model when none was champion."""
     whole = [row for row in rows if row["slice_key"] is None]
-    mine = [row for row in whole if row["role"] == Role.CHAMPION] or whole
+    served = [row for row in whole if row["role"] != Role.SHADOW] or whole
+    mine = [row for row in served if row["role"] == Role.CHAMPION] or served
     first = mine[0]
     return Performance(
         model=spec.name,
@@ -302,6 +291,10 @@ def _summary(spec: ModelSpec, rows: list[dict[str, Any]]) -> Performance:
             name: first[name]
             for name in ("score_date", "as_of", "label_age_days", "mature", "rows", "known", "never", "missing")
         },
-        metrics={row["metric"]: row["value"] for row in mine if row["model_version"] == first["model_version"]},
+        metrics={
+            row["metric"]: row["value"]
+            for row in mine
+            if row["model_version"] == first["model_version"] and row["value"] is not None
+        },
         violated=tuple(violation(row) for row in mine if row["violated"]),
     )

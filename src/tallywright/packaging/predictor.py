@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tallywright.buffers import number_array, string_array
 from tallywright.errors import PackageError
+from tallywright.metrics import decided
 from tallywright.packaging.package import ONNX, Package
 from tallywright.tasks import TASKS
 
@@ -40,7 +41,7 @@ def outputs_of(postprocess: Postprocess, scores: NDArray[np.float32], threshold:
 
 
 def _binary(_: Postprocess, scores: NDArray[np.float32], threshold: float) -> list[pa.Array]:
-    prediction = (scores >= np.float32(threshold)).astype(np.int32)
+    prediction = decided(scores, threshold).astype(np.int32)
     confidence = np.maximum(scores, np.float32(1) - scores)
     return [_int32(prediction), _float32(scores), _float32(confidence)]
 
@@ -94,7 +95,8 @@ class Predictor:
 
     Args:
         package: A loaded package; its graph is read and verified here once more.
-        threshold: Binary models: `prediction` is 1 where `probability`, a float32, is at least this.
+        threshold: Binary models of the time before, which name none: `prediction` is 1 (the positive class) where
+            `probability`, a float32, is at least this. A package's own threshold goes before it.
 
     Raises:
         PackageError: The graph cannot be loaded or does not have the inputs and outputs of the package's schema.
@@ -102,7 +104,7 @@ class Predictor:
 
     def __init__(self, package: Package, *, threshold: float = 0.5) -> None:
         self.package = package
-        self.threshold = threshold
+        self.threshold = package.threshold(threshold)
         self.input_columns: tuple[str, ...] = package.preprocess.columns
         self.output_schema: pa.Schema = package.output_schema
         self._session = _session(package)
@@ -110,6 +112,7 @@ class Predictor:
         categorical = np.zeros((MICRO_BATCH, len(package.preprocess.categorical)), dtype=np.int64)
         matrices: dict[str, NDArray[Any]] = {"numeric": numeric, "categorical": categorical}
         self._feed = {name: matrix for name, matrix in matrices.items() if matrix.shape[1]}
+        self._any_rows = not any(isinstance(node.shape[0], int) for node in self._session.get_inputs() if node.shape)
 
     def predict(self, batch: pa.RecordBatch) -> Prediction:
         """Scores a batch; the outputs have its rows in its order.
@@ -155,6 +158,21 @@ class Predictor:
             result = self._run()
             scores[start : start + rows] = result[:rows]
         return scores
+
+    def fails(self, inputs: ModelInput) -> bool:
+        """True when the graph raises an error for these rows; cheaper than their scores where they are few."""
+        if inputs.rows > MICRO_BATCH or not self._any_rows:
+            try:
+                self.score(inputs)
+            except PackageError:
+                return True
+            return False
+        feed = {name: np.ascontiguousarray(getattr(inputs, name)) for name in self._feed}
+        try:
+            self._session.run(["score"], feed)
+        except Exception:  # noqa: BLE001 - whatever it is, these rows have no score
+            return True
+        return False
 
     def _run(self) -> NDArray[np.float32]:
         try:

@@ -36,6 +36,8 @@ HEADS: Final = Declaration(
     doc="the newest entry of the promotion log and its digest, kept beside it: a log that was cut off is found",
 )
 PROMOTION_LOG: Final = "promotions"
+_DECIDED: Final = frozenset({"promote", "rollback"})
+"""The actions whose entry is about the version that its decision names."""
 
 
 def sealed(entry: Promotion, entries: Sequence[Promotion]) -> Promotion:
@@ -78,7 +80,7 @@ def problems(entries: Sequence[Promotion], head: HeadRow | None) -> Iterator[str
 
 def _undecided(entry: Promotion) -> Iterator[str]:
     """Yields what the entry's decision says otherwise."""
-    if not entry.decision_json:
+    if not entry.decision_json or entry.action not in _DECIDED:
         return
     try:
         decision = Decision.from_json(entry.decision_json)

@@ -16,22 +16,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError
 
+from tallywright.data.delta.files import long_texts
 from tallywright.data.delta.handles import TABLE_PROPERTIES
 from tallywright.data.delta.replacing import VERSION_KEY, WRITER_KEY, Replacement
 from tallywright.data.delta.rows import Value, predicate
 from tallywright.data.delta.schema import fitted, plain
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.storage.store_errors import cause_of
-from tallywright.observability import log
+from tallywright.observability import failpoint, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+_NO_STATISTICS: Final = ColumnProperties(statistics_enabled="NONE")
 ATTEMPTS: Final = 60
 """Commits to other days cost an attempt too: enough for a wide backfill."""
 T = TypeVar("T")
@@ -58,6 +60,11 @@ class Change:
         transaction: An app transaction whose version becomes the Delta version of this commit.
         properties: Table properties, used when the table has to be created.
         also: More slices that are replaced in the same commit; every row is in one of them.
+        added: True when the version that is committed on has no row of these slices: no file is read or rewritten.
+        outdated: Asked in every attempt: says why the change is about something that no longer stands, so that it does
+            not happen; an empty text lets it happen.
+        numbered: A column that gets the version of the commit, which orders what was written.
+        point: The failpoint right before the commit.
     """
 
     table: str
@@ -68,6 +75,14 @@ class Change:
     transaction: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     also: tuple[Mapping[str, Value], ...] = ()
+    added: bool = False
+    outdated: Callable[[DeltaTable], str] | None = None
+    numbered: str = ""
+    point: str = ""
+
+    def why_outdated(self, base: DeltaTable) -> str:
+        """The reason why the change must not be made on top of `base`; empty when it may."""
+        return "" if self.outdated is None else self.outdated(base)
 
     def write(self, base: DeltaTable, uri: str, options: Mapping[str, str]) -> int:
         """Commits the change on top of the version of `base`, which moves to the new version.
@@ -78,8 +93,10 @@ class Change:
             TableContractError: Rows that do not fit the table or the slice.
         """
         version, slices = base.version() + 1, (self.slice, *self.also)
-        data = fitted(plain(self.data), pa.schema(base.schema().to_arrow()), slices, uri)
-        replacement = Replacement(data, slices, self.message, self.transaction)
+        data = fitted(plain(self.with_numbers(version)), pa.schema(base.schema().to_arrow()), slices, uri)
+        replacement = Replacement(data, slices, self.message, self.transaction, added=self.added)
+        if self.point:
+            failpoint(self.point)
         with storage_errors(f"writing {uri}"):
             try:
                 if replacement.fits(base):
@@ -93,18 +110,26 @@ class Change:
     def _widen(self, base: DeltaTable, data: pa.Table, slices: Sequence[Mapping[str, Value]]) -> None:
         """Commits rows with new columns, or to other partitions than a score date, by Delta's own writer."""
         version = base.version() + 1
-        write_deltalake(
-            base,
-            data,
-            mode="overwrite",
-            predicate=" OR ".join(f"({predicate(where)})" for where in slices),
-            schema_mode="merge",
-            commit_properties=CommitProperties(
-                custom_metadata={**self.message, WRITER_KEY: "delta-rs", VERSION_KEY: str(version)},
-                max_commit_retries=0,
-                app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
-            ),
+        writer = WriterProperties(column_properties=dict.fromkeys(long_texts(data), _NO_STATISTICS) or None)
+        commit = CommitProperties(
+            custom_metadata={**self.message, WRITER_KEY: "delta-rs", VERSION_KEY: str(version)},
+            max_commit_retries=0,
+            app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
         )
+        how: dict[str, Any] = {"schema_mode": "merge", "writer_properties": writer, "commit_properties": commit}
+        if self.added:
+            write_deltalake(base, data, mode="append", **how)
+        else:
+            replaced = " OR ".join(f"({predicate(where)})" for where in slices)
+            write_deltalake(base, data, mode="overwrite", predicate=replaced, **how)
+
+    def with_numbers(self, version: int) -> pa.Table:
+        """The rows with that number in the numbered column, if there is one."""
+        if not self.numbered:
+            return self.data
+        place = self.data.schema.get_field_index(self.numbered)
+        numbers = pa.array([version] * self.data.num_rows, pa.int64())
+        return self.data.set_column(place, self.numbered, numbers)
 
     def create_table(self, uri: str, options: Mapping[str, str]) -> None:
         """Creates the table without rows.
@@ -195,13 +220,21 @@ class PendingChanges:
         """The pending changes of a table."""
         return list(self._changes.get(table, {}).values())
 
-    def take(self) -> Iterator[Change]:
-        """Yields one combined change a table; each is dropped once the next one is asked for."""
+    def take(self) -> Iterator[list[Change]]:
+        """Yields the changes of one table after the other; they are dropped once the next ones are asked for."""
         for table in list(self._changes):
-            first, *others = self._changes[table].values()
-            data = pa.concat_tables([first.data, *(other.data for other in others)])
-            yield replace(first, data=data, also=tuple(other.slice for other in others))
+            yield list(self._changes[table].values())
             del self._changes[table]
+
+
+def combined(changes: Sequence[Change]) -> Change:
+    """Changes of slices of one table as one change."""
+    first, *others = changes
+    if not others:
+        return first
+    data = pa.concat_tables([one.data for one in changes])
+    added = all(one.added for one in changes)
+    return replace(first, data=data, also=tuple(other.slice for other in others), outdated=None, added=added)
 
 
 def in_slice(row: Mapping[str, Any], where: Mapping[str, Value]) -> bool:

@@ -56,12 +56,14 @@ class Replacement:
         slices: Column values; exactly the rows with the values of one of them are replaced.
         message: Commit metadata; values are texts.
         transaction: An app transaction whose version becomes the Delta version of the commit.
+        added: True when no row of the slices is there yet: no file is read.
     """
 
     data: pa.Table
     slices: Sequence[Mapping[str, Value]]
     message: Mapping[str, str]
     transaction: str = ""
+    added: bool = False
 
     def fits(self, base: DeltaTable) -> bool:
         """True when the table has all its columns, and no partition or the one of a single score date."""
@@ -79,7 +81,7 @@ class Replacement:
             Exception: Whatever the storage raises; a file that a commit may yet name is left.
         """
         partitions = base.metadata().partition_columns
-        removed, kept = self._replaced(base, uri, options, partitions)
+        removed, kept = ([], []) if self.added else self._replaced(base, uri, options, partitions)
         rows = pa.concat_tables([*kept, self.data])
         written = None
         if rows.num_rows:

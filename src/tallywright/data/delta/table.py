@@ -7,7 +7,7 @@ written, so the change is computed again from them; the last writer must not sim
 from __future__ import annotations
 
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tallywright.data.delta.commit import Change, compare_and_swap, in_slice
 from tallywright.data.delta.rows import rows_of, table_of
+from tallywright.observability import failpoint
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _TYPES: Final[Mapping[type, pa.DataType]] = {
     datetime: pa.timestamp("us", "UTC"),
 }
 T = TypeVar("T")
+_MOST_ROWS: Final = 50
+"""More rows that change than this are not named one by one: the whole table is rewritten."""
 
 
 class Kind(StrEnum):
@@ -46,7 +49,7 @@ class Kind(StrEnum):
 
     APPEND = "a row is appended by compare-and-swap; rows never change"
     SLICE = "all rows of a slice are replaced in one commit; its last writer wins"
-    UPDATE = "all rows are rewritten from those that are there, by compare-and-swap"
+    UPDATE = "rows are added and changed as those that are there demand, by compare-and-swap"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Declaration(Generic[R]):
         kind: How rows come into it.
         doc: One line for `docs/tables.md`.
         partition_by: Columns that have a folder a value; small tables have none.
+        numbered: A column that gets the version of the commit: newer rows have higher numbers, whatever a clock says.
     """
 
     what: str
@@ -70,6 +74,12 @@ class Declaration(Generic[R]):
     kind: Kind
     doc: str
     partition_by: tuple[str, ...] = ()
+    numbered: str = ""
+
+    @property
+    def point(self) -> str:
+        """The failpoint before it is asked what stands in the table, and again right before a commit."""
+        return f"before-{self.what}"
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -157,35 +167,54 @@ class Table(Generic[R]):
         added = [row for change in pending for row in rows_of(change.data) if in_slice(row, where)]
         return [{name: row[name] for name in names if name in row} for row in (*kept, *added)]
 
-    def replace(self, records: Sequence[R]) -> int | None:
+    def replace(self, records: Sequence[R], *, outdated: Callable[[DeltaTable], str] | None = None) -> int | None:
         """Replaces the records' slice, in one commit.
 
+        Args:
+            records: All of the slice.
+            outdated: Asked in every attempt to commit; a text says why the records must not be written any more.
+
         Returns:
-            The version of the commit; None where it is pending (`Lake.batching`).
+            The version of the commit; None where it is pending (`Lake.batching`), or outdated.
 
         Raises:
             TallyError: As `Lake.replace`; a `TableContractError` for records of several slices.
         """
         self.declaration.require(Kind.SLICE)
-        return self._write(self._change(records))
+        return self._write(replace(self._change(records), outdated=outdated))
 
-    def replace_if_changed(self, records: Sequence[R], where: Mapping[str, Value] | None = None) -> int | None:
+    def replace_if_changed(
+        self,
+        records: Sequence[R],
+        where: Mapping[str, Value] | None = None,
+        *,
+        outdated: Callable[[DeltaTable], str] | None = None,
+    ) -> int | None:
         """As `replace`, but commits nothing when the slice holds exactly these records already.
 
         Args:
             records: All of the slice.
             where: The slice, where there may be no record of it.
+            outdated: As in `replace`.
         """
         self.declaration.require(Kind.SLICE)
-        change = self._change(records, where)
+        failpoint(self.declaration.point)
+        change = replace(self._change(records, where), outdated=outdated)
         is_pending = any(other.slice == change.slice for other in self._lake.pending_of(self.name))
         return None if self._lake.is_held(change) and not is_pending else self._write(change)
 
     def _write(self, change: Change) -> int | None:
         if self._lake.pending is None:
             return self._lake.write(change)
-        self._lake.pending.put(change)
+        self._lake.pending.put(self._provisional(change))
         return None
+
+    def _provisional(self, change: Change) -> Change:
+        """A pending change whose rows are newer than all that is written; the commit gives them their number."""
+        standing = self._lake.find(self.name) if change.numbered else None
+        if not change.numbered:
+            return change
+        return replace(change, data=change.with_numbers(0 if standing is None else standing.version() + 1))
 
     def append(self, propose: Callable[[list[R]], R | None]) -> R | None:
         """Appends the record that `propose` makes of all records, onto exactly the version they were read from.
@@ -202,11 +231,11 @@ class Table(Generic[R]):
         """
         self.declaration.require(Kind.APPEND)
 
-        def added(records: list[R]) -> tuple[R, Sequence[R]] | None:
+        def added(records: list[R]) -> tuple[R, Change] | None:
             record = propose(records)
-            return None if record is None else (record, [record])
+            return None if record is None else (record, self._change([record]))
 
-        return self._swap(added, None)
+        return self._swap(added)
 
     def update(self, propose: Callable[[list[R]], list[R] | None], where: Mapping[str, Value]) -> bool:
         """Writes what `propose` makes of all records, onto exactly the version that they were read from.
@@ -225,15 +254,31 @@ class Table(Generic[R]):
         """
         self.declaration.require(Kind.UPDATE)
 
-        def rewritten(records: list[R]) -> tuple[bool, Sequence[R]] | None:
+        def rewritten(records: list[R]) -> tuple[bool, Change] | None:
             wanted = propose(records)
-            return None if wanted is None else (True, wanted)
+            return None if wanted is None else (True, self._difference(records, wanted, where))
 
-        return self._swap(rewritten, where) or False
+        return self._swap(rewritten) or False
 
-    def _swap(
-        self, propose: Callable[[list[R]], tuple[T, Sequence[R]] | None], where: Mapping[str, Value] | None
-    ) -> T | None:
+    def _difference(self, standing: Sequence[R], wanted: Sequence[R], where: Mapping[str, Value]) -> Change:
+        """The change that makes `wanted` of `standing`: only rows that differ are written, unless they are many."""
+        before, after = self._by_key(standing), self._by_key(wanted)
+        touched = [key for key in before if after.get(key) != before[key]]
+        if len(before) < len(standing) or len(after) < len(wanted) or len(touched) > _MOST_ROWS:
+            return self._change(wanted, where)
+        written = [key for key in after if after[key] != before.get(key)]
+        slices = [dict(zip(self.declaration.key, key, strict=True)) for key in dict.fromkeys([*touched, *written])]
+        if not slices:
+            return self._change(wanted, where)
+        change = self._change([after[key] for key in written], slices[0])
+        if touched:
+            return replace(change, also=tuple(slices[1:]))
+        return replace(change, slice=where, added=True)
+
+    def _by_key(self, records: Sequence[R]) -> dict[tuple[Value, ...], R]:
+        return {tuple(getattr(record, name) for name in self.declaration.key): record for record in records}
+
+    def _swap(self, propose: Callable[[list[R]], tuple[T, Change] | None]) -> T | None:
         if self._lake.find(self.name) is None and propose([]) is None:
             return None  # no table for nothing
 
@@ -242,8 +287,8 @@ class Table(Generic[R]):
             proposed = propose([self.declaration.record_of(row) for row in rows])
             if proposed is None:
                 return None
-            result, records = proposed
-            self._lake.attempt(self._change(records, where), base)
+            result, change = proposed
+            self._lake.attempt(change, base)
             return result
 
         return compare_and_swap(self._lake.race(self._change([])), attempt)
@@ -257,4 +302,11 @@ class Table(Generic[R]):
         data = table_of([record.model_dump() for record in records], self.declaration.schema)
         if where is None and records:
             where = {name: getattr(records[0], name) for name in self.declaration.slice}
-        return Change(self.name, data, where or {}, self.declaration.partition_by)
+        return Change(
+            self.name,
+            data,
+            where or {},
+            self.declaration.partition_by,
+            numbered=self.declaration.numbered,
+            point=self.declaration.point,
+        )

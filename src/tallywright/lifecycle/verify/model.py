@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallywright.errors import TallyError
-from tallywright.lifecycle.maintenance import model_tables
+from tallywright.lifecycle.small_tables import model_tables
 from tallywright.lifecycle.verify.findings import Defect, last_verdict, record_verdict, seals_in
 from tallywright.lifecycle.verify.records import (
     ingested_days,

@@ -91,6 +91,9 @@ def verify_promotions(lake: Lake, spec: ModelSpec, tallies: list[Tally]) -> Iter
         if champion.effective_from is not None and (champion.version, champion.digest) not in known:
             problem = f"version {champion.version} scored the date as champion, and no entry promotes it"
             yield defect(table, problem, tally.manifest.score_date, f"tally verify {spec.name} --repair")
+    newest = max((tally.manifest.promotion_sequence or 0 for tally in tallies), default=0)
+    if newest > len(entries):
+        yield defect(table, f"entry {newest} is missing: a tally was made by it, and the log ends with {len(entries)}")
     versions = recorded_versions(lake, spec)
     for entry in entries:
         row = versions.get(entry.model_version)

@@ -11,8 +11,8 @@ from tallywright.data.etl.ingest import input_version
 from tallywright.data.upkeep.repair import rebuild_log, restore
 from tallywright.errors import TallyError
 from tallywright.gates.record import day_subject, record_report, reports
-from tallywright.lifecycle.maintenance import model_tables
 from tallywright.lifecycle.run import run_step
+from tallywright.lifecycle.small_tables import model_tables
 from tallywright.lifecycle.verify.findings import record_verdict
 from tallywright.lifecycle.verify.records import ingested_days
 from tallywright.observability import log
