@@ -134,3 +134,9 @@ class EngineError(TallyError):
 
     exit_code = 13
     retryable = True
+
+
+class IntegrityError(TallyError):
+    """Stored files or records that are not what was committed; names the file, the date and how to repair it."""
+
+    exit_code = 15

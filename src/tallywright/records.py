@@ -88,10 +88,25 @@ class Reference(Record):
     by: str
 
 
+class CommittedFile(StoredPart):
+    """A data file as it was committed: path relative to its table, bytes, rows, sha256 of its Parquet footer.
+
+    Of a file of at most 256 KiB, `footer` is the sha256 of all its bytes.
+    `checksums` says that each of its pages has a checksum, so that reading it finds a damaged page.
+    """
+
+    path: str
+    size: int
+    rows: int
+    footer: str
+    checksums: bool = False
+
+
 class InputVersion(StoredPart):
     """One date of the input table as ingest left it.
 
-    `version` is the Delta version that last changed this date's content, `fingerprint` its order-free content digest.
+    `version` is the Delta version that last changed this date's content, `fingerprint` its order-free content digest,
+    `files` the files that hold it (none in records of before).
     """
 
     table: str
@@ -99,6 +114,7 @@ class InputVersion(StoredPart):
     version: int
     fingerprint: str
     rows: int
+    files: tuple[CommittedFile, ...] = ()
 
 
 class ModelRef(StoredPart):
@@ -223,6 +239,8 @@ class Promotion(Record):
     decision_json: str = ""
     request: str = ""
     """Identity of the request that the line answers; empty in older lines, which have it in their other fields."""
+    digest: str = ""
+    """Of this entry and the one before it; empty in entries of before."""
 
 
 class Meaning(StoredPart):
@@ -293,6 +311,8 @@ class Manifest(StoredRecord):
     """What each model did; empty in tallies of the time when only champions scored."""
     scoring_json: str = ""
     """The spec's scoring section at the commit, so that the tally can be counted again; empty in older tallies."""
+    files: tuple[CommittedFile, ...] = ()
+    """The files of the commit; none in older tallies, and where the engine's own writer made them."""
     promotion_sequence: int | None = None
     """The newest line of the promotion log when the models were resolved; None in older tallies."""
     override: str = ""

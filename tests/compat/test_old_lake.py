@@ -78,11 +78,21 @@ def test_each_table_has_the_rows_it_had(old: OldLake, expected: dict[str, Any]) 
 
 
 def test_a_repeat_of_the_scored_days_changes_nothing(old: OldLake) -> None:
+    """The first repeat compares the rows with the manifests, which name no files yet, and records their files."""
     before = _standing(old)
     done = old.json("score", MODEL, *SCORED)
     assert [day["action"] for day in done] == ["unchanged"] * 7
+    recorded = _standing(old)
+    assert recorded == before | {"tallies": recorded["tallies"]}
+    old.json("score", MODEL, *SCORED)
     old.tally("run", MODEL, "decide", "--date", RESTATED)
-    assert _standing(old) == before
+    assert _standing(old) == recorded
+
+
+def test_all_of_it_stands_and_a_promotion_chains_what_was_before(old: OldLake) -> None:
+    assert "none is chained yet" in old.tally("verify", MODEL, "--deep")
+    old.json("promote", MODEL, "--version", "2", "--effective-from", NEXT, "--by", "me")
+    assert "chained from 2" in old.tally("verify", MODEL)
 
 
 def test_a_package_of_then_gives_the_scores_of_then(old: OldLake) -> None:

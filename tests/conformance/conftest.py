@@ -149,7 +149,7 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return commit(scored, day, note)
 
     monkeypatch.setattr(execution, "_commit", counting)
-    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", TARGET_ROWS)
+    monkeypatch.setattr("tallywright.data.delta.replacing._ROW_GROUP", TARGET_ROWS)
     monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=TARGET_ROWS))
     if ENGINES["spark"].capabilities.available:
         _share_bytes(monkeypatch)

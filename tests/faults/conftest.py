@@ -135,7 +135,7 @@ def beam() -> None:
 @pytest.fixture
 def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Twins:
     """Two worlds whose input files have several row groups, so that there is something to distribute."""
-    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", 500)
+    monkeypatch.setattr("tallywright.data.delta.replacing._ROW_GROUP", 500)
     monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=1000))
     return Twins.born(tmp_path)
 

@@ -22,12 +22,12 @@ TYPES = {
 STORED = {
     "inputs": """
         score_date:date version:int fingerprint:text rows:int quarantined:int table_id:text
-        recorded_at:instant raw_digest:text reading:int
+        recorded_at:instant raw_digest:text reading:int files_json:text
     """,
     "tallies": """
         score_date:date generation:int version:int reason:text rows:int model_versions:text
         input_version:int input_fingerprint:text inputs_digest:text key_digest:text profile_digest:text
-        engine:text run_id:text code_version:text committed_at:instant manifest_json:text
+        engine:text run_id:text code_version:text committed_at:instant manifest_json:text files_json:text
     """,
     "profile": """
         score_date:date generation:int model_version:int role:text definition_digest:text rows:int
@@ -61,6 +61,13 @@ STORED = {
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
         effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
+        digest:text
+    """,
+    "heads": """
+        log:text sequence:int digest:text recorded_at:instant
+    """,
+    "verified": """
+        model_name:text verified_at:instant deep:bool findings:int findings_json:text seals_json:text
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool

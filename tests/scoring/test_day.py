@@ -17,6 +17,7 @@ from tallywright.errors import (
     CommitConflictError,
     GateRefusedError,
     InputError,
+    IntegrityError,
     LeakError,
     PackageError,
     StorageError,
@@ -388,7 +389,7 @@ def test_an_unknown_engine_is_refused(scored) -> None:
 def test_vacuumed_input_is_refused(scored) -> None:
     pinned = scored.put(seed=3)
     scored.remove(scored.files("features"))
-    with pytest.raises(StorageError, match="cannot be read"):
+    with pytest.raises(IntegrityError, match="of 2024-03-01: it is gone"):
         scored.score(pinned)
 
 

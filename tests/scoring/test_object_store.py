@@ -38,7 +38,7 @@ def facts(shop) -> list[dict]:
 
 
 def test_a_day_on_a_store_has_the_bits_of_the_day_on_a_disk(shop, stored, monkeypatch) -> None:
-    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", 200)
+    monkeypatch.setattr("tallywright.data.delta.replacing._ROW_GROUP", 200)
     monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=400))
     spec = make_spec(scoring={"batch_rows": 256, "workers": 2})
     for rows, seed in ((1500, 1), (1490, 2)):  # the second restates the first

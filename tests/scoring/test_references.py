@@ -11,7 +11,7 @@ from synthetic import DAY, make_features, read_scores
 
 from tallywright.data.fingerprint import digest
 from tallywright.data.upkeep.maintenance import TableReport, TableRules, maintain_table
-from tallywright.errors import StorageError
+from tallywright.errors import IntegrityError
 from tallywright.records import Reference
 from tallywright.scoring.commit.manifests import latest_manifest, manifests
 from tallywright.scoring.day import decide
@@ -25,7 +25,7 @@ LONG = NOW - timedelta(days=400)
 @pytest.fixture
 def small_parts(monkeypatch) -> None:
     """Several files a day, as a large day has."""
-    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", 50)
+    monkeypatch.setattr("tallywright.data.delta.replacing._ROW_GROUP", 50)
     monkeypatch.setattr(
         "tallywright.scoring.prepare.plan_splits",
         lambda paths, **options: plan_splits(paths, target_rows=1, **options),
@@ -76,7 +76,7 @@ def test_a_pinned_input_is_scored_again_after_everything_else_is_gone(shop) -> N
     assert reports["shop__scores"].deleted >= reports["shop__scores"].compacted > 1
     assert reports["shop__features"].deleted == 1
     assert reports["shop__features"].kept == {"tally": f"{first.version}, {second.version}"}
-    with pytest.raises(StorageError):
+    with pytest.raises(IntegrityError):
         shop.lake.read("shop__features", version=unscored.version)
     assert bits(shop.lake.read("shop__features", version=first.version)) == bits(
         _dated(shop, make_features(300, seed=1))

@@ -53,6 +53,7 @@ def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None
         *_tables(settings),
         *_specs(root, environment),
         *_clocks(root, environment),
+        *_integrity(root, environment),
     ]
     rows = [{"check": check.name, "verdict": check.verdict.value, "found": check.observed, "to_do": check.evidence}
             for check in checks]  # fmt: skip
@@ -225,6 +226,35 @@ def _clocks(root: Path | None, environment: str | None) -> Iterator[Check]:
         if jumps:
             to_do = "set the clock by NTP; order comes from the sequence, so nothing else has changed"
             yield _check(f"clock {name}", "; ".join(jumps), Verdict.WARN, to_do)
+
+
+def _integrity(root: Path | None, environment: str | None) -> Iterator[Check]:
+    """The promotion log of each model, and the verdict of its last verification."""
+    from tallywright.data.delta.lake import Lake
+    from tallywright.lifecycle.verify.findings import last_verdict
+    from tallywright.registry.promotion_log import PromotionLog
+
+    for name in model_names(root):
+        try:
+            project = load_project(name, root=root, environment=environment)
+        except TallyError:
+            continue  # its spec has a line of its own
+        lake = Lake.of(project.environment)
+        try:
+            problems, verdict = PromotionLog(lake, project.spec).problems(), last_verdict(lake, project.spec)
+        except TallyError as error:
+            yield _check(f"verify {name}", error.found, Verdict.FAIL, error.remedy or f"tally verify {name}")
+            continue
+        if problems:
+            yield _check(f"promotions {name}", problems[0], Verdict.FAIL, f"tally verify {name} --repair")
+        if verdict is None:
+            yield _check(f"verify {name}", "never verified", Verdict.WARN, f"tally verify {name}")
+            continue
+        at = f"{verdict.verified_at:%Y-%m-%d %H:%M}"
+        found = f"{verdict.findings} findings at {at}" if verdict.findings else f"all stood at {at}"
+        yield _check(
+            f"verify {name}", found, Verdict.FAIL if verdict.findings else Verdict.PASS, f"tally verify {name}"
+        )
 
 
 def _check(name: str, found: str, verdict: Verdict, to_do: str) -> Check:

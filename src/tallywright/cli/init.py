@@ -27,6 +27,9 @@ _NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,40}"
 @click.option("--model", "name", default="late_orders", show_default=True, help="Name of the model project.")
 def init(folder: Path, name: str) -> None:
     """Write a working project into FOLDER: spec, SQL, network, expectations, DAGs and four months of sample data."""
+    from tallywright.spec.places import require_plain
+
+    require_plain(folder.absolute())
     template = resources.files("tallywright.cli") / "project_template"
     _check(template, folder, name)
     try:

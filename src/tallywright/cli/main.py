@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "score": "run_commands:score",
     "backfill": "run_commands:backfill",
     "maintain": "maintain_command:maintain",
+    "verify": "verify_command:verify",
     "promote": "registry_commands:promote",
     "rollback": "registry_commands:rollback",
     "withdraw": "version_commands:withdraw",

@@ -56,12 +56,15 @@ def rollback(project: Project, effective_from: date, *, as_json: bool, **given: 
 def history(project: Project, day: date | None, *, as_json: bool) -> None:
     """The promotion log: every champion, effective from when, recorded when, by whom and why."""
     from tallywright.data.delta.lake import Lake
-    from tallywright.registry.promotion_log import PromotionLog
+    from tallywright.registry.promotion_log import PromotionLog, champion_on
 
     log = PromotionLog(Lake.of(project.environment), project.spec)
-    found = log.entries() if day is None else [line for line in [log.champion_on(day)] if line is not None]
+    stored = log.stored()
+    found = stored if day is None else [line for line in [champion_on(stored, day)] if line is not None]
     rows = [line.model_dump(mode="json" if as_json else "python", exclude={"decision_json", "model"})
             for line in found]  # fmt: skip
     for row in rows:
         row["package_digest"] = row["package_digest"][:12] if not as_json else row["package_digest"]
     show_rows(rows, as_json=as_json, empty=f"{project.spec.name} has no champion{f' on {day}' if day else ' yet'}")
+    for problem in log.problems():
+        click.echo(f"the log was changed: {problem}; tally verify {project.spec.name} --repair", err=True)

@@ -72,8 +72,9 @@ def run(
 @click.command()
 @project_options
 @range_options
+@click.option("--force", is_flag=True, help="Write the dates again although the tables hold the same rows.")
 @json_option
-def ingest(project: Project, first: date, last: date, *, as_json: bool) -> None:
+def ingest(project: Project, first: date, last: date, *, force: bool, as_json: bool) -> None:
     """Raw files to feature and label tables, for a date or a range in one run; one commit a date."""
     from tallywright.data.etl.ingest import IngestedDay
     from tallywright.data.etl.ingest import ingest as ingest_days
@@ -85,7 +86,7 @@ def ingest(project: Project, first: date, last: date, *, as_json: bool) -> None:
             state = "written" if day.changed else "unchanged"
             click.echo(f"{day.score_date}  {day.rows:>8,} rows  {day.quarantined:>5,} quarantined  {state}", err=True)
 
-    days = ingest_days(project, context.lake, first, last, progress=print_day)
+    days = ingest_days(project, context.lake, first, last, progress=print_day, force=force)
     written = sum(day.changed for day in days)
     if as_json:
         click.echo(to_json([day.model_dump(mode="json") for day in days]))

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import duckdb
 import pyarrow as pa
 
 from tallywright.data.delta.rows import quoted
+from tallywright.data.delta.standing import unreadable_file
 from tallywright.data.embedded_sql import connect as connect_engine
 from tallywright.data.embedded_sql import text_literal
 from tallywright.data.remote_dataset import remote_dataset
@@ -35,6 +37,8 @@ _WRITING: Final = frozenset({"attach", "copy", "export"})
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     """A database with a view for each table of the lake, as of now; close it after use.
 
+    A table with a damaged file has no view, so that it is in nobody's way who does not ask for it.
+
     Raises:
         StorageError: A table that cannot be read.
         TableContractError: A table that breaks the contract.
@@ -44,7 +48,7 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
         for table in lake.tables():
             handle = lake.look(table)
             files = lake.files(table, version=handle.version())
-            with storage_errors(f"reading {lake.uri(table)}"):
+            with storage_errors(f"reading {lake.uri(table)}"), suppress(duckdb.Error):
                 connection.execute(f"CREATE VIEW {quoted(table)} AS {scan(connection, lake, handle, files)}")
     except BaseException:
         connection.close()
@@ -57,6 +61,7 @@ def query(lake: Lake, sql: str) -> pa.Table:
 
     Raises:
         UsageError: The statement fails; says which tables there are. Or it is none, or more than one, or would write.
+        IntegrityError: A file of a table that it names is damaged or gone.
     """
     connection = connect(lake)
     try:
@@ -64,6 +69,10 @@ def query(lake: Lake, sql: str) -> pa.Table:
         relation = connection.sql(sql)
         return _distinct_names(relation.to_arrow_table()) if relation is not None else pa.table({})
     except duckdb.Error as error:
+        for table in lake.tables():
+            damage = unreadable_file(lake, table) if table in sql else None
+            if damage is not None:
+                raise damage from error
         raise UsageError(
             f"the query fails: {' '.join(str(error).split())[:600]}",
             expected=f"SQL over {', '.join(lake.tables()) or 'tables; there are none yet'}",

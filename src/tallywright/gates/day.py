@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.delta.damage import damage_of
 from tallywright.data.fingerprint import row_hashes
 from tallywright.data.storage.filesystem import is_disk
 from tallywright.gates.data_docs import page_of, write_day
@@ -90,7 +91,7 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
 
 def _batches(paths: list[str]) -> Iterator[pa.RecordBatch]:
     for path in paths:
-        with ParquetFile(path) as file:
+        with damage_of(path.rsplit("/", 2)[0], path), ParquetFile(path, page_checksum_verification=True) as file:
             yield from file.iter_batches(batch_size=1 << 16)
 
 

@@ -15,7 +15,8 @@ from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.observability import log
-from tallywright.scoring.commit.manifests import scored_dates
+from tallywright.scoring.commit.manifests import require_tally, scored_dates
+from tallywright.scoring.commit.standing import require_standing
 from tallywright.scoring.engines.base import Engines
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def _realised(context: RunContext, found: Sequence[DayResult]) -> list[DayResult
         try:
             for day in (day for day in due if day not in done):
                 done.add(day)
+                require_standing(context.lake, context.spec, require_tally(context.lake, context.spec, day))
                 realised_when_mature(context.lake, context.spec, day)
             results.append(result)
         except TallyError as error:

@@ -17,7 +17,7 @@ from tallywright.registry.references import training_references
 from tallywright.scoring.references import tally_references
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from tallywright.data.delta.lake import Lake
@@ -37,10 +37,13 @@ class MaintenanceReport(Record):
     leftovers: CleanupCounts
 
 
-def maintain_model(project: Project, lake: Lake, *, now: datetime, dry_run: bool = False) -> MaintenanceReport:
+def maintain_model(
+    project: Project, lake: Lake, *, now: datetime, dry_run: bool = False, damaged: Collection[str] = ()
+) -> MaintenanceReport:
     """Maintains all tables of a model, and deletes what its runs left on this machine.
 
-    A table that fails does not stop the others; its error is raised in the end.
+    A table that fails does not stop the others; its error is raised in the end. The `damaged` ones are left alone,
+    because what VACUUM deletes may be what repairs them.
 
     Raises:
         SpecError: A retention that a run could outlive.
@@ -54,7 +57,7 @@ def maintain_model(project: Project, lake: Lake, *, now: datetime, dry_run: bool
     keep = kept_versions(project, lake, now)
     reports: list[TableReport] = []
     failures: list[TallyError] = []
-    for table in model_tables(spec, lake):
+    for table in (table for table in model_tables(spec, lake) if table not in damaged):
         try:
             reports.append(maintain_table(lake, table, _rules(spec, table, keep, now, dry_run=dry_run)))
         except TallyError as error:

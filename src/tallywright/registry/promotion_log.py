@@ -13,8 +13,10 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.observability import log
+from tallywright.errors import IntegrityError
+from tallywright.observability import failpoint, log
 from tallywright.records import Promotion, digest_of
+from tallywright.registry.promotion_chain import HEADS, PROMOTION_LOG, HeadRow, head_of, problems, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -227,11 +229,38 @@ class PromotionLog:
 
     def __init__(self, lake: Lake, spec: ModelSpec) -> None:
         self._table = Table(PROMOTIONS, lake, spec)
+        self._heads = Table(HEADS, lake, spec)
         self.model = spec.name
 
     def entries(self) -> list[Promotion]:
-        """All entries in the order in which they were recorded; none when nothing was ever promoted."""
+        """All entries in the order in which they were recorded; none when nothing was ever promoted.
+
+        Raises:
+            IntegrityError: An entry is missing, or is not what was recorded.
+        """
+        entries = self.stored()
+        self._require_sound(entries)
+        return entries
+
+    def stored(self) -> list[Promotion]:
+        """As `entries`, whether or not they are what was recorded."""
         return sorted(self._table.read(), key=lambda entry: entry.sequence)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the log; nothing when it is what was recorded."""
+        return list(problems(self.stored(), self._head()))
+
+    def _head(self) -> HeadRow | None:
+        return next(iter(self._heads.read({"log": PROMOTION_LOG})), None)
+
+    def _require_sound(self, entries: Sequence[Promotion]) -> None:
+        found = next(problems(entries, self._head()), "")
+        if found:
+            raise IntegrityError(
+                f"the promotion log of {self.model} was changed: {found}",
+                expected="entries as they were recorded, each with the digest of the one before",
+                remedy=f"tally verify {self.model} --repair, or a backup; tally history {self.model} shows the log",
+            )
 
     def champion_on(self, day: date, known_at: datetime | None = None) -> Promotion | None:
         """The champion of a date; with `known_at`, the one that the log named at that instant."""
@@ -257,14 +286,20 @@ class PromotionLog:
         Raises:
             CommitConflictError: Other writers were faster each time.
             StorageError: The log cannot be written.
+            IntegrityError: The log is not what was recorded.
         """
 
         def sequenced(rows: list[Promotion]) -> Promotion | None:
             entries = sorted(rows, key=lambda entry: entry.sequence)
+            self._require_sound(entries)
             proposed = propose(entries)
-            return None if proposed is None else _sequenced(proposed, entries)
+            return None if proposed is None else sealed(_sequenced(proposed, entries), entries)
 
-        return self._table.append(sequenced)
+        written = self._table.append(sequenced)
+        if written is not None:
+            failpoint("promotion-appended")
+            self._heads.replace([head_of(written)])
+        return written
 
 
 def _sequenced(entry: Promotion, entries: Sequence[Promotion]) -> Promotion:

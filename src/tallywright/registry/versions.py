@@ -134,14 +134,14 @@ def registered_versions(project: Project) -> list[RegistryVersion]:
     )
 
 
-def fetch(project: Project, version: int, digest: str) -> Path:
-    """The verified folder of a version in this machine's cache; downloads it when it is not there.
+def fetch(project: Project, version: int, digest: str, *, into: Path | None = None) -> Path:
+    """The verified folder of a version in this machine's cache (or `into`); downloads it when it is not there.
 
     Raises:
         PackageError: What the registry holds has another digest, or was altered.
         TrackingError: MLflow is missing, away, or has no such version.
     """
-    cache = PackageCache(Path(project.environment.storage.cache))
+    cache = PackageCache(into or Path(project.environment.storage.cache))
     cached = cache.get(digest)
     if cached is not None:
         return cached.folder

@@ -9,7 +9,8 @@ from tallywright.data.delta.lake import Lake
 from tallywright.monitoring.policy import NOT_JUDGED
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, withdrawals
-from tallywright.scoring.commit.manifests import manifests
+from tallywright.scoring.commit.manifests import latest_tallies
+from tallywright.scoring.commit.standing import listed_problem
 from tallywright.tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class ScoredDay:
     decision: str | None
     roles: str
     """Rows by role, where somebody else than the champion scored some; who was left out; who was withdrawn since."""
+    problem: str = ""
+    """Why what stands is not what was committed; empty for a sound day."""
     not_judged: str = ""
     """What could not be judged, with its count and the limit."""
 
@@ -55,11 +58,13 @@ class ScoredDay:
 def scored_days(project: Project, first: date | None = None, last: date | None = None) -> list[ScoredDay]:
     """The scored days of the range (all of them by default), in order."""
     lake, spec = Lake.of(project.environment), project.spec
-    found = [
-        manifest
-        for manifest in manifests(lake, spec)
-        if (first is None or manifest.score_date >= first) and (last is None or manifest.score_date <= last)
+    tallies = [
+        tally
+        for tally in latest_tallies(lake, spec)
+        if (first is None or tally.manifest.score_date >= first) and (last is None or tally.manifest.score_date <= last)
     ]
+    found = [tally.manifest for tally in tallies]
+    problems = {tally.manifest.score_date: listed_problem(lake, spec, tally) for tally in tallies}
     primaries = {manifest.score_date: manifest.primary.role.value for manifest in found}
     means = _by_day(lake, spec.table("profile"), "mean_score", {}, primaries)
     realised = {
@@ -85,6 +90,7 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             realised=realised[spec.gates.primary_metric].get(manifest.score_date),
             decision=states.get(manifest.score_date),
             roles=_roles(manifest, gone),
+            problem=problems[manifest.score_date],
             not_judged=_not_judged(reasons.get(manifest.score_date, ())),
         )
         for manifest in sorted(found, key=lambda manifest: manifest.score_date)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
-from tallywright.errors import CommitConflictError, InputError, LeakError, NoChampionError, SpecError
+from tallywright.errors import CommitConflictError, InputError, IntegrityError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.withdrawn import models_of_day
@@ -88,7 +88,7 @@ def _preview_day(project: Project, lake: Lake, day: date, *, force: bool, rescor
 def _input_of(lake: Lake, spec: ModelSpec, day: date) -> InputVersion | None:
     try:
         return input_version(lake, spec, day)
-    except InputError:
+    except (InputError, IntegrityError):
         return None
 
 

@@ -14,7 +14,8 @@ from tallywright.errors import InputError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.context import package_of
 from tallywright.registry.promotion_log import PromotionLog, line_behind, sequence_behind, withdrawals
-from tallywright.scoring.commit.manifests import latest_manifest
+from tallywright.scoring.commit.manifests import latest_tally
+from tallywright.scoring.commit.standing import integrity_error, require_standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,13 +40,15 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
 
     Raises:
         InputError: No such score, or a day without a tally.
+        IntegrityError: What stands there is not the tally.
     """
     lake, spec = Lake.of(project.environment), project.spec
-    manifest = latest_manifest(lake, spec, day)
-    if manifest is None:
+    tally = latest_tally(lake, spec, day)
+    if tally is None:
         raise InputError(f"{spec.name} has no tally of {day}", remedy=f"tally days {spec.name} lists the scored days")
-    row = score_of(lake, spec, key, day)
-    ref = _ref(manifest, row)
+    require_standing(lake, spec, tally)
+    manifest, row = tally.manifest, score_of(lake, spec, key, day)
+    ref = _ref(spec, manifest, row)
     found = {"score": row, "tally": _tally(manifest), "input": manifest.input.model_dump(mode="json")}
     if ref.is_constant:
         constant = {"name": ref.name, "version": ref.version, "role": ref.role.value, "note": _CONSTANT}
@@ -61,12 +64,16 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
     }
 
 
-def _ref(manifest: Manifest, row: dict[str, Any]) -> ModelRef:
-    """The model of the row, by role and version: one version may have two roles."""
-    return next(
-        (ref for ref in manifest.models if (ref.role.value, ref.version) == (row["role"], row["model_version"])),
-        manifest.primary,
-    )
+def _ref(spec: ModelSpec, manifest: Manifest, row: dict[str, Any]) -> ModelRef:
+    """The model of the row, by role and version: one version may have two roles.
+
+    Raises:
+        IntegrityError: The tally has no such model.
+    """
+    for ref in manifest.models:
+        if (ref.role.value, ref.version) == (row["role"], row["model_version"]):
+            return ref
+    raise integrity_error(spec, manifest, f"a row is of {row['role']} {row['model_version']}, which it does not name")
 
 
 def score_of(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, Any]:

@@ -18,9 +18,11 @@ from tallywright.records import ModelRef, Role
 from tallywright.scoring.commit.manifests import Tally, latest_tally, record_tally, require_tally
 from tallywright.scoring.commit.profile_table import profile_digest, read_profiles, row_of, write_profiles
 from tallywright.scoring.commit.scores_table import generation_in
+from tallywright.scoring.commit.standing import files_at_commit, standing_of
 from tallywright.scoring.engines.base import EngineChoice, Engines, choose_engine
 from tallywright.scoring.execution import DayExecution, execute
 from tallywright.scoring.identity import (
+    DAMAGED,
     FIRST,
     FORCED,
     LOST,
@@ -36,6 +38,7 @@ from tallywright.scoring.prepare import (
     ScoreOutcome,
     ScoreRequest,
     TallyDecision,
+    check_content,
     check_volume,
     job_for,
     pinned_files,
@@ -86,7 +89,12 @@ def decide(request: ScoreRequest) -> TallyDecision:
     if tally.manifest.primary.version in request.passed_over:
         reason = "+".join(WITHDRAWN if code == MODEL else code for code in reason.split("+"))
     if not reason and not request.force:
-        return TallyDecision(action="no-op", reason="same inputs", generation=generation, standing=tally)
+        stands = standing_of(lake, spec, tally)
+        if not stands.problem:
+            same = tally.held_by(stands.files)
+            return TallyDecision(action="no-op", reason="same inputs", generation=generation, standing=same)
+        log.warning("%s is scored again: %s", day, stands.problem)
+        reason = DAMAGED
     _require_newest(request, tally.manifest)
     return TallyDecision(action="score", reason=reason or FORCED, generation=generation + 1, standing=tally)
 
@@ -138,6 +146,7 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     if decision.standing is not None and decision.action == "no-op":
         return _finish(request, decision.standing, action="unchanged", sums=None)
     check_volume(request.lake, request.spec, request.input)
+    check_content(request.lake, request.spec, request.input)
     leak = check_leak(request.spec, request.models, request.input.score_date)
     splits, choice = _plan(request)
     job = job_for(request.spec, request.lake, request.input, model_set)
@@ -195,6 +204,8 @@ def _finish(
     request: ScoreRequest, tally: Tally, *, action: Literal["committed", "unchanged"], sums: DaySums | None
 ) -> ScoreOutcome:
     """Writes what follows the commit, each row only where it is missing."""
+    if not tally.files:
+        tally = tally.held_by(files_at_commit(request.lake, request.spec, tally))
     if record_tally(request.lake, request.spec, tally):
         log.debug("recorded generation %d of %s", tally.manifest.generation, tally.manifest.score_date)
     failpoint("tallied")
@@ -256,7 +267,8 @@ def recount_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, packages: Pac
     found = {ref.digest: packages(ref) for ref in models if not ref.is_constant}
     committed = _as_committed(spec, manifest)
     job = job_for(committed, lake, manifest.input, ModelSet.of(models, found, committed))
-    splits, _ = pinned_files(lake, manifest.input)
+    # The pinned version stays readable; the files that held its rows when it was scored may be gone.
+    splits, _ = pinned_files(lake, manifest.input.model_copy(update={"files": ()}))
     return recount(job, splits, found)
 
 

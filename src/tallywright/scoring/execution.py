@@ -128,7 +128,7 @@ def _commit(execution: DayExecution, day: StagedOutput, canary_note: str) -> tup
     shadows = commit_sound_shadows(request.lake, request.spec, day, manifest)
     failpoint("shadowed")
     roles = (*_served(request, sums, canary_note), *shadows, *execution.model_set.absent)
-    return _commit_scores(request, day, manifest.model_copy(update={"roles": roles})), sums
+    return _commit_scores(request, day, manifest.model_copy(update={"roles": roles, "files": day.files()})), sums
 
 
 def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[RoleTally]:

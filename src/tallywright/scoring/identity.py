@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FIRST: Final = "first"
 FORCED: Final = "forced"
 LOST: Final = "lost_manifest"
+DAMAGED: Final = "lost"
+"""The rows that stand are not those of the tally: files are gone, or were changed by others."""
 RESTATED: Final = "restated_input"
 MODEL: Final = "model"
 SPEC: Final = "spec"

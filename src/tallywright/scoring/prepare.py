@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 from pydantic import Field
 
+from tallywright.data.delta.damage import damaged
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.delta.table import Table
 from tallywright.data.etl.ingest import INPUTS
+from tallywright.data.etl.input_files import stored_digest
 from tallywright.data.storage.options import with_process_options
 from tallywright.errors import InputError, TallyError, did_you_mean
 from tallywright.observability import log
@@ -63,8 +65,8 @@ class ScoreRequest:
     force: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     """Digest of a package that is not among `packages`, and why."""
-    passed_over: int | None = None
-    """The version that would be champion of the day, had it not been withdrawn."""
+    passed_over: frozenset[int] = frozenset()
+    """The withdrawn versions, where one of them would be champion of the day, had it not been withdrawn."""
     promotion_sequence: int | None = None
     """The position of the promotion log at which the models were resolved; None where nobody asked the log."""
     sequence_behind: Callable[[Manifest], int | None] = _stored_sequence
@@ -76,9 +78,6 @@ class ScoreRequest:
     def basis(self) -> Basis:
         """What orders this request among the tallies of its date."""
         return Basis.of(self.input, self.promotion_sequence)
-
-    passed_over: frozenset[int] = frozenset()
-    """The withdrawn versions, where one of them would be champion of the day, had it not been withdrawn."""
 
     @property
     def champion(self) -> ModelRef:
@@ -148,8 +147,29 @@ def check_volume(lake: Lake, spec: ModelSpec, pinned: InputVersion) -> None:
         )
 
 
+def check_content(lake: Lake, spec: ModelSpec, pinned: InputVersion) -> None:
+    """Compares the content of a day with its fingerprint where its files have no checksums that the pass could check.
+
+    Raises:
+        IntegrityError: The rows are not those that were ingested.
+    """
+    if all(file.checksums for file in pinned.files):
+        return
+    found = stored_digest(lake, spec, pinned.score_date, lake.look(pinned.table))
+    if found.hex != pinned.fingerprint:
+        raise damaged(lake.uri(pinned.table), "", "they are not those that were ingested", pinned.score_date)
+
+
 def pinned_files(lake: Lake, pinned: InputVersion) -> tuple[tuple[InputSplit, ...], int]:
-    """The splits of the pinned version of the day, and the bytes of its files."""
+    """The splits of the day, and the bytes of its files: those of its record, else those of the pinned version.
+
+    Raises:
+        IntegrityError: A file is gone, or another one than was committed.
+    """
+    if pinned.files:
+        committed = {f"{lake.uri(pinned.table)}/{file.path}": file for file in pinned.files}
+        splits = plan_splits(list(committed), options=lake.options, committed=committed)
+        return splits, sum(file.size for file in pinned.files)
     files = lake.files(pinned.table, day=pinned.score_date, version=pinned.version)
     return plan_splits([file.path for file in files], options=lake.options), sum(file.size for file in files)
 

@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from tallywright.errors import SpecError, UsageError
 from tallywright.observability import log
 from tallywright.spec.base import Section
+from tallywright.spec.places import require_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +139,11 @@ class Environment(Section):
     engine: EngineSettings = EngineSettings()
 
     def resolved(self, root: Path) -> Environment:
-        """The same environment with local relative paths made absolute under `root`."""
+        """The same environment with local relative paths made absolute under `root`.
+
+        Raises:
+            UsageError: A path with a character that storage libraries read as something else.
+        """
         storage = self.storage.model_copy(
             update={name: _absolute(getattr(self.storage, name), root) for name in ("lake", "work", "cache")}
         )
@@ -152,7 +157,11 @@ class Environment(Section):
 
 
 def _absolute(path: str, root: Path) -> str:
-    return path if "://" in path else str((root / path).absolute())
+    if "://" in path:
+        return path
+    found = str((root / path).absolute())
+    require_plain(found)
+    return found
 
 
 def _absolute_sqlite(uri: str, root: Path) -> str:

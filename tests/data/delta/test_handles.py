@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.storage.filesystem import filesystem_of
-from tallywright.errors import CommitConflictError, StorageError, TableContractError
+from tallywright.errors import CommitConflictError, IntegrityError, StorageError, TableContractError
 
 
 def rows(*numbers: int) -> pa.Table:
@@ -139,5 +139,5 @@ def test_an_unreadable_table_is_not_missing(tmp_path) -> None:
     log.mkdir(parents=True)
     assert lake.find("t") is None  # a log without a commit is none
     (log / f"{0:020d}.json").write_text("no json\n")
-    with pytest.raises(StorageError):
+    with pytest.raises(IntegrityError, match=r"0\.json of its log cannot be read"):
         lake.find("t")

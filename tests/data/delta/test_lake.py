@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.filesystem import filesystem_of
-from tallywright.errors import CommitConflictError, StorageError, TableContractError
+from tallywright.errors import CommitConflictError, IntegrityError, StorageError, TableContractError
 
 DAY = date(2024, 1, 1)
 NAMES = ["score_date", "k", "x"]
@@ -260,15 +260,15 @@ def test_a_lake_that_cannot_be_made_is_a_storage_error(tmp_path):
             put(Lake(str(root)), DAY, "a")
 
 
-def test_a_missing_or_damaged_file_is_a_storage_error(lake):
+def test_a_missing_or_damaged_file_is_named(lake):
     put(lake, DAY, "a")
     path = lake.files("t")[0].path
     _write(path, lake, b"not parquet")
-    with pytest.raises(StorageError, match="reading"):
+    with pytest.raises(IntegrityError, match="2024-01-01: it cannot be read"):
         lake.read("t")
     filesystem, inner = filesystem_of(path, lake.options)
     filesystem.delete_file(inner)
-    with pytest.raises(StorageError, match="reading"):
+    with pytest.raises(IntegrityError, match="2024-01-01: it is gone"):
         lake.read("t")
 
 

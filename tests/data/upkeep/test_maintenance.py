@@ -19,7 +19,7 @@ from tallywright.data.delta.handles import LOG_RETENTION, REMOVED_RETENTION
 from tallywright.data.delta.lake import Lake
 from tallywright.data.upkeep.maintenance import TableRules, maintain_table, ranges
 from tallywright.data.upkeep.table_folder import RUNS, TableFolder
-from tallywright.errors import StorageError, TableContractError
+from tallywright.errors import IntegrityError, StorageError, TableContractError
 
 DAY = date(2024, 1, 1)
 OTHER = date(2024, 1, 2)
@@ -73,7 +73,7 @@ def test_kept_versions_stay_and_only_what_nobody_needs_goes(lake):
     assert (keys(lake), keys(lake, versions[1])) == (["a4"], ["a1"])
     assert len(parquet(lake)) == 2
     for gone in (versions[0], versions[2], versions[3]):
-        with pytest.raises(StorageError):
+        with pytest.raises(IntegrityError):
             keys(lake, gone)
 
 
@@ -91,7 +91,7 @@ def test_a_version_from_before_a_compaction_stays_readable(lake):
     assert kept < parquet(lake)
     assert maintain_table(lake, "t", EAGER).deleted == 3
     assert keys(lake) == ["a0", "a1", "a2", "z"]
-    with pytest.raises(StorageError):
+    with pytest.raises(IntegrityError):
         keys(lake, pinned)
 
 

@@ -11,7 +11,7 @@ from synthetic import make_features
 
 from tallywright.data.delta.rows import table_of
 from tallywright.data.storage.filesystem import filesystem_of
-from tallywright.errors import InputError, StorageError, TableContractError
+from tallywright.errors import InputError, IntegrityError, StorageError, TableContractError
 from tallywright.scoring.commit.verify import part_path, verify_parts
 from tallywright.scoring.engines.local import engine
 from tallywright.scoring.prepare import job_for, pinned_files
@@ -44,9 +44,9 @@ def test_splits_hold_every_row_group_once_and_in_order(tmp_path, sizes, group, t
     assert all(split.rows <= max(target, group) for split in splits)
 
 
-def test_a_file_that_is_no_parquet_is_an_input_error(tmp_path) -> None:
+def test_a_file_that_is_no_parquet_is_damaged(tmp_path) -> None:
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(InputError, match="not a whole Parquet file"):
+    with pytest.raises(IntegrityError, match="does not end with a Parquet footer"):
         plan_splits([str(tmp_path / "torn.parquet")])
 
 

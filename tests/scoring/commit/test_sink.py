@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
 @pytest.fixture
 def small_parts(monkeypatch) -> None:
     """Many files a day, so that OPTIMIZE has something to do."""
-    monkeypatch.setattr("tallywright.data.delta.lake._ROW_GROUP", 50)
+    monkeypatch.setattr("tallywright.data.delta.replacing._ROW_GROUP", 50)
     monkeypatch.setattr("tallywright.scoring.prepare.plan_splits", partial(plan_splits, target_rows=1))
 
 

@@ -21,6 +21,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError
 
 from tallywright.data.delta.handles import TABLE_PROPERTIES
+from tallywright.data.delta.replacing import VERSION_KEY, WRITER_KEY, Replacement
 from tallywright.data.delta.rows import Value, predicate
 from tallywright.data.delta.schema import fitted, long_texts, plain
 from tallywright.data.storage.filesystem import storage_errors
@@ -82,7 +83,7 @@ class Change:
         """The reason why the change must not be made on top of `base`; empty when it may."""
         return "" if self.outdated is None else self.outdated(base)
 
-    def write(self, base: DeltaTable, uri: str, *, row_group: int) -> int:
+    def write(self, base: DeltaTable, uri: str, options: Mapping[str, str]) -> int:
         """Commits the change on top of the version of `base`, which moves to the new version.
 
         Raises:
@@ -92,28 +93,34 @@ class Change:
         """
         version, slices = base.version() + 1, (self.slice, *self.also)
         data = fitted(plain(self.with_numbers(version)), pa.schema(base.schema().to_arrow()), slices, uri)
-        writer = WriterProperties(
-            max_row_group_size=row_group,
-            column_properties=dict.fromkeys(long_texts(data), _NO_STATISTICS) or None,
-        )
-        commit = CommitProperties(
-            custom_metadata=dict(self.message) or None,
-            max_commit_retries=0,
-            app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
-        )
-        how: dict[str, Any] = {"schema_mode": "merge", "writer_properties": writer, "commit_properties": commit}
+        replacement = Replacement(data, slices, self.message, self.transaction, added=self.added)
         if self.point:
             failpoint(self.point)
         with storage_errors(f"writing {uri}"):
             try:
-                if self.added:
-                    write_deltalake(base, data, mode="append", **how)
+                if replacement.fits(base):
+                    replacement.commit(base, uri, options)
                 else:
-                    replaced = " OR ".join(f"({predicate(where)})" for where in slices)
-                    write_deltalake(base, data, mode="overwrite", predicate=replaced, **how)
+                    self._widen(base, data, slices)
             except CommitFailedError as error:
                 raise LostRaceError(cause_of(error)) from error
         return version
+
+    def _widen(self, base: DeltaTable, data: pa.Table, slices: Sequence[Mapping[str, Value]]) -> None:
+        """Commits rows with new columns, or to other partitions than a score date, by Delta's own writer."""
+        version = base.version() + 1
+        writer = WriterProperties(column_properties=dict.fromkeys(long_texts(data), _NO_STATISTICS) or None)
+        commit = CommitProperties(
+            custom_metadata={**self.message, WRITER_KEY: "delta-rs", VERSION_KEY: str(version)},
+            max_commit_retries=0,
+            app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
+        )
+        how: dict[str, Any] = {"schema_mode": "merge", "writer_properties": writer, "commit_properties": commit}
+        if self.added:
+            write_deltalake(base, data, mode="append", **how)
+        else:
+            replaced = " OR ".join(f"({predicate(where)})" for where in slices)
+            write_deltalake(base, data, mode="overwrite", predicate=replaced, **how)
 
     def with_numbers(self, version: int) -> pa.Table:
         """The rows with that number in the numbered column, if there is one."""

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.delta.damage import damage_of
 from tallywright.data.delta.rows import MAX_TEXT, Value, candidates, keep, scalar_of
 from tallywright.data.storage.filesystem import SMALL, SmallFileCache, filesystem_of, is_disk
 from tallywright.errors import TableContractError
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _MILLISECOND = timedelta(milliseconds=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT: Final = pa.timestamp("us", "UTC")
 _MANY: Final = 8
 """More files than this are read in threads."""
 _PLACE: Final = frozenset({"path", "size_bytes"})
@@ -56,7 +60,7 @@ def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Coll
         if not chunks or any(chunk is None or not chunk.has_null_count for chunk in chunks):
             continue
         nulls[name] = sum(chunk.null_count for chunk in chunks)
-        bounds = [(chunk.min, chunk.max) for chunk in chunks if chunk.has_min_max]
+        bounds = [_bounds(chunk, field.type) for chunk in chunks if chunk.has_min_max]
         complete = len(bounds) == len(chunks)
         if complete and (not pa.types.is_floating(field.type) or name in finite):
             low = _render(min(low for low, _ in bounds), field.type, up=False)
@@ -72,6 +76,13 @@ def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
         column = footer.schema.column(index)
         if column.path == column.name:
             yield column.name, index
+
+
+def _bounds(chunk: pq.Statistics, kind: pa.DataType) -> tuple[Any, Any]:
+    """Least and largest value of a chunk; pyarrow's own conversion of an instant imports pandas."""
+    if kind == _INSTANT:
+        return _EPOCH + chunk.min_raw * _MICROSECOND, _EPOCH + chunk.max_raw * _MICROSECOND
+    return chunk.min, chunk.max
 
 
 def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
@@ -151,6 +162,15 @@ class TableReader:
         table = pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema)
         return keep(table, where).select(wanted)
 
+    def candidates(self, slices: Sequence[Mapping[str, Value]]) -> list[dict[str, Any]]:
+        """The add actions of the files that may hold rows of one of the slices, each once."""
+        found = {row["path"]: row for where in slices for row in self._actions(where).to_pylist()}
+        return list(found.values())
+
+    def read_file(self, action: Mapping[str, Any]) -> pa.Table:
+        """All rows and columns of one file, given by its add action."""
+        return self._read_file(action, self.schema)
+
     def _read_files(self, actions: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[pa.Table]:
         """Reads the files in that order; small files of unpartitioned tables are read once in a process."""
         what = tuple((column.name, column.type) for column in schema)
@@ -172,8 +192,7 @@ class TableReader:
         return [part for part in parts if part is not None]
 
     def _read_file(self, action: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
-        file = self._open(action["path"])
-        with file:
+        with damage_of(self._uri, unquote(action["path"])), self._open(action["path"]) as file:
             stored = set(file.schema_arrow.names)
             part = file.read([name for name in schema.names if name in stored], use_threads=False)
         columns = []
@@ -207,9 +226,9 @@ class TableReader:
     def _open(self, path: str) -> ParquetFile:
         address = self._absolute(path)
         if is_disk(address):
-            return ParquetFile(address, memory_map=False)
+            return ParquetFile(address, memory_map=False, page_checksum_verification=True)
         filesystem, inner = filesystem_of(address, self._options)
-        return ParquetFile(inner, filesystem=filesystem)
+        return ParquetFile(inner, filesystem=filesystem, page_checksum_verification=True)
 
     def _rows(self, path: str) -> int:
         """The row count of a file that was written without statistics."""

@@ -23,6 +23,7 @@ from tallywright.data.delta.commit import (
 )
 from tallywright.data.delta.files import DataFile, TableReader, list_tables
 from tallywright.data.delta.handles import Handles
+from tallywright.data.delta.log_damage import log_damage
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.storage.options import store_options
@@ -32,7 +33,6 @@ from tallywright.observability import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from datetime import date
 
     import pyarrow as pa
@@ -46,8 +46,6 @@ Version = int | DeltaTable
 MANY_FILES: Final = 32
 """Files of about one size that a small table may have before they become one."""
 _COUNTED_EVERY: Final = 8
-_ROW_GROUP: Final = 262_144
-"""Scoring hands out row groups: smaller ones than the default million keep every core busy, and memory low."""
 
 
 class Lake:
@@ -144,8 +142,17 @@ class Lake:
                 # It may have been created meanwhile; delta-rs raises the same for a table that may not be read.
                 return self._handles.newest(uri) if self.exists(table) else None
 
-    def _opening(self, table: str, version: int | None) -> AbstractContextManager[None]:
-        return storage_errors(f"opening {self.uri(table)}" + ("" if version is None else f" version {version}"))
+    @contextmanager
+    def _opening(self, table: str, version: int | None) -> Iterator[None]:
+        uri = self.uri(table)
+        try:
+            with storage_errors(f"opening {uri}" + ("" if version is None else f" version {version}")):
+                yield
+        except (StorageError, TableContractError) as error:
+            damage = log_damage(uri, self.options)
+            if damage is not None:
+                raise damage from error
+            raise
 
     def files(self, table: str, *, day: date | None = None, version: Version | None = None) -> list[DataFile]:
         """The current data files, of one date or of all, sorted by path.
@@ -332,7 +339,7 @@ class Lake:
         Raises:
             LostRaceError: The commit failed; nothing was written.
         """
-        return change.write(base, self.uri(change.table), row_group=_ROW_GROUP)
+        return change.write(base, self.uri(change.table), self.options)
 
     def create(self, change: Change) -> None:
         """Creates the change's table without rows, unless another writer has created it.

@@ -21,13 +21,15 @@ from tallywright.data.delta.handles import LONG_LOG, require_partitioned_by
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
+from tallywright.data.delta.standing import files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
+from tallywright.data.etl.input_files import files_of_day, standing_files, stored_digest
 from tallywright.data.etl.reading import OutdatedReadingError, Reading
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.types import feature_schema
-from tallywright.errors import CommitConflictError, InputError, UsageError
+from tallywright.errors import CommitConflictError, InputError, IntegrityError, UsageError
 from tallywright.observability import failpoint, log
 from tallywright.records import InputVersion, Record, Reference
 
@@ -58,6 +60,8 @@ class InputRow(Record):
     """Of the raw content that was read; None in older rows, and where a lost row was written again."""
     reading: int | None = None
     """Numbers the readings that changed the date."""
+    files_json: str | None = None
+    """The files of the features, a `CommittedFile` each."""
 
 
 INPUTS: Final = Declaration(
@@ -81,7 +85,8 @@ def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
     Writes the record again when a crash came between commit and record.
 
     Raises:
-        InputError: The date was never ingested, or something else than ingest has changed its rows.
+        InputError: The date was never ingested.
+        IntegrityError: Something else than ingest has changed its rows, or a file is damaged or gone.
     """
     table = spec.table("features")
     base = lake.find(table)
@@ -93,33 +98,42 @@ def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
             remedy=f"tally run {spec.name} ingest --date {day}",
         )
     recorded = recorded_input(lake, spec, day, base)
-    if recorded is None:
-        record_input(lake, spec, found, base, quarantined=_quarantined(lake, spec, day))
-    elif recorded != found:
-        raise InputError(
-            f"{table} of {day} has {found.rows} rows, but {recorded.rows} were ingested",
+    if recorded is not None and recorded.fingerprint != found.fingerprint:
+        raise IntegrityError(
+            f"{table} of {day} has {found.rows} rows that are not the {recorded.rows} rows that were ingested",
             expected="a feature table that nothing but ingest writes",
-            remedy=f"ingest the date again: tally run {spec.name} ingest --date {day}",
+            remedy=f"tally ingest {spec.name} --date {day}",
         )
+    if recorded is None or recorded.files != found.files:
+        record_input(lake, spec, found, base, quarantined=_quarantined(lake, spec, day))
     return found
 
 
 def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
     """The input version of a date at the version of `base`; None when it was never ingested.
 
-    The recorded fingerprint is trusted while the number of rows fits; otherwise the stored rows are hashed.
+    The recorded fingerprint is trusted while the live files are the recorded ones, or made of them by our compaction;
+    otherwise the stored rows are hashed.
+
+    Raises:
+        IntegrityError: A file is damaged or gone.
     """
     version = base.transaction_version(transaction_id(spec.table("features"), day))
     if version is None:
         return None
     require_partitioned_by(base, "score_date")
     recorded = recorded_input(lake, spec, day, base)
-    rows = sum(file.rows for file in lake.files(spec.table("features"), day=day, version=base))
-    if recorded is not None and recorded.rows == rows:
-        return recorded
+    files = standing_files(lake, spec, recorded, base) if recorded is not None else None
+    if recorded is not None and files is not None:
+        return recorded.model_copy(update={"files": files})
     content = stored_digest(lake, spec, day, base)
     return InputVersion(
-        table=spec.table("features"), score_date=day, version=version, fingerprint=content.hex, rows=content.rows
+        table=spec.table("features"),
+        score_date=day,
+        version=version,
+        fingerprint=content.hex,
+        rows=content.rows,
+        files=files_of_day(lake, spec.table("features"), day, base),
     )
 
 
@@ -134,6 +148,7 @@ def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> 
                 version=row.version,
                 fingerprint=row.fingerprint,
                 rows=row.rows,
+                files=files_of_json(row.files_json),
             )
     return None
 
@@ -162,6 +177,7 @@ def record_input(
             return ""
         return f"{found.table} of {found.score_date} has version {newest}, and this is about version {found.version}"
 
+    known = inputs.read({"score_date": found.score_date})
     row = InputRow(
         score_date=found.score_date,
         version=found.version,
@@ -170,17 +186,11 @@ def record_input(
         quarantined=quarantined,
         table_id=str(base.metadata().id),
         recorded_at=datetime.now(UTC),
-        raw_digest=raw_digest or None,
-        reading=1 + max((one.reading or 0 for one in inputs.read({"score_date": found.score_date})), default=0),
+        raw_digest=raw_digest or next((one.raw_digest for one in known if one.version == found.version), None),
+        reading=1 + max((one.reading or 0 for one in known), default=0),
+        files_json=files_json(found.files),
     )
     inputs.replace([row], outdated=outdated)
-
-
-def stored_digest(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> RowDigest:
-    """The content digest of a date's rows as they stand in the table."""
-    columns = feature_schema(spec).names
-    rows = lake.read(spec.table("features"), where={"score_date": day}, columns=columns, version=base)
-    return digest(rows, columns)
 
 
 def _quarantined(lake: Lake, spec: ModelSpec, day: date) -> int:
@@ -212,12 +222,14 @@ def ingest(
     last: date,
     *,
     progress: Callable[[IngestedDay], None] | None = None,
+    force: bool = False,
 ) -> list[IngestedDay]:
     """Ingests the score dates `first` to `last`, both included.
 
     The SQL runs once for the range; each date is checked and committed by itself, in order. A date that is refused
     stops the run: it stays as it was, the dates before it are ingested. Only wrong values among its labels stop no
-    other date: they are said at the end. Equal content makes no commit.
+    other date: they are said at the end. Equal content makes no commit; files that are damaged, gone or changed by
+    others are written again.
 
     Args:
         project: The model project.
@@ -225,6 +237,7 @@ def ingest(
         first: First score date.
         last: Last score date.
         progress: Called after each date.
+        force: Write equal content too.
 
     Raises:
         UsageError: `last` before `first`.
@@ -239,8 +252,9 @@ def ingest(
     for _ in range(_READINGS):
         waiting = [day for day in days if day not in done]
         refused: list[WrongLabelsError] = []
+        reading = Reading.before(lake, project.spec, waiting, force=force)
         try:
-            again = _read_and_write(project, lake, waiting, done, refused, progress)
+            again = _read_and_write(project, lake, reading, done, refused, progress)
         except OutdatedReadingError as error:
             log.info("the raw files are read again: %s", error)
             continue
@@ -263,17 +277,17 @@ def ingest(
 def _read_and_write(
     project: Project,
     lake: Lake,
-    days: list[date],
+    reading: Reading,
     done: dict[date, IngestedDay],
     refused: list[WrongLabelsError],
     progress: Callable[[IngestedDay], None] | None,
 ) -> list[date]:
-    """Reads the raw files once and ingests these days into `done`; returns those that were made from older files.
+    """Reads the raw files once and ingests its days into `done`; returns those that were made from older files.
 
     Raises:
         OutdatedReadingError: Another run has committed a day since; the days before it are done.
     """
-    reading = Reading.before(lake, project.spec, days)
+    days = reading.days
     made: list[date] = []
     with RawRun(project, days[0], days[-1]) as run:
         for day in days:
@@ -348,21 +362,47 @@ def _write_features(
     change = _change(table, features, raw.day, content)
 
     def attempt(base: DeltaTable) -> tuple[InputVersion, bool]:
-        found = committed_input(lake, spec, raw.day, base)
+        found = None if reading.force else _sound_input(lake, spec, raw.day, base)
         changed = found is None or found.fingerprint != content.hex
         if changed:
             reading.require_newest(base, table, raw.day)
             version = lake.attempt(change, base)
             failpoint("ingest-committed")
             found = InputVersion(
-                table=table, score_date=raw.day, version=version, fingerprint=content.hex, rows=content.rows
+                table=table,
+                score_date=raw.day,
+                version=version,
+                fingerprint=content.hex,
+                rows=content.rows,
+                files=files_of_day(lake, table, raw.day, base, version=version),
             )
         assert found is not None  # noqa: S101 - None counts as changed
-        if recorded_input(lake, spec, raw.day, base) is None:
+        recorded = recorded_input(lake, spec, raw.day, base)
+        if recorded is None or recorded.files != found.files:
             record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows, raw_digest=raw.raw_digest)
         return found, changed
 
     return compare_and_swap(lake.race(change), attempt)
+
+
+def _sound_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
+    """As `committed_input`; None also where a file is damaged or gone, so that the date must be written again."""
+    try:
+        return committed_input(lake, spec, day, base)
+    except IntegrityError as error:
+        log.warning("%s is written again: %s", day, error.found)
+        return None
+
+
+def _holds(lake: Lake, base: DeltaTable, change: Change, content: RowDigest) -> bool:
+    """True when the table has exactly this content of the date; a damaged file has not."""
+    columns = change.data.column_names
+    try:
+        stored = lake.read(change.table, where=change.slice, version=base)
+    except IntegrityError as error:
+        log.warning("%s is written again: %s", change.slice["score_date"], error.found)
+        return False
+    return sorted(stored.column_names) == sorted(columns) and digest(stored, columns) == content
 
 
 def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, reading: Reading) -> None:
@@ -375,8 +415,7 @@ def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, reading
     change = _change(table, rows, day, content)
 
     def attempt(base: DeltaTable) -> None:
-        stored = lake.read(table, where={"score_date": day}, version=base)
-        if sorted(stored.column_names) == sorted(rows.column_names) and digest(stored, rows.column_names) == content:
+        if not reading.force and _holds(lake, base, change, content):
             return
         reading.require_newest(base, table, day)
         lake.attempt(change, base)

@@ -34,13 +34,20 @@ class Reading:
     """What stood in each table before the raw files were read, by table and date."""
 
     standing: Mapping[tuple[str, date], int | None]
+    force: bool = False
+    """Write equal content too."""
 
     @classmethod
-    def before(cls, lake: Lake, spec: ModelSpec, days: Iterable[date]) -> Reading:
+    def before(cls, lake: Lake, spec: ModelSpec, days: Iterable[date], *, force: bool = False) -> Reading:
         """Notes what stands; to be called before the raw files are read."""
         dates = list(days)
         tables = [spec.table(what) for what in TABLES]
-        return cls({(table, day): content_version(lake, table, day) for table in tables for day in dates})
+        return cls({(table, day): content_version(lake, table, day) for table in tables for day in dates}, force)
+
+    @property
+    def days(self) -> list[date]:
+        """The dates that it is about, in order."""
+        return sorted({day for _, day in self.standing})
 
     def require_newest(self, base: DeltaTable, table: str, day: date) -> None:
         """Refuses to go over content of the date that was committed since.

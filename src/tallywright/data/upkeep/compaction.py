@@ -8,6 +8,7 @@ exactly the files it was made from, and is committed as long as all of them are 
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from tallywright.data.delta.commit import Race, compare_and_swap
+from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
+from tallywright.data.delta.standing import REPLACED_KEY, files_json
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.rewrite import Rewritten, rewrite
 from tallywright.data.upkeep.table_folder import TableFolder
@@ -194,7 +197,7 @@ def _write(handle: DeltaTable, files: Sequence[LiveFile], made: Rewritten) -> No
     partition = files[0].partition
     added = AddAction(
         path=made.path,
-        size=made.size,
+        size=made.file.size,
         partition_values=partition,
         modification_time=now,
         data_change=False,
@@ -212,6 +215,12 @@ def _write(handle: DeltaTable, files: Sequence[LiveFile], made: Rewritten) -> No
         schema=handle.schema(),
         partition_by=handle.metadata().partition_columns,
         commit_properties=CommitProperties(
-            custom_metadata={"tallywright.maintenance": "compaction"}, max_commit_retries=0
+            custom_metadata={
+                "tallywright.maintenance": "compaction",
+                FILES_KEY: files_json([made.file]),
+                VERSION_KEY: str(handle.version() + 1),
+                REPLACED_KEY: json.dumps([file.path for file in files]),
+            },
+            max_commit_retries=0,
         ),
     )

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tallywright.data.delta.files import delta_statistics
+from tallywright.data.delta.footers import footer_at
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.errors import StorageError, TableContractError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tallywright.data.upkeep.table_folder import TableFolder
+    from tallywright.records import CommittedFile
 
 _BATCH_ROWS: Final = 65_536
 _ROW_GROUP_ROWS: Final = 262_144
@@ -27,9 +29,13 @@ _ROW_GROUP_ROWS: Final = 262_144
 class Rewritten:
     """The new file, as its add action needs it."""
 
-    path: str
-    size: int
+    file: CommittedFile
     statistics: str
+
+    @property
+    def path(self) -> str:
+        """Its path in the table's folder."""
+        return self.file.path
 
 
 def rewrite(
@@ -58,13 +64,12 @@ def rewrite(
                 expected="the same rows, value by value",
                 remedy="the table is unchanged; check the storage, then run it again",
             )
-        with folder.filesystem.open_input_file(target) as stream:
-            footer = pq.read_metadata(stream)
-        size = folder.filesystem.get_file_info(target).size
+        footer = footer_at(folder.filesystem, target)
     except BaseException:
         folder.discard(target)
         raise
-    return Rewritten(target, size, delta_statistics(footer, schema, finite=finite))
+    file = footer.committed(target, checksums=True)
+    return Rewritten(file, delta_statistics(footer.metadata, schema, finite=finite))
 
 
 def _require_known(folder: TableFolder, sources: Sequence[str], known: set[str]) -> None:
@@ -90,7 +95,9 @@ def _copy(
     waiting: list[pa.RecordBatch] = []
     with (
         folder.create(target) as stream,
-        pq.ParquetWriter(stream, schema.remove_metadata(), use_dictionary=texts, store_schema=False) as writer,
+        pq.ParquetWriter(
+            stream, schema.remove_metadata(), use_dictionary=texts, store_schema=False, write_page_checksum=True
+        ) as writer,
     ):
         for source in sources:
             for batch in _batches(folder, source, schema):
@@ -110,7 +117,10 @@ def _flush(writer: pq.ParquetWriter, waiting: list[pa.RecordBatch]) -> None:
 
 
 def _batches(folder: TableFolder, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    with folder.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
+    with (
+        folder.filesystem.open_input_file(path) as stream,
+        pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
+    ):
         present = set(file.schema_arrow.names)
         columns = [name for name in schema.names if name in present]
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns, use_threads=False):

@@ -69,6 +69,20 @@ class TableFolder:
         with ThreadPoolExecutor(_READERS) as pool:
             return {name for names in pool.map(self._names_in, commits) for name in names}
 
+    def commits(self) -> dict[int, str]:
+        """The paths of the log's commits by version."""
+        names = (path for path in self._log() if re.fullmatch(r"\d{20}\.json", PurePosixPath(path).name))
+        return {int(PurePosixPath(path).stem): path for path in sorted(names)}
+
+    def checkpoints(self) -> list[str]:
+        """The paths of the log's checkpoints."""
+        return [path for path in self._log() if _CHECKPOINT.fullmatch(PurePosixPath(path).name)]
+
+    def content(self, path: str) -> bytes:
+        """All bytes of a small file."""
+        with self.filesystem.open_input_file(path) as stream:
+            return bytes(stream.read())
+
     def oldest_version(self) -> int:
         """The oldest version that the log can still build."""
         names = [PurePosixPath(path).name for path in self._log()]

@@ -19,6 +19,7 @@ from tallywright.observability import log
 from tallywright.records import GateReport, Role, Verdict
 from tallywright.registry.promotion_log import clock_jumps
 from tallywright.scoring.commit.manifests import require_tally, scored_dates
+from tallywright.scoring.commit.standing import require_standing
 
 if TYPE_CHECKING:
     from tallywright.gates.validate import DayGates
@@ -294,9 +295,10 @@ def performance(context: RunContext) -> dict[str, Any]:
     from tallywright.monitoring.performance import days_due, realised_when_mature
 
     scored = scored_dates(context.lake, context.spec)
-    found = [
-        realised_when_mature(context.lake, context.spec, day) for day in days_due(context.spec, context.day, scored)
-    ]
+    due = days_due(context.spec, context.day, scored)
+    for day in due:
+        require_standing(context.lake, context.spec, require_tally(context.lake, context.spec, day))
+    found = [realised_when_mature(context.lake, context.spec, day) for day in due]
     return {"days": [day.model_dump(mode="json") for day in found]}
 
 
@@ -318,6 +320,8 @@ def decide(context: RunContext) -> dict[str, Any]:
 
 
 def watch(context: RunContext) -> dict[str, Any]:
-    """Fails when the due day has no tally, which alerts about a run that never started."""
-    manifest = require_tally(context.lake, context.spec, context.day).manifest
+    """Fails when the due day has no tally, or its rows are not those of the tally."""
+    tally = require_tally(context.lake, context.spec, context.day)
+    require_standing(context.lake, context.spec, tally)
+    manifest = tally.manifest
     return {"score_date": str(context.day), "generation": manifest.generation, "rows": manifest.rows}

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tallywright.data.delta.damage import damaged
+from tallywright.data.etl.ingest import input_version
+from tallywright.data.etl.input_files import stored_digest
 from tallywright.data.snapshot import Snapshot, take_snapshot
+from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.handover import hand_over_package, hand_over_snapshot, handed_snapshot
 from tallywright.packaging.package import load_package
 
@@ -14,10 +18,27 @@ if TYPE_CHECKING:
 
 
 def snapshot(context: RunContext) -> dict[str, Any]:
-    """Takes the training snapshot: pins features and labels by version, and the windows before the run's date."""
+    """Takes the training snapshot: pins features and labels by version, and the windows before the run's date.
+
+    Raises:
+        IntegrityError: A day of the windows is not what was ingested.
+    """
     taken = take_snapshot(context.project, context.lake, context.day)
+    _require_ingested(context, taken)
     hand_over_snapshot(context, taken.to_json())
     return taken.model_dump(mode="json")
+
+
+def _require_ingested(context: RunContext, taken: Snapshot) -> None:
+    """Compares the content of each day of the windows with what ingest recorded, and reads its labels' checksums."""
+    lake, spec = context.lake, context.spec
+    base = lake.look(taken.features.table)
+    with lake.batching():
+        for day in days_between(taken.train_from, taken.holdout_to):
+            recorded = input_version(lake, spec, day)
+            if stored_digest(lake, spec, day, base).hex != recorded.fingerprint:
+                raise damaged(lake.uri(recorded.table), "", "they are not those that were ingested", day)
+            lake.read(taken.labels.table, where={"score_date": day})
 
 
 def train(context: RunContext) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from tallywright.data.delta.standing import Files, files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import InputError
-from tallywright.records import Manifest, Record
+from tallywright.records import CommittedFile, Manifest, Record
 from tallywright.scoring.commit.scores_table import generation_in
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class TallyRow(Record):
     code_version: str
     committed_at: datetime
     manifest_json: str
+    files_json: str | None = None
+    """The files that hold its rows, where they are not those of the commit."""
 
 
 TALLIES: Final = Declaration(
@@ -60,10 +63,23 @@ TALLIES: Final = Declaration(
 
 
 class Tally(Record):
-    """A committed tally: its manifest, and the version of the scores table that it made."""
+    """A committed tally: its manifest, and the version of the scores table that it made.
+
+    `recorded` are the files that were found to hold its rows later on; none where they are those of the commit.
+    """
 
     manifest: Manifest
     version: int
+    recorded: tuple[CommittedFile, ...] = ()
+
+    @property
+    def files(self) -> Files:
+        """The files that hold its rows, as far as is known; none in older tallies."""
+        return self.recorded or self.manifest.files
+
+    def held_by(self, files: Files) -> Tally:
+        """The tally with the files that were found to hold its rows."""
+        return self.model_copy(update={"recorded": () if files == self.manifest.files else files})
 
 
 def latest_tally(lake: Lake, spec: ModelSpec, day: date, *, table: DeltaTable | None = None) -> Tally | None:
@@ -108,15 +124,19 @@ def latest_manifest(lake: Lake, spec: ModelSpec, day: date) -> Manifest | None:
 
 def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
     """The latest manifest of every scored day, by date; one whose row a crash prevented comes from the log."""
+    return [tally.manifest for tally in latest_tallies(lake, spec)]
+
+
+def latest_tallies(lake: Lake, spec: ModelSpec) -> list[Tally]:
+    """The latest tally of every scored day, by date; one whose row a crash prevented comes from the log."""
     scores = lake.find(spec.table("scores"))
     if scores is None:
         return []
-    latest: dict[date, Manifest] = {}
-    logged = [tally.manifest for tally in logged_tallies(scores)]
-    for manifest in [*(tally.manifest for tally in recorded_tallies(lake, spec)), *logged]:
-        known = latest.get(manifest.score_date)
-        if known is None or known.generation < manifest.generation:
-            latest[manifest.score_date] = manifest
+    latest: dict[date, Tally] = {}
+    for tally in [*recorded_tallies(lake, spec), *logged_tallies(scores)]:
+        known = latest.get(tally.manifest.score_date)
+        if known is None or known.manifest.generation < tally.manifest.generation:
+            latest[tally.manifest.score_date] = tally
     return [latest[day] for day in sorted(latest)]
 
 
@@ -151,8 +171,15 @@ def scored_dates(lake: Lake, spec: ModelSpec) -> set[date]:
 def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> list[Tally]:
     """The rows of `<model>__tallies`, of one day or of all."""
     where = {} if day is None else {"score_date": day}
-    rows = Table(TALLIES, lake, spec).rows(where, ["version", "manifest_json"])
-    return [Tally(manifest=Manifest.from_json(row["manifest_json"]), version=row["version"]) for row in rows]
+    rows = Table(TALLIES, lake, spec).rows(where, ["version", "manifest_json", "files_json"])
+    return [
+        Tally(
+            manifest=Manifest.from_json(row["manifest_json"]),
+            version=row["version"],
+            recorded=files_of_json(row.get("files_json")),
+        )
+        for row in rows
+    ]
 
 
 def logged_tallies(table: DeltaTable, day: date | None = None) -> Iterator[Tally]:
@@ -166,7 +193,8 @@ def logged_tallies(table: DeltaTable, day: date | None = None) -> Iterator[Tally
 def record_tally(lake: Lake, spec: ModelSpec, tally: Tally) -> bool:
     """Writes the tally's row unless it is there; returns True when it wrote."""
     manifest = tally.manifest
-    if any(known.manifest == manifest for known in recorded_tallies(lake, spec, manifest.score_date)):
+    recorded = recorded_tallies(lake, spec, manifest.score_date)
+    if any(known.manifest == manifest and known.files == tally.files for known in recorded):
         return False
     Table(TALLIES, lake, spec).replace([_row(tally)])
     return True
@@ -185,6 +213,7 @@ def _row(tally: Tally) -> TallyRow:
         code_version=manifest.code_version,
         committed_at=_utc(manifest.committed_at),
         manifest_json=manifest.to_json(),
+        files_json=files_json(tally.recorded) if tally.recorded else None,
     )
 
 

@@ -15,6 +15,7 @@ from tallywright.records import Role, RoleTally
 from tallywright.scoring.commit.manifests import logged_tallies
 from tallywright.scoring.commit.profile_table import profile_digest
 from tallywright.scoring.commit.scores_table import app_id, generation_in
+from tallywright.scoring.commit.standing import shadow_problem
 from tallywright.scoring.identity import FORCED, basis_of, outdated, reason_between
 from tallywright.scoring.job import label_of
 
@@ -51,7 +52,7 @@ def commit_sound_shadows(lake: Lake, spec: ModelSpec, day: StagedOutput, manifes
     sound = [label for label, note in notes.items() if not note]
     if sound:
         done = tuple(_tally(model, "", day, manifest) for model in models if model.label in sound)
-        note = _commit(lake, spec, day, manifest.model_copy(update={"roles": done}))
+        note = _commit(lake, spec, day, manifest.model_copy(update={"roles": done, "files": day.files(*sound)}))
         notes |= dict.fromkeys(sound, note)
     return tuple(_tally(model, notes[model.label], day, manifest) for model in models)
 
@@ -110,13 +111,15 @@ def commit_shadows(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Write
             f"{spec.table('shadow')} kept changing", remedy="run it again, with fewer writers at once"
         ),
     )
-    return compare_and_swap(race, lambda table: _attempt(spec, table, manifest, write))
+    return compare_and_swap(race, lambda table: _attempt(lake, spec, table, manifest, write))
 
 
-def _attempt(spec: ModelSpec, table: DeltaTable, manifest: Manifest, write: Writer) -> bool:
+def _attempt(lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest, write: Writer) -> bool:
     standing = next((tally.manifest for tally in logged_tallies(table, manifest.score_date)), None)
     if standing is not None and _same(standing, manifest, spec):
-        return standing.commit_id == manifest.commit_id
+        ours = standing.commit_id == manifest.commit_id
+        if ours or not shadow_problem(lake, spec, manifest):
+            return ours
     _require_newest(standing, manifest)
     # The table numbers its own generations: a day may be scored without shadows in between.
     numbered = manifest.model_copy(update={"generation": generation_in(table, spec, manifest.score_date) + 1})

@@ -17,11 +17,12 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
 from tallywright.data.delta.commit import ATTEMPTS, LostRaceError, Race, SkippedError, compare_and_swap
+from tallywright.data.delta.replacing import VERSION_KEY
 from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.storage.store_errors import cause_of, store_remedy
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
 from tallywright.observability import failpoint, log
-from tallywright.records import Role
+from tallywright.records import CommittedFile, Role
 from tallywright.scoring.commit.manifests import MANIFEST_KEY, Tally, latest_tally, logged_tallies
 from tallywright.scoring.commit.scores_table import app_id, generation_in
 from tallywright.scoring.commit.verify import check_cover, check_sizes, part_path, staged_paths, verify_parts
@@ -64,6 +65,9 @@ class StagedOutput(Protocol):
     def verify_shadow(self, label: str) -> RowDigest:
         """Checks the rows of one shadow, and returns the digest of their keys."""
 
+    def files(self, *labels: str) -> tuple[CommittedFile, ...]:
+        """The files that the commit of the scores (or of these shadows) adds; none where the engine makes them."""
+
     def writer(self) -> Writer:
         """The writer of the rows of the scores table."""
 
@@ -99,6 +103,14 @@ class StagedParts:
     def verify_shadow(self, label: str) -> RowDigest:
         """As `verify_parts`."""
         return verify_parts(self.job.for_shadows(), self.pinned, self.splits, self._shadows([label]))
+
+    def files(self, *labels: str) -> tuple[CommittedFile, ...]:
+        """The parts as the commit names them."""
+        parts = self._shadows(labels) if labels else self.parts
+        return tuple(
+            CommittedFile(path=part.path, size=part.size, rows=part.rows, footer=part.footer, checksums=True)
+            for part in parts
+        )
 
     def writer(self) -> Writer:
         """The writer that adds the parts in a commit."""
@@ -241,7 +253,7 @@ def _write(table: DeltaTable, manifest: Manifest, transaction: str, parts: Seque
         partition_by=[PARTITION],
         partition_filters=[(PARTITION, "=", day)],
         commit_properties=CommitProperties(
-            custom_metadata={MANIFEST_KEY: manifest.to_json()},
+            custom_metadata={MANIFEST_KEY: manifest.to_json(), VERSION_KEY: str(table.version() + 1)},
             max_commit_retries=0,
             app_transactions=[Transaction(transaction, manifest.generation)],
         ),

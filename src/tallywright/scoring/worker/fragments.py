@@ -11,16 +11,19 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
+from tallywright.data.delta.damage import damage_of, damaged
+from tallywright.data.delta.footers import read_footer
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.data.storage.store_errors import cause_of
-from tallywright.errors import InputError, StorageError
+from tallywright.errors import StorageError
 from tallywright.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from tallywright.records import CommittedFile
 
 SPLIT_ROWS = 524_288
 """About this many rows become one part: a small day is one file, a large one keeps every core busy."""
@@ -48,16 +51,20 @@ class InputSplit(Record):
 
 
 def fragments_of(
-    path: str, *, target_rows: int = SPLIT_ROWS, options: Mapping[str, str] | None = None
+    path: str,
+    *,
+    target_rows: int = SPLIT_ROWS,
+    options: Mapping[str, str] | None = None,
+    committed: CommittedFile | None = None,
 ) -> Iterator[Fragment]:
     """Cuts one Parquet file at row group boundaries into fragments of up to `target_rows` (one group at least).
 
     Raises:
-        StorageError: The file is gone or cannot be read.
-        InputError: It is not a Parquet file.
+        StorageError: The file cannot be reached.
+        IntegrityError: It is gone, is not a Parquet file, or another one than was committed.
     """
     first, rows = 0, 0
-    sizes = _row_group_sizes(path, options or {})
+    sizes = _row_group_sizes(path, options or {}, committed)
     for group, size in enumerate(sizes):
         if rows and rows + size > target_rows:
             yield Fragment(path=path, first=first, last=group, rows=rows)
@@ -68,13 +75,28 @@ def fragments_of(
 
 
 def plan_splits(
-    paths: Sequence[str], *, target_rows: int = SPLIT_ROWS, options: Mapping[str, str] | None = None
+    paths: Sequence[str],
+    *,
+    target_rows: int = SPLIT_ROWS,
+    options: Mapping[str, str] | None = None,
+    committed: Mapping[str, CommittedFile] | None = None,
 ) -> tuple[InputSplit, ...]:
-    """The splits of a day, in input order; files are taken in the order of their names, empty ones vanish."""
+    """The splits of a day, in input order; files are taken in the order of their names, empty ones vanish.
+
+    Args:
+        paths: The absolute addresses of the files.
+        target_rows: About this many rows become one split.
+        options: Storage options of the lake.
+        committed: By address, the files as they were committed: each is compared by its size and its footer.
+
+    Raises:
+        TallyError: As `fragments_of`.
+    """
+    known = committed or {}
     splits: list[InputSplit] = []
     waiting: list[Fragment] = []
     for path in sorted(paths, key=lambda path: PurePosixPath(path).name):
-        for fragment in fragments_of(path, target_rows=target_rows, options=options):
+        for fragment in fragments_of(path, target_rows=target_rows, options=options, committed=known.get(path)):
             if waiting and _rows(waiting) + fragment.rows > target_rows:
                 splits.append(InputSplit(index=len(splits), fragments=tuple(waiting)))
                 waiting = []
@@ -88,22 +110,20 @@ def _rows(fragments: Iterable[Fragment]) -> int:
     return sum(fragment.rows for fragment in fragments)
 
 
-def _row_group_sizes(path: str, options: Mapping[str, str]) -> list[int]:
-    filesystem, inner = filesystem_of(path, options)
+def _row_group_sizes(path: str, options: Mapping[str, str], committed: CommittedFile | None) -> list[int]:
+    table = path.rsplit("/", 2)[0]
     try:
-        footer = pq.read_metadata(inner, filesystem=filesystem)
+        with damage_of(table, path):
+            footer = read_footer(path, options)
     except OSError as error:
         raise StorageError(
             f"the input file {path} cannot be read: {cause_of(error)}",
-            expected="every file of the pinned input version",
-            remedy="if the file was vacuumed, ingest the day again",
+            expected="storage that can be read",
+            remedy="check the storage, then run it again",
         ) from error
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"the input file {path} is not a whole Parquet file: {error}",
-            remedy="ingest the day again",
-        ) from error
-    return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    if committed is not None and (footer.size, footer.digest) != (committed.size, committed.footer):
+        raise damaged(table, path, "it is another file than was committed")
+    return [footer.metadata.row_group(group).num_rows for group in range(footer.metadata.num_row_groups)]
 
 
 def sizes_of(paths: Iterable[str], options: Mapping[str, str]) -> dict[str, int | None]:

@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from tallywright.data.delta.damage import damage_of
 from tallywright.data.delta.files import delta_statistics
+from tallywright.data.delta.footers import footer_at
 from tallywright.data.fingerprint import RowDigest
 from tallywright.data.storage.filesystem import filesystem_of, is_disk
 from tallywright.data.storage.store_errors import cause_of
@@ -33,6 +35,7 @@ from tallywright.scoring.worker.fragments import discard
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from tallywright.data.delta.footers import Footer
     from tallywright.data.fingerprint import Hashes
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.roles.role_model import ScoringCounts
@@ -63,6 +66,8 @@ class PartManifest(Record):
     problems: dict[str, int]
     profile_json: str
     roles: RoleCounts = RoleCounts()
+    footer: str = ""
+    """The sha256 of its Parquet footer."""
     shadows: dict[str, PartManifest] = Field(default_factory=dict)
     """The parts of the shadows that scored all of the split, by label."""
 
@@ -150,11 +155,36 @@ def score_split(job: ScoreJob, scorer: Scorer, split: InputSplit, advance: Calla
 
 
 def read_fragment(job: ScoreJob, fragment: Fragment) -> Iterator[pa.RecordBatch]:
-    """The batches of one fragment with the columns of `job.input_schema`, texts as dictionaries."""
+    """The batches of one fragment with the columns of `job.input_schema`, texts as dictionaries; pages are checked.
+
+    Raises:
+        IntegrityError: The file is gone, or a page of it is not what was written.
+    """
+    batches = _read_batches(job, fragment)
+    while True:
+        with damage_of(*_table_of(fragment.path)):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _table_of(path: str) -> tuple[str, str]:
+    """The address of the table that a data file of a date belongs to, and the file's path in it."""
+    table, folder, file = path.rsplit("/", 2)
+    return table, f"{folder}/{file}"
+
+
+def _read_batches(job: ScoreJob, fragment: Fragment) -> Iterator[pa.RecordBatch]:
     filesystem, inner = filesystem_of(fragment.path, job.options)
     texts = [column.name for column in job.input_schema if _is_text(column.type) and column.name not in job.key]
     with pq.ParquetFile(
-        inner, filesystem=filesystem, read_dictionary=texts, buffer_size=_READ_BUFFER, pre_buffer=False
+        inner,
+        filesystem=filesystem,
+        read_dictionary=texts,
+        buffer_size=_READ_BUFFER,
+        pre_buffer=False,
+        page_checksum_verification=True,
     ) as file:
         present = set(file.schema_arrow.names)
         complete = present.issuperset(job.input_schema.names)
@@ -225,13 +255,14 @@ class _Staging:
     def finish(self, label: str, split: InputSplit, counts: ScoringCounts, scorer: Scorer) -> PartManifest:
         file = self._files[label]
         file.close()
-        size, footer = file.size_and_footer()
+        footer = file.footer()
         return PartManifest(
             split=split.index,
             path=file.path,
-            size=size,
-            rows=footer.num_rows,
-            statistics=delta_statistics(footer, file.schema, finite=scorer.outputs),
+            size=footer.size,
+            rows=footer.metadata.num_rows,
+            footer=footer.digest,
+            statistics=delta_statistics(footer.metadata, file.schema, finite=scorer.outputs),
             keys=counts.keys,
             problems=dict(counts.problems),
             profile_json=counts.profile.profile().to_json(),
@@ -270,6 +301,7 @@ class _PartFile:
             filesystem=self._filesystem,
             use_dictionary=[*PROVENANCE.names, "prediction"],
             store_schema=False,
+            write_page_checksum=True,
         )
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -289,9 +321,8 @@ class _PartFile:
             if self._writer is not None:
                 self._writer.close()
 
-    def size_and_footer(self) -> tuple[int, pq.FileMetaData]:
-        size = self._filesystem.get_file_info(self._inner).size
-        return size, pq.read_metadata(self._inner, filesystem=self._filesystem)
+    def footer(self) -> Footer:
+        return footer_at(self._filesystem, self._inner)
 
     def _flush(self) -> None:
         if self._batches and self._writer is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from tallywright.data.fingerprint import Hashes
-    from tallywright.records import InputVersion, Manifest
+    from tallywright.records import CommittedFile, InputVersion, Manifest
     from tallywright.scoring.commit.sink import Writer
     from tallywright.scoring.engines.base import PinnedDay
     from tallywright.scoring.engines.spark.packed import PackTask
@@ -42,6 +42,7 @@ def day_session(session: SparkSession, job: ScoreJob) -> SparkSession:
     own.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(job.batch_rows))
     # The rows of a day have one partition: without this the writer sorts all of them by it first.
     own.conf.set("spark.sql.maxConcurrentOutputFileWriters", "1")
+    own.conf.set("parquet.page.verify-checksum.enabled", "true")
     # Delta reads a table's log in 50 tasks, however short it is: that costs a small cluster seconds a commit.
     if own.conf.get(_LOG_PARTITIONS, None) is None:
         own.conf.set(_LOG_PARTITIONS, str(min(own.sparkContext.defaultParallelism, _MOST_LOG_PARTITIONS)))
@@ -176,6 +177,11 @@ class EngineRows:
         """Checks a shadow's outputs only: its rows come from the same batches as those of the scores table."""
         check_outputs(self.job, self.sums.shadow_problems.get(label, {}))
         return sum((piece.read for piece in self.rows.counted), start=RowDigest())
+
+    def files(self, *labels: str) -> tuple[CommittedFile, ...]:
+        """None: Spark's writer makes and names them."""
+        del labels
+        return ()
 
     def writer(self) -> Writer:
         """Spark's writer for the scores table."""

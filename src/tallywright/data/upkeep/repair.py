@@ -1,0 +1,191 @@
+"""Repairs a table by its log: files that our commits name come back where they are sound, others go.
+
+What was made of nothing that is left cannot be repaired here: its rows are written again by the step that writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction
+
+from tallywright.data.delta.commit import LostRaceError, Race, compare_and_swap
+from tallywright.data.delta.files import delta_statistics
+from tallywright.data.delta.footers import footer_at
+from tallywright.data.delta.log_damage import is_readable
+from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
+from tallywright.data.storage.filesystem import as_storage_error, storage_errors
+from tallywright.data.upkeep.compaction import live_files
+from tallywright.data.upkeep.log_replay import STANDS_KEY
+from tallywright.data.upkeep.table_check import TableCheck, day_of
+from tallywright.data.upkeep.table_folder import TableFolder
+from tallywright.errors import CommitConflictError, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deltalake import DeltaTable
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.records import CommittedFile
+
+
+def rebuild_log(lake: Lake, table: str) -> bool:
+    """Makes a log readable again: damaged checkpoints are written anew, a damaged newest commit is taken away.
+
+    What the newest commit wrote is gone with it; the step that wrote it does so again.
+
+    Returns:
+        True when something was damaged.
+
+    Raises:
+        IntegrityError: Only a backup helps: an older commit is damaged, or one that a checkpoint stood for is gone.
+        StorageError: Storage that cannot be written.
+    """
+    folder = TableFolder(lake.uri(table), lake.options)
+    with storage_errors(f"repairing {lake.uri(table)}"):
+        commits = folder.commits()
+        newest = max(commits, default=-1)
+        torn = [path for path in commits.values() if not is_readable(path, folder.content(path))]
+        damaged = [path for path in folder.checkpoints() if not is_readable(path, folder.content(path))]
+        whole = sorted(commits) == list(range(newest + 1))
+        if (damaged and not whole) or (torn and (torn != [commits[newest]] or table.endswith("__promotions"))):
+            raise IntegrityError(
+                f"{table}: the file {[*torn, *damaged][0]} cannot be read, and nothing else has what it holds",
+                expected="commits and checkpoints as they were written",
+                remedy="restore the table's folder from a backup",
+            )
+        for path in [*torn, *damaged]:
+            folder.discard(path)
+        if damaged:
+            folder.discard("_delta_log/_last_checkpoint")
+            lake.open(table).create_checkpoint()
+    return bool(torn or damaged)
+
+
+def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False) -> bool:
+    """Makes the sound files that our commits name the live ones again; with `accept`, what is live counts as ours.
+
+    In a table of dates a date is restored only where all its files are sound; else its step must write it again. With
+    `whole` the same holds for the table, whose rows can be made of nothing else.
+
+    Returns:
+        True when a commit was needed.
+
+    Raises:
+        TallyError: Storage that fails, or other writers that never rest.
+    """
+
+    def attempt(handle: DeltaTable) -> bool:
+        check = TableCheck(lake, table, handle, lambda _: True)
+        with storage_errors(f"repairing {lake.uri(table)}"):
+            live = {path: _described(check, path) for path in check.live()}
+            wanted = {path: file for path, file in live.items() if file} if accept else _wanted(check, live)
+            if not accept and wanted.keys() == live.keys():
+                return False
+            if whole and not accept and not wanted.keys() >= check.replay().expected.keys():
+                raise IntegrityError(
+                    f"{table}: files are damaged or gone, and nothing else has their rows",
+                    remedy="restore the table's folder from a backup",
+                )
+            _commit(check, wanted, live)
+        return True
+
+    race = Race(
+        hold=lambda: lake.hold(table),
+        failure=lambda error: as_storage_error(f"repairing {lake.uri(table)}", error),
+        conflict=lambda: CommitConflictError(f"{lake.uri(table)} kept changing", remedy="run it again"),
+    )
+    return compare_and_swap(race, attempt)
+
+
+def _wanted(check: TableCheck, live: Mapping[str, CommittedFile | None]) -> dict[str, CommittedFile]:
+    """The files that should be live, as far as they are sound."""
+    expected = check.replay().expected
+    sound = {path: _sound(check, path, file) for path, file in expected.items()}
+    if not check.handle.metadata().partition_columns:
+        return {path: file for path, file in sound.items() if file is not None}
+    # A date whose files are not all sound stays as it is: half of its rows would look like a date.
+    broken = {day_of(path) for path, file in sound.items() if file is None}
+    kept = {path: file for path, file in live.items() if file is not None and day_of(path) in broken}
+    return kept | {path: file for path, file in sound.items() if file is not None and day_of(path) not in broken}
+
+
+def _sound(check: TableCheck, path: str, committed: CommittedFile | None) -> CommittedFile | None:
+    found = _described(check, path)
+    if found is None or committed is None:
+        return found
+    return committed if (found.size, found.footer) == (committed.size, committed.footer) else None
+
+
+def _described(check: TableCheck, path: str) -> CommittedFile | None:
+    """The file as it is, all its pages read; None where it is damaged or gone."""
+    try:
+        footer = footer_at(check.folder.filesystem, path)
+        with (
+            check.folder.filesystem.open_input_file(path) as stream,
+            pq.ParquetFile(stream, page_checksum_verification=True) as file,
+        ):
+            for _ in file.iter_batches(use_threads=False):
+                pass
+    except (OSError, pa.ArrowException):
+        return None
+    return footer.committed(path, checksums=False)
+
+
+def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mapping[str, object]) -> None:
+    handle, now = check.handle, int(time.time() * 1000)
+    partitions = handle.metadata().partition_columns
+    schema = pa.schema([field for field in pa.schema(handle.schema().to_arrow()) if field.name not in partitions])
+    logged = {file.path: file for file in live_files(handle)}
+
+    def values(path: str) -> dict[str, str | None]:
+        return {"score_date": str(day_of(path))} if partitions else {}
+
+    added = [
+        AddAction(
+            path=path,
+            size=file.size,
+            partition_values=values(path),
+            modification_time=now,
+            data_change=True,
+            stats=delta_statistics(footer_at(check.folder.filesystem, path).metadata, schema),
+        )
+        for path, file in wanted.items()
+        if path not in live
+    ]
+    removed = [
+        RemoveAction(
+            path=path,
+            data_change=True,
+            deletion_timestamp=now,
+            size=file.size,
+            partition_values=values(path),
+        )
+        for path, file in logged.items()
+        if path not in wanted
+    ]
+    files = [file.model_dump() for file in wanted.values()]
+    try:
+        handle.create_write_transaction(
+            [*added, *removed],
+            mode="append",
+            schema=handle.schema(),
+            partition_by=partitions,
+            commit_properties=CommitProperties(
+                custom_metadata={
+                    FILES_KEY: json.dumps(files),
+                    STANDS_KEY: "1",
+                    VERSION_KEY: str(handle.version() + 1),
+                },
+                max_commit_retries=0,
+            ),
+        )
+    except CommitFailedError as error:
+        raise LostRaceError(str(error)) from error
+    handle.update_incremental()

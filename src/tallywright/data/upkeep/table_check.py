@@ -1,0 +1,175 @@
+"""Checks one table: its log against what our commits say, each live file against its commit, each page by its checksum.
+
+Only the files of the dates asked for are opened; the log is replayed as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tallywright.data.delta.damage import is_damage, words_for
+from tallywright.data.delta.footers import footer_at
+from tallywright.data.fingerprint import RowDigest, digest
+from tallywright.data.storage.filesystem import storage_errors
+from tallywright.data.upkeep.compaction import live_files
+from tallywright.data.upkeep.log_replay import LoggedCommit, Replay
+from tallywright.data.upkeep.table_folder import TableFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from deltalake import DeltaTable
+
+    from tallywright.data.delta.files import DataFile
+    from tallywright.data.delta.lake import Lake
+    from tallywright.records import CommittedFile
+
+_DATE: Final = re.compile(r"score_date=(\d{4}-\d{2}-\d{2})/")
+_BATCH_ROWS: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a table; `day` is the score date that it is about, where it is about one."""
+
+    text: str
+    day: date | None = None
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """A table's log and files, as they are compared.
+
+    Attributes:
+        lake: Where the table is.
+        table: Its short name.
+        handle: On its newest version.
+        wanted: Says whether the files of a date (None: of no date) are to be read.
+    """
+
+    lake: Lake
+    table: str
+    handle: DeltaTable
+    wanted: Callable[[date | None], bool]
+
+    @property
+    def folder(self) -> TableFolder:
+        """The table's folder."""
+        return TableFolder(self.lake.uri(self.table), self.lake.options)
+
+    def problems(self) -> Iterator[Problem]:
+        """Yields what is wrong, the log first.
+
+        Raises:
+            StorageError: Storage that cannot be reached.
+        """
+        with storage_errors(f"verifying {self.lake.uri(self.table)}"):
+            replay = self.replay()
+            yield from (Problem(text) for text in replay.problems)
+            live = self.live()
+            yield from self._listed(replay, live)
+            for path, file in live.items():
+                if self.wanted(file.day):
+                    text = self._damage(path, file, replay.expected.get(path))
+                    if text:
+                        yield Problem(f"the file {path}: {text}", file.day)
+            yield from self._rewritten(replay, live)
+
+    def live(self) -> dict[str, DataFile]:
+        """The live files by their path in the table."""
+        prefix = f"{self.lake.uri(self.table)}/"
+        files = self.lake.files(self.table, version=self.handle)
+        return {file.path.removeprefix(prefix): file for file in files}
+
+    def replay(self) -> Replay:
+        """The log as our commits tell it; what cannot be read is among its problems."""
+        folder, replay = self.folder, Replay()
+        commits = folder.commits()
+        first = min(commits, default=0)
+        if first > 0:  # the older log was cleaned up: a checkpoint stands for it
+            first = folder.oldest_version()
+            replay.expected |= dict.fromkeys(_paths(self.lake.open(self.table, first)))
+            first += 1
+        for version in range(first, self.handle.version() + 1):
+            try:
+                commit = LoggedCommit.of(version, folder.content(commits[version]).decode())
+            except KeyError:
+                replay.problems.append(f"version {version} of the log is missing")
+            except ValueError as error:
+                replay.problems.append(f"version {version} of the log cannot be read: {error}")
+            else:
+                replay.add(commit)
+        return replay
+
+    def _listed(self, replay: Replay, live: Mapping[str, DataFile]) -> Iterator[Problem]:
+        for path in sorted(replay.expected.keys() | live.keys()):
+            by = f" ({replay.foreign[path]})" if path in replay.foreign else ""
+            if path not in live:
+                yield Problem(f"the file {path} was committed and is no longer part of the table{by}", day_of(path))
+            elif path not in replay.expected:
+                yield Problem(f"the file {path} was added by another writer{by}", day_of(path))
+
+    def _damage(self, path: str, file: DataFile, committed: CommittedFile | None) -> str:
+        """What is wrong with a live file; empty when nothing is. All its pages are read."""
+        filesystem = self.folder.filesystem
+        try:
+            footer = footer_at(filesystem, path)
+            if (footer.size, footer.metadata.num_rows) != (file.size, file.rows):
+                return "it is not the file that the table's log names"
+            if committed is not None and (footer.size, footer.digest) != (committed.size, committed.footer):
+                return "it is another file than was committed"
+            for _ in _batches(self.folder, path):
+                pass
+        except (OSError, pa.ArrowException) as error:
+            if not is_damage(error):
+                raise
+            return words_for(error)
+        return ""
+
+    def _rewritten(self, replay: Replay, live: Mapping[str, DataFile]) -> Iterator[Problem]:
+        """Compares files that others made of ours with what they were made of, as long as that is still there."""
+        for added, removed in replay.rewritten:
+            if not added <= live.keys() or not all(self.wanted(live[path].day) for path in added):
+                continue
+            before, after = (self._digest(paths) for paths in (removed, added))
+            if before is not None and after is not None and before != after:
+                day = next((live[path].day for path in added), None)
+                yield Problem(f"{', '.join(sorted(added))} does not hold the rows it was made of", day)
+
+    def _digest(self, paths: Iterable[str]) -> RowDigest | None:
+        names = [field.name for field in self.handle.schema().fields]
+        skipped = set(self.handle.metadata().partition_columns)
+        total = RowDigest()
+        try:
+            for path in paths:
+                for batch in _batches(self.folder, path):
+                    known = [name for name in names if name in batch.schema.names and name not in skipped]
+                    total += digest(batch, known)
+        except (OSError, pa.ArrowException):
+            return None
+        return total
+
+
+def day_of(path: str) -> date | None:
+    """The score date in the path of a file."""
+    match = _DATE.search(path)
+    return date.fromisoformat(match[1]) if match else None
+
+
+def _paths(handle: DeltaTable) -> list[str]:
+    return [unquote(file.path) for file in live_files(handle)]
+
+
+def _batches(folder: TableFolder, path: str) -> Iterator[pa.RecordBatch]:
+    with (
+        folder.filesystem.open_input_file(path) as stream,
+        pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as file,
+    ):
+        yield from file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)

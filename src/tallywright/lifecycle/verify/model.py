@@ -1,0 +1,95 @@
+"""Verifies everything that is stored of a model, and records the verdict of a whole verification."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallywright.errors import TallyError
+from tallywright.lifecycle.small_tables import model_tables
+from tallywright.lifecycle.verify.findings import Defect, last_verdict, record_verdict, seals_in
+from tallywright.lifecycle.verify.records import (
+    ingested_days,
+    verify_inputs,
+    verify_packages,
+    verify_promotions,
+    verify_tallies,
+)
+from tallywright.lifecycle.verify.tables import verify_tables, within
+from tallywright.observability import log
+from tallywright.scoring.commit.manifests import latest_tallies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.lifecycle.verify.findings import VerifiedRow
+    from tallywright.lifecycle.verify.tables import Range
+    from tallywright.spec import Project
+
+
+def verify_model(
+    project: Project,
+    lake: Lake,
+    *,
+    now: datetime,
+    days: Range = (None, None),
+    deep: bool = False,
+) -> list[Defect]:
+    """Verifies tables and records of a model; nothing is changed but the verdict, where no range is given.
+
+    Args:
+        project: The model project.
+        lake: Where its tables are.
+        now: The wall clock of the verdict.
+        days: The first and the last score date that are looked at; None for an open end.
+        deep: Compare contents too, and take packages from the registry.
+
+    Returns:
+        What was found, the tables first; nothing when all stands.
+    """
+    spec = project.spec
+    tables = [table for table in model_tables(spec, lake) if table != spec.table("verified")]
+    found, seals = verify_tables(lake, tables, days, seals_in(_last_verdict(project, lake)))
+    found += _guarded(_records(project, lake, days, deep=deep))
+    found = _once(found)
+    if days == (None, None):
+        try:
+            record_verdict(lake, spec, found, seals, verified_at=now, deep=deep)
+        except TallyError as error:
+            log.warning("the verdict was not recorded: %s", error)
+    return found
+
+
+def _last_verdict(project: Project, lake: Lake) -> VerifiedRow | None:
+    try:
+        return last_verdict(lake, project.spec)
+    except TallyError as error:
+        log.warning("the last verdict cannot be read: %s", error)
+        return None
+
+
+def _records(project: Project, lake: Lake, days: Range, *, deep: bool) -> Iterator[Defect]:
+    spec = project.spec
+    dates = [day for day in ingested_days(lake, spec) if within(day, days)]
+    yield from verify_inputs(lake, spec, dates, deep=deep)
+    tallies = [tally for tally in latest_tallies(lake, spec) if within(tally.manifest.score_date, days)]
+    yield from verify_tallies(lake, spec, tallies, deep=deep)
+    yield from verify_promotions(lake, spec, tallies)
+    yield from verify_packages(project, tallies, deep=deep)
+
+
+def _guarded(findings: Iterator[Defect]) -> Iterator[Defect]:
+    """The findings; what keeps the checks from going on is one of them."""
+    try:
+        yield from findings
+    except TallyError as error:
+        yield Defect(what="records", problem=error.found, remedy=error.remedy)
+
+
+def _once(found: list[Defect]) -> list[Defect]:
+    """The findings, one of each table and date (or, without a date, each text)."""
+    kept: dict[tuple[str, object], Defect] = {}
+    for one in found:
+        kept.setdefault((one.what, one.score_date or one.problem), one)
+    return list(kept.values())

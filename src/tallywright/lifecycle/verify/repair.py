@@ -1,0 +1,104 @@
+"""Repairs what a verification found: tables by their logs, then the rows that can be made again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from tallywright.data.etl.ingest import input_version
+from tallywright.data.upkeep.repair import rebuild_log, restore
+from tallywright.errors import TallyError
+from tallywright.gates.record import day_subject, record_report, reports
+from tallywright.lifecycle.run import run_step
+from tallywright.lifecycle.small_tables import model_tables
+from tallywright.lifecycle.verify.findings import record_verdict
+from tallywright.lifecycle.verify.records import ingested_days
+from tallywright.observability import log
+from tallywright.records import Decision, ModelRef
+from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.versions_table import record_version, recorded_versions
+from tallywright.scoring.commit.manifests import latest_tallies, record_tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tallywright.lifecycle.context import RunContext
+    from tallywright.scoring.commit.manifests import Tally
+
+T = TypeVar("T")
+
+
+def repair_model(context: RunContext) -> None:
+    """Makes everything right that can be: files that are sound come back, records and follow-up rows are made again.
+
+    Features, labels and scores whose files are damaged are left to `tally ingest` and `tally score`.
+    """
+    lake, spec = context.lake, context.spec
+    for table in model_tables(spec, lake):
+        _tried(partial(rebuild_log, lake, table), f"the log of {table}")
+        _tried(partial(restore, lake, table, whole=table == spec.table("promotions")), table)
+    for day in _tried(partial(ingested_days, lake, spec), "the ingested dates") or []:
+        _tried(partial(input_version, lake, spec, day), f"the input of {day}")
+    _tried(partial(_make_evidence, context), "the evidence of the promotions")
+    tallies = _tried(partial(latest_tallies, lake, spec), "the tallies") or []
+    for tally in tallies:
+        _tried(partial(record_tally, lake, spec, tally), f"the tally of {tally.manifest.score_date}")
+    _tried(partial(_record_models, context, tallies), "the registered versions")
+    maturity = timedelta(days=spec.data.label_maturity_days)
+    for tally in tallies:
+        day = tally.manifest.score_date
+        if not _tried(partial(reports, lake, spec, subject=day_subject(tally.manifest.input)), f"the gate of {day}"):
+            _tried(partial(run_step, replace(context, day=day), "day_gate"), f"the gate of {day}")
+        for step, when in (("drift", day), ("performance", day + maturity), ("decide", day)):
+            _tried(partial(run_step, replace(context, day=when), step), f"{step} of {when}")
+
+
+def accept_model(context: RunContext) -> None:
+    """Takes all tables of a model as they are from now on, and forgets what was sealed before."""
+    lake, spec = context.lake, context.spec
+    for table in model_tables(spec, lake):
+        rebuild_log(lake, table)
+        restore(lake, table, accept=True)
+    record_verdict(lake, spec, [], {}, verified_at=context.now, deep=False)
+
+
+def _make_evidence(context: RunContext) -> None:
+    """Records again what the promotion log knows of promoted versions: their gate reports, their digests."""
+    lake, spec = context.lake, context.spec
+    known = recorded_versions(lake, spec)
+    for entry in PromotionLog(lake, spec).entries():
+        if not entry.decision_json:
+            continue
+        decision = Decision.from_json(entry.decision_json)
+        if not reports(lake, spec, subject=entry.package_digest):
+            for report in decision.reports:
+                record_report(lake, spec, report, run_id="repair", recorded_at=entry.recorded_at)
+        if entry.model_version not in known:
+            ref = ModelRef(
+                name=spec.registered_name,
+                version=entry.model_version,
+                digest=entry.package_digest,
+                trained_through=entry.trained_through,
+            )
+            record_version(lake, spec, ref, decision.reports, recorded_at=entry.recorded_at)
+
+
+def _record_models(context: RunContext, tallies: Sequence[Tally]) -> None:
+    """Records again the versions that tallies name, with the newest report of each gate about them."""
+    lake, spec = context.lake, context.spec
+    known = recorded_versions(lake, spec)
+    refs = {ref.version: ref for tally in tallies for ref in tally.manifest.models if not ref.is_constant}
+    for ref in (refs[version] for version in sorted(refs.keys() - known.keys())):
+        newest = {report.gate: report for report in reports(lake, spec, subject=ref.digest)}
+        record_version(lake, spec, ref, list(newest.values()), recorded_at=context.now)
+
+
+def _tried(attempt: Callable[[], T], what: str) -> T | None:
+    """The result; None, and a line in the log, where it fails."""
+    try:
+        return attempt()
+    except TallyError as error:
+        log.warning("%s: not repaired: %s", what, error.found)
+        return None

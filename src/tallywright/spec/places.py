@@ -1,0 +1,36 @@
+"""Refuses folders whose names storage libraries read as something else: patterns, queries, escapes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from tallywright.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_READ_OTHERWISE: Final = {
+    r"\?": "`?`, behind which SQLite's addresses have options",
+    r"\*": "`*`, which is a pattern of files",
+    r"\[[^]/]*\]": "`[…]`, which is a pattern of files",
+    r"%[0-9A-Fa-f]{2}": "`%` and two digits, which stand for another character in addresses",
+    r"\\": "`\\`, which is no separator here",
+    r"[\x00-\x1f\x7f]": "a control character, such as a line break",
+}
+
+
+def require_plain(path: str | Path) -> None:
+    """Refuses a local path that DuckDB, delta-rs, MLflow or SQLite would take for another one.
+
+    Raises:
+        UsageError: Names the character.
+    """
+    text = str(path)
+    found = next((why for pattern, why in _READ_OTHERWISE.items() if re.search(pattern, text)), "")
+    if found:
+        raise UsageError(
+            f"the path {text!r} has {found}",
+            expected="folders whose names every storage library reads alike",
+            remedy="rename the folder, or put the project (or the place named in conf/) elsewhere",
+        )
