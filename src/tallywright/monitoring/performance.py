@@ -1,15 +1,16 @@
 """Realised performance: metrics of scored days once labels are known, the rows of `<model>__performance`.
 
-The same date may be realised again at a later age, or at the same age after labels were restated; each pair of date
-and age is replaced as a whole. Confidence intervals are DeLong's for the area under the ROC curve, the normal one for
-means (central limit theorem; Wald's for an accuracy).
+A date is realised as of the day on which its labels count as mature, and once more when they are not waited for any
+longer. Labels that were read again since are a restatement: the rows of that age are replaced as a whole, and between
+the two ages the rows of the new label age are added. Confidence intervals are DeLong's for the area under the ROC
+curve, the normal one for means (central limit theorem; Wald's for an accuracy).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,7 +26,7 @@ from tallywright.monitoring.labelled import KNOWN, MISSING, NEVER, STATUS, label
 from tallywright.records import Record, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -118,6 +119,8 @@ class PerformanceRow(Record):
     known: int
     never: int
     missing: int
+    labels_fingerprint: str | None = None
+    """Of the reading of the labels that this was computed from (`<model>__label_readings`); None in older rows."""
 
 
 PERFORMANCE: Final = Declaration(
@@ -160,7 +163,7 @@ class _Segment:
         return int(keep(self.rows, {STATUS: status}).num_rows)
 
 
-def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance:
+def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint: str | None = None) -> Performance:
     """Computes and writes the realised metrics of a scored day.
 
     Args:
@@ -168,6 +171,7 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
         spec: Task, slices, floors, least number of labels.
         day: The score date.
         as_of: Only labels that arrived by the end of this day count.
+        fingerprint: Of the labels as last read, for the rows.
 
     Raises:
         UsageError: `as_of` is before the day.
@@ -187,33 +191,12 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
         "label_age_days": age,
         "mature": mature,
         "model_name": spec.name,
+        "labels_fingerprint": fingerprint,
     }
     found = [common | row for segment in _segments(rows, spec) for row in _measured(segment, spec, mature=mature)]
     written = [PerformanceRow(**row) for row in found]
     Table(PERFORMANCE, lake, spec).replace_if_changed(written, {"score_date": day, "label_age_days": age})
     return _summary(spec, found)
-
-
-def days_due(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
-    """The scored days whose metrics can be realised once this day is scored.
-
-    That is the day whose labels matured with this one and, when later days were scored before it (a backfill runs days
-    side by side), this day too; so no order of the days leaves one out.
-
-    Args:
-        spec: Whose labels.
-        day: The day that was scored.
-        scored: All scored days.
-    """
-    maturity = timedelta(days=spec.data.label_maturity_days)
-    newest = max(scored, default=day)
-    due = (one for one in (day - maturity, day) if one in scored and one + maturity <= newest)
-    return list(dict.fromkeys(due))
-
-
-def realised_when_mature(lake: Lake, spec: ModelSpec, day: date) -> Performance:
-    """As `realised`, as of the day on which the day's labels matured."""
-    return realised(lake, spec, day, as_of=day + timedelta(days=spec.data.label_maturity_days))
 
 
 def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:

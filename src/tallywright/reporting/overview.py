@@ -1,4 +1,4 @@
-"""The overview: one row a scored day, joined from tallies, profiles, drift, performance and decisions."""
+"""The overview: one row a due period, joined from tallies, profiles, drift, performance, periods and decisions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
+from tallywright.monitoring.periods import PeriodState, read_periods
 from tallywright.records import Role
 from tallywright.scoring.commit.manifests import manifests
 
@@ -17,42 +18,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredDay:
-    """One scored day; None where nothing is known yet."""
+class PeriodOverview:
+    """One due period, scored or not; None where nothing is known (yet).
+
+    `reason` is why there is a tally, or the code of the refusal.
+    """
 
     score_date: date
+    state: str
     rows: int
     mean_score: float | None
-    model_version: int
-    generation: int
+    model_version: int | None
+    generation: int | None
     reason: str
     drifted_columns: tuple[str, ...]
     realised_auc: float | None
     decision: str | None
     roles: str
     """Rows by role, where somebody else than the champion scored some, and who was left out."""
+    exit_code: int | None = None
+    failed_checks: tuple[str, ...] = ()
+    detail: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The day as a row."""
         return asdict(self)
 
 
-def scored_days(project: Project, first: date | None = None, last: date | None = None) -> list[ScoredDay]:
-    """The scored days of the range (all of them by default), in order."""
+def overview(project: Project, first: date | None = None, last: date | None = None) -> list[PeriodOverview]:
+    """The due periods of the range (all of them by default), in order: scored ones, and those that were not."""
     lake, spec = Lake.of(project.environment), project.spec
-    found = [
-        manifest
-        for manifest in manifests(lake, spec)
-        if (first is None or manifest.score_date >= first) and (last is None or manifest.score_date <= last)
-    ]
+
+    def inside(day: date) -> bool:
+        return (first is None or day >= first) and (last is None or day <= last)
+
+    found = [manifest for manifest in manifests(lake, spec) if inside(manifest.score_date)]
     primaries = {manifest.score_date: manifest.primary.role.value for manifest in found}
     means = _by_day(lake, spec.table("profile"), "mean_score", {}, primaries)
     aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None}, primaries)
     states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
-    return [
-        ScoredDay(
+    scored = [
+        PeriodOverview(
             score_date=manifest.score_date,
+            state=PeriodState.SCORED.value,
             rows=manifest.rows,
             mean_score=means.get(manifest.score_date),
             model_version=manifest.primary.version,
@@ -63,8 +72,29 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             decision=states.get(manifest.score_date),
             roles=_roles(manifest),
         )
-        for manifest in sorted(found, key=lambda manifest: manifest.score_date)
+        for manifest in found
     ]
+    others = [
+        PeriodOverview(
+            score_date=day,
+            state=row.state,
+            rows=0,
+            mean_score=None,
+            model_version=None,
+            generation=None,
+            reason=row.reason,
+            drifted_columns=(),
+            realised_auc=None,
+            decision=states.get(day),
+            roles="",
+            exit_code=row.exit_code,
+            failed_checks=row.checks,
+            detail=row.detail,
+        )
+        for day, row in read_periods(lake, spec).items()
+        if inside(day) and day not in primaries
+    ]
+    return sorted([*scored, *others], key=lambda period: period.score_date)
 
 
 def _roles(manifest: Manifest) -> str:

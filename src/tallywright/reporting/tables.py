@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.table import Kind
 from tallywright.data.etl.ingest import INPUTS
+from tallywright.data.etl.labels import LABEL_READINGS
 from tallywright.gates.record import GATES
 from tallywright.monitoring.actions import ACTIONS
 from tallywright.monitoring.decisions import DECISIONS
 from tallywright.monitoring.drift import DRIFT
 from tallywright.monitoring.performance import PERFORMANCE
+from tallywright.monitoring.periods import PERIODS
 from tallywright.registry.promotion_log import PROMOTIONS
 from tallywright.registry.versions_table import VERSIONS
 from tallywright.scoring.commit.manifests import TALLIES
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from tallywright.data.delta.table import Declaration
 
 DECLARATIONS: Final[tuple[Declaration[Any], ...]] = (
-    INPUTS, TALLIES, PROFILE, DRIFT, PERFORMANCE, DECISIONS, ACTIONS, GATES, PROMOTIONS, VERSIONS,
+    INPUTS, LABEL_READINGS, TALLIES, PROFILE, DRIFT, PERFORMANCE, PERIODS, DECISIONS, ACTIONS, GATES, PROMOTIONS,
+    VERSIONS,
 )  # fmt: skip
 
 _HEAD: Final = """\

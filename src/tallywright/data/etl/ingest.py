@@ -21,6 +21,7 @@ from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, check_features, check_labels
+from tallywright.data.etl.labels import label_writer
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.types import feature_schema
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
+    from tallywright.data.etl.labels import LabelWriter
     from tallywright.spec import ModelSpec, Project
 
 _PARTITION: Final = ("score_date",)
@@ -194,7 +196,8 @@ def ingest(
     """Ingests the score dates `first` to `last`, both included.
 
     The SQL runs once for the range; each date is checked and committed by itself, in order. A date that is refused
-    stops the run: it stays as it was, the dates before it are ingested. Equal content makes no commit.
+    stops the run: it stays as it was, the dates before it are ingested. Equal content makes no commit. Dates that the
+    calendar closes are left out, which is said; one that has rows all the same is said as a warning.
 
     Args:
         project: The model project.
@@ -209,11 +212,14 @@ def ingest(
         SpecError: A query that is missing or not a plain query.
         StorageError: Raw files, work folder or lake that cannot be read or written.
     """
-    days = _days(project.spec, first, last)
+    spec, days = project.spec, _days(project.spec, first, last)
     done: list[IngestedDay] = []
-    with RawRun(project, first, last) as run:
+    with label_writer(lake, spec, last) as labels, RawRun(project, first, last, as_of=labels.as_of) as run:
         for day in days:
-            result = _ingest_day(project.spec, lake, run.day(day))
+            if closed := spec.schedule.calendar.why_closed(day):
+                _say_closed(day, closed, run.raw_rows(day))
+                continue
+            result = _ingest_day(spec, lake, run.day(day), labels)
             log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
             done.append(result)
             if progress is not None:
@@ -234,12 +240,20 @@ def _days(spec: ModelSpec, first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay) -> IngestedDay:
+def _say_closed(day: date, why: str, rows: int) -> None:
+    """Says that a closed date is left out, and aloud when it has rows all the same."""
+    if rows:
+        log.warning("%s is closed (%s), yet the raw files hold %d rows of it; they are not ingested", day, why, rows)
+    else:
+        log.info("%s is closed (%s): nothing to ingest", day, why)
+
+
+def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, writer: LabelWriter) -> IngestedDay:
     features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
     check_features(spec, raw.day, raw.accepted, features)
     check_labels(spec, raw.day, labels, features)
     _write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day)
-    _write_if_changed(lake, spec.table("labels"), labels, raw.day)
+    writer.write(raw.day, labels)
     failpoint("ingest-features")
     version, changed = _write_features(spec, lake, raw, features)
     known = pc.sum(pc.equal(labels["label_status"], scalar_of(KNOWN, pa.string()))).as_py() or 0

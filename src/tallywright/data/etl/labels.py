@@ -1,0 +1,272 @@
+"""Labels, which are late by nature: how they are written, until when they are read again, and what changed.
+
+`<model>__label_readings` keeps of each date as of which score date its labels were last read. A date is done when they
+were read after its wait (`data.label_wait_days`) had passed, in whatever order the days were run; until then each run
+reads them again, and one that failed is made good by the next. A reading is never taken back: a repeat of an old day
+reads as of the newest score date that is known.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tallywright.data.delta.handles import LONG_LOG
+from tallywright.data.delta.lake import Change
+from tallywright.data.delta.rows import scalar_of
+from tallywright.data.delta.schema import as_utc
+from tallywright.data.delta.table import Declaration, Kind, Table
+from tallywright.data.etl.day_checks import KNOWN, NEVER, check_labels, has_status
+from tallywright.data.etl.transform import RawRun
+from tallywright.data.fingerprint import digest, row_hashes
+from tallywright.errors import TallyError
+from tallywright.observability import log
+from tallywright.records import Record
+from tallywright.spec.calendar import end_of_day
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.spec import ModelSpec, Project
+
+_PARTITION: Final = ("score_date",)
+
+
+class LabelReading(Record):
+    """One row of `<model>__label_readings`.
+
+    `mature_fingerprint` is of the labels that had arrived by the day on which they count as mature: what realised
+    metrics of that age are computed from.
+    """
+
+    score_date: date
+    model_name: str
+    as_of: date
+    known: int
+    never: int
+    fingerprint: str
+    mature_fingerprint: str
+    recorded_at: datetime
+
+
+LABEL_READINGS: Final = Declaration(
+    what="label_readings",
+    record=LabelReading,
+    key=("score_date",),
+    slice=("model_name",),
+    kind=Kind.UPDATE,
+    doc="as of which score date the labels of each date were last read, and what was found",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """What a reading of one date's labels changed.
+
+    Attributes:
+        score_date: The date.
+        arrived: Labels that are known now and were not before.
+        revoked: Of these, how many were said to never come.
+        lost: Labels that were known and are not any more.
+        changed: Whether anything was written.
+    """
+
+    score_date: date
+    arrived: int = 0
+    revoked: int = 0
+    lost: int = 0
+    changed: bool = False
+
+
+def label_readings(lake: Lake, spec: ModelSpec) -> dict[date, LabelReading]:
+    """The last reading of each date; none of dates that were read by a version that kept no record."""
+    return {row.score_date: row for row in Table(LABEL_READINGS, lake, spec).read()}
+
+
+class LabelWriter:
+    """Writes the labels of the dates of one run, and remembers what was read until `record`."""
+
+    def __init__(self, lake: Lake, spec: ModelSpec, last: date) -> None:
+        self._lake, self._spec = lake, spec
+        self._known = label_readings(lake, spec)
+        self._read: list[LabelReading] = []
+        self.as_of = max((last, *(row.as_of for row in self._known.values())))
+        """The newest score date that is known: what has been waited for long enough as of it was, for ever."""
+
+    def write(self, day: date, labels: pa.Table) -> LabelChange:
+        """Replaces the labels of a date, unless the table holds the same."""
+        table, content = self._spec.table("labels"), digest(labels, labels.column_names)
+        message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
+        change = Change(table, labels, {"score_date": day}, _PARTITION, message, "", LONG_LOG)
+        self._lake.handle(change)  # the table exists from here on, even if the day has no labels
+        stored = self._lake.read(table, where={"score_date": day})
+        same = sorted(stored.column_names) == sorted(labels.column_names)
+        found = LabelChange(day)
+        if not (same and digest(stored, labels.column_names) == content):
+            found = _compared(self._spec, day, stored if same else stored.slice(0, 0), labels)
+            self._lake.replace(table, labels, slice=change.slice, partition_by=_PARTITION, message=message)
+        mature = _known_by(labels, end_of_day(day + timedelta(days=self._spec.data.label_maturity_days), self._zone))
+        self._read.append(
+            LabelReading(
+                score_date=day,
+                model_name=self._spec.name,
+                as_of=self.as_of,
+                known=_count(labels, KNOWN),
+                never=_count(labels, NEVER),
+                fingerprint=content.hex,
+                mature_fingerprint=digest(mature, mature.column_names).hex,
+                recorded_at=datetime.now(UTC),
+            )
+        )
+        return found
+
+    @property
+    def _zone(self) -> str:
+        return self._spec.schedule.timezone
+
+    def record(self) -> None:
+        """Records the readings, in one commit; equal ones make none."""
+        read, self._read = self._read, []
+
+        def propose(rows: list[LabelReading]) -> list[LabelReading] | None:
+            standing = {row.score_date: row for row in rows}
+            merged = standing | {row.score_date: _later(standing.get(row.score_date), row) for row in read}
+            return None if merged == standing else [merged[day] for day in sorted(merged)]
+
+        if read:
+            Table(LABEL_READINGS, self._lake, self._spec).update(propose, {"model_name": self._spec.name})
+
+
+def _later(standing: LabelReading | None, new: LabelReading) -> LabelReading:
+    """The new reading, as of the later of both dates; the standing one where nothing else is new."""
+    if standing is None:
+        return new
+    new = new.model_copy(update={"as_of": max(standing.as_of, new.as_of)})
+    return standing if new.model_copy(update={"recorded_at": standing.recorded_at}) == standing else new
+
+
+@contextmanager
+def label_writer(lake: Lake, spec: ModelSpec, last: date) -> Iterator[LabelWriter]:
+    """A writer whose readings are recorded at the end of the block, also of a run that ends early."""
+    writer = LabelWriter(lake, spec, last)
+    try:
+        yield writer
+    finally:
+        writer.record()
+
+
+def dates_to_read(
+    spec: ModelSpec, ingested: Collection[date], readings: dict[date, LabelReading], first: date, last: date
+) -> list[date]:
+    """The ingested dates whose labels a run of the score dates `first` to `last` reads again, in order.
+
+    That is every date younger than the wait, and each older one that was not read since its wait ended: as after an
+    outage, or where days run in another order.
+    """
+    wait = timedelta(days=spec.data.label_wait)
+    newest = max((last, *(row.as_of for row in readings.values())))
+
+    def is_due(day: date) -> bool:
+        reading = readings.get(day)
+        if reading is not None and reading.as_of < min(newest, day + wait):
+            return True
+        return first - wait <= day < last and (reading is None or day < first)
+
+    return sorted(day for day in ingested if is_due(day))
+
+
+def refresh_labels(project: Project, lake: Lake, first: date, last: date) -> list[LabelChange]:
+    """Reads the labels of younger dates again, in one run of the SQL, and says what changed; equal ones change nothing.
+
+    Args:
+        project: The model project.
+        lake: Where the tables are.
+        first: First score date of the run, whose own labels were just read.
+        last: Its last score date.
+
+    Returns:
+        A change for each date that changed.
+
+    Raises:
+        TallyError: Raw files, queries or tables that cannot be used. Dates that were written stay so, and the next run
+            reads the others again.
+    """
+    spec = project.spec
+    if lake.find(spec.table("features")) is None:
+        return []
+    ingested = {file.day for file in lake.files(spec.table("features")) if file.day is not None}
+    due = dates_to_read(spec, ingested, label_readings(lake, spec), first, last)
+    if not due:
+        return []
+    changes = []
+    with (
+        label_writer(lake, spec, last) as writer,
+        RawRun(project, due[0], due[-1], as_of=writer.as_of, labels_only=True) as run,
+    ):
+        for day in due:
+            change = _refreshed(spec, lake, run, writer, day)
+            if change is not None and change.changed:
+                changes.append(change)
+    return changes
+
+
+def _refreshed(spec: ModelSpec, lake: Lake, run: RawRun, writer: LabelWriter, day: date) -> LabelChange | None:
+    """Writes one date's labels again; None where that cannot be done, which is said and concerns no other date."""
+    features = lake.read(spec.table("features"), where={"score_date": day}, columns=list(spec.data.key))
+    accepted = run.accepted(day)
+    if accepted < features.num_rows:
+        log.warning(
+            "labels of %s stay as they are: the raw files hold %d of its %d rows", day, accepted, features.num_rows
+        )
+        return None
+    labels = as_utc(run.labels(day), run.label_schema)
+    strange = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
+    if strange.any():
+        log.warning("%d labels of %s belong to rows that were not ingested, and are left out: ingest the day again",
+                    int(strange.sum()), day)  # fmt: skip
+        labels = labels.filter(pa.array(~strange))
+    try:
+        check_labels(spec, day, labels, features)
+    except TallyError as error:
+        log.warning("labels of %s stay as they are: %s", day, error.found)
+        return None
+    return writer.write(day, labels)
+
+
+def _compared(spec: ModelSpec, day: date, before: pa.Table, after: pa.Table) -> LabelChange:
+    """What differs, said in the log where labels were there before."""
+    key = spec.data.key
+    was, never, now = (
+        row_hashes(table.filter(has_status(table, status)), key)
+        for table, status in ((before, KNOWN), (before, NEVER), (after, KNOWN))
+    )
+    arrived = now[~np.isin(now, was)]
+    change = LabelChange(
+        day,
+        arrived=arrived.size,
+        revoked=int(np.isin(arrived, never).sum()),
+        lost=int((~np.isin(was, now)).sum()),
+        changed=True,
+    )
+    if before.num_rows:
+        log.info("labels of %s changed: %d more are known (%d of them were `never`), %d are not known any more",
+                 day, change.arrived, change.revoked, change.lost)  # fmt: skip
+    return change
+
+
+def _known_by(labels: pa.Table, instant: datetime) -> pa.Table:
+    """The labels that had arrived before an instant, and the rows that never get one without saying since when."""
+    times = labels["label_time"]
+    arrived = pc.fill_null(pc.less(times, scalar_of(instant, times.type)), scalar_of(False, pa.bool_()))
+    return labels.filter(pc.or_(arrived, pc.and_(has_status(labels, NEVER), pc.is_null(times))))
+
+
+def _count(labels: pa.Table, status: str) -> int:
+    return int(pc.sum(has_status(labels, status)).as_py() or 0)
