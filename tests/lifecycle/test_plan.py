@@ -31,7 +31,8 @@ def test_a_persons_approval_stands_between_register_and_promote(repository) -> N
 
 
 def test_a_policy_without_trigger_triggers_nothing(repository) -> None:
-    project = load_project("flight_delays", root=repository, overrides=["retraining.trigger=false", "schedule.catch_up=0"])
+    quiet = ["retraining.trigger=false", "schedule.catch_up=0"]
+    project = load_project("flight_delays", root=repository, overrides=quiet)
     assert all(step.actor is Actor.COMMAND for step in plan(project.spec, Pipeline.SCORE))
 
 

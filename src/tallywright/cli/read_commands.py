@@ -27,8 +27,9 @@ def days(project: Project, first: date | None, last: date | None, *, as_json: bo
 
     require_order(first, last)
     rows = [row.as_dict() for row in overview(project, first, last)]
-    unused = {"exit_code", "failed_checks", "detail"} if all(row["state"] == "scored" for row in rows) else set()
-    shown = [{name: value for name, value in row.items() if as_json or name not in unused} for row in rows]
+    # In full only for programs: a table has the width of a screen.
+    hidden = {"detail"} | ({"exit_code", "failed_checks"} if all(row["state"] == "scored" for row in rows) else set())
+    shown = [{name: value for name, value in row.items() if as_json or name not in hidden} for row in rows]
     show_rows(shown, as_json=as_json, empty=f"{project.spec.name} has no scored day yet")
 
 

@@ -68,7 +68,9 @@ def backfill(
     spec = context.spec
     require_day(spec, first)
     require_day(spec, last)
-    steps = _daily_steps(spec, ingested=_ingested(context, first, last))
+    ingested = _ingested(context, first, last)
+    changed = _labels_again(context, first, last) if ingested else []
+    steps = _daily_steps(spec, ingested=ingested)
     results: list[DayResult] = []
     with (
         Engines(context.project.environment.engine) as engines,
@@ -78,10 +80,10 @@ def backfill(
         context = replace(context, engines=engines, day_gates=day_gates, given=context.shared)
         for days in batched(days_between(first, last), _DAYS_A_COMMIT):
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
-            results += _realised(context, found)
+            results += _realised(context, found, changed=changed)
             context.lake.flush()
-        changed = _labels_again(context, first, last)
-        results = _realised(context, results, changed=changed) if changed else results
+        if not ingested:
+            results = _realised(context, results, changed=_labels_again(context, first, last))
     record(context, list(_periods(context, results)))
     return _decided(context, results)
 
@@ -151,12 +153,12 @@ def _labels_again(context: RunContext, first: date, last: date) -> list[date]:
         return []
 
 
-def _realised(context: RunContext, found: list[DayResult], *, changed: Collection[date] = ()) -> list[DayResult]:
+def _realised(context: RunContext, found: list[DayResult], *, changed: Collection[date]) -> list[DayResult]:
     """Realises all days whose labels are mature by now; where that fails, a day of the range is refused for it."""
     from tallywright.monitoring.maturity import RunDates, dates_due, realise
 
     lake, spec = context.lake, context.spec
-    done = [result.score_date for result in found if not result.exit_code and not changed]
+    done = [result.score_date for result in found if not result.exit_code]
     run = RunDates(found[-1].score_date, done)
     failed: dict[date, TallyError] = {}
     for due in dates_due(lake, spec, run, scored_dates(lake, spec), changed=changed):

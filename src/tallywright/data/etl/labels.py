@@ -42,8 +42,9 @@ _PARTITION: Final = ("score_date",)
 class LabelReading(Record):
     """One row of `<model>__label_readings`.
 
-    `mature_fingerprint` is of the labels that had arrived by the day on which they count as mature: what realised
-    metrics of that age are computed from.
+    `as_of` is the score date as of which they were read, at most the end of the date's wait. `mature_fingerprint` is of
+    the labels that had arrived by the day on which they count as mature: what realised metrics of that age are computed
+    from.
     """
 
     score_date: date
@@ -95,9 +96,8 @@ class LabelWriter:
 
     def __init__(self, lake: Lake, spec: ModelSpec, last: date) -> None:
         self._lake, self._spec = lake, spec
-        self._known = label_readings(lake, spec)
         self._read: list[LabelReading] = []
-        self.as_of = max((last, *(row.as_of for row in self._known.values())))
+        self.as_of = newest_date(last, label_readings(lake, spec))
         """The newest score date that is known: what has been waited for long enough as of it was, for ever."""
 
     def write(self, day: date, labels: pa.Table) -> LabelChange:
@@ -117,7 +117,7 @@ class LabelWriter:
             LabelReading(
                 score_date=day,
                 model_name=self._spec.name,
-                as_of=self.as_of,
+                as_of=min(self.as_of, day + timedelta(days=self._spec.data.label_wait)),
                 known=_count(labels, KNOWN),
                 never=_count(labels, NEVER),
                 fingerprint=content.hex,
@@ -162,6 +162,11 @@ def label_writer(lake: Lake, spec: ModelSpec, last: date) -> Iterator[LabelWrite
         writer.record()
 
 
+def newest_date(last: date, readings: dict[date, LabelReading]) -> date:
+    """The newest score date that is known: the last of the run, or a later one that was ingested or read as of."""
+    return max((last, *readings, *(row.as_of for row in readings.values())))
+
+
 def dates_to_read(
     spec: ModelSpec, ingested: Collection[date], readings: dict[date, LabelReading], first: date, last: date
 ) -> list[date]:
@@ -171,7 +176,7 @@ def dates_to_read(
     outage, or where days run in another order.
     """
     wait = timedelta(days=spec.data.label_wait)
-    newest = max((last, *(row.as_of for row in readings.values())))
+    newest = newest_date(last, readings)
 
     def is_due(day: date) -> bool:
         reading = readings.get(day)
@@ -256,8 +261,11 @@ def _compared(spec: ModelSpec, day: date, before: pa.Table, after: pa.Table) -> 
         changed=True,
     )
     if before.num_rows:
-        log.info("labels of %s changed: %d more are known (%d of them were `never`), %d are not known any more",
-                 day, change.arrived, change.revoked, change.lost)  # fmt: skip
+        log.info(
+            "labels of %s changed: %d more are known (%d of them were `never`), %d are not known any more; now %d are "
+            "known and %d never come",
+            day, change.arrived, change.revoked, change.lost, _count(after, KNOWN), _count(after, NEVER),
+        )  # fmt: skip
     return change
 
 
