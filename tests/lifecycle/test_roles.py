@@ -19,7 +19,7 @@ from tallywright.data.etl.ingest import input_version
 from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, packages_of
-from tallywright.lifecycle.steps import day
+from tallywright.lifecycle.steps import day, monitor
 from tallywright.monitoring.performance import realised
 from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
@@ -210,5 +210,5 @@ def test_a_day_that_the_fallback_answers_for_is_said_everywhere_and_not_compared
     assert (shown.model_version, shown.mean_score) == (0, 0.25)
     assert "champion 1 left out" in shown.roles
     assert "champion 1 left out" in render(life.project, life.lake)
-    decision = day.decide(context)
+    decision = monitor.decide(context)
     assert not decision["retrain"]

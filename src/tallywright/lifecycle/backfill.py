@@ -69,7 +69,7 @@ def backfill(
     require_day(spec, first)
     require_day(spec, last)
     ingested = _ingested(context, first, last)
-    changed = _labels_again(context, first, last) if ingested else []
+    changed: list[date] | None = None
     steps = _daily_steps(spec, ingested=ingested)
     results: list[DayResult] = []
     with (
@@ -80,9 +80,11 @@ def backfill(
         context = replace(context, engines=engines, day_gates=day_gates, given=context.shared)
         for days in batched(days_between(first, last), _DAYS_A_COMMIT):
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
-            results += _realised(context, found, changed=changed)
+            if changed is None and ingested and _is_any_done(found):
+                changed = _labels_again(context, first, last)
+            results += _realised(context, found, changed=changed or ())
             context.lake.flush()
-        if not ingested:
+        if not ingested and _is_any_done(results):
             results = _realised(context, results, changed=_labels_again(context, first, last))
     record(context, list(_periods(context, results)))
     return _decided(context, results)
@@ -142,6 +144,11 @@ def _refused(day: date, error: TallyError) -> DayResult:
     )
 
 
+def _is_any_done(results: list[DayResult]) -> bool:
+    """False where every day was refused: then nothing follows, as in a run of one day."""
+    return any(not result.exit_code for result in results)
+
+
 def _labels_again(context: RunContext, first: date, last: date) -> list[date]:
     """Reads the labels of younger dates again, once for the range; a failure is said and stops nothing."""
     from tallywright.data.etl.labels import refresh_labels
@@ -155,6 +162,8 @@ def _labels_again(context: RunContext, first: date, last: date) -> list[date]:
 
 def _realised(context: RunContext, found: list[DayResult], *, changed: Collection[date]) -> list[DayResult]:
     """Realises all days whose labels are mature by now; where that fails, a day of the range is refused for it."""
+    if not _is_any_done(found):
+        return found
     from tallywright.monitoring.maturity import RunDates, dates_due, realise
 
     lake, spec = context.lake, context.spec
