@@ -95,9 +95,9 @@ def record_due(context: RunContext, scored: Collection[date]) -> list[tuple[date
 
 
 def unscored_error(context: RunContext, unscored: Sequence[tuple[date, str]]) -> InputError:
-    """The error of a watch that found unscored periods."""
+    """The error of a watch that found unscored periods, given in order; it names the newest first."""
     model, first, last = context.spec.name, unscored[0][0], unscored[-1][0]
-    named = ", ".join(f"{day} ({state})" for day, state in unscored[:_SHOWN])
+    named = ", ".join(f"{day} ({state})" for day, state in unscored[: -_SHOWN - 1 : -1])
     more = f" and {len(unscored) - _SHOWN} more" if len(unscored) > _SHOWN else ""
     return InputError(
         f"{model} has no tally of {named}{more}",
