@@ -12,8 +12,9 @@ CONSTRAINTS := requirements/constraints.txt
 DEV := .venv
 DEMO := .venv-demo
 COMMA := ,
-# Two workers, a file of tests to each in turn, in the order of tests/conftest.py: files that take long come first.
-PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+# Three workers for two cores, since tests of processes wait a lot. Each is given a file in turn, in the order of
+# tests/conftest.py: files that take long come first.
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 # What is long and rarely red is left to `make test-full`; the last line of the tests says how much that is.
 QUICK := -m "not long"
 # Every engine, Spark on a standalone cluster of real processes: it takes both cores. The matrix is its last word.

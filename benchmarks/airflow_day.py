@@ -12,8 +12,11 @@ and what the goals are about. `net` is without the DAG processor, which looks at
 runs, and less what scheduler and API server spend in the same time on nothing; it is what a further day costs.
 
     python benchmarks/airflow_day.py [--models 100] [--days 6] [--idle 20] [--json]
+    python benchmarks/airflow_day.py --models 100 --pairs 15
 
 With `--models 100` the same once more beside 99 copies of the model: their DAGs are active, and none of them is due.
+With `--pairs` two Airflows run side by side, one with all models and one with the model alone, and a day of each is
+triggered in turn. A pair is one ratio of CPU seconds; the medians are printed with their 95 % intervals.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
+from math import comb
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
@@ -183,6 +188,50 @@ def measured(root: Path, models: int, days: Iterator[date], given: argparse.Name
         say(f"stopped {', '.join(airflow.stop())}")
 
 
+def pairs(root: Path, given: argparse.Namespace) -> None:
+    """A day in each of two Airflows, in turn: what the models beside it add to a day's CPU seconds and clock."""
+    many = root.with_name("many")
+    prepare(many)
+    add_models(many, given.models)
+    days = [{"date": str(TRAINED + timedelta(days=number + 1))} for number in range(given.pairs + 1)]
+    airflows = {
+        models: EmbeddedAirflow(at, at / ".tally" / "airflow") for models, at in ((1, root), (given.models, many))
+    }
+    try:
+        benches = []
+        for models, airflow in airflows.items():
+            say(f"{models} models: starting Airflow")
+            rest = local.start(airflow)
+            wait_until(SCORE, lambda: rest.has_dag(SCORE), seconds=60, alive=airflow.missing)  # noqa: B023
+            benches.append(Bench(airflow, rest, models, dict.fromkeys(cpu(airflow), 0.0)))
+        for bench in benches:
+            bench.way(SCORE, days[:1])
+            bench.idle = idle(bench.airflow, bench.rest, given.idle)
+        ratios: dict[str, list[float]] = {"gross": [], "net": [], "seconds": []}
+        for number, day in enumerate(days[1:]):
+            order = benches if number % 2 else benches[::-1]
+            found = {bench.models: bench.way(SCORE, [day]) for bench in order}
+            for name, values in ratios.items():
+                values.append(getattr(found[given.models], name) / getattr(found[1], name))
+    finally:
+        for airflow in airflows.values():
+            airflow.stop()
+    print(f"a day with {given.models} models, with 1 = 1; {given.pairs} pairs")
+    for name, values in ratios.items():
+        low, high = median_interval(values)
+        print(f"{name:>8}  {median(values):.3f}  (95 % of {low:.3f} to {high:.3f})")
+
+
+def median_interval(values: list[float]) -> tuple[float, float]:
+    """Where the median lies with at least 95 % confidence: order statistics, by the binomial distribution."""
+    ordered, count = sorted(values), len(values)
+    outside, left_out = 1 / 2**count, 0  # how likely the median lies among the ranks left out at one end
+    while 2 * outside <= 0.05:
+        left_out += 1
+        outside += comb(count, left_out) / 2**count
+    return ordered[max(left_out - 1, 0)], ordered[count - max(left_out, 1)]
+
+
 def say(text: str) -> None:
     """Progress, apart from the result."""
     print(text, file=sys.stderr, flush=True)
@@ -213,6 +262,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1)
     parser.add_argument("--days", type=int, default=6, help="runs at once; the sample has 29 days to score")
     parser.add_argument("--idle", type=float, default=20.0, help="seconds of nothing, for the baseline")
+    parser.add_argument("--pairs", type=int, default=0, help="pairs of days in two Airflows side by side, at most 27")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -222,6 +272,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tallywright-airflow-") as folder:
         root = Path(folder).resolve() / "project"
         prepare(root)
+        if given.pairs:
+            pairs(root, given)
+            return
         day = str(next(days))
         steps = {step: tally(root, "run", MODEL, step, "--date", day, "--run-id", "by-hand") for step in STEPS}
         bench, ways = measured(root, 1, days, given)

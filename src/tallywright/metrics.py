@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SMALLEST_PROBABILITY: Final = 1e-7
 """About the resolution of a float32 probability near 1: a certain and wrong prediction costs 16.1, not infinity."""
 _CALIBRATION_BINS: Final = 10
+_MEANS: Final = frozenset({"log_loss", "brier", "accuracy", "rmse", "mae"})
+"""The metrics that are the mean of something that each row has, or the root of such a mean."""
 
 
 def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
@@ -45,11 +47,14 @@ def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
     return doubled / (2 * pairs)
 
 
+def decided(p: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    """Where the positive class is predicted: a probability, a float32 as models give it, of at least the threshold."""
+    return np.asarray(np.asarray(p) >= np.float32(threshold))
+
+
 def log_loss(y: ArrayLike, p: ArrayLike) -> float:
     """The mean negative log likelihood; probabilities are kept 1e-7 away from 0 and 1. NaN for no rows."""
-    labels, scores = _binary(y, p)
-    clipped = np.clip(scores, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-    return _mean(-np.log(np.where(labels, clipped, 1 - clipped)))
+    return _mean(_log_losses(*_binary(y, p)))
 
 
 def brier(y: ArrayLike, p: ArrayLike) -> float:
@@ -61,7 +66,7 @@ def brier(y: ArrayLike, p: ArrayLike) -> float:
 def accuracy(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> float:
     """The share of right predictions, where a probability of at least the threshold predicts 1. NaN for no rows."""
     labels, scores = _binary(y, p)
-    return _mean(((scores >= threshold) == labels).astype(np.float64))
+    return _mean((decided(scores, threshold) == labels).astype(np.float64))
 
 
 def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = _CALIBRATION_BINS) -> float:
@@ -80,21 +85,57 @@ def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = _CALIBRATION_BINS)
     return float(np.abs(observed - expected).sum() / labels.size)
 
 
-def evaluate(y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary") -> dict[str, float]:
-    """All metrics of a task.
+def evaluate(y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary", threshold: float = 0.5) -> dict[str, float]:
+    """All metrics of a task; NaN for one that these rows do not define.
 
     Args:
-        y: Labels 0 and 1; class numbers (multiclass); values (regression). Nothing missing.
+        y: Labels 0 and 1; class numbers, -1 for a class that the model does not know (multiclass); values (regression).
+            Nothing missing.
         p: Probabilities of 1; probabilities [rows, classes]; predicted values.
         task: What kind of model it is.
+        threshold: Of a binary model: the least probability that predicts 1.
     """
     kind = TASKS[task]
     if not kind.classifies:
         return _regression(np.asarray(y, np.float64), np.asarray(p, np.float64))
     if kind.per_class:
-        return _multiclass(np.asarray(y, np.int64), np.asarray(p, np.float64))
-    functions = (roc_auc, log_loss, brier, accuracy, calibration_error)
-    return {function.__name__: function(y, p) for function in functions}
+        return {metric: _mean(_class_losses(metric, y, p)) for metric in ("log_loss", "accuracy")}
+    return {
+        "roc_auc": roc_auc(y, p),
+        "log_loss": log_loss(y, p),
+        "brier": brier(y, p),
+        "accuracy": accuracy(y, p, threshold),
+        "calibration_error": calibration_error(y, p),
+    }
+
+
+def losses(
+    metric: str, y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary", threshold: float = 0.5
+) -> NDArray[np.float64] | None:
+    """The values whose mean is the metric (whose root of the mean, for `rmse`), a row each, as `evaluate` has it.
+
+    Returns:
+        None for a metric that is no mean: `roc_auc`, `calibration_error`, `r2`.
+    """
+    kind = TASKS[task]
+    if metric not in _MEANS or metric not in kind.metrics:
+        return None
+    if not kind.classifies:
+        error: NDArray[np.float64] = np.asarray(p, np.float64) - np.asarray(y, np.float64)
+        return np.asarray(error**2 if metric == "rmse" else np.abs(error))
+    if kind.per_class:
+        return _class_losses(metric, y, p)
+    labels, scores = _binary(y, p)
+    if metric == "log_loss":
+        return _log_losses(labels, scores)
+    if metric == "brier":
+        return np.asarray((scores - labels) ** 2, np.float64)
+    return np.asarray(decided(scores, threshold) == labels, np.float64)
+
+
+def _log_losses(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = np.clip(scores, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.asarray(-np.log(np.where(labels, clipped, 1 - clipped)))
 
 
 def _regression(y: NDArray[np.float64], p: NDArray[np.float64]) -> dict[str, float]:
@@ -104,10 +145,15 @@ def _regression(y: NDArray[np.float64], p: NDArray[np.float64]) -> dict[str, flo
     return {"rmse": float(np.sqrt(_mean(error**2))), "mae": _mean(np.abs(error)), "r2": explained}
 
 
-def _multiclass(y: NDArray[np.int64], p: NDArray[np.float64]) -> dict[str, float]:
-    chosen = np.clip(p[np.arange(y.size), y], SMALLEST_PROBABILITY, 1)
-    hits = (p.argmax(axis=1) == y) if y.size else np.zeros(0, dtype=bool)
-    return {"log_loss": _mean(-np.log(chosen)), "accuracy": _mean(hits.astype(np.float64))}
+def _class_losses(metric: str, y: ArrayLike, p: ArrayLike) -> NDArray[np.float64]:
+    """Log loss or hits of a multiclass model; a class that it does not know has the probability 0."""
+    classes, shares = np.asarray(y, np.int64), np.asarray(p, np.float64)
+    if not classes.size:
+        return np.zeros(0, np.float64)
+    if metric == "accuracy":
+        return np.asarray(shares.argmax(axis=1) == classes, np.float64)
+    chosen = np.where(classes >= 0, shares[np.arange(classes.size), np.maximum(classes, 0)], 0.0)
+    return np.asarray(-np.log(np.clip(chosen, SMALLEST_PROBABILITY, 1)))
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError, TrackingError
 from tallywright.observability import without_credentials
+from tallywright.records import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LAKE_TAG: Final = "tallywright.lake"
+"""The tag of a run that holds the digest of its lake's address; runs of the time before have none."""
 _LAYERS: Final = frozenset({"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "sqlite3"})
 _SQLITE: Final = "sqlite:///"
 _DEFAULTS: Final = {
@@ -54,6 +57,11 @@ def connect(uri: str) -> Any:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def lake_digest(lake: str) -> str:
+    """The digest of a lake's address: runs carry it as `LAKE_TAG`, so that those of one lake can be found."""
+    return digest_of(lake if "://" in lake else str(Path(lake).absolute()))
+
+
 @contextmanager
 def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
     """Raises a TrackingError for what MLflow (or the database, HTTP client or disk below it) raises in the block.
@@ -73,7 +81,7 @@ def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
             if type(error).__module__.partition(".")[0] not in _LAYERS and not isinstance(error, OSError):
                 raise
             raise TrackingError(
-                f"MLflow at {without_credentials(uri)} could not {doing}: {_first_line(error)}",
+                f"MLflow at {without_credentials(uri)} could not {doing}: {first_line(error)}",
                 expected="a tracking store or server that can be reached and written",
                 remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run "
                 "holds other parameters, use a new run id",
@@ -92,5 +100,6 @@ def mlflow_client(uri: str) -> Iterator[Any]:
         yield client
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of at most 300 characters and without credentials."""
     return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0][:300])

@@ -4,6 +4,7 @@
 itself there with SIGKILL, which is how the fault tests (and an operator who rehearses a recovery) stop a real run at an
 exact place. `TALLYWRIGHT_KILL_ONCE=<file>` lets only the first process do so that can create the file, in which it
 leaves its id; `TALLYWRIGHT_KILL_WITH=SIGSTOP` holds it there instead, so that another process can be killed meanwhile.
+`at_failpoint` is told every point that its own thread passes, so that a test can hold a writer that is a thread.
 """
 
 from __future__ import annotations
@@ -13,19 +14,28 @@ import os
 import re
 import signal
 import sys
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KILL_AT: Final = "TALLYWRIGHT_KILL_AT"
 KILL_ONCE: Final = "TALLYWRIGHT_KILL_ONCE"
 KILL_WITH: Final = "TALLYWRIGHT_KILL_WITH"
 
 log = logging.getLogger("tallywright")
+at_failpoint: ContextVar[Callable[[str], None] | None] = ContextVar("at_failpoint", default=None)
+"""Called with the name of each point; of this thread alone."""
 
 
 def failpoint(name: str) -> None:
     """A named point of a protocol; kills the process here if the environment asks for it."""
     log.debug("point %s", name)
+    listener = at_failpoint.get()
+    if listener is not None:
+        listener(name)
     if os.environ.get(KILL_AT) == name and _first(os.environ.get(KILL_ONCE)):
         os.kill(os.getpid(), signal.Signals[os.environ.get(KILL_WITH, "SIGKILL")])
 

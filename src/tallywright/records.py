@@ -128,9 +128,10 @@ NO_CHAMPION: Final = "no champion"
 
 
 class Verdict(StrEnum):
-    """The outcome of a check; a warning never blocks."""
+    """What follows from a check; only a failure blocks. Nothing follows from a note, which is no pass."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
+    NOTE = "note"
     WARN = "warn"
     FAIL = "fail"
 
@@ -143,6 +144,11 @@ class Check(StoredPart):
     observed: float | str | None = None
     bound: str = ""
     evidence: str = ""
+
+    @property
+    def found(self) -> Verdict:
+        """What was found, whatever follows from it: PASS where the condition was met, else FAIL."""
+        return Verdict.PASS if self.verdict is Verdict.PASS else Verdict.FAIL
 
     @classmethod
     def of(cls, name: str, good: bool, observed: float | str | None, bound: str, evidence: str = "") -> Check:  # noqa: FBT001
@@ -161,10 +167,11 @@ class GateReport(StoredPart):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst verdict; a report without checks is no evidence and fails."""
+        """The worst verdict, where notes count as passed; a report without checks is no evidence and fails."""
         if not self.checks:
             return Verdict.FAIL
-        return max((check.verdict for check in self.checks), key=list(Verdict).index)
+        worst = max((check.verdict for check in self.checks), key=list(Verdict).index)
+        return Verdict.PASS if worst is Verdict.NOTE else worst
 
     def observed(self, name: str) -> float | str | None:
         """The observed value of a check; None when the report has no such check."""
@@ -173,7 +180,11 @@ class GateReport(StoredPart):
     @property
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed, in order."""
-        return tuple(check for check in self.checks if check.verdict is Verdict.FAIL)
+        return self.with_verdict(Verdict.FAIL)
+
+    def with_verdict(self, verdict: Verdict) -> tuple[Check, ...]:
+        """The checks with this verdict, in order."""
+        return tuple(check for check in self.checks if check.verdict is verdict)
 
 
 class Decision(StoredRecord):
@@ -196,7 +207,7 @@ class Promotion(Record):
     """An entry of the promotion log: from `effective_from` on, as known since `recorded_at`, this is the champion.
 
     The champion of a date is the line with the latest `effective_from` not after it; among equals the latest
-    `recorded_at` (then `sequence`) wins.
+    `sequence` wins. `recorded_at` is what the clock of the writer showed, and orders nothing.
     """
 
     model: str
@@ -210,6 +221,38 @@ class Promotion(Record):
     approver: str
     reason: str
     decision_json: str = ""
+    request: str = ""
+    """Identity of the request that the line answers; empty in older lines, which have it in their other fields."""
+
+
+class Meaning(StoredPart):
+    """What the output columns of a model mean: models whose rows stand in one table agree in all of it.
+
+    Attributes:
+        task: The task.
+        target: The column that is predicted.
+        classes: The classes by name: in the order of the probabilities, or the negative and the positive one.
+        positive: The class whose probability a binary model gives.
+        unit: Of a regression's value; empty where nobody said.
+    """
+
+    task: str
+    target: str = ""
+    classes: tuple[str, ...] = ()
+    positive: str = ""
+    unit: str = ""
+
+    def difference(self, champion: Meaning) -> str:
+        """What tells this meaning from the champion's, in words; empty where the columns mean the same."""
+        pairs = {
+            "task is": (self.task, champion.task),
+            "target is": (self.target, champion.target),
+            "positive class is": (self.positive, champion.positive),
+            "classes are": (", ".join(self.classes), ", ".join(champion.classes)),
+            "unit is": (self.unit, champion.unit) if self.unit and champion.unit else ("", ""),
+        }
+        found = (f"its {what} {mine}, the champion's {its}" for what, (mine, its) in pairs.items() if mine != its)
+        return next(found, "")
 
 
 class RoleTally(StoredPart):
@@ -250,6 +293,12 @@ class Manifest(StoredRecord):
     """What each model did; empty in tallies of the time when only champions scored."""
     scoring_json: str = ""
     """The spec's scoring section at the commit, so that the tally can be counted again; empty in older tallies."""
+    promotion_sequence: int | None = None
+    """The newest line of the promotion log when the models were resolved; None in older tallies."""
+    override: str = ""
+    """The reason given with `--force`, by which it was committed over whatever stood; empty for all others."""
+    meaning: Meaning | None = None
+    """What the output columns mean, by the package of the model that answers for the day; None in older tallies."""
 
     @property
     def primary(self) -> ModelRef:

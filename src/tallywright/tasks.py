@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 TaskName = Literal["binary", "multiclass", "regression"]
-PrimaryMetric = Literal["roc_auc", "log_loss", "brier", "rmse", "accuracy"]
+PrimaryMetric = Literal["roc_auc", "log_loss", "brier", "rmse", "accuracy", "mae", "r2"]
+
+MAX_CLASSES: Final = 1000
+"""A model has fewer classes than this many and one."""
+NUMBERED: Final = ("0", "1")
+"""The classes of a binary model that names none: 1 is the positive one."""
 
 HIGHER_IS_BETTER: Final[dict[str, bool]] = {
     "roc_auc": True,
@@ -32,8 +37,9 @@ class Task:
     Attributes:
         name: As the spec says it.
         metrics: What can be computed for it.
+        reported: The metrics that a page shows beside the primary one and those with a bound.
         primary_metric: By what a candidate is compared when the spec does not say.
-        guards: The metrics on which a candidate must not be worse; none where no quality gate exists.
+        guards: The metrics on which a candidate must not be worse.
         score_column: The output column with what the model computed.
         outputs: The columns of a prediction, in order.
         classifies: True where the target is a class and the score is made of probabilities; else it is a value.
@@ -43,6 +49,7 @@ class Task:
 
     name: TaskName
     metrics: frozenset[str]
+    reported: tuple[str, ...]
     primary_metric: PrimaryMetric
     guards: tuple[str, ...]
     score_column: str
@@ -61,6 +68,7 @@ TASKS: Final[dict[TaskName, Task]] = {
     "binary": Task(
         name="binary",
         metrics=frozenset({"roc_auc", "log_loss", "brier", "accuracy", "calibration_error"}),
+        reported=("log_loss", "calibration_error"),
         primary_metric="roc_auc",
         guards=("log_loss", "brier"),
         score_column="probability",
@@ -72,8 +80,9 @@ TASKS: Final[dict[TaskName, Task]] = {
     "multiclass": Task(
         name="multiclass",
         metrics=frozenset({"log_loss", "accuracy"}),
-        primary_metric="roc_auc",  # as released: one default for all tasks; it is no metric of this one
-        guards=(),
+        reported=("log_loss", "accuracy"),
+        primary_metric="log_loss",
+        guards=("log_loss", "accuracy"),
         score_column="probabilities",
         outputs=("prediction", "probabilities", "confidence"),
         classifies=True,
@@ -83,8 +92,9 @@ TASKS: Final[dict[TaskName, Task]] = {
     "regression": Task(
         name="regression",
         metrics=frozenset({"rmse", "mae", "r2"}),
-        primary_metric="roc_auc",  # as released: one default for all tasks; it is no metric of this one
-        guards=("rmse",),
+        reported=("rmse", "mae"),
+        primary_metric="rmse",
+        guards=("rmse", "mae"),
         score_column="prediction",
         outputs=("prediction",),
         classifies=False,

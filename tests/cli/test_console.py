@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -33,3 +34,15 @@ def test_numbers_are_written_for_people(value: object, shown: str, capsys) -> No
 def test_json_holds_the_exact_values(capsys) -> None:
     show_rows([{"a": 0.1 + 0.2, "b": float("nan"), "c": "[x]"}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": 0.1 + 0.2, "b": None, "c": "[x]"}]
+
+
+def test_keys_are_printed_so_that_they_can_be_pasted(capsys) -> None:
+    text = "word " * 200
+    instant = datetime(2025, 4, 3, 4, 0, 0, 7, tzinfo=UTC)
+    show_rows(
+        [{"id": 9007199254740993, "key": text, "at": instant, "note": text}], as_json=False, whole={"id", "key", "at"}
+    )
+    shown = capsys.readouterr().out
+    assert "9007199254740993" in shown
+    assert text.strip() in shown
+    assert instant.isoformat() in shown

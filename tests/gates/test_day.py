@@ -77,6 +77,8 @@ def test_severity_decides(judge):
     assert report.verdict is Verdict.PASS
     told = checks["expect_column_values_to_be_in_set(colour)"]
     assert told.evidence.startswith("severity info; 200 of 200 rows, such as green")
+    assert (told.found, told.verdict) == (Verdict.FAIL, Verdict.NOTE)
+    assert report.with_verdict(Verdict.NOTE) == (told,)
 
 
 @slow

@@ -43,6 +43,20 @@ def test_a_run_that_reports_again_replaces_its_report(lake, project):
     assert reports(lake, project.spec, subject=SUBJECT) == [report(Verdict.FAIL)]
 
 
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_what_was_found_and_what_follows_are_two_columns(lake, project, verdict):
+    record(lake, project, report(verdict))
+    row = lake.read(project.spec.table("gates"), where={"check_name": "one"}).to_pylist()[0]
+    assert row["verdict"] == verdict.value
+    assert row["found"] == ("pass" if verdict is Verdict.PASS else "fail")
+
+
+def test_from_a_note_nothing_follows():
+    note = Check(name="one", verdict=Verdict.NOTE)
+    assert report(checks=(note,)).verdict is Verdict.PASS
+    assert report(checks=(note, Check(name="two", verdict=Verdict.WARN))).verdict is Verdict.WARN
+
+
 def test_nothing_recorded(lake, project):
     assert reports(lake, project.spec, subject="x") == []
 

@@ -158,7 +158,8 @@ def test_performance_is_realised_for_each_model_and_bounds_hold_for_the_champion
     rows = life.lake.read("shop__performance").to_pylist()
     served = latest_manifest(life.lake, life.spec, DAY).rows_by_role
     assert {(row["role"], row["model_version"]): row["rows"] for row in rows} == {
-        ("champion", 1): served["champion"], ("canary", 2): served["canary"], ("fallback", 0): served["fallback"]
+        ("champion", 1): served["champion"], ("canary", 2): served["canary"], ("fallback", 0): served["fallback"],
+        ("shadow", 2): scores.num_rows,
     }  # fmt: skip
     assert told.rows == served["champion"]
     mine = {row["metric"]: row["value"] for row in rows if row["role"] == "champion"}

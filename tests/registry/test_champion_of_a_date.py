@@ -32,32 +32,38 @@ LINES = st.lists(st.tuples(st.integers(1, 4), st.integers(-5, 5), st.integers(0,
 )
 
 
+def known(lines: list[Promotion], instant: datetime | None) -> list[Promotion]:
+    """The lines at an instant: a log only grows, so whatever stands before a known line is known."""
+    in_order = sorted(lines, key=lambda item: item.sequence)
+    if instant is None:
+        return in_order
+    recorded = [index for index, item in enumerate(in_order) if item.recorded_at <= instant]
+    return in_order[: recorded[-1] + 1] if recorded else []
+
+
 def naive_champion(lines: list[Promotion], day: date, known_at: datetime | None) -> Promotion | None:
     """The rule of `records.Promotion`, word for word, by comparing each line with the best one so far."""
     best: Promotion | None = None
-    for item in lines:
+    for item in known(lines, known_at):
         if item.effective_from > day:
             continue
-        if known_at is not None and item.recorded_at > known_at:
-            continue
-        rank = (item.effective_from, item.recorded_at, item.sequence)
-        if best is None or rank > (best.effective_from, best.recorded_at, best.sequence):
+        if best is None or (item.effective_from, item.sequence) > (best.effective_from, best.sequence):
             best = item
     return best
 
 
 @given(LINES, st.integers(-7, 7), st.none() | st.integers(-1, 6), st.randoms())
-def test_champion_is_what_the_rule_says(lines, offset, known, random):
+def test_champion_is_what_the_rule_says(lines, offset, minutes, random):
     day = DAY + timedelta(days=offset)
-    known_at = None if known is None else NOW + timedelta(minutes=known)
+    known_at = None if minutes is None else NOW + timedelta(minutes=minutes)
     shuffled = random.sample(lines, len(lines))
     assert promotion_log.champion_on(shuffled, day, known_at) == naive_champion(lines, day, known_at)
 
 
 @given(LINES, st.integers(-7, 7), st.integers(-1, 6))
-def test_what_was_known_then_is_not_changed_by_later_lines(lines, offset, known):
-    day, known_at = DAY + timedelta(days=offset), NOW + timedelta(minutes=known)
-    earlier = [item for item in lines if item.recorded_at <= known_at]
+def test_what_was_known_then_is_not_changed_by_later_lines(lines, offset, minutes):
+    day, known_at = DAY + timedelta(days=offset), NOW + timedelta(minutes=minutes)
+    earlier = known(lines, known_at)
     assert promotion_log.champion_on(lines, day, known_at) == promotion_log.champion_on(earlier, day)
 
 
@@ -85,3 +91,14 @@ def test_previous_is_as_of_the_day():
     lines = [line(1, 1, 0), line(2, 2, 5)]
     assert promotion_log.previous(lines, DAY + timedelta(days=4)) is None
     assert promotion_log.previous(lines, DAY + timedelta(days=5)).model_version == 1
+
+
+@given(LINES, st.integers(-7, 7))
+def test_clocks_decide_nothing(lines, offset):
+    day = DAY + timedelta(days=offset)
+    right = [item.model_copy(update={"recorded_at": NOW + timedelta(days=item.sequence)}) for item in lines]
+    found, expected = promotion_log.champion_on(lines, day), promotion_log.champion_on(right, day)
+    assert (found and found.sequence) == (expected and expected.sequence)
+    assert [item.sequence for item in promotion_log.not_withdrawn(lines)] == [
+        item.sequence for item in promotion_log.not_withdrawn(right)
+    ]

@@ -10,7 +10,7 @@ import pytest
 
 from tallywright.errors import UsageError
 from tallywright.records import Promotion
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, clock_jumps
 
 from .conftest import DAY, NOW
 
@@ -50,12 +50,17 @@ def test_lines_come_back_as_written(lake, project):
     assert log.previous() == first
 
 
-def test_recorded_at_never_runs_backwards(lake, project):
+def test_a_clock_that_was_ahead_changes_only_its_own_time(lake, project, heard):
     log = PromotionLog(lake, project.spec)
     log.append(lambda _: line(1, minutes=10))
     late = log.append(lambda _: line(2, minutes=0))
-    assert late.recorded_at == NOW + timedelta(minutes=10)
+    assert late.recorded_at == NOW
     assert log.champion_on(DAY) == late
+    assert "a clock has jumped: line 2" in heard.text
+    assert [entry.sequence for entry in log.entries()] == [1, 2]
+    told = clock_jumps(log.entries(), NOW + timedelta(minutes=5))
+    assert [text.split(" is ")[0] for text in told] == ["line 1", "line 2"]
+    assert clock_jumps(log.entries()[1:], NOW) == []
 
 
 def test_a_refusal_writes_nothing_not_even_the_table(lake, project):

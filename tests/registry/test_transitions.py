@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from tallywright.data.delta.lake import Lake
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
 from tallywright.records import Decision, Promotion, Verdict
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, request_of
 from tallywright.registry.resolve import as_ref, resolve
-from tallywright.registry.transitions import RollbackRequest, promote, rollback
+from tallywright.registry.transitions import RollbackRequest, promote, repeated, rollback
 
 from .conftest import DAY, NOW, decision, reference, report
 
@@ -220,3 +221,70 @@ def test_what_was_rolled_back_can_be_promoted_again(promoted, project, lake):
     again: Promotion = promoted(2, 9)
     assert again.sequence == 4
     assert resolve(lake, project.spec, on(9))[0].version == 2
+
+
+def test_a_retried_promotion_does_not_undo_a_rollback(promoted, project, lake):
+    promoted(1)
+    asked = decision(reference(2), reference(1))
+    line = promoted(2, 1, decision=asked)
+    assert repeated(lake, project.spec, line) == ""
+    rollback(project, lake, back(1))
+    again = promoted(2, 1, decision=asked)
+    assert again == line
+    assert [entry.model_version for entry in PromotionLog(lake, project.spec).entries()] == [1, 2, 1]
+    told = repeated(lake, project.spec, again)
+    assert "this request is line 2 and was withdrawn by line 3" in told
+    assert "--reason" in told
+    anew = promoted(2, 1, decision=asked.model_copy(update={"reason": "it was repaired"}))
+    assert (anew.sequence, resolve(lake, project.spec, on(1))[0].version) == (4, 2)
+
+
+def test_requests_of_lines_that_name_none_are_known(promoted, project, lake):
+    """Lines of the time before have no identity of their request: what they say is it."""
+    promoted(1)
+    asked = decision(reference(2), reference(1))
+    line = promoted(2, 1, decision=asked)
+    assert line.request == request_of(line.model_copy(update={"request": ""}))
+    rollback(project, lake, back(1))
+    stored = lake.read("toy__promotions")
+    stored = stored.drop_columns(["request"]) if "request" in stored.column_names else stored
+    old = Lake(str(project.root / "old"))
+    for row in range(stored.num_rows):
+        one = stored.slice(row, 1)
+        old.replace("toy__promotions", one, slice={"sequence": one["sequence"][0].as_py()})
+    promote(project, old, asked, reference(2), effective_from=on(1), recorded_at=NOW)
+    rollback(project, old, back(1))
+    assert [entry.model_version for entry in PromotionLog(old, project.spec).entries()] == [1, 2, 1]
+
+
+def test_a_rollback_withdraws_the_champion_that_it_was_asked_about(promoted, project, lake):
+    promoted(1)
+    promoted(2, 1)
+    asked = PromotionLog(lake, project.spec).entries()
+    promoted(3, 1)
+    with pytest.raises(GateRefusedError, match=r"version 2 was \(line 2\).*line 3 made version 3 champion"):
+        rollback(project, lake, back(1, asked=asked))
+    assert resolve(lake, project.spec, on(1))[0].version == 3
+    assert rollback(project, lake, back(1)).model_version == 2
+
+
+def test_a_promotion_does_not_undo_what_was_decided_while_it_waited(promoted, project, lake, monkeypatch):
+    promoted(1)
+    asked = decision(reference(2), reference(1))
+    waiting = [
+        lambda: (
+            promoted(2, 1, decision=asked.model_copy(update={"reason": "other"})),
+            rollback(project, lake, back(1)),
+        )
+    ]
+    append = PromotionLog.append
+
+    def late(log, propose):
+        if waiting:
+            waiting.pop()()
+        return append(log, propose)
+
+    monkeypatch.setattr(PromotionLog, "append", late)
+    with pytest.raises(GateRefusedError, match="meanwhile line 3 made version 1 champion"):
+        promoted(2, 1, decision=asked)
+    assert resolve(lake, project.spec, on(1))[0].version == 1

@@ -17,7 +17,7 @@ from ports import free_port
 
 from tallywright.errors import PackageError, TrackingError, UsageError
 from tallywright.mlflow_client import mlflow_client
-from tallywright.packaging.package import load_package
+from tallywright.packaging.package import PackageCache, load_package
 from tallywright.records import Promotion, Verdict
 from tallywright.registry import versions
 from tallywright.registry.promotion_log import PromotionLog
@@ -74,7 +74,7 @@ def test_a_package_becomes_a_version_with_its_evidence(project, package, run_id)
     with mlflow_client(project.environment.tracking.uri) as client:
         found = client.get_model_version("toy", "1")
     assert found.run_id == run_id
-    assert found.source == f"runs:/{run_id}/package"
+    assert found.source == f"runs:/{run_id}/packages/{made.digest}"
     assert found.tags["tallywright.gates"] == "operations: warn, quality: pass"
     assert found.tags["tallywright.trained_through"] == str(made.meta.trained_through)
 
@@ -99,7 +99,7 @@ def test_an_altered_artifact_is_refused(project, package, run_id):
     ref = versions.register(project, package().folder, run_id=run_id, reports=[])
     with mlflow_client(project.environment.tracking.uri) as client:
         where = client.get_run(run_id).info.artifact_uri
-    with Path(where, "package/model.onnx").open("ab") as file:
+    with Path(where, "packages", ref.digest, "model.onnx").open("ab") as file:
         file.write(b"!")
     with pytest.raises(PackageError, match=r"model\.onnx was altered"):
         versions.fetch(project, ref.version, ref.digest)
@@ -109,6 +109,35 @@ def test_a_swapped_version_is_refused(project, package, run_id):
     versions.register(project, package().folder, run_id=run_id, reports=[])
     with pytest.raises(PackageError, match="has the digest"):
         versions.fetch(project, 1, "0" * 64)
+
+
+def test_two_packages_of_one_run_are_two_versions_that_both_come_back(project, package, run_id):
+    made = [package(name, weight=weight) for name, weight in (("a", 1.0), ("b", 2.0))]
+    refs = [versions.register(project, one.folder, run_id=run_id, reports=[]) for one in made]
+    assert [ref.version for ref in refs] == [1, 2]
+    for ref in refs:
+        assert load_package(versions.fetch(project, ref.version, ref.digest), digest=ref.digest)
+        assert versions.find_digest(project, ref.digest) == ref
+    assert versions.find_digest(project, "0" * 64) is None
+
+
+def test_a_version_of_the_time_before_packages_were_kept_by_digest_comes_back(project, package, run_id):
+    made = package()
+    with mlflow_client(project.environment.tracking.uri) as client:
+        client.create_registered_model("toy")
+        client.log_artifacts(run_id, str(made.folder), artifact_path="package")
+        client.create_model_version("toy", source=f"runs:/{run_id}/package", run_id=run_id)
+    assert load_package(versions.fetch(project, 1, made.digest), digest=made.digest)
+
+
+def test_a_candidate_comes_back_before_it_is_registered(project, package, run_id, tmp_path):
+    made = package()
+    versions.upload(project, made, run_id)
+    cache = PackageCache(tmp_path / "empty")
+    assert versions.fetch_candidate(project, run_id, made.digest, cache).digest == made.digest
+    assert cache.get(made.digest) is not None
+    with pytest.raises(TrackingError):
+        versions.fetch_candidate(project, run_id, "0" * 64, cache)
 
 
 def test_aliases_follow_the_log_and_are_repaired(project, package, lake):

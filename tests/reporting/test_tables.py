@@ -43,7 +43,7 @@ STORED = {
         score_date:date window_start:date window_end:date granularity:text as_of:date label_age_days:int
         mature:bool model_name:text model_version:int role:text slice_key:text slice_value:text metric:text
         value:float lower:float upper:float bound_min:float bound_max:float violated:bool rows:int known:int
-        never:int missing:int labels_fingerprint:text
+        never:int missing:int note:text labels_fingerprint:text
     """,
     "label_readings": """
         score_date:date model_name:text as_of:date known:int never:int fingerprint:text mature_fingerprint:text
@@ -63,15 +63,15 @@ STORED = {
     "gates": """
         report_id:text recorded_at:instant run_id:text model:text gate:text subject:text gate_verdict:text
         position:int32 check_name:text verdict:text observed_number:float observed_text:text bound:text
-        evidence:text judged_by:text
+        evidence:text judged_by:text found:text
     """,
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
-        effective_from:date recorded_at:instant approver:text reason:text decision_json:text
+        effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool
-        recorded_at:instant
+        recorded_at:instant run_id:text metrics_json:text reason:text
     """,
 }
 """The lakes of earlier versions hold these: a column may be added at an end, nothing else."""

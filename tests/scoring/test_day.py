@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pyarrow as pa
@@ -213,13 +216,50 @@ def test_losing_to_a_newer_input_is_a_conflict_that_a_retry_solves(shop, monkeyp
     assert latest_manifest(shop.lake, shop.spec, DAY).input == new
 
 
-def test_losing_to_another_spec_makes_the_next_generation_of_the_same_parts(shop, monkeypatch) -> None:
+def test_losing_to_another_spec_is_a_conflict_for_nothing_says_which_is_newer(shop, monkeypatch) -> None:
     pinned = shop.put()
     stale = decide(shop.request(pinned))
     shop.score(pinned, spec=make_spec(scoring={"threshold": 0.9}))
-    monkeypatch.setattr("tallywright.scoring.day.decide", lambda _: stale)
+    with monkeypatch.context() as patched:
+        patched.setattr("tallywright.scoring.day.decide", lambda _: stale)
+        with pytest.raises(CommitConflictError, match=r"meanwhile scored .* \(generation 1\)"):
+            shop.score(pinned)
     outcome = shop.score(pinned)
     assert (outcome.action, outcome.manifest.generation, outcome.manifest.reason) == ("committed", 2, "spec")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "stands"),
+    [((1, 2), (1, 3), "theirs"), ((1, 3), (1, 2), "mine"), ((1, 2), (2, 1), "theirs"), ((1, 2), (1, 2), "theirs")],
+)
+@pytest.mark.parametrize("raced", [True, False])
+def test_the_newer_input_and_the_newer_promotion_stand(shop, monkeypatch, mine, theirs, stands, raced) -> None:
+    """Two writers with an input version and a promotion sequence each, the one decided before the other committed."""
+    inputs = {1: shop.put(), 2: shop.put(seed=1)}
+    request = shop.request(inputs[mine[0]], version=1, promotion_sequence=mine[1])
+    stale = decide(request)
+    shop.score(inputs[theirs[0]], version=2, promotion_sequence=theirs[1])
+    with monkeypatch.context() as patched:
+        if raced:
+            patched.setattr("tallywright.scoring.day.decide", lambda _: stale)
+        refused = stands == "theirs" and (raced or mine != theirs)
+        with pytest.raises(CommitConflictError, match="promotion sequence") if refused else nullcontext():
+            score_day(request)
+    if raced or mine != theirs:
+        version = latest_manifest(shop.lake, shop.spec, DAY).primary.version
+        assert version == {"mine": 1, "theirs": 2}[stands]
+    forced = score_day(replace(request, force=True, override="it was wrong"))
+    assert (forced.manifest.primary.version, forced.manifest.override) == (1, "it was wrong")
+    assert forced.manifest.promotion_sequence == mine[1]
+
+
+def test_an_input_table_that_was_made_anew_is_not_older(shop) -> None:
+    for seed in range(3):
+        shop.score(shop.put(seed=seed))
+    shutil.rmtree(shop.lake.uri("shop__features"))
+    outcome = shop.score(shop.put(seed=9))
+    assert (outcome.action, outcome.manifest.generation) == ("committed", 4)
+    assert outcome.manifest.input.version < 3
 
 
 @on_disk_and_store

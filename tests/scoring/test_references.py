@@ -82,7 +82,7 @@ def test_a_pinned_input_is_scored_again_after_everything_else_is_gone(shop) -> N
         _dated(shop, make_features(300, seed=1))
     )
 
-    again = shop.score(first, force=True)
+    again = shop.score(first, force=True, override="the newer input is wrong")
     assert again.manifest.generation == 3
     assert bits(read_scores(shop.lake, shop.spec)) == bits(before)
 

@@ -95,8 +95,12 @@ def make_package(  # noqa: PLR0913 - a world has many knobs
     fault: str = "",
     through: date | None = None,
     task: str = "binary",
+    **told: Any,
 ) -> Package:
-    """A package whose graph is a small network with embeddings; another seed is another model; `fault` as `network`."""
+    """A package whose graph is a small network with embeddings; another seed is another model; `fault` as `network`.
+
+    `told` are other fields of its metadata, such as its classes (three of a multiclass model) or its threshold.
+    """
     if (folder / "manifest.json").is_file():
         return load_package(folder)
     numbers, texts = columns_of(numeric, categorical)
@@ -114,16 +118,17 @@ def make_package(  # noqa: PLR0913 - a world has many knobs
     )
     reference = Accumulator(definition)
     reference.update(sample.numeric, sample.categorical, scores)
-    meta = PackageMeta(
-        model="shop",
-        task=task,
-        target="label",
-        classes=CLASSES if task == "multiclass" else (),
-        key=("order_id",),
-        trained_through=through or date(2024, 1, 31),
-        created_at=datetime(2024, 2, 1, tzinfo=UTC),
-        snapshot_json='{"features": 1, "labels": 1, "train_from": "2024-01-01", "holdout_to": "2024-01-31"}',
-    )
+    values: dict[str, Any] = {
+        "model": "shop",
+        "task": task,
+        "target": "label",
+        "classes": CLASSES if task == "multiclass" else (),
+        "key": ("order_id",),
+        "trained_through": through or date(2024, 1, 31),
+        "created_at": datetime(2024, 2, 1, tzinfo=UTC),
+        "snapshot_json": '{"features": 1, "labels": 1, "train_from": "2024-01-01", "holdout_to": "2024-01-31"}',
+    }
+    meta = PackageMeta(**(values | told))
     return write_package(
         folder,
         PackageContents(

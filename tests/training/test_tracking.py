@@ -16,7 +16,7 @@ from ports import free_port
 
 from tallywright.errors import TrackingError
 from tallywright.spec import load_project
-from tallywright.training.tracking import TrainingLog, open_run, training_run
+from tallywright.training.tracking import TrainingLog, find_run, open_run, training_run
 
 REPOSITORY = Path(__file__).parents[2]
 mlflow = pytest.importorskip("mlflow")
@@ -129,6 +129,28 @@ def test_a_failed_training_is_marked_as_failed(project_with):
     assert run.client.get_run(run.run_id).info.status == "RUNNING"
 
 
+def test_what_a_step_hands_over_is_found_by_the_next_and_verified(project_with):
+    project = project_with()
+    assert find_run(project, "run") is None
+    made = open_run(project, "run")
+    made.client.set_terminated(made.run_id, "FINISHED")
+    assert find_run(project, "run").handed_over("snapshot.json") is None
+    for content in (b"first", b"second"):
+        made.hand_over("snapshot.json", content)
+        assert find_run(project, "run").handed_over("snapshot.json") == content
+    assert made.client.get_run(made.run_id).info.status == "FINISHED"
+    assert find_run(project, "another run") is None
+
+    folder = Path(made.client.get_run(made.run_id).info.artifact_uri.removeprefix("file://"))
+    (altered,) = [file for file in folder.rglob("snapshot.json") if file.read_bytes() == b"second"]
+    altered.write_bytes(b"third")
+    with pytest.raises(TrackingError, match="not what was handed over"):
+        find_run(project, "run").handed_over("snapshot.json")
+    altered.unlink()
+    with pytest.raises(TrackingError, match=r"could not give the snapshot\.json of the run"):
+        find_run(project, "run").handed_over("snapshot.json")
+
+
 def test_other_parameters_of_the_same_run_are_refused(project_with):
     run = open_run(project_with(), "run")
     run.log(TrainingLog(params={"seed": "7"}))
@@ -168,3 +190,16 @@ def test_missing_mlflow_is_a_tracking_error(project_with, monkeypatch):
     with pytest.raises(TrackingError, match="cannot be imported") as caught:
         open_run(project_with(), "run")
     assert "tallywright[train]" in caught.value.remedy
+
+
+def test_what_the_store_refuses_is_a_warning_and_all_else_is_logged(project_with, heard):
+    run = open_run(project_with(), "run")
+    metrics = {f"m{number}": float(number) for number in range(20)} | {"refused & left out": 1.0, "../up": 2.0}
+    run.log(TrainingLog(metrics=metrics, tags={"good": "1", "bad/../tag": "2"}, params={"p": "x" * 9000}))
+    run.log(TrainingLog(metrics=metrics, tags={"good": "1", "bad/../tag": "2"}, params={"p": "x" * 9000}))
+    seen = run.client.get_run(run.run_id).data
+    assert seen.metrics == {f"m{number}": float(number) for number in range(20)}
+    assert seen.tags["good"] == "1"
+    refused = [record.getMessage() for record in heard.records if record.levelname == "WARNING"]
+    assert len(refused) == 6
+    assert any("refused & left out" in text for text in refused)

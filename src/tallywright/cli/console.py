@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -17,8 +17,24 @@ _WHOLE_FROM: Final = 10_000
 """Four digits of a larger number would need an exponent."""
 
 
-def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing") -> None:
-    """Prints rows that share their keys, as a table or as a JSON array."""
+def show_rows(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    as_json: bool,
+    title: str = "",
+    empty: str = "nothing",
+    whole: Collection[str] | None = None,
+) -> None:
+    """Prints rows that share their keys, as a table or as a JSON array.
+
+    Args:
+        rows: What to print.
+        as_json: JSON instead of a table.
+        title: Stands above the table.
+        empty: Printed instead of a table without rows.
+        whole: Columns whose cells are printed so that they can be pasted: never wrapped nor cut. Given, also without
+            names, whole numbers and instants of all columns are printed as they are.
+    """
     if as_json:
         click.echo(to_json([dict(row) for row in rows]))
         return
@@ -34,15 +50,27 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = 
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, value in rows[0].items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(
-            Text(name.replace("_", " ")), justify="right" if number else "left", no_wrap=not _is_prose(rows, name)
-        )
+        wrapped = name not in (whole or ()) and _is_prose(rows, name)
+        table.add_column(Text(name.replace("_", " ")), justify="right" if number else "left", no_wrap=not wrapped)
+    show = _cell if whole is None else _plain_cell
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+        table.add_row(*(Text(show(value)) for value in row.values()))
     console = Console(highlight=False)
     # A pipe has no width; a table that is folded for 80 columns is of no use in a log.
-    console.width = max(console.width, 80 if console.is_terminal else 180)
-    console.print(table)
+    console.width = max(console.width, 80 if console.is_terminal else 180, _needed(rows, whole or ()))
+    console.print(table, soft_wrap=bool(whole))
+
+
+def _needed(rows: Sequence[Mapping[str, Any]], whole: Collection[str]) -> int:
+    """The least width of the terminal at which no cell of these columns is cut; 0 without such columns."""
+    from rich.cells import cell_len
+
+    if not any(name in whole for name in rows[0]):
+        return 0
+    widest = {name: max(len(name), *(cell_len(_plain_cell(row[name])) for row in rows)) for name in rows[0]}
+    return sum(width if name in whole else min(width, _LONGEST_NAME) for name, width in widest.items()) + 4 * len(
+        widest
+    )
 
 
 def _is_prose(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
@@ -92,6 +120,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_cell(item) for item in value)
     return str(value)
+
+
+def _plain_cell(value: Any) -> str:
+    """As `_cell`, with whole numbers and instants as they are."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, int) else _cell(value)
 
 
 def _plain(value: Any) -> Any:

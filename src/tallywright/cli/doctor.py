@@ -52,6 +52,7 @@ def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None
         *_connections(settings),
         *_tables(settings),
         *_specs(root, environment),
+        *_clocks(root, environment),
     ]
     rows = [{"check": check.name, "verdict": check.verdict.value, "found": check.observed, "to_do": check.evidence}
             for check in checks]  # fmt: skip
@@ -205,6 +206,25 @@ def _specs(root: Path | None, environment: str | None) -> Iterator[Check]:
             yield _check(f"spec {name}", error.found, Verdict.FAIL, f"tally validate {name}")
         else:
             yield _check(f"spec {name}", "valid", Verdict.PASS, "")
+
+
+def _clocks(root: Path | None, environment: str | None) -> Iterator[Check]:
+    """Names the lines of promotion logs that were written by a clock that was wrong; it changed no order."""
+    from datetime import UTC, datetime
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.registry.promotion_log import PromotionLog, clock_jumps
+
+    for name in model_names(root):
+        try:
+            project = load_project(name, root=root, environment=environment)
+            entries = PromotionLog(Lake.of(project.environment), project.spec).entries()
+        except TallyError:
+            continue  # said by the checks of tables and specs
+        jumps = clock_jumps(entries, datetime.now(UTC))
+        if jumps:
+            to_do = "set the clock by NTP; order comes from the sequence, so nothing else has changed"
+            yield _check(f"clock {name}", "; ".join(jumps), Verdict.WARN, to_do)
 
 
 def _check(name: str, found: str, verdict: Verdict, to_do: str) -> Check:

@@ -27,11 +27,14 @@ COMMANDS: Final = {
     "maintain": "maintain_command:maintain",
     "promote": "registry_commands:promote",
     "rollback": "registry_commands:rollback",
+    "withdraw": "version_commands:withdraw",
     "history": "registry_commands:history",
     "days": "read_commands:days",
     "trace": "read_commands:trace",
     "query": "read_commands:query",
     "report": "read_commands:report",
+    "airflow": "airflow_command:airflow",
+    "reset": "reset_command:reset",
     "doctor": "doctor:doctor",
 }
 

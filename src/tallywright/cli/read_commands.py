@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tallywright.cli.console import show_record, show_rows
 from tallywright.cli.options import DATE, json_option, project_options, require_order
+from tallywright.data.keys import value_text
+from tallywright.errors import TallyError
+from tallywright.spec import load_project, model_names
 
 if TYPE_CHECKING:
     from datetime import date
@@ -33,16 +37,26 @@ def days(project: Project, first: date | None, last: date | None, *, as_json: bo
     show_rows(shown, as_json=as_json, empty=f"{project.spec.name} has no scored day yet")
 
 
-@click.command()
+# A key may begin with a dash: -8 is a number.
+@click.command(context_settings={"ignore_unknown_options": True})
 @project_options
 @click.argument("key")
 @click.argument("day", type=DATE)
 @json_option
 def trace(project: Project, key: str, day: date, *, as_json: bool) -> None:
-    """Where the score of KEY on DAY came from: tally, input, model, training, code, gates, approver."""
+    """Where the score of KEY on DAY came from: tally, input, model, training, code, gates, approver.
+
+    Values of a KEY of several columns are joined by /, in the spec's order, with / inside a value as %2F and % as %25;
+    or all of it is given as 'column=value column=value'. Commands print keys in this way.
+    """
     from tallywright.reporting.trace import trace as trace_score
 
-    show_record(trace_score(project, key, day), as_json=as_json)
+    found = trace_score(project, key, day)
+    if not as_json:
+        names = project.spec.data.key
+        shown = {name: value_text(found["score"][name], joined=len(names) > 1) for name in names}
+        found["score"] = found["score"] | shown
+    show_record(found, as_json=as_json)
 
 
 @click.command()
@@ -58,9 +72,32 @@ def query(sql: str, environment: str | None, root: Path | None, *, limit: int, a
     from tallywright.spec.load import load_environment
 
     table = run_query(Lake.of(load_environment(root=root, environment=environment)), sql)
-    show_rows(table.slice(0, limit).to_pylist(), as_json=as_json, empty="no rows")
+    rows = table.slice(0, limit).to_pylist()
+    if as_json:
+        show_rows(rows, as_json=True)
+    else:
+        keys = {name: joined for name, joined in _key_columns(root, environment).items() if name in table.column_names}
+        for row in rows:
+            row.update({name: _shown(row[name], joined=joined) for name, joined in keys.items()})
+        show_rows(rows, as_json=False, empty="no rows", whole=keys)
     if table.num_rows > limit:
         click.echo(f"{limit:,} of {table.num_rows:,} rows; --limit shows more", err=True)
+
+
+def _key_columns(root: Path | None, environment: str | None) -> dict[str, bool]:
+    """The key columns of the project's models, and whether they are one of several of their key."""
+    found: dict[str, bool] = {}
+    for model in model_names(root):
+        with suppress(TallyError):  # a query about other models goes on
+            key = load_project(model, root=root, environment=environment).spec.data.key
+            found |= {name: len(key) > 1 or found.get(name, False) for name in key}
+    return found
+
+
+def _shown(value: Any, *, joined: bool) -> Any:
+    """A value of a key as `tally trace` takes it; whole numbers stay numbers, and stand on the right."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if value is None or whole else value_text(value, joined=joined)
 
 
 @click.command()

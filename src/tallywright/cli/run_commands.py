@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,6 +18,7 @@ from tallywright.cli.options import (
     range_options,
     require_order,
 )
+from tallywright.cli.training_summary import TrainingSummary
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
@@ -26,10 +27,12 @@ from tallywright.observability import log
 from tallywright.records import DayState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import date
 
     from tallywright.spec import Project
+
+FORCE: Final = "Score again although the inputs are equal; with --reason, also over what is newer."
+OVERRIDE: Final = "With --force: why it goes over whatever stands; kept in the manifest."
 
 
 @click.command()
@@ -43,7 +46,8 @@ if TYPE_CHECKING:
 @click.option("--by", default="", help="Who asks or approves.")
 @click.option("--reason", default="", help="Why.")
 @click.option("--act", is_flag=True, help="Only for monitor and decide: claim the training that is asked for.")
-@click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--force", is_flag=True, help=FORCE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--dry-run", is_flag=True, help="Only for maintain: say what would be done, change nothing.")
 @click.option("--page", is_flag=True, help="Only for day-gate: render the whole page also of a day that passes.")
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
@@ -98,39 +102,43 @@ def ingest(project: Project, first: date, last: date, *, as_json: bool) -> None:
 @click.option("--date", "day", type=DATE, required=True, help="As-of date: only what was known before it is used.")
 @click.option("--effective-from", type=DATE, help="First date the new champion scores (default: --date).")
 @click.option("--by", default="", help="Who approves, where the spec wants a person.")
-@click.option("--reason", default="", help="Why.")
+@click.option("--reason", default="", help="Why; kept with the MLflow run, the version and the promotion.")
+@click.option("--no-promote", is_flag=True, help="Train, gate and register; leave the champion as it is.")
 @click.option("--run-id", help="Continue this run's steps.")
 @json_option
-def train(project: Project, day: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
+def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, as_json: bool, **given: Any) -> None:
     """Snapshot, train, gate, register and promote: the whole train pipeline in this process."""
     options = RunOptions(**given)
     context = context_for(project, day, run_id or new_run_id("train"), options)
-    waits = project.spec.registry.approval == "person" and not options.by
+    why = "--no-promote was given" if no_promote else "approval is by a person"
+    waits = no_promote or (project.spec.registry.approval == "person" and not options.by)
     steps = ("snapshot", "train", "quality_gate", "operations_gate", "register")
-    results = run_pipeline(
-        context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else _print_result
-    )
+    summary = TrainingSummary(context)
+    try:
+        results = run_pipeline(
+            context, Pipeline.TRAIN, only=steps if waits else (), listener=None if as_json else summary.heard
+        )
+    finally:
+        if not as_json:
+            summary.show_checks()
     if waits:
-        click.echo(f"registered, not promoted: approval is by a person; then `tally promote {project.spec.name} "
+        click.echo(f"registered, not promoted: {why}; then `tally promote {project.spec.name} "
                    f"--version {results['register']['version']} --effective-from D --by WHO`", err=True)  # fmt: skip
     if as_json:
         click.echo(to_json(results))
 
 
-def _print_result(step: str, result: Mapping[str, Any]) -> None:
-    short = {key: value for key, value in result.items() if isinstance(value, str | int | float | bool)}
-    click.echo(f"{step}: " + ", ".join(f"{key} {value}" for key, value in short.items()), err=True)
-
-
 @click.command()
 @project_options
 @range_options
-@click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--force", is_flag=True, help=FORCE)
+@click.option("--reason", default="", help=OVERRIDE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--run-id", help="The run id to record (default: a new one).")
 @json_option
-def score(project: Project, first: date, last: date, run_id: str | None, *, force: bool, as_json: bool) -> None:
+def score(project: Project, first: date, last: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
     """Ingest, gate, score, watch and decide, for a date or a range; a repeat changes nothing."""
-    _backfill(project, first, last, run_id=run_id, force=force, as_json=as_json)
+    _backfill(project, first, last, run_id=run_id, options=RunOptions(**given), as_json=as_json)
 
 
 @click.command()
@@ -138,20 +146,27 @@ def score(project: Project, first: date, last: date, run_id: str | None, *, forc
 @click.option("--from", "first", type=DATE, required=True, help="The first date.")
 @click.option("--to", "last", type=DATE, required=True, help="The last date, inclusive.")
 @click.option("--dry-run", is_flag=True, help="Print date, models, action and why; change nothing.")
-@click.option("--force", is_flag=True, help="Score again although the inputs are equal.")
+@click.option("--force", is_flag=True, help=FORCE)
+@click.option("--reason", default="", help=OVERRIDE)
+@click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @json_option
-def backfill(project: Project, first: date, last: date, *, dry_run: bool, force: bool, as_json: bool) -> None:
+def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Score a range with the models that were champion then; one commit a date."""
     require_order(first, last)
     if dry_run:
         from tallywright.reporting.preview import preview
 
-        show_rows([row.as_dict() for row in preview(project, first, last, force=force)], as_json=as_json)
+        show_rows(
+            [row.as_dict() for row in preview(project, first, last, force=given["force"], rescore=given["rescore"])],
+            as_json=as_json,
+        )
         return
-    _backfill(project, first, last, run_id=None, force=force, as_json=as_json)
+    _backfill(project, first, last, run_id=None, options=RunOptions(**given), as_json=as_json)
 
 
-def _backfill(project: Project, first: date, last: date, *, run_id: str | None, force: bool, as_json: bool) -> None:
+def _backfill(
+    project: Project, first: date, last: date, *, run_id: str | None, options: RunOptions, as_json: bool
+) -> None:
     from dataclasses import asdict
 
     from tallywright.lifecycle.backfill import DayResult
@@ -161,7 +176,7 @@ def _backfill(project: Project, first: date, last: date, *, run_id: str | None, 
         if not as_json:
             click.echo(f"{day.score_date}  {day.action:<10} {day.rows:>8,} rows  {day.model}  {day.detail}", err=True)
 
-    context = context_for(project, first, run_id or new_run_id("score"), RunOptions(force=force))
+    context = context_for(project, first, run_id or new_run_id("score"), options)
     log.info("score dates %s to %s, from the command line", first, last)
     results = run_range(context, first, last, on_day=print_day)
     if as_json:

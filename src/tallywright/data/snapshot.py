@@ -12,12 +12,15 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
+import pyarrow.compute as pc
+
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.query import scan
 from tallywright.data.types import feature_schema
 from tallywright.errors import InputError
+from tallywright.labels import is_nan
 from tallywright.observability import log
 from tallywright.records import Record, TableVersion
 
@@ -109,7 +112,10 @@ def read_split(project: Project, lake: Lake, snapshot: Snapshot, split: Split) -
             features = _scan(connection, lake, snapshot.features, snapshot, split)
             labels = _scan(connection, lake, snapshot.labels, snapshot, split)
             query = _split_query(spec, snapshot, split, features, labels)
-            return connection.sql(query).to_arrow_table()
+            rows = connection.sql(query).to_arrow_table()
+            # Tables of the time before may hold NaN as a label, which is none.
+            nan = is_nan(rows[spec.training.target])
+            return rows.filter(pc.invert(nan)) if pc.any(nan).as_py() else rows
     finally:
         connection.close()
 

@@ -40,7 +40,7 @@ td,th{border-bottom:1px solid #d8dee4;padding:.4rem .6rem;text-align:left;vertic
 .collapse,.tab-pane{display:block!important}
 .btn,.modal,.nav-tabs,.navbar,.sticky,[data-toggle=collapse]{display:none!important}
 .fa-times::before{content:"\\2717"}.fa-check-circle::before{content:"\\2713"}.fa-exclamation-triangle::before{content:"!"}
-.pass,.text-success{color:#1a7f37}.warn{color:#9a6700}.fail,.text-danger{color:#cf222e}
+.pass,.text-success{color:#1a7f37}.warn{color:#9a6700}.note{color:#57606a}.fail,.text-danger{color:#cf222e}
 .badge{background:#eef1f4;border-radius:.3rem;padding:.1rem .4rem}
 </style>"""
 
@@ -132,7 +132,8 @@ def _offline(page: str, summary: str) -> str:
 
 def _summary(day: date, report: GateReport) -> str:
     rows = "".join(
-        f'<tr><td class="{check.verdict.value}">{check.verdict.value}</td><td>{html.escape(check.name)}</td>'
+        f'<tr><td class="{check.found.value}">{check.found.value}</td>'
+        f'<td class="{check.verdict.value}">{check.verdict.value}</td><td>{html.escape(check.name)}</td>'
         f"<td>{html.escape('' if check.observed is None else str(check.observed))}</td>"
         f"<td>{html.escape(check.bound)}</td><td>{html.escape(check.evidence)}</td></tr>"
         for check in report.checks
@@ -141,7 +142,7 @@ def _summary(day: date, report: GateReport) -> str:
     return (
         f'<p><a href="index.html">all days</a></p><h1>{html.escape(report.model)}, {day}: '
         f'<span class="{verdict}">{verdict}</span></h1>'
-        "<table><tr><th>verdict</th><th>check</th><th>observed</th><th>expected</th><th>evidence</th></tr>"
+        "<table><tr><th>found</th><th>verdict</th><th>check</th><th>observed</th><th>expected</th><th>evidence</th></tr>"
         f"{rows}</table>"
     )
 

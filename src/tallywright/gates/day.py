@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 500_000
 """A larger day is sampled down to about this many rows."""
-_FORM: Final = 1
+_FORM: Final = 2
 """Raised when a check of this module changes its meaning, so that reports of before are not taken for today's."""
 _NOT_JUDGED: Final = frozenset({"label_wait_days"})
 """Keys of `data` that were invented later and say nothing about the features of a day."""

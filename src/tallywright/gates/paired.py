@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tallywright.metrics import SMALLEST_PROBABILITY
+from tallywright.metrics import losses as row_losses
+from tallywright.tasks import TASKS, TaskName
 
 Array = npt.NDArray[np.float64]
 Statistic = Callable[[Array], Array]
@@ -86,19 +87,36 @@ class Gain:
         return difference if self.higher_is_better else -difference
 
 
-def statistic(metric: str, target: Array, scores: Array) -> Statistic:
+def statistic(
+    metric: str, target: Array, scores: Array, *, task: TaskName | None = None, threshold: float = 0.5
+) -> Statistic:
     """The metric as a function of row weights.
+
+    Args:
+        metric: One of the task's.
+        target: Labels 0 and 1, class numbers, or values.
+        scores: [rows], or [rows, classes] of a multiclass model.
+        task: What kind of model it is; when not given, the first that has the metric.
+        threshold: Of a binary model: the least probability that predicts 1.
 
     Raises:
         KeyError: A metric that has no weighted form here.
     """
+    kind = TASKS[task] if task else next((one for one in TASKS.values() if metric in one.metrics), None)
+    if kind is None or metric not in kind.metrics:
+        raise KeyError(metric)
     if metric == "roc_auc":
         return _auc(target, scores)
-    losses, root = _losses(metric, target, scores)
+    if metric == "r2":
+        return _explained(target, scores)
+    losses = row_losses(metric, target, scores, task=kind.name, threshold=threshold)
+    if losses is None:
+        raise KeyError(metric)
+    found: Array = losses
 
     def mean(weights: Array) -> Array:
-        value: Array = weights @ losses / weights.sum(axis=1)
-        return np.sqrt(value) if root else value
+        value: Array = weights @ found / weights.sum(axis=1)
+        return np.sqrt(value) if metric == "rmse" else value
 
     return mean
 
@@ -112,16 +130,19 @@ def paired_gain(candidate: Statistic, champion: Statistic, rows: int, how: Resam
     return Gain(float(candidate(once)[0]), float(champion(once)[0]), float(lower), float(upper), higher)
 
 
-def _losses(metric: str, target: Array, scores: Array) -> tuple[Array, bool]:
-    """The values whose mean is the metric, a row each, and whether the root of that mean is taken."""
-    if metric == "log_loss":
-        clipped = np.clip(scores, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-        return -(target * np.log(clipped) + (1 - target) * np.log1p(-clipped)), False
-    if metric == "accuracy":
-        return ((scores >= 0.5) == (target >= 0.5)).astype(np.float64), False  # noqa: PLR2004 - the even odds
-    if metric in {"brier", "rmse"}:
-        return (scores - target) ** 2, metric == "rmse"
-    raise KeyError(metric)
+def _explained(target: Array, scores: Array) -> Statistic:
+    """R2: one less the share of the target's variance that is left; NaN where the target does not vary."""
+    centred = target - target.mean()  # sums of squares of large values would lose their digits
+    errors = (scores - target) ** 2
+
+    def explained(weights: Array) -> Array:
+        total = weights.sum(axis=1)
+        variance = weights @ centred**2 / total - (weights @ centred / total) ** 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value: Array = 1 - weights @ errors / total / np.where(variance > 0, variance, np.nan)
+        return value
+
+    return explained
 
 
 def _auc(target: Array, scores: Array) -> Statistic:

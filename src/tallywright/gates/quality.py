@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 
 from tallywright.errors import InputError
 from tallywright.gates.paired import Array, Gain, Resampling, paired_gain, statistic
+from tallywright.labels import encoded
 from tallywright.metrics import evaluate
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Check, GateReport, Verdict
-from tallywright.tasks import HIGHER_IS_BETTER, TASKS
+from tallywright.tasks import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     from tallywright.packaging.package import Package
@@ -35,18 +36,30 @@ MIN_SLICE_ROWS: Final = 200
 GUARD_MARGIN: Final = 0.01
 """A guard metric counts as not worse when it is worse by less than this share of the champion's."""
 
-_SUPPORTED: Final = tuple(name for name, task in TASKS.items() if task.guards)
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """A model's scores of the holdout, over the classes of both models; and its decision threshold."""
+
+    values: Array
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
 class _PairedScores:
-    """The targets of the holdout with both models' scores."""
+    """The targets of the holdout as numbers, with both models' scores."""
 
     spec: ModelSpec
     target: Array
-    candidate: Array
-    champion: Array | None
+    candidate: _Scores
+    champion: _Scores | None
     resampling: Resampling
+
+    def figures(self, rows: npt.NDArray[np.bool_] | slice = slice(None)) -> dict[str, float]:
+        """The candidate's metrics, of all rows or of some."""
+        model = self.candidate
+        task = self.spec.training.task
+        return evaluate(self.target[rows], model.values[rows], task=task, threshold=model.threshold)
 
     def gain(self, metric: str, rows: npt.NDArray[np.bool_] | None = None) -> Gain | None:
         """The paired gain, of all rows or of some; None when it cannot be computed."""
@@ -55,7 +68,10 @@ class _PairedScores:
             return None
         target, how = self.target[chosen], self.resampling.of_rows(chosen)
         try:
-            models = [statistic(metric, target, scores[chosen]) for scores in (self.candidate, self.champion)]
+            models = [
+                statistic(metric, target, model.values[chosen], task=self.spec.training.task, threshold=model.threshold)
+                for model in (self.candidate, self.champion)
+            ]
         except KeyError:
             return None
         gain = paired_gain(models[0], models[1], len(target), how, higher=HIGHER_IS_BETTER[metric])
@@ -76,7 +92,8 @@ def quality_gate(project: Project, *, candidate: Package, champion: Package | No
         A report whose subject is the candidate's digest. The same packages and rows give the same report.
     """
     spec = project.spec
-    checks = [*_judged_by_checks(spec, champion), *_holdout_checks(spec, holdout, champion)]
+    checks = [*_judged_by_checks(spec, champion), *_model_checks(spec, candidate, champion)]
+    checks += _holdout_checks(spec, holdout, champion)
     if all(check.verdict is not Verdict.FAIL for check in checks):
         checks += _judged(spec, candidate, champion, holdout)
     return GateReport(gate=GATE, model=spec.name, subject=candidate.digest, checks=tuple(checks))
@@ -86,7 +103,7 @@ def _judged(spec: ModelSpec, candidate: Package, champion: Package | None, holdo
     """The checks that need scores; a model that cannot score these rows fails the check `metrics`."""
     try:
         paired = _paired_scores(spec, candidate, champion, holdout)
-        figures = evaluate(paired.target, paired.candidate, task=spec.training.task)
+        figures = paired.figures()
     except (InputError, ValueError) as error:
         bound = "both models score every row, labels and scores in range"
         return [Check(name="metrics", verdict=Verdict.FAIL, bound=bound, evidence=str(error)[:500])]
@@ -104,14 +121,28 @@ def _judged_by_checks(spec: ModelSpec, champion: Package | None) -> list[Check]:
     ]
 
 
+def _model_checks(spec: ModelSpec, candidate: Package, champion: Package | None) -> list[Check]:
+    """Checks that the candidate is of the spec's task, and that its outputs mean what the champion's mean."""
+    task = spec.training.task
+    supported = candidate.meaning.task == task
+    checks = [Check.of("task_supported", supported, candidate.meaning.task, f"{task}, the task of the spec")]
+    if champion is None:
+        return checks
+    other = candidate.meaning.difference(champion.meaning)
+    # A class that came or went is a matter of the data; the models are compared over the classes of both.
+    classes_alone = not candidate.meaning.model_copy(update={"classes": champion.meaning.classes}).difference(
+        champion.meaning
+    )
+    verdict = Verdict.PASS if not other else Verdict.WARN if classes_alone else Verdict.FAIL
+    bound = "the champion's task, target, classes and unit"
+    return [*checks, Check(name="means_what_the_champion_means", verdict=verdict, bound=bound, evidence=other)]
+
+
 def _holdout_checks(spec: ModelSpec, holdout: pa.Table, champion: Package | None) -> list[Check]:
-    """Checks that the holdout is large enough, labelled, and of a supported task."""
+    """Checks that the holdout is large enough and labelled, and that the champion has not seen it."""
     least, target = spec.gates.min_holdout_rows, spec.training.target
     unlabelled = holdout[target].null_count if target in holdout.column_names else holdout.num_rows
     checks = [
-        Check.of(
-            "task_supported", bool(spec.training.kind.guards), spec.training.task, f"one of {', '.join(_SUPPORTED)}"
-        ),
         Check.of("holdout_rows", holdout.num_rows >= least, float(holdout.num_rows), f">= {least}"),
         Check.of("holdout_labels", unlabelled == 0, float(unlabelled), "0 rows without a label"),
     ]
@@ -135,11 +166,15 @@ def _paired_scores(spec: ModelSpec, candidate: Package, champion: Package | None
     if "score_date" in holdout.column_names:
         numbers = np.asarray(holdout["score_date"].cast(pa.int32()).combine_chunks())
         days = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+    models = [candidate] if champion is None else [candidate, champion]
+    classes = tuple(dict.fromkeys(name for model in models for name in model.meaning.classes))
+    kind, meaning = spec.training.kind, candidate.meaning
+    scored = [_scores(model, holdout, spec, classes) for model in models]
     return _PairedScores(
         spec=spec,
-        target=np.asarray(holdout[spec.training.target].cast(pa.float64()).combine_chunks()),
-        candidate=_scores(candidate, holdout),
-        champion=_scores(champion, holdout) if champion is not None else None,
+        target=encoded(holdout[spec.training.target], kind, classes, meaning.positive),
+        candidate=scored[0],
+        champion=scored[1] if champion is not None else None,
         resampling=Resampling(
             replicates=spec.gates.bootstrap,
             confidence=spec.gates.confidence,
@@ -149,11 +184,18 @@ def _paired_scores(spec: ModelSpec, candidate: Package, champion: Package | None
     )
 
 
-def _scores(package: Package, holdout: pa.Table) -> Array:
-    predictor = Predictor(package)
+def _scores(package: Package, holdout: pa.Table, spec: ModelSpec, classes: tuple[str, ...]) -> _Scores:
+    """The package's scores, with the threshold of production; of a multiclass model, a column for each class."""
+    predictor = Predictor(package, threshold=spec.scoring.threshold)
     present = [name for name in predictor.input_columns if name in holdout.column_names]
     batches = holdout.select(present).combine_chunks().to_batches()
-    return np.concatenate([predictor.predict(batch).scores for batch in batches]).astype(np.float64)
+    inputs = [package.preprocess.transform(batch) for batch in batches]
+    scores = np.concatenate([predictor.score(one) for one in inputs]).astype(np.float64)
+    if spec.training.kind.per_class:
+        spread = np.zeros((len(scores), len(classes)))
+        spread[:, [classes.index(name) for name in package.meaning.classes]] = scores
+        scores = spread
+    return _Scores(scores, predictor.threshold)
 
 
 def _absolute(spec: ModelSpec, figures: dict[str, float]) -> list[Check]:
@@ -249,7 +291,7 @@ def _slice(paired: _PairedScores, metric: str, name: str, rows: npt.NDArray[np.b
             bound=f"{metric} not shown to be worse than the champion's {gain.champion:.4f}",
             evidence=f"{int(rows.sum())} rows; {_summary(gain, paired)}",
         )
-    found = evaluate(paired.target[rows], paired.candidate[rows], task=paired.spec.training.task).get(metric, math.nan)
+    found = paired.figures(rows).get(metric, math.nan)
     computable = math.isfinite(found)
     return Check(
         name=name,

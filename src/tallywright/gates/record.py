@@ -39,6 +39,8 @@ class GateRow(Record):
     evidence: str
     judged_by: str | None = None
     """Digest of what the judgement depends on besides the subject: suite, spec, library. None where nobody asks."""
+    found: str | None = None
+    """`pass` or `fail`: whether the condition was met; `verdict` says what follows. None in rows of the time before."""
 
 
 GATES: Final = Declaration(
@@ -141,13 +143,15 @@ def _reports_about(lake: Lake, spec: ModelSpec, subject: str) -> list[list[GateR
 
 def _rows(report: GateReport) -> Iterator[dict[str, Any]]:
     if not report.checks:
-        yield {"position": _NO_CHECK, "check_name": "", "verdict": Verdict.FAIL.value, "bound": "", "evidence": ""}
+        yield {"position": _NO_CHECK, "check_name": "", "verdict": Verdict.FAIL.value,
+               "found": Verdict.FAIL.value, "bound": "", "evidence": ""}  # fmt: skip
     for position, check in enumerate(report.checks):
         is_text = isinstance(check.observed, str)
         yield {
             "position": position,
             "check_name": check.name,
             "verdict": check.verdict.value,
+            "found": check.found.value,
             "observed_number": None if is_text else check.observed,
             "observed_text": check.observed if is_text else None,
             "bound": check.bound,

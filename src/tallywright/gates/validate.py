@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BOOLEAN_ONLY: Final = "BOOLEAN_ONLY"
 """The result format that says only whether an expectation was met."""
 _DETAILS: Final = {"result_format": "SUMMARY", "partial_unexpected_count": 5}
-FAILED_VERDICTS: Final = {"critical": Verdict.FAIL, "warning": Verdict.WARN, "info": Verdict.PASS}
+FAILED_VERDICTS: Final = {"critical": Verdict.FAIL, "warning": Verdict.WARN, "info": Verdict.NOTE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.periods import record
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
+from tallywright.lifecycle.small_tables import keep_small
 from tallywright.monitoring.periods import Period, PeriodState, reason_code
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import manifests, scored_dates
@@ -80,14 +81,18 @@ def backfill(
         context = replace(context, engines=engines, day_gates=day_gates, given=context.shared)
         for days in batched(days_between(first, last), _DAYS_A_COMMIT):
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
+            context.lake.flush()  # what is realised asks the tallies of these days
             if changed is None and ingested and _is_any_done(found):
                 changed = _labels_again(context, first, last)
             results += _realised(context, found, changed=changed or ())
             context.lake.flush()
+            keep_small(context.lake, context.spec, now=context.now)
         if not ingested and _is_any_done(results):
             results = _realised(context, results, changed=_labels_again(context, first, last))
     record(context, list(_periods(context, results)))
-    return _decided(context, results)
+    results = _decided(context, results)
+    keep_small(context.lake, context.spec, now=context.now)
+    return results
 
 
 def batched(days: Iterable[date], size: int) -> Iterator[tuple[date, ...]]:
@@ -127,6 +132,8 @@ def _score_day(context: RunContext, steps: frozenset[str], on_day: Callable[[Day
 def _scored_day(context: RunContext, steps: frozenset[str]) -> DayResult:
     scored = run_pipeline(context, Pipeline.SCORE, only=steps)["score"]
     models, detail = ", ".join(scored["models"]), f"generation {scored['generation']}"
+    if scored.get("withdrawn"):
+        detail += f"; {scored['withdrawn']}"
     return DayResult(context.day, scored["action"], scored["rows"], models, detail)
 
 

@@ -47,6 +47,7 @@ class RunOptions:
         reason: Why.
         act: The caller starts the training that a decision asks for: the decision is claimed, not only written.
         force: Score again although the inputs are equal.
+        rescore: Score again what a version scored that was withdrawn since.
         dry_run: Report what maintenance would do, change nothing.
         page: Let the day gate render its whole page also of a day that met every expectation.
         allow_later_lines: Promote or roll back before the effective date of lines that are recorded, which stand.
@@ -59,6 +60,7 @@ class RunOptions:
     reason: str = ""
     act: bool = False
     force: bool = False
+    rescore: bool = False
     dry_run: bool = False
     page: bool = False
     allow_later_lines: bool = False

@@ -10,6 +10,7 @@ from tallywright.data.upkeep.maintenance import TableReport, TableRules, maintai
 from tallywright.errors import SpecError, TallyError
 from tallywright.lifecycle.cleanup import CleanupCounts, clean_up
 from tallywright.lifecycle.retention import retention_problems
+from tallywright.lifecycle.small_tables import model_tables
 from tallywright.observability import log
 from tallywright.records import Record
 from tallywright.registry.references import training_references
@@ -88,12 +89,6 @@ def kept_versions(project: Project, lake: Lake, now: datetime) -> Keep:
         versions = keep.setdefault(reference.table, {})
         versions[reference.version] = versions.get(reference.version, frozenset()) | {reference.by}
     return keep
-
-
-def model_tables(spec: ModelSpec, lake: Lake) -> list[str]:
-    """The names of the model's tables; a table of a model `shop__b` is none of a model `shop`."""
-    prefix = spec.table("")
-    return [name for name in lake.tables() if name.startswith(prefix) and "__" not in name.removeprefix(prefix)]
 
 
 def _rules(

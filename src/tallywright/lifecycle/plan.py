@@ -190,7 +190,7 @@ def _backfill(_: ModelSpec) -> tuple[Step, ...]:
 
 def _train(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
-        Step("snapshot", "pin the training data by version and date", "train:snapshot"),
+        Step("snapshot", "pin the training data by version and date", "train:snapshot", extra="train"),
         Step("train", "train, evaluate and package", "train:train", needs=("snapshot",), heavy=True,
              timeout=timedelta(hours=6), retries=1, extra="train"),
         Step("quality_gate", "metric bounds, and superiority over the champion on the same rows", "gates:quality_gate",

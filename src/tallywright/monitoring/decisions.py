@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.rows import rows_of
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.monitoring.performance import violation
+from tallywright.monitoring.performance import PERFORMANCE, unjudged, violation
 from tallywright.monitoring.periods import PeriodState, read_periods
 from tallywright.monitoring.policy import DaySignals, fold
 from tallywright.records import Record, Role, Verdict
@@ -40,6 +40,7 @@ class _Evidence:
     gate: dict[str, str]
     drift: dict[date, list[Row]]
     performance: dict[date, list[str]]
+    unjudged: dict[date, list[str]]
     periods: dict[date, PeriodRow]
 
 
@@ -50,29 +51,34 @@ def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date], periods: dict
     latest tally was not compared with the reference. What became known on a day that is no evidence is said by the next
     day that is.
     """
+    violated, unjudged_bounds = _performance(lake, spec)
     evidence = _Evidence(
         tallies=_latest_tallies(lake, spec),
         gate=_day_gate(lake, spec),
         drift=_drift(lake, spec),
-        performance=_performance(lake, spec),
+        performance=violated,
+        unjudged=unjudged_bounds,
         periods=periods,
     )
     found = [_signals(spec, day, evidence) for day in sorted({*days, *evidence.tallies, *evidence.periods})]
-    return _with_performance(found, evidence.performance)
+    sound = [day.score_date for day in found if day.sound]
+    performance, unjudged = (_told(sound, known) for known in (evidence.performance, evidence.unjudged))
+    return [
+        day.model_copy(
+            update={"performance": performance.get(day.score_date, ()), "unjudged": unjudged.get(day.score_date, ())}
+        )
+        for day in found
+    ]
 
 
-def _with_performance(days: list[DaySignals], known: dict[date, list[str]]) -> list[DaySignals]:
-    """Adds each violated bound to the first sound day on which it was known."""
-    sound = [day.score_date for day in days if day.sound]
+def _told(sound: list[date], known: dict[date, list[str]]) -> dict[date, tuple[str, ...]]:
+    """What became known of realised metrics, by the first sound day on which it was known."""
     told: dict[date, list[str]] = defaultdict(list)
     for when in sorted(known):
         place = bisect_left(sound, when)
         if place < len(sound):
             told[sound[place]] += known[when]
-    return [
-        day.model_copy(update={"performance": tuple(told[day.score_date])}) if day.score_date in told else day
-        for day in days
-    ]
+    return {day: tuple(texts) for day, texts in told.items()}
 
 
 def _signals(spec: ModelSpec, day: date, evidence: _Evidence) -> DaySignals:
@@ -130,30 +136,37 @@ def _drift(lake: Lake, spec: ModelSpec) -> dict[date, list[Row]]:
     return found
 
 
-def _performance(lake: Lake, spec: ModelSpec) -> dict[date, list[str]]:
-    """The violated bounds of realised metrics, by the day on which a score date was first realised with mature labels.
+def _performance(lake: Lake, spec: ModelSpec) -> tuple[dict[date, list[str]], dict[date, list[str]]]:
+    """The violated bounds of realised metrics, and those that could not be judged.
+
+    Each by the day on which a score date was first realised with mature labels.
 
     Only the whole day of the champion counts; slices and later label ages are reported in the table. So a decision
     uses nothing that was not known on its day, while a restated label of that age changes it.
     """
     columns = [
         "score_date", "as_of", "label_age_days", "mature", "role", "slice_key", "metric", "value", "bound_min",
-        "bound_max", "violated",
+        "bound_max", "violated", "note",
     ]  # fmt: skip
     rows = [
         row
-        for row in _rows(lake, spec, "performance", columns)
+        for row in Table(PERFORMANCE, lake, spec).rows(columns=columns)
         if row["mature"] and row["role"] == Role.CHAMPION and row["slice_key"] is None
     ]
     first: dict[date, int] = {}
     for row in rows:
         age = row["label_age_days"]
         first[row["score_date"]] = min(age, first.get(row["score_date"], age))
-    found: dict[date, list[str]] = defaultdict(list)
+    violated: dict[date, list[str]] = defaultdict(list)
+    not_judged: dict[date, list[str]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["score_date"], row["metric"])):
-        if row["violated"] and row["label_age_days"] == first[row["score_date"]]:
-            found[row["as_of"]].append(violation(row))
-    return found
+        if row["label_age_days"] != first[row["score_date"]]:
+            continue
+        if row["violated"]:
+            violated[row["as_of"]].append(violation(row))
+        elif row.get("note") and (row["bound_min"], row["bound_max"]) != (None, None):
+            not_judged[row["as_of"]].append(unjudged(row))
+    return violated, not_judged
 
 
 def _rows(lake: Lake, spec: ModelSpec, what: str, columns: list[str]) -> list[Row]:

@@ -183,6 +183,12 @@ def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Se
     return Table(DRIFT, lake, spec).replace_if_changed(rows, {"score_date": manifest.score_date})
 
 
+def drift_of(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[DriftRow]:
+    """The rows about a tally; none where it was not compared."""
+    rows = Table(DRIFT, lake, spec).read({"score_date": manifest.score_date})
+    return [row for row in rows if row.generation == manifest.generation]
+
+
 def _champion(manifest: Manifest) -> ModelRef:
     for model in manifest.models:
         if model.role is Role.CHAMPION:

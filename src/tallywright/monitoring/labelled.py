@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright.buffers import values_of
-from tallywright.data.delta.rows import scalar_of
+from tallywright.data.delta.rows import keep, rows_of, scalar_of
 from tallywright.data.fingerprint import row_hashes
 from tallywright.errors import InputError
+from tallywright.labels import is_nan
+from tallywright.records import Manifest, Role
 from tallywright.spec.calendar import end_of_day
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ KNOWN: Final = "known"
 NEVER: Final = "never"
 MISSING: Final = "missing"
 _PROVENANCE: Final = ("model_version", "role")
+_OUTPUTS: Final = ("prediction", "probability", "probabilities")
 
 
 def labelled_rows(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Table:
@@ -45,8 +48,33 @@ def labelled_rows(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Tab
             f"{table} has no rows of {day}, so nothing can be realised",
             remedy=f"tally score {spec.name} --date {day}",
         )
+    return _labelled(lake, spec, scores, day, as_of)
+
+
+def standing_tally(lake: Lake, spec: ModelSpec, day: date) -> Manifest | None:
+    """The manifest of the day's latest tally, as its row has it; None where there is none."""
+    table = spec.table("tallies")
+    if lake.find(table) is None:
+        return None
+    rows = rows_of(lake.read(table, where={"score_date": day}, columns=["generation", "manifest_json"]))
+    newest = max(rows, key=lambda row: row["generation"], default=None)
+    return Manifest.from_json(newest["manifest_json"]) if newest is not None else None
+
+
+def labelled_shadows(lake: Lake, spec: ModelSpec, tally: Manifest, as_of: date) -> list[pa.Table]:
+    """As `labelled_rows`, the rows of the tally's shadows, a table each; none where no shadow scored."""
+    table = spec.table("shadow")
+    versions = [one.version for one in tally.roles if one.role is Role.SHADOW and one.rows and not one.note]
+    if not versions or lake.find(table) is None:
+        return []
+    rows = lake.read(table, where={"score_date": tally.score_date})
+    found = [keep(rows, {"model_version": version}) for version in sorted(versions)]
+    return [_labelled(lake, spec, shadow, tally.score_date, as_of) for shadow in found if shadow.num_rows]
+
+
+def _labelled(lake: Lake, spec: ModelSpec, scores: pa.Table, day: date, as_of: date) -> pa.Table:
     key = list(spec.data.key)
-    outputs = [name for name in ("prediction", "probability") if name in scores.column_names]
+    outputs = [name for name in _OUTPUTS if name in scores.column_names]
     rows = scores.select([*key, *outputs, *_PROVENANCE])
     slices = [name for name in spec.training.slices if name not in rows.column_names]
     if slices:
@@ -54,6 +82,8 @@ def labelled_rows(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Tab
         rows = _joined(rows, features, key)
     rows = _joined(rows, _labels(lake, spec, day, as_of), key)
     status = pc.fill_null(rows.column(STATUS), scalar_of(MISSING, pa.string()))
+    # Tables of the time before may hold NaN as a label, which is none.
+    status = pc.if_else(is_nan(rows.column(spec.training.target)), scalar_of(MISSING, pa.string()), status)
     rows = rows.set_column(rows.column_names.index(STATUS), STATUS, status)
     return rows.sort_by([(name, "ascending") for name in key])
 

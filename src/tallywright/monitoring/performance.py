@@ -2,95 +2,46 @@
 
 A date is realised as of the day on which its labels count as mature, and once more when they are not waited for any
 longer. Labels that were read again since are a restatement: the rows of that age are replaced as a whole, and between
-the two ages the rows of the new label age are added. Confidence intervals are DeLong's for the area under the ROC
-curve, the normal one for means (central limit theorem; Wald's for an accuracy).
+the two ages the rows of the new label age are added. Every model of the day is realised, shadows too; bounds hold for
+the champion alone.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright import metrics
-from tallywright.buffers import values_of
 from tallywright.data.delta.rows import keep
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import UsageError
-from tallywright.monitoring.labelled import KNOWN, MISSING, NEVER, STATUS, labelled_rows
+from tallywright.monitoring.figures import Figure, figures, interval
+from tallywright.monitoring.labelled import (
+    KNOWN,
+    MISSING,
+    NEVER,
+    STATUS,
+    labelled_rows,
+    labelled_shadows,
+    standing_tally,
+)
 from tallywright.records import Record, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
+    import pyarrow as pa
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.records import Meaning
     from tallywright.spec.model import MetricBound, ModelSpec
 
-Z95: Final = 1.959963984540054
-Interval = tuple[float, float]
+__all__ = ["PERFORMANCE", "Performance", "PerformanceRow", "interval", "realised"]
+
 COVERAGE: Final = "coverage"
 """The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
-
-
-def interval(metric: str, value: float, y: NDArray[np.float64], p: NDArray[np.float64]) -> Interval | None:
-    """The 95 % confidence interval of a binary metric on labels `y` (0 or 1) and probabilities `p`.
-
-    Returns:
-        Lower and upper bound; None for a metric without a simple one, and where there are too few rows of a class.
-    """
-    if metric == "roc_auc":
-        return _delong(value, y, p)
-    if metric == "accuracy":
-        half = Z95 * (value * (1 - value) / max(y.size, 1)) ** 0.5
-        return max(0.0, value - half), min(1.0, value + half)
-    losses = _losses(metric, y, p)
-    if losses is None or losses.size <= 1:
-        return None
-    half = Z95 * float(losses.std(ddof=1)) / losses.size**0.5
-    upper = np.inf if metric == "log_loss" else 1.0
-    return max(0.0, value - half), min(float(upper), value + half)
-
-
-def _losses(metric: str, y: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The values whose mean is the metric, a row each; None for a metric that is no mean."""
-    if metric == "brier":
-        return np.asarray((p - y) ** 2)
-    if metric == "log_loss":
-        right = np.where(y == 1, p, 1 - p)
-        return np.asarray(-np.log(np.maximum(right, metrics.SMALLEST_PROBABILITY)))
-    return None
-
-
-def _delong(value: float, y: NDArray[np.float64], p: NDArray[np.float64]) -> Interval | None:
-    """The 95 % interval of an AUC by its DeLong variance.
-
-    DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating
-    characteristic curves", Biometrics 44, 1988; computed from midranks in O(n log n) as by Sun and Xu, "Fast
-    implementation of DeLong's algorithm", IEEE Signal Processing Letters 21, 2014. A positive row's midrank among all
-    rows less that among the positive ones is the number of negative rows below it, ties as a half: the structural
-    components, whose variances over both classes add up to that of the AUC.
-    """
-    positive, negative = p[y == 1], p[y == 0]
-    if min(positive.size, negative.size) <= 1:
-        return None
-    ranks = _midranks(np.concatenate([positive, negative]))
-    above_negatives = (ranks[: positive.size] - _midranks(positive)) / negative.size
-    below_positives = 1 - (ranks[positive.size :] - _midranks(negative)) / positive.size
-    variance = above_negatives.var(ddof=1) / positive.size + below_positives.var(ddof=1) / negative.size
-    half = Z95 * float(variance) ** 0.5
-    return max(0.0, value - half), min(1.0, value + half)
-
-
-def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 class PerformanceRow(Record):
@@ -109,7 +60,7 @@ class PerformanceRow(Record):
     slice_key: str | None
     slice_value: str | None
     metric: str
-    value: float
+    value: float | None
     lower: float | None
     upper: float | None
     bound_min: float | None
@@ -119,6 +70,8 @@ class PerformanceRow(Record):
     known: int
     never: int
     missing: int
+    note: str | None = None
+    """Why the metric has no value, or a bound on it was not judged."""
     labels_fingerprint: str | None = None
     """Of the reading of the labels that this was computed from (`<model>__label_readings`); None in older rows."""
 
@@ -180,7 +133,11 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint
     age = (as_of - day).days
     if age < 0:
         raise UsageError(f"labels of {day} cannot be asked for as of {as_of}", expected=f"{day} or later")
-    rows = labelled_rows(lake, spec, day, as_of)
+    tally = standing_tally(lake, spec, day)
+    meaning = tally.meaning if tally is not None else None
+    scored = [labelled_rows(lake, spec, day, as_of)]
+    if tally is not None:
+        scored += labelled_shadows(lake, spec, tally, as_of)
     mature = age >= spec.data.label_maturity_days
     common = {
         "score_date": day,
@@ -193,7 +150,12 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint
         "model_name": spec.name,
         "labels_fingerprint": fingerprint,
     }
-    found = [common | row for segment in _segments(rows, spec) for row in _measured(segment, spec, mature=mature)]
+    found = [
+        common | row
+        for rows in scored
+        for segment in _segments(rows, spec)
+        for row in _measured(segment, spec, meaning, mature=mature)
+    ]
     written = [PerformanceRow(**row) for row in found]
     Table(PERFORMANCE, lake, spec).replace_if_changed(written, {"score_date": day, "label_age_days": age})
     return _summary(spec, found)
@@ -211,7 +173,7 @@ def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:
                     yield _Segment(keep(mine, {column: value}), version, role, column, str(value))
 
 
-def _measured(segment: _Segment, spec: ModelSpec, *, mature: bool) -> Iterator[dict[str, Any]]:
+def _measured(segment: _Segment, spec: ModelSpec, meaning: Meaning | None, *, mature: bool) -> Iterator[dict[str, Any]]:
     known = keep(segment.rows, {STATUS: KNOWN})
     counts = {
         "rows": segment.rows.num_rows,
@@ -219,48 +181,34 @@ def _measured(segment: _Segment, spec: ModelSpec, *, mature: bool) -> Iterator[d
         "never": segment.count(NEVER),
         "missing": segment.count(MISSING),
     }
-    enough = mature and known.num_rows >= spec.monitoring.min_labels
-    for metric, value, bounds in _metrics(known, segment, spec):
-        floor = spec.monitoring.performance_floor.get(metric)
+    least = spec.monitoring.min_labels
+    bounds = spec.monitoring.performance_floor if segment.role == Role.CHAMPION else {}
+    for figure in _figures(known, segment, spec, meaning):
+        floor, note, value = bounds.get(figure.metric), figure.note, figure.value
+        if floor is not None and mature and not note and known.num_rows < least:
+            note = f"{known.num_rows} labels are known, {least} are needed"
         yield counts | {
             "model_version": segment.version,
             "role": segment.role,
             "slice_key": segment.slice_key,
             "slice_value": segment.slice_value,
-            "metric": metric,
+            "metric": figure.metric,
             "value": value,
-            "lower": bounds[0] if bounds else None,
-            "upper": bounds[1] if bounds else None,
+            "lower": figure.bounds[0] if figure.bounds else None,
+            "upper": figure.bounds[1] if figure.bounds else None,
             "bound_min": floor.min if floor else None,
             "bound_max": floor.max if floor else None,
-            "violated": enough and floor is not None and _outside(value, floor),
+            "violated": mature and not note and floor is not None and value is not None and _outside(value, floor),
+            "note": note or None,
         }
 
 
-def _metrics(known: pa.Table, segment: _Segment, spec: ModelSpec) -> Iterator[tuple[str, float, Interval | None]]:
-    """Yields coverage, then the task's metrics; one that is undefined for these rows (one class only) is left out."""
-    yield COVERAGE, known.num_rows / segment.rows.num_rows, None
-    if not known.num_rows:
-        return
-    y = known.column(spec.training.target)
-    if spec.training.kind.per_class:
-        hits = pc.equal(y.cast(pa.string()), known.column("prediction").cast(pa.string()))
-        yield "accuracy", float(pc.mean(hits).as_py()), None
-        return
-    labels = _floats(y)
-    p = _floats(known.column(spec.training.kind.score_column))
-    found = metrics.evaluate(labels, p, task=spec.training.task)
-    if spec.training.kind.thresholds:
-        found["accuracy"] = metrics.accuracy(labels, p, spec.scoring.threshold)
-    for name, value in found.items():
-        if math.isfinite(value):
-            yield name, value, interval(name, value, labels, p) if spec.training.kind.thresholds else None
-
-
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """The values of a column without nulls; pyarrow's own conversion imports pandas."""
-    chunks = [values_of(chunk) for chunk in column.cast(pa.float64(), safe=False).chunks]
-    return np.concatenate([*chunks, np.zeros(0, dtype=np.float64)])
+def _figures(known: pa.Table, segment: _Segment, spec: ModelSpec, meaning: Meaning | None) -> Iterator[Figure]:
+    """Yields coverage, then the task's metrics; one that a slice does not define is left out."""
+    yield Figure(COVERAGE, known.num_rows / segment.rows.num_rows)
+    for figure in figures(known, spec, meaning):
+        if figure.value is not None or segment.slice_key is None:
+            yield figure
 
 
 def _outside(value: float, bound: MetricBound) -> bool:
@@ -274,10 +222,16 @@ def violation(row: dict[str, Any]) -> str:
     return f"{row['metric']} of {row['score_date']} is {row['value']:.3f}, bound {' and '.join(bounds)}"
 
 
+def unjudged(row: dict[str, Any]) -> str:
+    """Describes a bound that could not be judged, such as `roc_auc of 2013-03-01: no label is known`."""
+    return f"{row['metric']} of {row['score_date']}: {row['note']}"
+
+
 def _summary(spec: ModelSpec, rows: list[dict[str, Any]]) -> Performance:
     """The metrics of the champion's whole day; of the first model when none was champion."""
     whole = [row for row in rows if row["slice_key"] is None]
-    mine = [row for row in whole if row["role"] == Role.CHAMPION] or whole
+    served = [row for row in whole if row["role"] != Role.SHADOW] or whole
+    mine = [row for row in served if row["role"] == Role.CHAMPION] or served
     first = mine[0]
     return Performance(
         model=spec.name,
@@ -285,6 +239,10 @@ def _summary(spec: ModelSpec, rows: list[dict[str, Any]]) -> Performance:
             name: first[name]
             for name in ("score_date", "as_of", "label_age_days", "mature", "rows", "known", "never", "missing")
         },
-        metrics={row["metric"]: row["value"] for row in mine if row["model_version"] == first["model_version"]},
+        metrics={
+            row["metric"]: row["value"]
+            for row in mine
+            if row["model_version"] == first["model_version"] and row["value"] is not None
+        },
         violated=tuple(violation(row) for row in mine if row["violated"]),
     )

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import UsageError
 from tallywright.records import DayState, Record, RetrainDecision, digest_of
@@ -118,7 +118,8 @@ class DaySignals(Record):
     `broken` says why the day's data cannot be used (not scored, day gate failed), `closed` which rule of the calendar
     closes the day; both are empty for a sound day. `drifted` are
     the columns that violate. `performance` are the violated bounds of realised metrics that became known on this day:
-    labels arrive late, so they are about an earlier score date, which the text names.
+    labels arrive late, so they are about an earlier score date, which the text names. `unjudged` are the bounds that
+    could not be judged on what became known on this day, and why.
     """
 
     model: str
@@ -127,12 +128,18 @@ class DaySignals(Record):
     broken: str = ""
     drifted: tuple[str, ...] = ()
     performance: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
     closed: str = ""
 
     @property
     def sound(self) -> bool:
         """True when the day is evidence; a closed day is none by nature, a broken one by accident."""
         return not self.broken and not self.closed
+
+    def told(self) -> dict[str, Any]:
+        """The signals as JSON; those that decisions of the time before did not know, only where they say something."""
+        silent = {name for name in ("unjudged", "closed") if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude=silent)
 
     def violates(self, policy: Retraining) -> bool:
         """True when the day counts towards retraining; a broken or closed day never does."""
@@ -194,8 +201,7 @@ def _decide(day: DaySignals, fold_state: _FoldState, policy: Retraining, identit
     reasons = tuple(_reasons(day, fold_state, policy, violations))
     signals = json.dumps(
         {
-            # Days of before had no such field: their decisions keep their ids.
-            "day": day.model_dump(mode="json", exclude=None if day.closed else {"closed"}),
+            "day": day.told(),
             "evaluated": [str(past.score_date) for past in fold_state.windows],
             "violations": [str(past.score_date) for past in violations],
             "last_retraining": str(fold_state.retrained.score_date) if fold_state.retrained else None,
@@ -228,13 +234,14 @@ def _state(day: DaySignals, fold_state: _FoldState, policy: Retraining, violatio
 def _reasons(
     day: DaySignals, fold_state: _FoldState, policy: Retraining, violations: Sequence[DaySignals]
 ) -> Iterator[str]:
-    """Reason codes with their detail, as `code: detail`; none on a quiet day."""
+    """Reason codes with their detail, as `code: detail`; none on a quiet day of which everything could be judged."""
     if day.closed:
         yield f"closed_day: {day.closed}; nothing is expected of it"
     elif day.broken:
         yield f"broken_day: {day.broken}; neither a violation nor evidence"
     elif day.violates(policy):
         yield from (f"performance: {text}" for text in day.performance)
+    yield from (f"not_judged: {text}" for text in day.unjudged)
     if day.drifted and day.sound:
         enough = (
             "" if len(day.drifted) >= policy.min_violated_columns else f" (fewer than {policy.min_violated_columns})"

@@ -17,8 +17,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from tallywright.errors import PackageError
-from tallywright.records import Record, digest_of
-from tallywright.tasks import TaskName
+from tallywright.records import Meaning, Record, digest_of
+from tallywright.tasks import NUMBERED, TASKS, TaskName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,13 +71,30 @@ def _release(text: str) -> tuple[int, ...]:
 class Postprocess(Record):
     """The fitted output side of a model: from the graph's `score` to output columns.
 
-    `classes` are the labels of a multiclass model in the order of its probabilities; with `class_type` int32 they are
-    whole numbers written as text.
+    `classes` are the labels of a multiclass model in the order of its probabilities, or the negative and the positive
+    class of a binary one whose labels are not 0 and 1; with `class_type` int32 they are whole numbers written as text.
+
+    `positive` is the class whose probability a binary model gives, where it is not 1. `unit` is a regression's.
+    `threshold` is the decision threshold that was fixed at training; None in packages of the time before.
     """
 
     task: TaskName
     classes: tuple[str, ...] = ()
     class_type: Literal["string", "int32"] = "string"
+    positive: str = ""
+    unit: str = ""
+    threshold: float | None = None
+
+    def meaning(self, target: str) -> Meaning:
+        """What the output columns mean, for the model of this target."""
+        numbered = TASKS[self.task].thresholds and not self.classes
+        return Meaning(
+            task=self.task,
+            target=target,
+            classes=NUMBERED if numbered else self.classes,
+            positive=NUMBERED[1] if numbered else self.positive,
+            unit=self.unit,
+        )
 
     @property
     def output_schema(self) -> pa.Schema:

@@ -16,7 +16,8 @@ class PackageMeta(Record):
 
     `trained_through` is the last date whose labels took part in fitting or judging: scoring up to it would be a leak.
     `evaluation` maps a model (`model`, a baseline's name) to its metrics on the holdout. `requirements` pins what the
-    score depends on, name to version (`python` is the interpreter's).
+    score depends on, name to version (`python` is the interpreter's). `classes`, `positive`, `unit` and `threshold` are
+    those of `Postprocess`.
     """
 
     model: str
@@ -26,6 +27,9 @@ class PackageMeta(Record):
     score_date_column: str = "score_date"
     classes: tuple[str, ...] = ()
     class_type: Literal["string", "int32"] = "string"
+    positive: str = ""
+    unit: str = ""
+    threshold: float | None = None
     trained_through: date
     snapshot_json: str = ""
     run_id: str = ""

@@ -11,7 +11,7 @@ import re
 import shutil
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -33,7 +33,7 @@ from tallywright.packaging.preprocess import ModelInput, Preprocess
 from tallywright.packaging.tensors import dump_tensors, parse_tensors
 from tallywright.profiles.comparison import ReferenceDays
 from tallywright.profiles.profile import Profile, ProfileDefinition
-from tallywright.records import Record
+from tallywright.records import Meaning, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,8 @@ WEIGHTS = "model.safetensors"
 PARITY = "parity.safetensors"
 REFERENCE_DAYS = "reference_days.json"
 """Not in every package: one without it is compared by the spec's thresholds alone."""
+_LATER_FIELDS: Final = frozenset({"positive", "unit", "threshold"})
+"""Fields that older packages do not have: left out of a file where they say nothing, so its digest stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,15 @@ class Package:
     def output_schema(self) -> pa.Schema:
         """The columns a prediction has."""
         return self.postprocess.output_schema
+
+    @property
+    def meaning(self) -> Meaning:
+        """What the columns of a prediction mean."""
+        return self.postprocess.meaning(self.meta.target)
+
+    def threshold(self, given: float) -> float:
+        """The decision threshold: the package's own; `given`, the spec's, for one of the time before."""
+        return given if self.postprocess.threshold is None else self.postprocess.threshold
 
     def read(self, name: str) -> bytes:
         """The content of one file, checked against the manifest at this moment."""
@@ -259,7 +270,7 @@ def _stamp(folder: Path) -> frozenset[tuple[str, int, int, int]]:
 
 def _files(contents: PackageContents) -> dict[str, bytes]:
     meta, preprocess = contents.meta, contents.preprocess
-    postprocess = Postprocess(task=meta.task, classes=meta.classes, class_type=meta.class_type)
+    postprocess = Postprocess.model_validate({name: getattr(meta, name) for name in Postprocess.model_fields})
     sample, expected = contents.parity
     parity: dict[str, NDArray[Any]] = {
         "numeric": sample.numeric,
@@ -286,7 +297,11 @@ def _files(contents: PackageContents) -> dict[str, bytes]:
 
 
 def _readable(record: Record) -> str:
-    return json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    values = record.model_dump(mode="json")
+    for name in _LATER_FIELDS & values.keys():
+        if values[name] == type(record).model_fields[name].default:
+            del values[name]
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def _parse(folder: Path, files: Mapping[str, bytes], cls: type[R], name: str) -> R:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tallywright.buffers import number_array, string_array
 from tallywright.errors import PackageError
+from tallywright.metrics import decided
 from tallywright.packaging.package import ONNX, Package
 from tallywright.tasks import TASKS
 
@@ -40,7 +41,7 @@ def outputs_of(postprocess: Postprocess, scores: NDArray[np.float32], threshold:
 
 
 def _binary(_: Postprocess, scores: NDArray[np.float32], threshold: float) -> list[pa.Array]:
-    prediction = (scores >= np.float32(threshold)).astype(np.int32)
+    prediction = decided(scores, threshold).astype(np.int32)
     confidence = np.maximum(scores, np.float32(1) - scores)
     return [_int32(prediction), _float32(scores), _float32(confidence)]
 
@@ -94,7 +95,8 @@ class Predictor:
 
     Args:
         package: A loaded package; its graph is read and verified here once more.
-        threshold: Binary models: `prediction` is 1 where `probability`, a float32, is at least this.
+        threshold: Binary models of the time before, which name none: `prediction` is 1 (the positive class) where
+            `probability`, a float32, is at least this. A package's own threshold goes before it.
 
     Raises:
         PackageError: The graph cannot be loaded or does not have the inputs and outputs of the package's schema.
@@ -102,7 +104,7 @@ class Predictor:
 
     def __init__(self, package: Package, *, threshold: float = 0.5) -> None:
         self.package = package
-        self.threshold = threshold
+        self.threshold = package.threshold(threshold)
         self.input_columns: tuple[str, ...] = package.preprocess.columns
         self.output_schema: pa.Schema = package.output_schema
         self._session = _session(package)

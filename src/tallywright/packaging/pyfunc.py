@@ -33,7 +33,9 @@ class PackagedModel:
             InputError: A column is missing or mistyped.
         """
         if params:
-            raise InputError(f"unknown params {sorted(params)}", expected="none", remedy="the threshold is the spec's")
+            raise InputError(
+                f"unknown params {sorted(params)}", expected="none", remedy="the threshold is the package's own"
+            )
         batch = _batch(model_input, self._predictor.package.input_schema)
         with self._lock:
             outputs = self._predictor(batch)

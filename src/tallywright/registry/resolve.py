@@ -5,11 +5,22 @@ MLflow is not asked: scoring needs the lake only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallywright.errors import NoChampionError, SpecError
+from tallywright.observability import log
 from tallywright.records import ModelRef, Promotion, Role, digest_of
-from tallywright.registry.promotion_log import PromotionLog, champion_on, previous
+from tallywright.registry.promotion_log import (
+    WITHDRAW,
+    PromotionLog,
+    champion_lines,
+    champion_on,
+    in_force,
+    previous,
+    sequence_behind,
+    withdrawals,
+)
 from tallywright.registry.versions_table import VersionRow, recorded_versions
 from tallywright.spec.roles import CHALLENGER, CONSTANT
 
@@ -18,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.records import Manifest
     from tallywright.spec import ModelSpec
     from tallywright.spec.roles import Version
 
@@ -59,7 +71,7 @@ def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[in
             gates_passed=True,
             recorded_at=entry.recorded_at,
         )
-        for entry in entries
+        for entry in champion_lines(entries)
     }
     return recorded_versions(lake, spec) | promoted
 
@@ -67,10 +79,13 @@ def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[in
 def _version(
     spec: ModelSpec, role: Role, wanted: Version, known: Mapping[int, VersionRow], entries: Sequence[Promotion]
 ) -> ModelRef | None:
-    """The version as a reference; None when there is no challenger at present."""
+    """The version as a reference; None when there is no challenger at present, and for a canary that was withdrawn."""
+    gone = withdrawals(entries)
     if wanted == CHALLENGER:
-        newest_promoted = max((entry.model_version for entry in entries), default=0)
-        fit = [number for number, one in known.items() if one.gates_passed or role is Role.SHADOW]
+        newest_promoted = max((entry.model_version for entry in champion_lines(entries)), default=0)
+        fit = [
+            number for number, one in known.items() if number not in gone and (one.gates_passed or role is Role.SHADOW)
+        ]
         newest = max(fit, default=0)
         return _ref_of(spec, role, known[newest]) if newest > newest_promoted else None
     found = known.get(int(wanted))
@@ -86,6 +101,9 @@ def _version(
             expected="a version that passed the quality and the operations gate, for its rows are served",
             remedy="let it score as a shadow, or train a better one",
         )
+    if role is Role.CANARY and found.model_version in gone:
+        log.warning("version %s was withdrawn and does not score as a canary", wanted)
+        return None
     return _ref_of(spec, role, found)
 
 
@@ -107,7 +125,7 @@ def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Model
     if fallback.model == CONSTANT:
         digest = digest_of(["constant", fallback.constant])
         return ModelRef(name=spec.registered_name, version=0, digest=digest, role=Role.FALLBACK)
-    entry = previous(entries, None if spec.scoring.models == "current" else day)
+    entry = previous(entries, _asked(spec, day))
     if entry is None:
         return None
     return ModelRef(
@@ -120,14 +138,53 @@ def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Model
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The models of a day, the champion first, and the promotion log that they were resolved from."""
+
+    models: tuple[ModelRef, ...]
+    entries: tuple[Promotion, ...]
+
+    @property
+    def promotion_sequence(self) -> int:
+        """The position of the log: the newest sequence that was known."""
+        return max((entry.sequence for entry in self.entries), default=0)
+
+    def sequence_behind(self, manifest: Manifest) -> int | None:
+        """The position at which a tally was resolved."""
+        return sequence_behind(self.entries, manifest)
+
+
 def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
+    """As `resolution`, the models alone."""
+    return resolution(lake, spec, day).models
+
+
+def resolution(lake: Lake, spec: ModelSpec, day: date) -> Resolution:
     """Resolves the models of a day, the champion first (as-of, current or pinned), then the spec's other roles.
 
     Raises:
         NoChampionError: Nobody was in production on that date, or the pinned version never was.
         SpecError: The spec names a version that was never registered, or that may not be served.
     """
+    return _resolved(lake, spec, day, PromotionLog(lake, spec).entries())
+
+
+def before_withdrawals(lake: Lake, spec: ModelSpec, day: date) -> tuple[Resolution, dict[int, Promotion]]:
+    """The models that would score a day had no version been withdrawn, and the withdrawals of some of them by version.
+
+    Where no withdrawal matters to the day, these are none, and the models are those of `resolution`.
+    """
     entries = PromotionLog(lake, spec).entries()
+    gone = withdrawals(in_force(entries, _asked(spec, day)))
+    if not gone:
+        return _resolved(lake, spec, day, entries), {}
+    models = _resolved(lake, spec, day, champion_lines(entries)).models
+    found = {ref.version: gone[ref.version] for ref in models if ref.version in gone and ref.role is not Role.SHADOW}
+    return (Resolution(models, tuple(entries)), found) if found else (_resolved(lake, spec, day, entries), {})
+
+
+def _resolved(lake: Lake, spec: ModelSpec, day: date, entries: list[Promotion]) -> Resolution:
     choice = spec.scoring.models
     entry: Promotion | None
     if choice.startswith("pinned:"):
@@ -138,7 +195,13 @@ def resolve(lake: Lake, spec: ModelSpec, day: date) -> tuple[ModelRef, ...]:
         entry = champion_on(entries, day)
     if entry is None:
         raise _no_champion_error(entries, spec, day)
-    return (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
+    models = (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
+    return Resolution(models, tuple(entries))
+
+
+def _asked(spec: ModelSpec, day: date) -> date | None:
+    """The date whose champion scores the day; None for the latest of all."""
+    return None if spec.scoring.models == "current" else day
 
 
 def as_ref(entry: Promotion, spec: ModelSpec, role: Role = Role.CHAMPION) -> ModelRef:
@@ -154,10 +217,13 @@ def as_ref(entry: Promotion, spec: ModelSpec, role: Role = Role.CHAMPION) -> Mod
 
 
 def _pinned(entries: list[Promotion], version: int, spec: ModelSpec) -> Promotion:
+    withdrawal = withdrawals(entries).get(version)
+    if withdrawal is not None:
+        raise _withdrawn_error(f"scoring.models pins version {version} of {spec.registered_name}", withdrawal, spec)
     found = [entry for entry in entries if entry.model_version == version]
     if found:
         return found[-1]
-    known = sorted({entry.model_version for entry in entries})
+    known = sorted({entry.model_version for entry in champion_lines(entries)})
     raise NoChampionError(
         f"scoring.models pins version {version} of {spec.registered_name}, which was never in production",
         expected=f"one of the versions promoted so far: {', '.join(map(str, known)) or 'none yet'}",
@@ -165,8 +231,22 @@ def _pinned(entries: list[Promotion], version: int, spec: ModelSpec) -> Promotio
     )
 
 
+def _withdrawn_error(found: str, withdrawal: Promotion, spec: ModelSpec) -> NoChampionError:
+    return NoChampionError(
+        f"{found}, which was withdrawn by line {withdrawal.sequence} of the log ({withdrawal.reason})",
+        expected="an earlier champion that was not withdrawn",
+        remedy=f"train and promote another version: trigger the DAG {spec.name}__train, or `tally promote {spec.name}`",
+    )
+
+
 def _no_champion_error(entries: list[Promotion], spec: ModelSpec, day: date) -> NoChampionError:
-    first = min((entry.effective_from for entry in entries), default=None)
+    lines = in_force(entries, _asked(spec, day))
+    champions = champion_lines(lines)
+    if champions:
+        last = champions[-1].model_version
+        withdrawal = next(line for line in lines if line.action == WITHDRAW and line.model_version == last)
+        raise _withdrawn_error(f"{spec.name} has no champion on {day}: version {last}", withdrawal, spec)
+    first = min((entry.effective_from for entry in champion_lines(entries)), default=None)
     if first is None:
         return NoChampionError(
             f"no model of {spec.name} was ever promoted, so nobody can score {day}",

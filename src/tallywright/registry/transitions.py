@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Final
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
 from tallywright.observability import log
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Decision, ModelRef, Promotion, Verdict
-from tallywright.registry.promotion_log import PROMOTE, ROLLBACK, PromotionLog, champion_on, previous, same_model
+from tallywright.registry.promotion_log import (
+    PROMOTE,
+    ROLLBACK,
+    PromotionLog,
+    answer_to,
+    champion_lines,
+    champion_on,
+    previous,
+    request_of,
+    same_model,
+    superseded_by,
+)
+from tallywright.registry.withdrawal import require_own_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +44,7 @@ class RollbackRequest:
         approver: Who answers for it.
         recorded_at: The wall clock of the recording.
         allow_later_lines: True when entries with a later effective date are known and shall stand.
+        asked: The log when it was asked; as it stands when the rollback begins, when not given.
     """
 
     effective_from: date
@@ -39,6 +52,7 @@ class RollbackRequest:
     approver: str
     recorded_at: datetime
     allow_later_lines: bool = False
+    asked: Sequence[Promotion] | None = None
 
 
 def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's to say
@@ -51,7 +65,10 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
     recorded_at: datetime,
     allow_later_lines: bool = False,
 ) -> Promotion:
-    """Makes a candidate the champion from a score date on; repeating it changes nothing.
+    """Makes a candidate the champion from a score date on; the same request is answered once, for ever.
+
+    A repeated request (the same version, date, approver and reason) changes nothing, also where its line was withdrawn
+    meanwhile: a retried task must not undo a rollback. `repeated` says so in words.
 
     Args:
         project: Whose promotion log it is.
@@ -88,24 +105,29 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
 
     def propose(entries: Sequence[Promotion]) -> Promotion | None:
         champion = champion_on(entries, effective_from)
-        if champion is not None and same_model(champion, proposed):
+        if answer_to(entries, request_of(proposed)) or (champion is not None and same_model(champion, proposed)):
             return None
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
+        require_own_reason(entries, proposed)
         _require_same_comparison(decision, champion, spec)
+        _require_unmoved(entries, asked, effective_from, spec)
         return proposed
 
     promotions = PromotionLog(lake, spec)
-    return _written(promotions, promotions.append(propose), effective_from)
+    asked = promotions.entries()
+    return _written(promotions, promotions.append(propose), proposed)
 
 
 def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotion:
     """Brings back the champion before the current one, as of `request.effective_from`.
 
     Repeating the very same request (date, reason, approver) changes nothing, so that a retried task does not go back
-    twice; going back further needs a reason of its own.
+    twice; going back further needs a reason of its own. What is withdrawn is the champion of the moment at which it
+    was asked: one that was promoted meanwhile is not.
 
     Raises:
+        GateRefusedError: Another line has changed the champion since the request was made.
         NoChampionError: There is no champion, or none before it, to go back to.
         LeakError: The model to bring back has seen labels of the effective date.
         UsageError: A later entry would stand, and `request.allow_later_lines` is not given; or no reason is given.
@@ -114,38 +136,74 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
     if not request.reason.strip() or not request.approver.strip():
         raise UsageError("a rollback without a reason or an approver", expected="both, in words, for the record")
 
+    promotions = PromotionLog(lake, spec)
+    asked = promotions.entries() if request.asked is None else request.asked
+    about = Promotion(
+        model=spec.name,
+        sequence=0,
+        action=ROLLBACK,
+        model_version=0,
+        package_digest="",
+        trained_through=request.effective_from,
+        effective_from=request.effective_from,
+        recorded_at=request.recorded_at,
+        approver=request.approver,
+        reason=request.reason,
+    )
+
     def propose(entries: Sequence[Promotion]) -> Promotion | None:
-        champion = champion_on(entries, request.effective_from)
-        if champion is not None and _is_rollback_of(champion, request):
+        if answer_to(entries, request_of(about)):
             return None
+        _require_unmoved(entries, asked, request.effective_from, spec)
         if not request.allow_later_lines:
             _require_latest(entries, request.effective_from, spec)
         target = _target(entries, request.effective_from, spec)
-        _require_no_leak(target.model_version, target.trained_through, request.effective_from)
-        return target.model_copy(
-            update={
-                "action": ROLLBACK,
-                "effective_from": request.effective_from,
-                "recorded_at": request.recorded_at,
-                "approver": request.approver,
-                "reason": request.reason,
-            }
-        )
+        trained_through = _require_no_leak(target.model_version, target.trained_through, request.effective_from)
+        same = {"model_version": target.model_version, "package_digest": target.package_digest}
+        evidence = {"trained_through": trained_through, "decision_json": target.decision_json}
+        return about.model_copy(update=same | evidence)
 
-    promotions = PromotionLog(lake, spec)
-    return _written(promotions, promotions.append(propose), request.effective_from)
+    return _written(promotions, promotions.append(propose), about)
 
 
-def _written(promotions: PromotionLog, entry: Promotion | None, day: date) -> Promotion:
-    """The entry just written, or the equal one that was there already."""
+def repeated(lake: Lake, spec: ModelSpec, entry: Promotion) -> str:
+    """Says in words that the request of an entry was answered before and no longer holds; empty while it does."""
+    other = superseded_by(PromotionLog(lake, spec).entries(), entry)
+    if other is None:
+        return ""
+    verb = "withdrawn" if other.action == ROLLBACK else "replaced"
+    return (
+        f"this request is line {entry.sequence} and was {verb} by line {other.sequence} (version "
+        f"{other.model_version}); nothing changed. To {entry.action} anew, give another --reason"
+    )
+
+
+def _written(promotions: PromotionLog, entry: Promotion | None, proposed: Promotion) -> Promotion:
+    """The entry just written; else the one that answered this request before, or that of the same champion."""
     if entry is not None:
         return entry
-    found = promotions.champion_on(day)
+    entries = promotions.entries()
+    found = answer_to(entries, request_of(proposed)) or champion_on(entries, proposed.effective_from)
     if found is None:  # pragma: no cover - a proposal only gives None when such an entry stands
-        raise NoChampionError(f"{promotions.model} has no champion on {day}")
-    version, start = found.model_version, found.effective_from
-    log.info("registry: version %s is champion from %s on already; nothing changed", version, start)
+        raise NoChampionError(f"{promotions.model} has no champion on {proposed.effective_from}")
+    if superseded_by(entries, found) is None:
+        version, start = found.model_version, found.effective_from
+        log.info("registry: version %s is champion from %s on already; nothing changed", version, start)
     return found
+
+
+def _require_unmoved(entries: Sequence[Promotion], asked: Sequence[Promotion], day: date, spec: ModelSpec) -> None:
+    """Refuses a request when another line has decided about the day since it was asked."""
+    then, now = champion_on(asked, day), champion_on(entries, day)
+    if now is None or (then is not None and then.sequence == now.sequence):
+        return
+    was = f"version {then.model_version} was (line {then.sequence})" if then is not None else "nobody was"
+    raise GateRefusedError(
+        f"{spec.name}: when this was asked, {was} champion on {day}; meanwhile line {now.sequence} made version "
+        f"{now.model_version} champion",
+        expected="a log that has not moved since",
+        remedy=f"look at `tally history {spec.name}`, and ask again if it is still wanted",
+    )
 
 
 def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> None:
@@ -246,7 +304,7 @@ def _require_no_leak(version: int, trained_through: date | None, effective_from:
 
 
 def _require_latest(entries: Sequence[Promotion], effective_from: date, spec: ModelSpec) -> None:
-    later = [entry for entry in entries if entry.effective_from > effective_from]
+    later = [entry for entry in champion_lines(entries) if entry.effective_from > effective_from]
     if not later:
         return
     nearest = min(later, key=lambda entry: entry.effective_from)
@@ -267,12 +325,4 @@ def _target(entries: Sequence[Promotion], day: date, spec: ModelSpec) -> Promoti
         f"{spec.name} cannot be rolled back as of {day}: {found}, nothing stands before it",
         expected="at least two champions that were not withdrawn",
         remedy=f"`tally history {spec.name}` shows them; train and promote a new version instead",
-    )
-
-
-def _is_rollback_of(entry: Promotion, request: RollbackRequest) -> bool:
-    return entry.action == ROLLBACK and (entry.effective_from, entry.reason, entry.approver) == (
-        request.effective_from,
-        request.reason,
-        request.approver,
     )

@@ -12,7 +12,7 @@ from tallywright.errors import UsageError
 from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.package import Package, PackageCache, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
-from tallywright.registry.promotion_log import champion_on, previous
+from tallywright.registry.promotion_log import champion_lines, champion_on, previous, withdrawals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from tallywright.registry.promotion_log import PromotionLog
     from tallywright.spec import Environment, Project
 
-ARTIFACT: Final = "package"
-"""The folder below a run's artifacts that holds the package."""
+_FIRST_ARTIFACT: Final = "package"
+"""Where versions of the time before packages were artifacts by digest have theirs, below their run's artifacts."""
 
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 CHALLENGER: Final = "challenger"
 
-_DIGEST: Final = "tallywright.digest"
+DIGEST_TAG: Final = "tallywright.digest"
+"""The tag of a version that names its package; one without it was not registered by Tallywright."""
 _TRAINED_THROUGH: Final = "tallywright.trained_through"
 _GATES: Final = "tallywright.gates"
 _SNAPSHOT: Final = "tallywright.snapshot"
@@ -82,9 +83,9 @@ def find(project: Project, version: int) -> ModelRef:
     """
     name = project.spec.registered_name
     with mlflow_client(project.environment.tracking.uri) as client:
-        known = {int(item.version): item for item in _versions(client, name)}
+        known = {int(item.version): item for item in versions_of(client, name)}
     found = known.get(version)
-    if found is None or _DIGEST not in found.tags:
+    if found is None or DIGEST_TAG not in found.tags:
         raise UsageError(
             f"the registry has no version {version} of {name}" if found is None else f"{name} {version} has no digest",
             expected=f"one of {', '.join(map(str, sorted(known))) or 'none yet'}",
@@ -93,9 +94,21 @@ def find(project: Project, version: int) -> ModelRef:
     return ModelRef(
         name=name,
         version=version,
-        digest=found.tags[_DIGEST],
+        digest=found.tags[DIGEST_TAG],
         trained_through=found.tags.get(_TRAINED_THROUGH),
     )
+
+
+def find_digest(project: Project, digest: str) -> ModelRef | None:
+    """The reference of the version with this package; None when it was never registered.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    name = project.spec.registered_name
+    with mlflow_client(project.environment.tracking.uri) as client:
+        found = _by_digest(client, name, digest)
+    return None if found is None else find(project, int(found.version))
 
 
 def registered_versions(project: Project) -> list[RegistryVersion]:
@@ -105,17 +118,17 @@ def registered_versions(project: Project) -> list[RegistryVersion]:
         TrackingError: MLflow is missing or away.
     """
     with mlflow_client(project.environment.tracking.uri) as client:
-        found = _versions(client, project.spec.registered_name)
+        found = versions_of(client, project.spec.registered_name)
     return sorted(
         (
             RegistryVersion(
                 version=int(item.version),
-                digest=item.tags[_DIGEST],
+                digest=item.tags[DIGEST_TAG],
                 snapshot=item.tags.get(_SNAPSHOT, ""),
                 created_at=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
             )
             for item in found
-            if _DIGEST in item.tags
+            if DIGEST_TAG in item.tags
         ),
         key=lambda item: item.version,
     )
@@ -133,12 +146,55 @@ def fetch(project: Project, version: int, digest: str) -> Path:
     if cached is not None:
         return cached.folder
     name = project.spec.registered_name
+    with mlflow_client(project.environment.tracking.uri) as client:
+        found = client.get_model_version(name, str(version))
+        artifact = str(found.source).removeprefix(f"runs:/{found.run_id}/")
+        # A source of another form is one that somebody else registered; its package would be where it always was.
+        artifact = artifact if "://" not in artifact and ":/" not in artifact else _FIRST_ARTIFACT
+        return _downloaded(client, found.run_id, artifact, digest, cache).folder
+
+
+def upload(project: Project, package: Package, run_id: str) -> None:
+    """Makes a package an artifact of its MLflow run, by its digest; repeating it changes nothing.
+
+    Raises:
+        TrackingError: MLflow is missing, away, or has no such run.
+    """
+    with mlflow_client(project.environment.tracking.uri) as client:
+        client.get_run(run_id)
+        client.log_artifacts(run_id, str(package.folder), artifact_path=_artifact(package.digest))
+
+
+def fetch_candidate(project: Project, run_id: str, digest: str, cache: PackageCache) -> Package:
+    """The verified package that a run trained, registered or not; from the cache where it holds it.
+
+    Args:
+        project: Whose run.
+        run_id: MLflow's id of the run.
+        digest: The package's.
+        cache: Where it is kept on this machine.
+
+    Raises:
+        PackageError: What the run holds has another digest, or was altered.
+        TrackingError: MLflow is missing, away, or the run holds no such package.
+    """
+    cached = cache.get(digest)
+    if cached is not None:
+        return cached
+    with mlflow_client(project.environment.tracking.uri) as client:
+        return _downloaded(client, run_id, _artifact(digest), digest, cache)
+
+
+def _downloaded(client: Any, run_id: str, artifact: str, digest: str, cache: PackageCache) -> Package:
     with tempfile.TemporaryDirectory() as temporary:
-        with mlflow_client(project.environment.tracking.uri) as client:
-            found = client.get_model_version(name, str(version))
-            downloaded = Path(client.download_artifacts(found.run_id, ARTIFACT, temporary))
+        downloaded = Path(client.download_artifacts(run_id, artifact, temporary))
         load_package(downloaded, digest=digest)
-        return cache.put(downloaded).folder
+        return cache.put(downloaded)
+
+
+def _artifact(digest: str) -> str:
+    """The folder of a package below its run's artifacts: a run that trains twice keeps both."""
+    return f"packages/{digest}"
 
 
 def project_aliases(project: Project, log: PromotionLog) -> list[str]:
@@ -152,7 +208,7 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
     """
     name, entries = project.spec.registered_name, log.entries()
     with mlflow_client(project.environment.tracking.uri) as client:
-        versions = [int(item.version) for item in _versions(client, name)]
+        versions = [int(item.version) for item in versions_of(client, name)]
         if not versions:
             return []
         wanted = _wanted(entries, versions)
@@ -179,8 +235,8 @@ def ping(environment: Environment) -> None:
 def _wanted(entries: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:
     """Alias to version, None where the alias must not exist; a version that the registry lost gets no alias."""
     champion, before = champion_on(entries, None), previous(entries)
-    newest_promoted = max((entry.model_version for entry in entries), default=0)
-    newest = max(versions)
+    newest_promoted = max((entry.model_version for entry in champion_lines(entries)), default=0)
+    newest = max((version for version in versions if version not in withdrawals(entries)), default=0)
     wanted = {
         CHAMPION: champion.model_version if champion else None,
         PREVIOUS: before.model_version if before else None,
@@ -204,7 +260,8 @@ def _ensure_model(client: Any, project: Project) -> None:
             raise
 
 
-def _versions(client: Any, name: str) -> list[Any]:
+def versions_of(client: Any, name: str) -> list[Any]:
+    """All versions of a registered model, as MLflow has them; none where there is no such model."""
     found: list[Any] = []
     token = None
     while True:
@@ -217,16 +274,17 @@ def _versions(client: Any, name: str) -> list[Any]:
 
 def _by_digest(client: Any, name: str, digest: str) -> Any | None:
     """The lowest version number with this digest: two writers may have made two, and all must use the same one."""
-    same = [item for item in _versions(client, name) if item.tags.get(_DIGEST) == digest]
+    same = [item for item in versions_of(client, name) if item.tags.get(DIGEST_TAG) == digest]
     return min(same, key=lambda item: int(item.version), default=None)
 
 
 def _upload(client: Any, name: str, package: Package, run_id: str) -> Any:
     client.get_run(run_id)
-    client.log_artifacts(run_id, str(package.folder), artifact_path=ARTIFACT)
+    artifact = _artifact(package.digest)
+    client.log_artifacts(run_id, str(package.folder), artifact_path=artifact)
     # `runs:/` and not the folder itself: a server refuses file addresses.
-    tags = {_DIGEST: package.digest}
-    return client.create_model_version(name, source=f"runs:/{run_id}/{ARTIFACT}", run_id=run_id, tags=tags)
+    tags = {DIGEST_TAG: package.digest}
+    return client.create_model_version(name, source=f"runs:/{run_id}/{artifact}", run_id=run_id, tags=tags)
 
 
 def _evidence(package: Package, reports: Sequence[GateReport]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +11,7 @@ from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.records import GateReport, ModelRef, Record, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
@@ -26,6 +28,12 @@ class VersionRow(Record):
     trained_through: date | None
     gates_passed: bool
     recorded_at: datetime
+    run_id: str = ""
+    """MLflow's id of the training run; empty, as the next two, in rows of before they were recorded."""
+    metrics_json: str = ""
+    """The model's metrics on its holdout, by name."""
+    reason: str = ""
+    """Why it was trained, where somebody said so."""
 
 
 VERSIONS: Final = Declaration(
@@ -38,8 +46,23 @@ VERSIONS: Final = Declaration(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedBy:
+    """The training that made a version: MLflow's run id, metrics on the holdout by name, and why it was trained."""
+
+    run_id: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
 def record_version(
-    lake: Lake, spec: ModelSpec, ref: ModelRef, reports: Sequence[GateReport], *, recorded_at: datetime
+    lake: Lake,
+    spec: ModelSpec,
+    ref: ModelRef,
+    reports: Sequence[GateReport],
+    *,
+    recorded_at: datetime,
+    trained_by: TrainedBy = TrainedBy(),
 ) -> bool:
     """Writes the version's row unless an equal one is there; returns True when it wrote.
 
@@ -49,6 +72,7 @@ def record_version(
         ref: The version as the registry has it.
         reports: The newest report of each gate about it.
         recorded_at: The wall clock of the recording.
+        trained_by: The training that made it.
     """
     verdicts = {report.gate: report.verdict for report in reports}
     passed = verdicts.keys() >= _GATES and Verdict.FAIL not in verdicts.values()
@@ -59,6 +83,9 @@ def record_version(
         trained_through=ref.trained_through,
         gates_passed=passed,
         recorded_at=recorded_at.astimezone(UTC),
+        run_id=trained_by.run_id,
+        metrics_json=json.dumps(dict(trained_by.metrics), sort_keys=True) if trained_by.metrics else "",
+        reason=trained_by.reason,
     )
     known = recorded_versions(lake, spec).get(ref.version)
     if known is not None and known.model_copy(update={"recorded_at": row.recorded_at}) == row:

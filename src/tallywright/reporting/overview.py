@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.lake import Lake
 from tallywright.monitoring.periods import PeriodState, read_periods
 from tallywright.records import Role
+from tallywright.registry.promotion_log import PromotionLog, withdrawals
 from tallywright.scoring.commit.manifests import manifests
+from tallywright.tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import date
 
     from tallywright.records import Manifest
     from tallywright.spec import Project
+
+AUC: Final = "roc_auc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +37,24 @@ class PeriodOverview:
     generation: int | None
     reason: str
     drifted_columns: tuple[str, ...]
+    task: TaskName
     realised_auc: float | None
+    """Of a binary model, whatever its primary metric."""
+    realised_metric: str
+    """The primary metric of the gates."""
+    realised: float | None
+    """Its value, once the day's labels were known."""
     decision: str | None
     roles: str
-    """Rows by role, where somebody else than the champion scored some, and who was left out."""
+    """Rows by role, where somebody else than the champion scored some; who was left out; who was withdrawn since."""
     exit_code: int | None = None
     failed_checks: tuple[str, ...] = ()
     detail: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The day as a row."""
-        return asdict(self)
+        """The day as a row; an AUC stands in it only where the task has one."""
+        left_out = {"task"} if AUC in TASKS[self.task].metrics else {"task", "realised_auc"}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 def overview(project: Project, first: date | None = None, last: date | None = None) -> list[PeriodOverview]:
@@ -55,9 +67,13 @@ def overview(project: Project, first: date | None = None, last: date | None = No
     found = [manifest for manifest in manifests(lake, spec) if inside(manifest.score_date)]
     primaries = {manifest.score_date: manifest.primary.role.value for manifest in found}
     means = _by_day(lake, spec.table("profile"), "mean_score", {}, primaries)
-    aucs = _by_day(lake, spec.table("performance"), "value", {"metric": "roc_auc", "slice_key": None}, primaries)
+    realised = {
+        metric: _by_day(lake, spec.table("performance"), "value", {"metric": metric, "slice_key": None}, primaries)
+        for metric in {spec.gates.primary_metric, AUC} & spec.training.kind.metrics
+    }
     states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
+    gone = withdrawals(PromotionLog(lake, spec).entries())
     scored = [
         PeriodOverview(
             score_date=manifest.score_date,
@@ -68,9 +84,12 @@ def overview(project: Project, first: date | None = None, last: date | None = No
             generation=manifest.generation,
             reason=manifest.reason,
             drifted_columns=drifted.get(manifest.score_date, ()),
-            realised_auc=aucs.get(manifest.score_date),
+            task=spec.training.task,
+            realised_auc=realised.get(AUC, {}).get(manifest.score_date),
+            realised_metric=spec.gates.primary_metric,
+            realised=realised[spec.gates.primary_metric].get(manifest.score_date),
             decision=states.get(manifest.score_date),
-            roles=_roles(manifest),
+            roles=_roles(manifest, gone),
         )
         for manifest in found
     ]
@@ -84,7 +103,10 @@ def overview(project: Project, first: date | None = None, last: date | None = No
             generation=None,
             reason=row.reason,
             drifted_columns=(),
+            task=spec.training.task,
             realised_auc=None,
+            realised_metric=spec.gates.primary_metric,
+            realised=None,
             decision=states.get(day),
             roles="",
             exit_code=row.exit_code,
@@ -97,10 +119,12 @@ def overview(project: Project, first: date | None = None, last: date | None = No
     return sorted([*scored, *others], key=lambda period: period.score_date)
 
 
-def _roles(manifest: Manifest) -> str:
+def _roles(manifest: Manifest, gone: Collection[int]) -> str:
     rows = manifest.rows_by_role
     parts = [f"{role} {count}" for role, count in rows.items()] if set(rows) != {Role.CHAMPION.value} else []
     parts += [f"{one.role.value} {one.version} left out" for one in manifest.roles if one.note]
+    served = dict.fromkeys(one.version for one in manifest.models if one.role is not Role.SHADOW)
+    parts += [f"version {version} withdrawn" for version in served if version in gone]
     return ", ".join(parts)
 
 

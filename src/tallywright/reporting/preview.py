@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
-from tallywright.errors import InputError, LeakError, NoChampionError, SpecError
+from tallywright.errors import CommitConflictError, InputError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.context import require_day
-from tallywright.registry.resolve import resolve
+from tallywright.lifecycle.withdrawn import models_of_day
 from tallywright.scoring.day import decide
 from tallywright.scoring.prepare import ScoreRequest
 from tallywright.scoring.roles.eligibility import check_leak, eligible
@@ -18,8 +18,8 @@ from tallywright.spec.calendar import days_between
 if TYPE_CHECKING:
     from datetime import date
 
-    from tallywright.records import ModelRef
-    from tallywright.spec import Project
+    from tallywright.records import InputVersion, ModelRef
+    from tallywright.spec import ModelSpec, Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,10 @@ class DayPreview:
         return asdict(self)
 
 
-def preview(project: Project, first: date, last: date, *, force: bool = False) -> list[DayPreview]:
-    """Previews a backfill of the range, forced or not; reads only, so raw files count as last ingested.
+def preview(
+    project: Project, first: date, last: date, *, force: bool = False, rescore: bool = False
+) -> list[DayPreview]:
+    """Previews a backfill of the range with these options; reads only, so raw files count as last ingested.
 
     Raises:
         UsageError: The range leaves the schedule.
@@ -46,30 +48,50 @@ def preview(project: Project, first: date, last: date, *, force: bool = False) -
     require_day(project.spec, first)
     require_day(project.spec, last)
     lake = Lake.of(project.environment)
-    return [_preview_day(project, lake, day, force=force) for day in days_between(first, last)]
+    return [_preview_day(project, lake, day, force=force, rescore=rescore) for day in days_between(first, last)]
 
 
-def _preview_day(project: Project, lake: Lake, day: date, *, force: bool) -> DayPreview:
+def _preview_day(project: Project, lake: Lake, day: date, *, force: bool, rescore: bool) -> DayPreview:
     spec = project.spec
     if closed := spec.schedule.calendar.why_closed(day):
         return DayPreview(day, "–", None, "closed", closed)
+    source = _input_of(lake, spec, day)
     try:
-        models = resolve(lake, spec, day)
-        check_leak(spec, models, day)
+        found = models_of_day(lake, spec, day, source, rescore=rescore or force)
+        check_leak(spec, found.models, day)
     except (NoChampionError, LeakError, SpecError) as error:
         return DayPreview(day, "–", None, "refuse", error.found)
-    models = eligible(spec, models, day)
+    models = eligible(spec, found.models, day)
     named = ", ".join(_named(model) for model in models)
-    try:
-        source = input_version(lake, spec, day)
-    except InputError:
+    if source is None:
         return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
     request = ScoreRequest(
-        spec=spec, lake=lake, input=source, models=models, packages={}, run_id="", code_version="", force=force
+        spec=spec,
+        lake=lake,
+        input=source,
+        models=models,
+        packages={},
+        run_id="",
+        code_version="",
+        force=force,
+        promotion_sequence=found.promotion_sequence,
+        sequence_behind=found.resolution.sequence_behind,
+        passed_over=found.passed_over,
     )
-    decision = decide(request)
+    try:
+        decision = decide(request)
+    except CommitConflictError as error:
+        return DayPreview(day, named, models[0].effective_from, "refuse", error.found)
     why = f"{decision.reason}, unless raw files changed since ingest" if decision.action == "no-op" else decision.reason
+    why += f"; {found.note}" if found.note else ""
     return DayPreview(day, named, models[0].effective_from, decision.action, why)
+
+
+def _input_of(lake: Lake, spec: ModelSpec, day: date) -> InputVersion | None:
+    try:
+        return input_version(lake, spec, day)
+    except InputError:
+        return None
 
 
 def _named(model: ModelRef) -> str:

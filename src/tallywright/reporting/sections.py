@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from tallywright.monitoring.performance import COVERAGE
 from tallywright.monitoring.periods import read_periods
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, champion_on
 from tallywright.reporting.plot import Cell, HeatMap, Plot, Series
 from tallywright.scoring.commit.manifests import manifests
+from tallywright.tasks import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,7 +28,6 @@ MOST_DAYS: Final = 92
 """The page shows at most this many days, the latest ones: more do not fit a screen. `tally query` has them all."""
 
 PROFILE_COLUMNS: Final = ("score_date", "generation", "role", "mean_score")
-REALISED_METRICS: Final = ("log_loss", "calibration_error", "coverage")
 
 Row = dict[str, Any]
 
@@ -181,7 +182,8 @@ def performance_plots(sources: Sources) -> list[Plot]:
     """Realised metrics with intervals and floors, at the latest label age of each day; none without labels."""
     rows = [row for row in _realised(sources) if row["slice_key"] is None]
     spec, days = sources.spec, sources.days
-    wanted = dict.fromkeys([spec.gates.primary_metric, *spec.monitoring.performance_floor, *REALISED_METRICS])
+    reported = (*spec.training.kind.reported, COVERAGE)
+    wanted = dict.fromkeys([spec.gates.primary_metric, *spec.monitoring.performance_floor, *reported])
     plots = []
     for metric in wanted:
         found = {row["score_date"]: row for row in rows if row["metric"] == metric}
@@ -189,13 +191,16 @@ def performance_plots(sources: Sources) -> list[Plot]:
             [found[day][name] if day in found else None for day in days] for name in ("value", "lower", "upper")
         )
         series = Series(metric, "one", values, lower, upper)
-        unit = "share" if metric in {"coverage", "accuracy"} else "number"
+        unit = "share" if metric in {COVERAGE, "accuracy"} else "number"
         plots.append(Plot(_title(metric), days, [series], unit, _bounds(spec, metric)))
     return [plot for plot in plots if not plot.empty]
 
 
 def _title(metric: str) -> str:
-    names = {"roc_auc": "Area under the ROC curve", "coverage": "Share of rows with a known label"}
+    names = {
+        "roc_auc": "Area under the ROC curve", COVERAGE: "Share of rows with a known label",
+        "rmse": "Root mean squared error", "mae": "Mean absolute error", "r2": "R²: share of the variance explained",
+    }  # fmt: skip
     return names.get(metric, metric.replace("_", " ").capitalize())
 
 
@@ -209,13 +214,14 @@ def _bounds(spec: ModelSpec, metric: str) -> list[tuple[str, float]]:
 def slices(sources: Sources) -> list[Row]:
     """The primary metric by slice on the last day with mature labels, the worst first."""
     metric = sources.spec.gates.primary_metric
-    rows = [row for row in _realised(sources) if row["slice_key"] is not None and row["metric"] == metric]
+    rows = [
+        row
+        for row in _realised(sources)
+        if row["slice_key"] is not None and row["metric"] == metric and row["value"] is not None
+    ]
     last = max((row["score_date"] for row in rows), default=None)
-    worst_last = metric in {"log_loss", "brier", "rmse"}
-    return sorted(
-        (row for row in rows if row["score_date"] == last),
-        key=lambda row: -row["value"] if worst_last else row["value"],
-    )
+    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    return sorted((row for row in rows if row["score_date"] == last), key=lambda row: sign * row["value"])
 
 
 def _realised(sources: Sources) -> list[Row]:

@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from tallywright.data.delta.lake import Lake
+from tallywright.data.keys import key_text, readings
 from tallywright.data.types import arrow_type
 from tallywright.errors import InputError
 from tallywright.gates.record import reports
 from tallywright.lifecycle.context import package_of
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, line_behind, sequence_behind, withdrawals
 from tallywright.scoring.commit.manifests import latest_manifest
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from collections.abc import Sequence
+    from datetime import date
 
     from tallywright.data.delta.rows import Value
     from tallywright.packaging.package import Package
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec import ModelSpec, Project
 
+_HOW: Final = "write / inside a value as %2F and % as %25, or all of it as column=value column=value"
 _CONSTANT: Final = "the constant that scoring.fallback declared; there is no model behind it"
 
 
@@ -31,7 +34,7 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
 
     Args:
         project: The model project.
-        key: The key's value; several key columns are joined by `/` in the spec's order.
+        key: The key's value; several key columns are joined by `/` in the spec's order. See `score_of`.
         day: The score date.
 
     Raises:
@@ -53,7 +56,8 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
         "training": _training(package),
         "gates": _gates(lake, spec, package.digest),
         "day gate": _day_gate(lake, spec, manifest),
-        "promotion": _promotion(lake, spec, ref, manifest.committed_at),
+        "promotion": _promotion(lake, spec, ref, manifest),
+        **_withdrawal(lake, spec, ref),
     }
 
 
@@ -68,38 +72,75 @@ def _ref(manifest: Manifest, row: dict[str, Any]) -> ModelRef:
 def score_of(lake: Lake, spec: ModelSpec, key: str, day: date) -> dict[str, Any]:
     """The scored row of one key on one date.
 
+    Args:
+        lake: Holds the scores.
+        spec: Says which columns the key has.
+        key: As `data.keys` describes it; also unescaped, as long as only one key of the day is meant.
+        day: The score date.
+
     Raises:
-        InputError: A key with another number of parts, or of another type than the spec's, or without a score.
+        InputError: A key with fewer parts, or of another type than the spec's, or without a score, or several keys.
     """
-    parts = key.split("/") if len(spec.data.key) > 1 else [key]
-    if len(parts) != len(spec.data.key):
-        raise InputError(f"key {key!r} has {len(parts)} parts", expected=f"{'/'.join(spec.data.key)}")
-    where: dict[str, Value] = {"score_date": day}
-    where |= {name: _key_value(spec, name, part) for name, part in zip(spec.data.key, parts, strict=True)}
-    found = lake.read(spec.table("scores"), where=where).to_pylist()
-    if not found:
+    names = spec.data.key
+    meant = list(dict.fromkeys(readings(key, names)))
+    if not meant:
+        raise InputError(f"key {key!r} has {key.count('/') + 1} parts", expected="/".join(names), remedy=_HOW)
+    rows: dict[tuple[Value, ...], dict[str, Any]] = {}
+    for values in _typed(spec, key, meant):
+        found = lake.read(spec.table("scores"), where={"score_date": day, **dict(zip(names, values, strict=True))})
+        if found.num_rows:
+            rows[values] = found.to_pylist()[0]
+            if len(names) == 1 or key.count("/") < len(names):
+                break  # the surest reading; those of a text with more parts than the key has are equally sure
+    if len(rows) > 1:
+        raise InputError(
+            f"{key!r} may mean {len(rows)} keys of {day}", expected=" or ".join(map(key_text, rows)), remedy=_HOW
+        )
+    if not rows:
         raise InputError(
             f"no score of {key!r} on {day}",
-            expected=f"a value of {', '.join(spec.data.key)} in {spec.table('scores')}",
-            remedy=f"see the keys of that day with `tally query`, in {spec.table('scores')}",
+            expected=f"a value of {', '.join(names)} in {spec.table('scores')}",
+            remedy=f"see the keys of that day with `tally query`, in {spec.table('scores')}; {_HOW}",
         )
-    row: dict[str, Any] = found[0]
-    return row
+    return next(iter(rows.values()))
 
 
-def _key_value(spec: ModelSpec, column: str, text: str) -> Value:
-    """Converts the text of a command line to the type of the key column."""
+def _typed(spec: ModelSpec, key: str, meant: Sequence[tuple[str, ...]]) -> list[tuple[Value, ...]]:
+    """The readings of a key in the types of its columns, without those that cannot be of these types.
+
+    Raises:
+        InputError: None can.
+    """
+    typed: dict[tuple[Value, ...], None] = {}
+    problem: InputError | None = None
+    for texts in meant:
+        try:
+            typed[tuple(_value(spec, name, text) for name, text in zip(spec.data.key, texts, strict=True))] = None
+        except InputError as error:
+            problem = problem or error
+    if not typed and problem is not None:
+        raise InputError(f"key {key!r} cannot be read", expected=problem.expected) from problem
+    return list(typed)
+
+
+def _value(spec: ModelSpec, column: str, text: str) -> Value:
+    """Converts a text of a command line to the type of the key column; instants without a zone are UTC."""
     kind = arrow_type(spec.data.columns[column], f"data.columns.{column}")
-    try:
-        value: Value = pa.scalar(text).cast(kind).as_py()
-    except pa.ArrowInvalid as error:
-        expected = f"a value of {column}, which is {spec.data.columns[column]}"
-        raise InputError(f"key {text!r} cannot be read", expected=expected) from error
-    return value
+    for form in (text, f"{text}Z") if pa.types.is_timestamp(kind) else (text,):
+        try:
+            value: Value = pa.scalar(form).cast(kind).as_py()
+        except ValueError:  # Arrow's own, and that of a text that is none
+            continue
+        return value
+    expected = f"a value of {column}, which is {spec.data.columns[column]}"
+    raise InputError(f"{text!r} cannot be read", expected=expected)
 
 
 def _tally(manifest: Manifest) -> dict[str, Any]:
-    names = ("generation", "reason", "rows", "engine", "run_id", "code_version", "committed_at", "key_digest")
+    names = (
+        "generation", "reason", "rows", "engine", "run_id", "code_version", "committed_at", "key_digest",
+        "promotion_sequence",
+    )  # fmt: skip
     found: dict[str, Any] = {name: getattr(manifest, name) for name in names}
     left_out = [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note]
     return found | {"rows by role": manifest.rows_by_role, "left out": left_out}
@@ -138,13 +179,15 @@ def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str,
     ]
 
 
-def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, committed_at: datetime) -> dict[str, Any]:
+def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, manifest: Manifest) -> dict[str, Any]:
     """The entry of the log by which the model scored the day, whatever was promoted since then."""
-    wanted = (ref.version, ref.digest, ref.effective_from)
-    entries = [
-        entry
-        for entry in PromotionLog(lake, spec).entries()
-        if (entry.model_version, entry.package_digest, entry.effective_from) == wanted
-        and entry.recorded_at <= committed_at
-    ]
-    return entries[-1].model_dump(mode="json", exclude={"decision_json", "model"}) if entries else {}
+    entries = PromotionLog(lake, spec).entries()
+    entry = line_behind(entries, ref, sequence_behind(entries, manifest))
+    return entry.model_dump(mode="json", exclude={"decision_json", "model"}) if entry is not None else {}
+
+
+def _withdrawal(lake: Lake, spec: ModelSpec, ref: ModelRef) -> dict[str, Any]:
+    """The entry of the log that has withdrawn the model since; nothing where none has."""
+    entry = withdrawals(PromotionLog(lake, spec).entries()).get(ref.version)
+    names = {"sequence", "recorded_at", "approver", "reason"}
+    return {} if entry is None else {"withdrawn": entry.model_dump(mode="json", include=names)}

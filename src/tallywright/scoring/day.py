@@ -11,15 +11,26 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from tallywright.errors import PackageError
 from tallywright.observability import failpoint, log
 from tallywright.packaging.package import Package
-from tallywright.records import ModelRef
+from tallywright.records import ModelRef, Role
 from tallywright.scoring.commit.manifests import Tally, latest_tally, record_tally, require_tally
 from tallywright.scoring.commit.profile_table import profile_digest, read_profiles, row_of, write_profiles
 from tallywright.scoring.commit.scores_table import generation_in
 from tallywright.scoring.engines.base import EngineChoice, Engines, choose_engine
 from tallywright.scoring.execution import DayExecution, execute
-from tallywright.scoring.identity import FIRST, FORCED, LOST, reason_for
+from tallywright.scoring.identity import (
+    FIRST,
+    FORCED,
+    LOST,
+    MODEL,
+    WITHDRAWN,
+    Basis,
+    champion_stands,
+    outdated,
+    reason_for,
+)
 from tallywright.scoring.job import label_of
 from tallywright.scoring.prepare import (
     ScoreOutcome,
@@ -30,7 +41,7 @@ from tallywright.scoring.prepare import (
     pinned_files,
     recount,
 )
-from tallywright.scoring.roles.eligibility import ModelSet, assemble, check_leak
+from tallywright.scoring.roles.eligibility import ModelSet, assemble, check_leak, covers_package, eligible
 from tallywright.spec.model import Scoring
 
 if TYPE_CHECKING:
@@ -51,19 +62,40 @@ PackageSource = Callable[[ModelRef], Package]
 
 
 def decide(request: ScoreRequest) -> TallyDecision:
-    """Compares the request with the latest tally of the day; changes nothing."""
+    """Compares the request with the latest tally of the day; changes nothing.
+
+    Raises:
+        CommitConflictError: What stands was made from a newer input, or resolved at a later promotion.
+    """
     spec, lake, day = request.spec, request.lake, request.input.score_date
     table = lake.find(spec.table("scores"))
     generation = generation_in(table, spec, day) if table is not None else 0
     if not generation:
-        return TallyDecision(action="score", reason=FIRST, generation=1)
+        return TallyDecision(action="score", reason=FIRST if request.passed_over is None else WITHDRAWN, generation=1)
     tally = latest_tally(lake, spec, day, table=table)
     if tally is None:
         return TallyDecision(action="score", reason=LOST, generation=generation + 1)
     reason = reason_for(tally.manifest, request.input.fingerprint, request.models, spec.scoring.identity())
+    if request.passed_over == tally.manifest.primary.version:
+        reason = "+".join(WITHDRAWN if code == MODEL else code for code in reason.split("+"))
     if not reason and not request.force:
         return TallyDecision(action="no-op", reason="same inputs", generation=generation, standing=tally)
+    _require_newest(request, tally.manifest)
     return TallyDecision(action="score", reason=reason or FORCED, generation=generation + 1, standing=tally)
+
+
+def _require_newest(request: ScoreRequest, standing: Manifest) -> None:
+    """Refuses a request that is older than what stands, in input version or promotion sequence."""
+    theirs = Basis.of(standing.input, request.sequence_behind(standing))
+    if request.override or not request.basis.older_than(theirs):
+        return
+    table = request.input.table
+    if request.lake.look(table).version() < standing.input.version:
+        # The input table was made anew, so versions of the old one order nothing.
+        theirs = replace(theirs, input_version=request.input.version)
+        if not request.basis.older_than(theirs):
+            return
+    raise outdated(request.input, request.basis, standing.generation, theirs)
 
 
 def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> ScoreOutcome:
@@ -72,9 +104,17 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
     Raises:
         TallyError: Anything that refuses or fails; the scores table is then as it was.
     """
-    model_set = assemble(request.candidates)
-    request = replace(request, models=model_set.models)
-    decision = decide(request)
+    resolved = replace(request, models=eligible(request.spec, request.models, request.input.score_date))
+    decision = decide(resolved)
+    if decision.standing is not None and decision.action == "no-op":
+        return _finish(resolved, decision.standing, action="unchanged", sums=None)
+    found = _assembled(request, decision.standing)
+    if found is None and decision.standing is not None:
+        return _finish(resolved, decision.standing, action="unchanged", sums=None)
+    assert found is not None  # noqa: S101 - without packages only a tally that stands is an answer
+    request, model_set = found
+    if request.models != resolved.models:
+        decision = decide(request)
     if decision.standing is not None and decision.action == "no-op":
         return _finish(request, decision.standing, action="unchanged", sums=None)
     check_volume(request.lake, request.spec, request.input)
@@ -94,6 +134,35 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
         action="committed" if result.ours else "unchanged",
         sums=sums,
     )
+
+
+def _assembled(request: ScoreRequest, standing: Tally | None) -> tuple[ScoreRequest, ModelSet] | None:
+    """The request with its packages, and the models that score; None where a fallback has nothing to add.
+
+    A fallback scores only what has no tally by this champion of this content.
+
+    Raises:
+        TallyError: The champion's package is not to be had, and nothing makes that good.
+    """
+    champion = request.champion
+    stands = (
+        standing is not None
+        and covers_package(request.spec)
+        and not request.override
+        and champion_stands(standing.manifest, request.input.fingerprint, champion.version)
+    )
+    try:
+        request = request.fetched()
+        model_set = assemble(request.candidates)
+    except PackageError as error:
+        if not stands:
+            raise
+        log.warning("%s stays as the champion scored it: %s", request.input.score_date, error.found)
+        return None
+    if stands and model_set.models[0].role is Role.FALLBACK:
+        log.warning("%s stays as the champion scored it; the fallback is not needed", request.input.score_date)
+        return None
+    return replace(request, models=model_set.models), model_set
 
 
 def _plan(request: ScoreRequest) -> tuple[tuple[InputSplit, ...], EngineChoice]:

@@ -76,6 +76,9 @@ class DayExecution:
             profile_digest=profile_digest(profile),
             leak_allowed=self.leak,
             scoring_json=self.request.spec.scoring.model_dump_json(),
+            promotion_sequence=self.request.promotion_sequence,
+            override=self.request.override,
+            meaning=self.model_set.meaning,
         )
 
 

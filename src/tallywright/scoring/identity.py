@@ -1,11 +1,19 @@
-"""Whether two tallies have the same inputs, and the reason code when they have not."""
+"""Whether two tallies have the same inputs, the reason code when they have not, and which of them is newer.
+
+Input version and promotion sequence order the commits of a date: one that is older in either than what stands does not
+happen.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tallywright.errors import CommitConflictError
+from tallywright.records import Role
+
 if TYPE_CHECKING:
-    from tallywright.records import Manifest, ModelRef
+    from tallywright.records import InputVersion, Manifest, ModelRef
     from tallywright.spec.base import Identity
     from tallywright.spec.model import Scoring
 
@@ -15,6 +23,60 @@ LOST: Final = "lost_manifest"
 RESTATED: Final = "restated_input"
 MODEL: Final = "model"
 SPEC: Final = "spec"
+WITHDRAWN: Final = "withdrawn"
+"""In the place of `model` (or of `first`) where other models score only because a version was withdrawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a tally of a date is made from, as far as it can be older or newer.
+
+    Attributes:
+        input_version: The Delta version that last changed the date's content.
+        promotion_sequence: The position of the promotion log at which its models were resolved; None where unknown.
+    """
+
+    input_version: int
+    promotion_sequence: int | None
+
+    @classmethod
+    def of(cls, source: InputVersion, promotion_sequence: int | None) -> Basis:
+        """The basis of a tally of that input."""
+        return cls(source.version, promotion_sequence)
+
+    def older_than(self, other: Basis) -> bool:
+        """True when either is older; a sequence that is unknown on one side orders nothing."""
+        return self.input_version < other.input_version or _less(self.promotion_sequence, other.promotion_sequence)
+
+
+def basis_of(manifest: Manifest) -> Basis:
+    """The basis of a tally, as it carries it."""
+    return Basis.of(manifest.input, manifest.promotion_sequence)
+
+
+def _less(one: int | None, other: int | None) -> bool:
+    return one is not None and other is not None and one < other
+
+
+def outdated(source: InputVersion, mine: Basis, generation: int, theirs: Basis) -> CommitConflictError:
+    """The refusal of a tally that must not go over the one that stands."""
+    return CommitConflictError(
+        f"{source.score_date} was meanwhile scored from version {theirs.input_version} of {source.table} at promotion "
+        f"sequence {_named(theirs.promotion_sequence)} (generation {generation}); this run has version "
+        f"{mine.input_version} at promotion sequence {_named(mine.promotion_sequence)}",
+        expected="the newest input and the newest promotion of the day",
+        remedy="run it again: it resolves both anew; only --force with a --reason goes over what stands",
+    )
+
+
+def _named(sequence: int | None) -> str:
+    return "unknown" if sequence is None else str(sequence)
+
+
+def champion_stands(last: Manifest, fingerprint: str, version: int) -> bool:
+    """True when the rows of a tally are that champion's, of that content: no fallback may replace them."""
+    primary = last.primary
+    return primary.role is Role.CHAMPION and primary.version == version and last.input.fingerprint == fingerprint
 
 
 def reason_for(last: Manifest, fingerprint: str, models: tuple[ModelRef, ...], scoring: Identity) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +20,7 @@ from tallywright.records import InputVersion, Manifest, ModelRef, Record, Role
 from tallywright.scoring.commit.manifests import Tally
 from tallywright.scoring.commit.profile_table import ProfileRow
 from tallywright.scoring.commit.scores_table import open_scores, part_schema
+from tallywright.scoring.identity import Basis
 from tallywright.scoring.job import PARTITION, JobConstant, JobModel, ScoreJob, scores_schema
 from tallywright.scoring.roles.eligibility import Candidates, missing_package
 from tallywright.scoring.roles.routing import canary_rule
@@ -28,7 +29,7 @@ from tallywright.scoring.worker.kernel import DaySums, read_fragment
 from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from deltalake import DeltaTable
 
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
     from tallywright.scoring.roles.eligibility import ModelSet
     from tallywright.spec.model import ModelSpec
     from tallywright.spec.yaml_files import EngineSettings
+
+
+Packages = tuple["Mapping[str, Package]", "Mapping[str, str]"]
+"""Packages by digest; and of those that are not to be had, the digest and why."""
+
+
+def _stored_sequence(manifest: Manifest) -> int | None:
+    return manifest.promotion_sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,33 @@ class ScoreRequest:
     force: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     """Digest of a package that is not among `packages`, and why."""
+    fetch: Callable[[tuple[ModelRef, ...]], Packages] | None = None
+    """Gives the packages when they are needed; a day with equal inputs needs none."""
+    promotion_sequence: int | None = None
+    """The position of the promotion log at which the models were resolved; None where nobody asked the log."""
+    sequence_behind: Callable[[Manifest], int | None] = _stored_sequence
+    """That position for a tally, also for one of the time when manifests did not carry it."""
+    override: str = ""
+    """Why it is to be committed although what stands may be newer; only with `force`."""
+
+    @property
+    def basis(self) -> Basis:
+        """What orders this request among the tallies of its date."""
+        return Basis.of(self.input, self.promotion_sequence)
+
+    def fetched(self) -> ScoreRequest:
+        """The request with its packages.
+
+        Raises:
+            TallyError: The champion's is not to be had, and no fallback covers that.
+        """
+        if self.fetch is None:
+            return self
+        packages, missing = self.fetch(self.models)
+        return replace(self, packages=packages, missing=missing, fetch=None)
+
+    passed_over: int | None = None
+    """The version that would be champion of the day, had it not been withdrawn."""
 
     @property
     def champion(self) -> ModelRef:
@@ -75,9 +111,10 @@ class ScoreRequest:
         Raises:
             PackageError: It is not at hand.
         """
-        package = self.packages.get(ref.digest)
+        request = self.fetched()
+        package = request.packages.get(ref.digest)
         if package is None:
-            raise missing_package(ref, self.missing.get(ref.digest, ""))
+            raise missing_package(ref, request.missing.get(ref.digest, ""))
         return package
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import ValidationError
 
 from tallywright.errors import SpecError, UsageError, did_you_mean
+from tallywright.observability import log
 from tallywright.spec.base import Section
 from tallywright.spec.model import ModelSpec
 from tallywright.spec.yaml_files import Environment, merged, read_mapping
@@ -105,6 +106,20 @@ def with_defaults(values: dict[str, Any], defaults: Mapping[str, Mapping[int, An
         if reached:
             values = _filled(values, path.split("."), by_version[max(reached)], ModelSpec)
     return values
+
+
+def corrected_defaults(spec: ModelSpec, values: Mapping[str, Any]) -> list[str]:
+    """The defaults of the first release that are wrong for this spec: what holds instead, and the line to write."""
+    gates = values.get("gates") or {}
+    if spec.spec_version > 1 or spec.training.task == "binary" or "primary_metric" in gates:
+        return []
+    metric = spec.gates.primary_metric
+    return [
+        (
+            f"gates.primary_metric is {metric}: the default was roc_auc, which is no metric of the task "
+            f"{spec.training.task}; to say so yourself, write `gates: {{primary_metric: {metric}}}`"
+        )
+    ]
 
 
 def sets_spec_version(layer: Mapping[str, Any], sets: Sequence[str] = ()) -> bool:
@@ -279,6 +294,8 @@ def assemble(
         problems.append(f"{file}: name: found {spec.name!r}; expected {name!r}, the folder's name")
     if problems or spec is None or settings is None:
         raise refusal(problems, f"correct the file, then `tally validate {name}`")
+    for warning in corrected_defaults(spec, values):
+        log.warning("%s: %s", file, warning)
     return Project(spec=spec, folder=file.parent, root=overlay.root, environment=settings)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, time
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -37,6 +37,7 @@ Cron = Annotated[str, AfterValidator(_five_fields)]
 _MINUTES_A_DAY: Final = 24 * 60
 
 PROVENANCE_COLUMNS = frozenset({"score_date", "model_name", "model_version", "role", "input_version"})
+LABEL_COLUMNS = frozenset({"label_time", "label_status"})
 OUTPUT_COLUMNS = frozenset({"prediction", "probability", "probabilities", "confidence"})
 
 
@@ -195,6 +196,10 @@ class Training(Section):
 
     task: TaskName = "binary"
     target: Column = "label"
+    positive: str = ""
+    """Binary: the class whose probability is learnt, where labels are not 0 and 1: `positive: "yes"`, in quotes."""
+    unit: str = ""
+    """Regression: the unit of the target, such as `hours`; models of another unit never share a table."""
     numeric: tuple[Column, ...] = ()
     categorical: tuple[Column, ...] = ()
     slices: tuple[Column, ...] = ()
@@ -213,6 +218,13 @@ class Training(Section):
     baselines: bool = True
     """Also fit a logistic regression and gradient-boosted trees on the same rows, for comparison."""
 
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _quoted(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("without quotes YAML reads yes, no, on, off as truth values: quote the class")  # noqa: TRY004 - pydantic turns it into an error of the spec
+        return value
+
     @property
     def kind(self) -> Task:
         """What the task means."""
@@ -225,6 +237,10 @@ class Training(Section):
         both = set(self.numeric) & set(self.categorical)
         if both:
             raise ValueError(f"columns are both numeric and categorical: {sorted(both)}")
+        unused = [name for name, fits in (("positive", self.kind.thresholds), ("unit", not self.kind.classifies))
+                  if getattr(self, name) and not fits]  # fmt: skip
+        if unused:
+            raise ValueError(f"`{unused[0]}` means nothing to the task {self.task}")
         if self.validation_days >= self.window_days:
             raise ValueError(f"validation_days {self.validation_days} leaves nothing of window_days {self.window_days}")
         return self
@@ -247,6 +263,8 @@ class Gates(Section):
     """What a candidate must show before it may be promoted."""
 
     primary_metric: PrimaryMetric = TASKS["binary"].primary_metric
+    """By what a candidate must be better than the champion. Without it: `roc_auc` for a binary model, `log_loss` for a
+    multiclass one, `rmse` for a regression."""
     min_gain: float = Field(default=0.0, ge=0)
     """The lower confidence bound of the paired gain over the champion must exceed this."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -417,6 +435,13 @@ class Alerts(Section):
     """Name of the environment variable that holds a webhook's address; the address itself stays out of the spec."""
 
 
+def named_task(values: Any) -> TaskName | None:
+    """The task in the values of a spec that are not validated yet; None where they name none that there is."""
+    training = values.get("training") if isinstance(values, dict) else None
+    task = training.get("task", "binary") if isinstance(training, dict) else None
+    return task if isinstance(task, str) and task in TASKS else None
+
+
 def _constant_problems(task: Task, constant: float) -> list[str]:
     """A constant must be an answer that the output gate would let through."""
     if task.constant is None:
@@ -448,6 +473,16 @@ class ModelSpec(Section):
     maintenance: Maintenance = Maintenance()
     alerts: Alerts = Alerts()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _primary_metric_of_the_task(cls, values: Any) -> Any:
+        """Gives the gates the task's own metric where they name none; a binary model keeps the class's default."""
+        task = named_task(values)
+        gates = values.get("gates", {}) if task is not None else None
+        if task is None or task == "binary" or not isinstance(gates, dict) or "primary_metric" in gates:
+            return values
+        return values | {"gates": {"primary_metric": TASKS[task].primary_metric} | gates}
+
     @model_validator(mode="after")
     def _columns_exist(self) -> ModelSpec:
         columns = set(self.data.columns)
@@ -469,6 +504,7 @@ class ModelSpec(Section):
         if self.scoring.fallback is not None and self.scoring.fallback.constant is not None:
             problems += _constant_problems(self.training.kind, self.scoring.fallback.constant)
         problems += self._unknown_metrics()
+        problems += self._leaks()
         reserved = sorted(columns & (PROVENANCE_COLUMNS | OUTPUT_COLUMNS))
         if reserved:
             problems.append(f"data.columns uses reserved names {reserved}")
@@ -480,9 +516,7 @@ class ModelSpec(Section):
         known = self.training.kind.metrics
         named: dict[str, list[str]] = {
             "gates.floors": list(self.gates.floors),
-            "gates.primary_metric": [self.gates.primary_metric]
-            if "primary_metric" in self.gates.model_fields_set
-            else [],
+            "gates.primary_metric": [self.gates.primary_metric],
             "monitoring.performance_floor": list(self.monitoring.performance_floor),
         }
         return [
@@ -491,6 +525,23 @@ class ModelSpec(Section):
             for metric in metrics
             if metric not in known
         ]
+
+    def _leaks(self) -> list[str]:
+        """The places in which the target stands as if it were known when a row is scored."""
+        target, training = self.training.target, self.training
+        uses = {"numeric": training.numeric, "categorical": training.categorical, "slices": training.slices}
+        named = [name for name, columns in uses.items() if target in columns]
+        problems = [f"training.target {target!r} is in training.{name}: a leak" for name in named]
+        # SQL does not tell `Late` from `late`.
+        problems += [
+            f"training.target {target!r} and data.columns.{name} clash: a feature has the name of the label; take it "
+            "out of data.columns and of the features SQL"
+            for name in self.data.columns
+            if name.lower() == target.lower()
+        ]
+        if target in PROVENANCE_COLUMNS | OUTPUT_COLUMNS | LABEL_COLUMNS:
+            problems.append(f"training.target uses the reserved name {target!r}")
+        return problems
 
     @property
     def registered_name(self) -> str:

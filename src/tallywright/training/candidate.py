@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from tallywright.packaging.preprocess import ModelInput
 from tallywright.profiles.accumulate import profile_rows
 from tallywright.profiles.comparison import ReferenceDays
 from tallywright.profiles.profile import Profile, define
+from tallywright.tasks import NUMBERED
 from tallywright.training.evaluate import BaselineInputs, measure, measure_baselines, measure_slices
 from tallywright.training.export import PARITY_ROWS, export_onnx
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tallywright.spec import Project
     from tallywright.training.loop import Fitted, Rows
     from tallywright.training.matrices import Splits
+    from tallywright.training.objective import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def _contents(origin: Origin, splits: Splits, fitted: Fitted) -> PackageContents
         origin.project.spec.monitoring.cells,
     )
     return PackageContents(
-        meta=_meta(origin, _classes(fitted)),
+        meta=_meta(origin, fitted.module.objective),
         preprocess=splits.preprocess,
         onnx=graph,
         weights={name: tensor.numpy() for name, tensor in fitted.module.state_dict().items()},
@@ -96,21 +98,25 @@ def _contents(origin: Origin, splits: Splits, fitted: Fitted) -> PackageContents
     )
 
 
-def _classes(fitted: Fitted) -> tuple[str, ...]:
-    # Only a multiclass model has labels that the package must name.
-    objective = fitted.module.objective
-    return tuple(str(value) for value in objective.classes) if objective.kind.per_class else ()
+def _named_classes(objective: Objective) -> tuple[str, ...]:
+    """The classes that the package must name; those of a binary model whose labels are 0 and 1 are understood."""
+    named = tuple(str(value) for value in objective.classes)
+    return () if objective.kind.thresholds and named == NUMBERED else named
 
 
-def _meta(origin: Origin, classes: tuple[str, ...]) -> PackageMeta:
-    spec = origin.project.spec
+def _meta(origin: Origin, objective: Objective) -> PackageMeta:
+    spec, classes = origin.project.spec, _named_classes(objective)
+    kind, texts = objective.kind, isinstance(next(iter(objective.classes), 0), str)
     return PackageMeta(
         model=spec.name,
         task=spec.training.task,
         target=spec.training.target,
         key=spec.data.key,
         classes=classes,
-        class_type="int32",
+        class_type="string" if texts else "int32",
+        positive=classes[-1] if kind.thresholds and classes else "",
+        unit="" if kind.classifies else spec.training.unit,
+        threshold=spec.scoring.threshold if kind.thresholds else None,
         trained_through=origin.snapshot.holdout_to,
         snapshot_json=origin.snapshot.to_json(),
         run_id=origin.run_id,
@@ -128,11 +134,12 @@ def _evaluate(
     spec, objective = origin.project.spec.training, baselines.objective
     holdout, validation = splits.holdout, splits.validation
     scores = predictor.score(_inputs(holdout.rows))
-    found = {"model": measure(objective, holdout.rows.target, scores)}
+    measured = partial(measure, objective, threshold=predictor.threshold)
+    found = {"model": measured(holdout.rows.target, scores)}
     if spec.baselines:
-        found |= measure_baselines(baselines, holdout.rows)
-    found["validation"] = measure(objective, validation.rows.target, predictor.score(_inputs(validation.rows)))
-    found |= measure_slices(objective, holdout.table, holdout.rows.target, scores, spec.slices)
+        found |= measure_baselines(measured, baselines, holdout.rows)
+    found["validation"] = measured(validation.rows.target, predictor.score(_inputs(validation.rows)))
+    found |= measure_slices(measured, holdout.table, holdout.rows.target, scores, spec.slices)
     return found, scores
 
 

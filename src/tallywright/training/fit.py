@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.snapshot import read_split
+from tallywright.mlflow_names import ARTIFACT, SLICE, metric_name
 from tallywright.observability import log
 from tallywright.records import digest_of
 from tallywright.training.candidate import Candidate, Origin, make_candidate
-from tallywright.training.evaluate import BaselineInputs
+from tallywright.training.evaluate import BaselineInputs, better_baselines
 from tallywright.training.loop import FitRequest, Fitted, fit_network
 from tallywright.training.matrices import Splits, make_splits
 from tallywright.training.network import NetworkDims, NetworkSource, ScoringModule, find_network, learn_scaling
@@ -19,6 +21,7 @@ from tallywright.training.records import TrainedModel
 from tallywright.training.tracking import LifecycleRun, TrainingLog, machine_tags, training_run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
@@ -67,10 +70,21 @@ def train(
         origin = Origin(project, snapshot, run.run_id, code_version, run.started_at, configuration)
         candidate = make_candidate(origin, splits, fitted, baselines, work)
         _record(run, origin, splits, fitted, candidate)
-    results = {name: candidate.evaluation[name] for name in _RESULTS if name in candidate.evaluation}
+    results: dict[str, dict[str, float]] = {
+        name: candidate.evaluation[name] for name in _RESULTS if name in candidate.evaluation
+    }
+    for sentence in better_baselines(results, _compared_by(project, results["model"])):
+        log.warning("%s", sentence)
     return TrainedModel(
         folder=str(candidate.package.folder), digest=candidate.package.digest, run_id=run.run_id, metrics=results
     )
+
+
+def _compared_by(project: Project, metrics: Mapping[str, float]) -> str:
+    """The metric by which the gate compares, or the task's first where that is no metric of the task."""
+    spec = project.spec
+    wanted = (spec.gates.primary_metric, *spec.training.kind.guards, *sorted(spec.training.kind.metrics))
+    return next((name for name in wanted if name in metrics), spec.gates.primary_metric)
 
 
 def _configuration(
@@ -96,7 +110,7 @@ def _fit(
     spec: Training, splits: Splits, source: NetworkSource, configuration: str, checkpoint: Path
 ) -> tuple[Fitted, BaselineInputs]:
     train_rows, validation = splits.train.rows, splits.validation.rows
-    objective = learn_objective(spec.task, train_rows.target, spec.network.class_weight)
+    objective = learn_objective(spec.task, train_rows.target, spec.network.class_weight, positive=spec.positive)
     scaling = learn_scaling(train_rows.numeric, spec.numeric)
     dims = NetworkDims(scaling.width, splits.codes, spec.network.hidden, spec.network.dropout, objective.outputs)
     encoded = replace(train_rows, target=objective.encode(train_rows.target))
@@ -129,14 +143,15 @@ def _log_epoch(epoch: Epoch, epochs: int) -> None:
 
 def _record(run: LifecycleRun, origin: Origin, splits: Splits, fitted: Fitted, candidate: Candidate) -> None:
     spec, history = origin.project.spec, fitted.progress.history
-    plots = draw_plots(spec.training.task, history, splits.holdout.rows.target, candidate.holdout_scores)
+    truth = fitted.module.objective.numbered(splits.holdout.rows.target)
+    plots = draw_plots(spec.training.task, history, truth, candidate.holdout_scores)
     run.log(
         TrainingLog(
             params=_flat(spec.training.as_json()),
             tags=_tags(origin, fitted, candidate),
             metrics={
-                f"{name.replace('=', '/').replace('slice ', 'slice/')}/{metric}": value
-                for name, values in candidate.evaluation.items()
+                metric_name(subject, metric): value
+                for subject, values in candidate.evaluation.items()
                 for metric, value in values.items()
             },
             steps={
@@ -144,9 +159,20 @@ def _record(run: LifecycleRun, origin: Origin, splits: Splits, fitted: Fitted, c
                 "validation_loss": tuple(epoch.validation_loss for epoch in history),
                 "learning_rate": tuple(epoch.learning_rate for epoch in history),
             },
-            files={f"plots/{name}": content for name, content in plots.items()},
+            files={f"plots/{name}": content for name, content in plots.items()} | _names_of_slices(candidate),
         )
     )
+
+
+def _names_of_slices(candidate: Candidate) -> dict[str, bytes]:
+    """The artifact that maps each metric of a slice to the slice's name: long values stand in no metric's name."""
+    names = {
+        metric_name(subject, metric): {"slice": subject.removeprefix(SLICE), "metric": metric}
+        for subject, values in candidate.evaluation.items()
+        if subject.startswith(SLICE)
+        for metric in values
+    }
+    return {ARTIFACT: json.dumps(names, indent=1, ensure_ascii=True).encode()} if names else {}
 
 
 def _tags(origin: Origin, fitted: Fitted, candidate: Candidate) -> dict[str, str]:

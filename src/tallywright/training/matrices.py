@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tallywright.errors import InputError
+from tallywright.labels import is_text
 from tallywright.packaging.preprocess import Preprocess, fit_preprocess
 from tallywright.training.loop import Rows
 
@@ -78,5 +79,7 @@ def _split(preprocess: Preprocess, spec: Training, table: pa.Table) -> Split:
     (batch,) = table.combine_chunks().to_batches()
     inputs = preprocess.transform(batch)
     values = target.combine_chunks().to_numpy(zero_copy_only=False)
+    if is_text(target.type):
+        values = values.astype(np.str_)
     # Column by column is how Arrow fills them; a network reads rows.
     return Split(table, Rows(np.ascontiguousarray(inputs.numeric), np.ascontiguousarray(inputs.categorical), values))

@@ -8,16 +8,15 @@ exported graph, so a balanced fit still gives calibrated probabilities.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from tallywright.errors import InputError
-from tallywright.tasks import TASKS, Task, TaskName
-
-MAX_CLASSES: Final = 1000
+from tallywright.labels import allowed_labels
+from tallywright.tasks import MAX_CLASSES, TASKS, Task, TaskName
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +25,15 @@ class Objective:
 
     Args:
         task: The task of the spec.
-        classes: The sorted target values; empty for regression.
+        classes: The target values in the order of the scores: sorted, the positive one of two last; empty for
+            regression.
         weights: Weight of each class in the loss; all one when classes are not balanced.
         location: Mean of the training targets (regression).
         scale: Standard deviation of the training targets (regression).
     """
 
     task: TaskName
-    classes: tuple[int, ...] = ()
+    classes: tuple[int, ...] | tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
     location: float = 0.0
     scale: float = 1.0
@@ -56,8 +56,8 @@ class Objective:
         """
         if not self.kind.classifies:
             return ((target.astype(np.float64) - self.location) / self.scale).astype(np.float32)
-        codes = np.searchsorted(np.asarray(self.classes), target).clip(max=len(self.classes) - 1)
-        unknown = np.asarray(self.classes)[codes] != target
+        codes = self._codes(target)
+        unknown = codes < 0
         if unknown.any():
             raise InputError(
                 f"the target has values {np.unique(target[unknown])[:5].tolist()}",
@@ -65,6 +65,17 @@ class Objective:
                 remedy="lengthen training.window_days so that each class is in the window, or correct the labels",
             )
         return codes.astype(np.float32 if self.kind.thresholds else np.int64)
+
+    def numbered(self, target: np.ndarray) -> np.ndarray:
+        """The targets as metrics read them: as `encode`, with -1 for a class that is unknown, or the plain values."""
+        return self._codes(target) if self.kind.classifies else target
+
+    def _codes(self, target: np.ndarray) -> np.ndarray:
+        """The place of each target among the classes; -1 for one that is none of them."""
+        classes = np.asarray(self.classes)
+        order = np.argsort(classes, kind="stable")
+        places = order[np.searchsorted(classes, target, sorter=order).clip(max=len(classes) - 1)]
+        return np.where(classes[places] == target, places, -1)
 
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The mean loss of a batch that the fit minimises, class weights included."""
@@ -105,30 +116,59 @@ class Objective:
         return corrected.squeeze(1) * self.scale + self.location
 
 
-def learn_objective(task: TaskName, target: np.ndarray, class_weight: Literal["none", "balanced"]) -> Objective:
+def learn_objective(
+    task: TaskName, target: np.ndarray, class_weight: Literal["none", "balanced"], *, positive: str = ""
+) -> Objective:
     """The objective for these training targets.
+
+    Args:
+        task: The task of the spec.
+        target: The targets as they are in the data: numbers or texts.
+        class_weight: Whether rare classes weigh more.
+        positive: The positive class that the spec names; 1 where it names none.
 
     Raises:
         InputError: Targets that the task cannot learn: not finite, not 0/1, one class only, not whole numbers.
     """
-    if not np.isfinite(target.astype(np.float64)).all():
+    if target.dtype.kind != "U" and not np.isfinite(target.astype(np.float64)).all():
         raise InputError("the training target has values that are not finite", expected="finite numbers in every row")
     if not TASKS[task].classifies:
+        if target.dtype.kind == "U":
+            raise _unlearnable(task, np.unique(target), positive)
         spread = float(target.astype(np.float64).std())
         return Objective(task, location=float(target.astype(np.float64).mean()), scale=spread or 1.0)
     classes, counts = np.unique(target, return_counts=True)
-    _require_classes(task, classes)
+    _require_classes(task, classes, positive)
+    if positive and _name(classes[0]) == positive:
+        classes, counts = classes[::-1], counts[::-1]
     weights = len(target) / (len(classes) * counts) if class_weight == "balanced" else np.ones(len(classes))
-    return Objective(task, tuple(int(value) for value in classes), tuple(float(weight) for weight in weights))
+    named = tuple(str(value) for value in classes) if target.dtype.kind == "U" else tuple(int(one) for one in classes)
+    return Objective(task, named, tuple(float(weight) for weight in weights))
 
 
-def _require_classes(task: TaskName, classes: np.ndarray) -> None:
-    two = TASKS[task].thresholds
-    allowed = [0, 1] if two else list(range(MAX_CLASSES))
+def _require_classes(task: TaskName, classes: np.ndarray, positive: str) -> None:
+    """Checks that there are two classes, one of them the positive one; or several texts or whole numbers."""
+    texts = classes.dtype.kind == "U"
+    if TASKS[task].thresholds:
+        names = {_name(one) for one in classes}
+        good = len(names) == 2 and (positive in names if positive else names == {"0", "1"} and not texts)  # noqa: PLR2004 - two
+    else:
+        numbered = texts or bool(np.isin(classes, range(MAX_CLASSES)).all())
+        good = numbered and 2 <= len(classes) <= MAX_CLASSES  # noqa: PLR2004 - one class cannot be learnt
+    if not good:
+        raise _unlearnable(task, classes, positive)
+
+
+def _unlearnable(task: TaskName, classes: np.ndarray, positive: str) -> InputError:
     found = classes[:5].tolist()
-    if len(classes) < 2 or not np.isin(classes, allowed).all():  # noqa: PLR2004 - one class cannot be learnt
-        raise InputError(
-            f"the target of a {task} task has the values {found}{' …' if len(classes) > len(found) else ''}",
-            expected="both 0 and 1" if two else f"at least two classes numbered from 0 to {MAX_CLASSES - 1}",
-            remedy="correct training.target or training.task, or lengthen training.window_days",
-        )
+    allowed = allowed_labels(TASKS[task], positive)
+    return InputError(
+        f"the target of a {task} task has the values {found}{' …' if len(classes) > len(found) else ''}",
+        expected=f"both {allowed}" if TASKS[task].thresholds else f"{allowed}, at least two of them",
+        remedy="correct training.target, training.task or training.positive, or lengthen training.window_days",
+    )
+
+
+def _name(value: object) -> str:
+    """The name of a class: a text as it is, a number without a point."""
+    return str(value) if isinstance(value, str) else f"{value:g}"

@@ -6,6 +6,7 @@ MLflow raises becomes a `TrackingError`. No torch here: the lifecycle may open a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import tempfile
@@ -16,20 +17,27 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.mlflow_client import connect, mlflow_errors
+from tallywright.errors import TrackingError
+from tallywright.mlflow_client import LAKE_TAG, connect, first_line, lake_digest, mlflow_errors
+from tallywright.observability import log, without_credentials
 from tallywright.records import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tallywright.spec import Project
 
 RUN_TAG: Final = "tallywright.run"
 _SEARCH_TAG: Final = "tallywright.run_digest"
 """The digest of the run's id: an id may hold any character, and MLflow's filters have no way to quote them all."""
+HANDED_TAG: Final = "tallywright.handed_over"
+"""Begins the tags with the digests of what a step handed over to later ones."""
 _MOST_PARAMS: Final = 100
 _MOST_METRICS: Final = 1000
 _LONGEST_TAG: Final = 5000
+_LONGEST_PARAM: Final = 6000
+_REFUSALS: Final = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
+"""Codes by which a store says that it does not take what it was given; it works, and asking again is of no use."""
 _LIBRARIES: Final = ("tallywright", "torch", "numpy", "onnx", "onnxruntime", "pyarrow", "deltalake", "scikit-learn")
 
 
@@ -56,18 +64,20 @@ class LifecycleRun:
         run_id: MLflow's id of the run.
         started_at: When the run was first opened (UTC); the same in every retry.
         uri: The tracking store, for error texts.
+        tags: The run's tags when it was looked up.
     """
 
     client: Any
     run_id: str
     started_at: datetime
     uri: str
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def log(self, content: TrainingLog) -> None:
-        """Logs everything; again with the same content, it changes nothing.
+        """Logs everything; again with the same content, it changes nothing. What the store refuses is a warning.
 
         Raises:
-            TrackingError: MLflow refuses, cannot be reached, or holds other parameters for this run.
+            TrackingError: MLflow cannot be reached, or holds other parameters for this run.
         """
         from mlflow.entities import Metric, Param, RunTag
 
@@ -79,15 +89,96 @@ class LifecycleRun:
             for name, values in content.steps.items()
             for epoch, value in enumerate(values, start=1)
         ]
-        params = [Param(name, value) for name, value in content.params.items()]
+        params = {name: value[:_LONGEST_PARAM] for name, value in content.params.items()}
         tags = [RunTag(name, value[:_LONGEST_TAG]) for name, value in content.tags.items()]
         with mlflow_errors(self.uri, "log the training"):
-            self.client.log_batch(self.run_id, tags=tags)
-            for first in range(0, len(params), _MOST_PARAMS):
-                self.client.log_batch(self.run_id, params=params[first : first + _MOST_PARAMS])
-            for first in range(0, len(points), _MOST_METRICS):
-                self.client.log_batch(self.run_id, metrics=points[first : first + _MOST_METRICS])
-            self._log_files(content.files)
+            self._require_same(params)
+            self._log_all("tags", tags, _MOST_PARAMS)
+            self._log_all("params", [Param(name, value) for name, value in params.items()], _MOST_PARAMS)
+            self._log_all("metrics", points, _MOST_METRICS)
+            self._log_plots(content.files)
+
+    def _require_same(self, params: Mapping[str, str]) -> None:
+        """Refuses other parameters than an earlier attempt of this run has logged: it would not be the same run."""
+        known = self.client.get_run(self.run_id).data.params
+        other = sorted(name for name, value in params.items() if known.get(name, value) != value)
+        if other:
+            raise TrackingError(
+                f"MLflow at {without_credentials(self.uri)} could not log the training: run {self.run_id} holds other "
+                f"values of {', '.join(other[:5])}",
+                expected="the parameters that this run was started with",
+                remedy="use a new run id",
+            )
+
+    def _log_all(self, kind: str, entities: Sequence[Any], most: int) -> None:
+        for first in range(0, len(entities), most):
+            self._log_some(kind, entities[first : first + most])
+
+    def _log_some(self, kind: str, entities: Sequence[Any]) -> None:
+        """Logs entities of one kind; what the store refuses is a record that is missing, and costs no training."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_batch(self.run_id, **{kind: entities})
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            if len(entities) == 1:
+                log.warning("MLflow refuses one of the %s, which is left out: %s", kind, first_line(error))
+                return
+            half = len(entities) // 2
+            self._log_some(kind, entities[:half])
+            self._log_some(kind, entities[half:])
+
+    def note(self, tag: str, value: str) -> None:
+        """Sets a tag of the run.
+
+        Raises:
+            TrackingError: MLflow refuses or cannot be reached.
+        """
+        with mlflow_errors(self.uri, "set a tag"):
+            self.client.set_tag(self.run_id, tag, value[:_LONGEST_TAG])
+
+    def hand_over(self, name: str, content: bytes) -> None:
+        """Keeps a small file for a later step, which may run on another machine, as an artifact under its digest.
+
+        Raises:
+            TrackingError: MLflow refuses or cannot be reached.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        with mlflow_errors(self.uri, f"keep the {name} of the run"):
+            self._log_files({_handed(name, digest): content})
+            self.client.set_tag(self.run_id, f"{HANDED_TAG}.{name}", digest)
+
+    def handed_over(self, name: str) -> bytes | None:
+        """The newest file of that name that an earlier step handed over, verified; None when there is none.
+
+        Raises:
+            TrackingError: MLflow cannot be reached, or has lost or altered the artifact.
+        """
+        digest = self.tags.get(f"{HANDED_TAG}.{name}")
+        if digest is None:
+            return None
+        with mlflow_errors(self.uri, f"give the {name} of the run"), tempfile.TemporaryDirectory() as folder:
+            content = Path(self.client.download_artifacts(self.run_id, _handed(name, digest), folder)).read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise TrackingError(
+                f"the {name} that MLflow holds of run {self.run_id} is not what was handed over",
+                expected=f"the digest {digest[:16]}…",
+                remedy="run the train pipeline again, with another run id",
+            )
+        return content
+
+    def _log_plots(self, files: Mapping[str, bytes]) -> None:
+        """Logs files of which a refused one is a record that is missing, and costs no training."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._log_files(files)
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            log.warning("MLflow refuses the plots, which are left out: %s", first_line(error))
 
     def _log_files(self, files: Mapping[str, bytes]) -> None:
         if not files:
@@ -98,6 +189,10 @@ class LifecycleRun:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             self.client.log_artifacts(self.run_id, folder)
+
+
+def _handed(name: str, digest: str) -> str:
+    return f"handed_over/{digest}/{name}"
 
 
 @contextmanager
@@ -129,22 +224,48 @@ def open_run(project: Project, run_key: str) -> LifecycleRun:
     client = connect(uri)
     with mlflow_errors(uri, "open a run"):
         experiment = _experiment(client, project)
-        digest = digest_of(run_key)
-        found = client.search_runs([experiment], filter_string=f"tags.`{_SEARCH_TAG}` = '{digest}'", max_results=1)
-        if found:
-            run = found[0]
+        run = _found(client, experiment, run_key)
+        if run is not None:
             client.update_run(run.info.run_id, status="RUNNING")
         else:
-            tags = {RUN_TAG: run_key, _SEARCH_TAG: digest, "tallywright.model": project.spec.name}
+            tags = {RUN_TAG: run_key, _SEARCH_TAG: digest_of(run_key), "tallywright.model": project.spec.name}
+            tags |= {LAKE_TAG: lake_digest(project.environment.storage.lake)}
             run = client.create_run(experiment, run_name=run_key, tags=tags)
+    return _as_lifecycle_run(client, run, uri)
+
+
+def find_run(project: Project, run_key: str) -> LifecycleRun | None:
+    """The MLflow run of a lifecycle run as it stands; None when no step of it has opened one.
+
+    Raises:
+        TrackingError: MLflow is not installed or its store cannot be used.
+    """
+    uri = project.environment.tracking.uri
+    client = connect(uri)
+    with mlflow_errors(uri, "find a run"):
+        experiment = client.get_experiment_by_name(_experiment_name(project))
+        run = None if experiment is None else _found(client, experiment.experiment_id, run_key)
+    return None if run is None else _as_lifecycle_run(client, run, uri)
+
+
+def _found(client: Any, experiment: str, run_key: str) -> Any | None:
+    query = f"tags.`{_SEARCH_TAG}` = '{digest_of(run_key)}'"
+    return next(iter(client.search_runs([experiment], filter_string=query, max_results=1)), None)
+
+
+def _as_lifecycle_run(client: Any, run: Any, uri: str) -> LifecycleRun:
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    return LifecycleRun(client, run.info.run_id, started, uri)
+    return LifecycleRun(client, run.info.run_id, started, uri, dict(run.data.tags))
+
+
+def _experiment_name(project: Project) -> str:
+    return f"{project.environment.tracking.experiment_prefix}{project.spec.name}"
 
 
 def _experiment(client: Any, project: Project) -> str:
     from mlflow.exceptions import MlflowException
 
-    name = f"{project.environment.tracking.experiment_prefix}{project.spec.name}"
+    name = _experiment_name(project)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:

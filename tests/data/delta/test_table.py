@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from synthetic import make_spec
 
+from tallywright.data.delta.commit import Change, LostRaceError
 from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.delta.table import Declaration, Kind, Table
@@ -25,6 +31,12 @@ class Row(Record):
     n: int
     note: str | None = None
     tags: tuple[str, ...] = ()
+
+
+class Owned(Row):
+    """A row of one shop's."""
+
+    shop: str
 
 
 ROWS = Declaration("rows", Row, ("day", "n"), ("day",), Kind.SLICE, "rows for a test")
@@ -136,7 +148,55 @@ def test_an_update_is_made_of_the_rows_that_it_replaces(lake) -> None:
 
     assert table(lake, WHOLE).update(propose, {"day": DAY})
     assert asked == [[1], [5]]
-    assert [row.n for row in table(lake).read()] == [5, 6]
+    assert sorted(row.n for row in table(lake).read()) == [5, 6]
+
+
+ROW = st.builds(
+    Row, day=st.sampled_from([DAY, date(2024, 3, 2)]), n=st.integers(0, 3), note=st.sampled_from(["a", None])
+)
+
+
+@given(st.lists(st.lists(ROW, max_size=6, unique_by=lambda row: (row.day, row.n)), min_size=1, max_size=4))
+@settings(max_examples=25)
+def test_after_an_update_the_table_holds_what_was_proposed(states: list[list[Row]]) -> None:
+    with TemporaryDirectory() as folder:
+        kept = table(Lake(folder), replace(WHOLE, slice=("shop",), record=Owned, key=("day", "n")))
+        for state in states:
+            wanted = [Owned(**row.model_dump(), shop="shop") for row in state]
+            kept.update(lambda _, wanted=wanted: wanted, {"shop": "shop"})
+            assert sorted(kept.read(), key=str) == sorted(wanted, key=str)
+
+
+def test_long_texts_are_not_repeated_in_the_log(lake) -> None:
+    table(lake).replace([Row(day=DAY, n=1, note="x" * 5000)])
+    table(lake).replace([Row(day=DAY, n=2, note="short")])
+    logs = sorted(Path(lake.uri("shop__rows"), "_delta_log").glob("*.json"))
+    assert all(log.stat().st_size < 3000 for log in logs)
+    assert [row.note for row in table(lake).read({"day": DAY})] == ["short"]
+    assert "short" in logs[-1].read_text()
+
+
+def test_rows_that_are_added_rewrite_no_file(lake) -> None:
+    decided = table(lake, WHOLE)
+    for n in range(5):
+        decided.update(lambda rows, n=n: [*rows, Row(day=DAY, n=n, note="x" * 100)], {"day": DAY})
+    files = {file.path for file in lake.files("shop__rows")}
+    assert len(files) == 5
+    decided.update(
+        lambda rows: [row.model_copy(update={"note": "y"}) if row.n == 2 else row for row in rows], {"day": DAY}
+    )
+    assert len(files & {file.path for file in lake.files("shop__rows")}) == 4
+    assert sorted((row.n, row.note[0]) for row in decided.read()) == [(0, "x"), (1, "x"), (2, "y"), (3, "x"), (4, "x")]
+
+
+def test_rows_are_added_only_to_the_version_that_was_read(lake) -> None:
+    table(lake, WHOLE).update(lambda _: [Row(day=DAY, n=1)], {"day": DAY})
+    stale = lake.open("shop__rows")
+    change = Change("shop__rows", lake.read("shop__rows"), {"day": DAY}, added=True)
+    lake.attempt(change, lake.open("shop__rows"))
+    with pytest.raises(LostRaceError):
+        lake.attempt(change, stale)
+    assert lake.read("shop__rows").num_rows == 2
 
 
 def test_writers_that_never_stop_are_a_conflict(lake, monkeypatch) -> None:

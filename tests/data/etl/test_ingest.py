@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tallywright.data.etl.ingest import ingest, input_version
+from tallywright.data.snapshot import read_split, take_snapshot
 from tallywright.errors import InputError, SpecError, StorageError, TallyError, UsageError
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 5)
@@ -326,3 +327,98 @@ def test_a_damaged_zip(shop):
     shop.data["sources"] = {"orders": {"path": "orders.csv.zip"}}
     message = refused(shop, "damaged", kind=TallyError)
     assert "orders.csv.zip" in message
+
+
+TYPED = {"sources": {"orders": {"path": "orders.csv", "types": {"amount": "DOUBLE", "outcome": "INTEGER"}}}}
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "bad", "said", "expected"),
+    [
+        ({}, "INTEGER", "CASE WHEN id = 'o21' THEN 2 ELSE outcome END", "'2' in 1 rows", "0 and 1"),
+        ({}, "DOUBLE", "CASE WHEN id = 'o21' THEN 0.5 ELSE CAST(outcome AS DOUBLE) END", "'0.5' in 1 rows", "0 and 1"),
+        ({}, "VARCHAR", "CASE outcome WHEN 1 THEN 'yes' ELSE 'no' END", "'no' in 5 rows, 'yes' in 5 rows", "0 and 1"),
+        (
+            {"positive": "yes"},
+            "VARCHAR",
+            "CASE WHEN id = 'o21' THEN 'maybe' WHEN outcome = 1 THEN 'yes' ELSE 'no' END",
+            "'no' in 5 rows, 'maybe' in 1 rows",
+            "'yes' and one other class",
+        ),
+        ({"task": "multiclass"}, "INTEGER", "CASE WHEN id = 'o21' THEN -1 ELSE outcome END", "'-1' in 1 rows", "whole"),
+        (
+            {"task": "multiclass"},
+            "DOUBLE",
+            "CASE WHEN id = 'o21' THEN 0.5 ELSE outcome END",
+            "'0.5' in 1 rows",
+            "whole",
+        ),
+        ({"task": "regression"}, "VARCHAR", "'long'", "'long' in 10 rows", "a finite number"),
+        ({"task": "regression"}, "DOUBLE", "CASE WHEN id = 'o21' THEN 'inf' ELSE '1' END", "'inf' in 1 rows", "finite"),
+    ],
+)
+def test_a_value_that_is_no_label_refuses_its_day_and_no_other(shop, task, kind, bad, said, expected):
+    shop.training, shop.data = task, TYPED
+    shop.labels = shop.labels.replace("CAST(outcome AS INTEGER)", f"CAST({bad} AS {kind})")
+    whole_range = "o21" not in bad
+    with pytest.raises(InputError, match="no label of a") as caught:
+        run(shop)
+    assert said in caught.value.found
+    assert expected in caught.value.expected
+    assert ("positive" in caught.value.remedy and "yes" in said) is (kind == "VARCHAR" and not task)
+    assert caught.value.exit_code == 4
+    if whole_range:
+        assert "5 of 5 days are refused: shop__labels of 2024-01-01: bad has" in caught.value.found
+    else:
+        assert caught.value.found.startswith("shop__labels of 2024-01-03: bad has values")
+    days = {FIRST + timedelta(days=number) for number in range(5)} - {date(2024, 1, 3)}
+    ingested = {file.day for file in shop.lake.files("shop__features")} if shop.lake.find("shop__features") else set()
+    assert ingested == (set() if whole_range else days)
+
+
+@pytest.mark.parametrize(
+    ("task", "outcome", "values"),
+    [
+        ({}, "outcome", {0, 1}),
+        ({}, "outcome = 1", {0, 1}),
+        ({"positive": "yes"}, "CASE outcome WHEN 1 THEN 'yes' ELSE 'no' END", {"yes", "no"}),
+        ({"positive": "2"}, "outcome + 1", {1, 2}),
+        ({"task": "multiclass"}, "CASE outcome WHEN 1 THEN 'ja' ELSE 'weiß nicht' END", {"ja", "weiß nicht"}),
+        ({"task": "multiclass"}, "CAST(outcome AS DOUBLE)", {0.0, 1.0}),
+        ({"task": "regression"}, "amount", {index * 1.5 for index in range(10)}),
+    ],
+)
+def test_labels_of_a_task_are_ingested_as_they_are(shop, task, outcome, values):
+    shop.training, shop.data = task, TYPED
+    shop.labels = shop.labels.replace("CAST(outcome AS INTEGER)", f"({outcome})")
+    run(shop, FIRST, FIRST)
+    assert set(shop.lake.read("shop__labels")["bad"].to_pylist()) == values
+
+
+def test_nan_is_no_label_whatever_its_status(shop):
+    """A known NaN is missing, as if its row had not come yet; one that never comes keeps its status."""
+    shop.data = TYPED
+    shop.labels = shop.labels.replace(
+        "CAST(outcome AS INTEGER)", "CASE WHEN id IN ('o1', 'o2', 'o3', 'o4') THEN 'nan'::DOUBLE ELSE outcome END"
+    ).replace("outcome IS NULL", "id = 'o4'")
+    [day, *_] = run(shop)
+    assert (day.rows, day.labels, day.unlabelled) == (10, 6, 4)
+    rows = {row["id"]: row for row in shop.lake.read("shop__labels", where={"score_date": FIRST}).to_pylist()}
+    assert rows.keys() == {"o0", *(f"o{number}" for number in range(4, 10))}
+    assert (rows["o4"]["bad"], rows["o4"]["label_status"]) == (None, "never")
+
+
+def test_nan_in_a_table_of_before_is_not_trained_on(shop):
+    shop.training = {"task": "regression"}
+    shop.labels = shop.labels.replace("CAST(outcome AS INTEGER)", "amount")
+    run(shop)
+    day = date(2024, 1, 2)
+    labels = shop.lake.read("shop__labels", where={"score_date": day})
+    values = labels["bad"].to_pylist()
+    values[2] = float("nan")
+    changed = labels.set_column(labels.column_names.index("bad"), "bad", pa.array(values, pa.float64()))
+    shop.lake.replace("shop__labels", changed, slice={"score_date": day}, partition_by=("score_date",))
+    project = shop.project()
+    snapshot = take_snapshot(project, shop.lake, date(2024, 1, 6))
+    assert snapshot.train_from == date(2024, 1, 2)
+    assert read_split(project, shop.lake, snapshot, "train").num_rows == 19

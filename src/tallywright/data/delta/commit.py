@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError
 
+from tallywright.data.delta.files import long_texts
 from tallywright.data.delta.handles import TABLE_PROPERTIES
 from tallywright.data.delta.rows import Value, predicate
 from tallywright.data.delta.schema import fitted, plain
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+_NO_STATISTICS: Final = ColumnProperties(statistics_enabled="NONE")
 ATTEMPTS: Final = 60
 """Commits to other days cost an attempt too: enough for a wide backfill."""
 T = TypeVar("T")
@@ -57,6 +59,7 @@ class Change:
         transaction: An app transaction whose version becomes the Delta version of this commit.
         properties: Table properties, used when the table has to be created.
         also: More slices that are replaced in the same commit; every row is in one of them.
+        added: True when the version that is committed on has no row of these slices: no file is read or rewritten.
     """
 
     table: str
@@ -67,6 +70,7 @@ class Change:
     transaction: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     also: tuple[Mapping[str, Value], ...] = ()
+    added: bool = False
 
     def write(self, base: DeltaTable, uri: str, *, row_group: int) -> int:
         """Commits the change on top of the version of `base`, which moves to the new version.
@@ -78,21 +82,23 @@ class Change:
         """
         version, slices = base.version() + 1, (self.slice, *self.also)
         data = fitted(plain(self.data), pa.schema(base.schema().to_arrow()), slices, uri)
+        writer = WriterProperties(
+            max_row_group_size=row_group,
+            column_properties=dict.fromkeys(long_texts(data), _NO_STATISTICS) or None,
+        )
+        commit = CommitProperties(
+            custom_metadata=dict(self.message) or None,
+            max_commit_retries=0,
+            app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
+        )
+        how: dict[str, Any] = {"schema_mode": "merge", "writer_properties": writer, "commit_properties": commit}
         with storage_errors(f"writing {uri}"):
             try:
-                write_deltalake(
-                    base,
-                    data,
-                    mode="overwrite",
-                    predicate=" OR ".join(f"({predicate(where)})" for where in slices),
-                    schema_mode="merge",
-                    writer_properties=WriterProperties(max_row_group_size=row_group),
-                    commit_properties=CommitProperties(
-                        custom_metadata=dict(self.message) or None,
-                        max_commit_retries=0,
-                        app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
-                    ),
-                )
+                if self.added:
+                    write_deltalake(base, data, mode="append", **how)
+                else:
+                    replaced = " OR ".join(f"({predicate(where)})" for where in slices)
+                    write_deltalake(base, data, mode="overwrite", predicate=replaced, **how)
             except CommitFailedError as error:
                 raise LostRaceError(cause_of(error)) from error
         return version

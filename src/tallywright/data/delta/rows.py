@@ -85,6 +85,9 @@ def _equal(column: pa.ChunkedArray, value: Value) -> pa.ChunkedArray:
 def _within(low: pa.ChunkedArray, high: pa.ChunkedArray, value: Value) -> pa.ChunkedArray:
     """A mask of the files whose bounds include the value (shortened texts are still bounds), or that have none."""
     probe = scalar_of(value, low.type)
+    if pa.types.is_timestamp(high.type):
+        # writers round instants in statistics to milliseconds, down too
+        high = pc.add(high, pa.scalar(timedelta(milliseconds=1)))
     inside = pc.and_(pc.less_equal(low, probe), pc.greater_equal(high, probe))
     return pc.fill_null(inside, fill_value=scalar_of(True, pa.bool_()))
 

@@ -7,7 +7,7 @@ written, so the change is computed again from them; the last writer must not sim
 from __future__ import annotations
 
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -39,6 +39,8 @@ _TYPES: Final[Mapping[type, pa.DataType]] = {
     datetime: pa.timestamp("us", "UTC"),
 }
 T = TypeVar("T")
+_MOST_ROWS: Final = 50
+"""More rows that change than this are not named one by one: the whole table is rewritten."""
 
 
 class Kind(StrEnum):
@@ -46,7 +48,7 @@ class Kind(StrEnum):
 
     APPEND = "a row is appended by compare-and-swap; rows never change"
     SLICE = "all rows of a slice are replaced in one commit; its last writer wins"
-    UPDATE = "all rows are rewritten from those that are there, by compare-and-swap"
+    UPDATE = "rows are added and changed as those that are there demand, by compare-and-swap"
 
 
 @dataclass(frozen=True)
@@ -202,11 +204,11 @@ class Table(Generic[R]):
         """
         self.declaration.require(Kind.APPEND)
 
-        def added(records: list[R]) -> tuple[R, Sequence[R]] | None:
+        def added(records: list[R]) -> tuple[R, Change] | None:
             record = propose(records)
-            return None if record is None else (record, [record])
+            return None if record is None else (record, self._change([record]))
 
-        return self._swap(added, None)
+        return self._swap(added)
 
     def update(self, propose: Callable[[list[R]], list[R] | None], where: Mapping[str, Value]) -> bool:
         """Writes what `propose` makes of all records, onto exactly the version that they were read from.
@@ -225,15 +227,31 @@ class Table(Generic[R]):
         """
         self.declaration.require(Kind.UPDATE)
 
-        def rewritten(records: list[R]) -> tuple[bool, Sequence[R]] | None:
+        def rewritten(records: list[R]) -> tuple[bool, Change] | None:
             wanted = propose(records)
-            return None if wanted is None else (True, wanted)
+            return None if wanted is None else (True, self._difference(records, wanted, where))
 
-        return self._swap(rewritten, where) or False
+        return self._swap(rewritten) or False
 
-    def _swap(
-        self, propose: Callable[[list[R]], tuple[T, Sequence[R]] | None], where: Mapping[str, Value] | None
-    ) -> T | None:
+    def _difference(self, standing: Sequence[R], wanted: Sequence[R], where: Mapping[str, Value]) -> Change:
+        """The change that makes `wanted` of `standing`: only rows that differ are written, unless they are many."""
+        before, after = self._by_key(standing), self._by_key(wanted)
+        touched = [key for key in before if after.get(key) != before[key]]
+        if len(before) < len(standing) or len(after) < len(wanted) or len(touched) > _MOST_ROWS:
+            return self._change(wanted, where)
+        written = [key for key in after if after[key] != before.get(key)]
+        slices = [dict(zip(self.declaration.key, key, strict=True)) for key in dict.fromkeys([*touched, *written])]
+        if not slices:
+            return self._change(wanted, where)
+        change = self._change([after[key] for key in written], slices[0])
+        if touched:
+            return replace(change, also=tuple(slices[1:]))
+        return replace(change, slice=where, added=True)
+
+    def _by_key(self, records: Sequence[R]) -> dict[tuple[Value, ...], R]:
+        return {tuple(getattr(record, name) for name in self.declaration.key): record for record in records}
+
+    def _swap(self, propose: Callable[[list[R]], tuple[T, Change] | None]) -> T | None:
         if self._lake.find(self.name) is None and propose([]) is None:
             return None  # no table for nothing
 
@@ -242,8 +260,8 @@ class Table(Generic[R]):
             proposed = propose([self.declaration.record_of(row) for row in rows])
             if proposed is None:
                 return None
-            result, records = proposed
-            self._lake.attempt(self._change(records, where), base)
+            result, change = proposed
+            self._lake.attempt(change, base)
             return result
 
         return compare_and_swap(self._lake.race(self._change([])), attempt)

@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 from tallywright.buffers import number_array
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.fingerprint import repeated, row_hashes
+from tallywright.data.keys import value_text
 from tallywright.data.types import feature_schema, sql_name
 from tallywright.errors import InputError
+from tallywright.labels import allowed_labels, is_nan, is_text, wrong_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +30,10 @@ KNOWN: Final = "known"
 NEVER: Final = "never"
 MISSING: Final = "missing"
 _UNCHANGED: Final = "nothing of that day was changed"
+
+
+class WrongLabelsError(InputError):
+    """Labels of one date that the task does not have; other dates are not concerned."""
 
 
 def require_unique(table: pa.Table, key: Sequence[str], where: str) -> None:
@@ -54,7 +60,8 @@ def require_unique(table: pa.Table, key: Sequence[str], where: str) -> None:
     duplicates = _duplicate_keys(table, key)
     if duplicates.num_rows:
         examples = [
-            ", ".join(f"{name}={row[name]}" for name in key) for row in duplicates.slice(0, _EXAMPLES).to_pylist()
+            ", ".join(f"{name}={value_text(row[name], joined=len(key) > 1)}" for name in key)
+            for row in duplicates.slice(0, _EXAMPLES).to_pylist()
         ]
         raise InputError(
             f"{where}: {duplicates.num_rows} keys occur more than once, such as {'; '.join(examples)}",
@@ -183,6 +190,20 @@ def _require_values(where: str, table: pa.Table, names: Iterable[str], nulls: in
         )
 
 
+def without_nan(spec: ModelSpec, labels: pa.Table) -> pa.Table:
+    """The labels of a day without those that are NaN, which is no value: such a row has no label yet.
+
+    A row that will never have one keeps that status, and loses the NaN.
+    """
+    target = spec.training.target
+    nan = is_nan(labels[target])
+    if not pc.any(nan).as_py():
+        return labels
+    place, kind = labels.column_names.index(target), labels[target].type
+    labels = labels.set_column(place, target, pc.if_else(nan, scalar_of(None, kind), labels[target]))
+    return labels.filter(pc.invert(pc.and_(nan, has_status(labels, KNOWN))))
+
+
 def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Table) -> None:
     """Refuses labels that contradict themselves or belong to no row of the day.
 
@@ -194,6 +215,7 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
 
     Raises:
         InputError: Names what is wrong and how many rows it concerns.
+        WrongLabelsError: A value is no label of the task.
     """
     where = f"{spec.table('labels')} of {day}"
     require_unique(labels, spec.data.key, where)
@@ -218,6 +240,25 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
             expected="one label for each accepted row at most, with its arrival time",
             remedy=f"correct {spec.data.labels}",
         )
+    _require_classes(spec, where, labels[spec.training.target])
+
+
+def _require_classes(spec: ModelSpec, where: str, column: pa.ChunkedArray) -> None:
+    """Refuses values that are no label of the task."""
+    training = spec.training
+    wrong = wrong_labels(column, training.kind, training.positive)
+    if not wrong:
+        return
+    listed = ", ".join(f"{value!r} in {rows} rows" for value, rows in list(wrong.items())[:_EXAMPLES])
+    more = f" and {len(wrong) - _EXAMPLES} other values" if len(wrong) > _EXAMPLES else ""
+    named = f"; or name the positive class: `training: {{positive: {next(iter(wrong))!r}}}`"
+    texts = training.kind.thresholds and is_text(column.type) and not training.positive
+    raise WrongLabelsError(
+        f"{where}: {training.target} has values that are no label of a {training.task} task: {listed}{more}; "
+        f"{_UNCHANGED}",
+        expected=f"{allowed_labels(training.kind, training.positive)}; a row without a label has null or NaN",
+        remedy=f"correct {spec.data.labels} or training.task" + (named if texts else ""),
+    )
 
 
 def has_status(labels: pa.Table, status: str) -> pa.ChunkedArray:

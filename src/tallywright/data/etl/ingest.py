@@ -20,7 +20,7 @@ from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.data.etl.day_checks import KNOWN, check_features, check_labels
+from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
 from tallywright.data.etl.labels import label_writer
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import RowDigest, digest
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tallywright.spec import ModelSpec, Project
 
 _PARTITION: Final = ("score_date",)
+_SHOWN: Final = 5
 
 
 class InputRow(Record):
@@ -196,8 +197,9 @@ def ingest(
     """Ingests the score dates `first` to `last`, both included.
 
     The SQL runs once for the range; each date is checked and committed by itself, in order. A date that is refused
-    stops the run: it stays as it was, the dates before it are ingested. Equal content makes no commit. Dates that the
-    calendar closes are left out, which is said; one that has rows all the same is said as a warning.
+    stops the run: it stays as it was, the dates before it are ingested. Only wrong values among its labels stop no
+    other date: they are said at the end. Equal content makes no commit. Dates that the calendar closes are left out,
+    which is said; one that has rows all the same is said as a warning.
 
     Args:
         project: The model project.
@@ -214,17 +216,37 @@ def ingest(
     """
     spec, days = project.spec, _days(project.spec, first, last)
     done: list[IngestedDay] = []
+    refused: list[WrongLabelsError] = []
     with label_writer(lake, spec, last) as labels, RawRun(project, first, last, as_of=labels.as_of) as run:
         for day in days:
             if closed := spec.schedule.calendar.why_closed(day):
                 _say_closed(day, closed, run.raw_rows(day))
                 continue
-            result = _ingest_day(spec, lake, run.day(day), labels)
+            try:
+                result = _ingest_day(spec, lake, run.day(day), labels)
+            except WrongLabelsError as error:
+                refused.append(error)
+                continue
             log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
             done.append(result)
             if progress is not None:
                 progress(result)
+    if refused:
+        raise _refusal(refused, len(days))
     return done
+
+
+def _refusal(refused: list[WrongLabelsError], days: int) -> InputError:
+    """The error about the refused dates of a run: their own where there is one."""
+    if len(refused) == 1:
+        return refused[0]
+    named = "; ".join(error.found for error in refused[:_SHOWN])
+    more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    return InputError(
+        f"{len(refused)} of {days} days are refused: {named}{more}",
+        expected=refused[0].expected,
+        remedy=refused[0].remedy,
+    )
 
 
 def _days(spec: ModelSpec, first: date, last: date) -> list[date]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect
-from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target
+from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target, without_nan
 from tallywright.data.etl.engine import sql_engine
 from tallywright.data.etl.sources import stage_sources
 from tallywright.data.types import feature_schema
@@ -233,8 +233,9 @@ class RawRun:
         return self.raw_rows(day) - int(self._rejected(day).num_rows)
 
     def labels(self, day: date) -> pa.Table:
-        """The labels of one date in key order, of the schema `label_schema` but for naive instants."""
-        return self._engine.rows(_LABELS, day, self._label_schema.names, order=self._data.key)
+        """The labels of one date in key order, of the schema `label_schema` but for naive instants; NaN is none."""
+        found = self._engine.rows(_LABELS, day, self._label_schema.names, order=self._data.key)
+        return without_nan(self._project.spec, found)
 
     @property
     def label_schema(self) -> pa.Schema:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 TARGET_BYTES: Final = 128 << 20
 """About as large as a file may become; one of half that size is not small any more."""
 ATTEMPTS: Final = 30
+_LEAST_BYTES: Final = 16 << 10
+"""Files of up to this size, which a footer fills, are of one tier; each further one is of four times the size."""
 _DATE: Final = "score_date"
 
 
@@ -81,6 +83,28 @@ def compact(lake: Lake, table: str, *, min_files: int, dry_run: bool = False) ->
     done = Compaction()
     for files in small_sets(lake.open(table), min_files):
         done += Compaction(len(files), 1) if dry_run else _compact_set(lake, table, files)
+    return done
+
+
+def compact_tiers(lake: Lake, table: str, *, width: int) -> Compaction:
+    """Rewrites files of about one size, of one date or of an undated table, once there are `width` of them.
+
+    Files that were rewritten are of a larger size, so each row is rewritten as often as the logarithm of their number,
+    and what left the table is a small multiple of what is in it. A table with few files costs a look at its list.
+
+    Raises:
+        TallyError: As `compact`.
+    """
+    if len(lake.files(table)) < width:
+        return Compaction()
+    tiers: dict[tuple[date | None, int], list[LiveFile]] = {}
+    for file in live_files(lake.open(table)):
+        if file.size < TARGET_BYTES // 2:
+            tiers.setdefault((file.day, (file.size // _LEAST_BYTES).bit_length() // 2), []).append(file)
+    done = Compaction()
+    for files in tiers.values():
+        if len(files) >= width:
+            done += _compact_set(lake, table, files)
     return done
 
 

@@ -103,7 +103,8 @@ def maintain_table(lake: Lake, table: str, rules: TableRules) -> TableReport:
     # on an object store VACUUM also takes the empty objects that stand for folders
     handle = lake.open(table)
     keep = {version: why for version, why in rules.keep.items() if oldest <= version <= handle.version()}
-    deleted = [path for path in _vacuum(handle, rules, sorted(keep)) if path in stored and path not in gone]
+    vacuumed = vacuum(handle, rules.retention, sorted(keep), dry_run=rules.dry_run)
+    deleted = [path for path in vacuumed if path in stored and path not in gone]
     live = live_files(handle)
     return TableReport(
         table=table,
@@ -183,13 +184,17 @@ def _orphans(
     return old, len(unknown) - len(old)
 
 
-def _vacuum(handle: DeltaTable, rules: TableRules, keep: list[int]) -> list[str]:
-    """The files that VACUUM may delete: removed before the retention, and part of no version that is kept."""
+def vacuum(handle: DeltaTable, retention: timedelta, keep: list[int], *, dry_run: bool = False) -> list[str]:
+    """Deletes the files that were removed before the retention and are part of no version that is kept; their paths.
+
+    Raises:
+        StorageError: Storage that fails.
+    """
     with storage_errors(f"vacuuming {handle.table_uri}"):
         try:
             found = handle.vacuum(
-                retention_hours=int(rules.retention.total_seconds() // 3600),
-                dry_run=rules.dry_run,
+                retention_hours=int(retention.total_seconds() // 3600),
+                dry_run=dry_run,
                 enforce_retention_duration=False,  # the rules' own bound is the longest run
                 full=True,
                 keep_versions=keep or None,

@@ -8,24 +8,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.etl.ingest import input_version
-from tallywright.errors import GateRefusedError
+from tallywright.errors import CommitConflictError, GateRefusedError, PackageError, TrackingError
 from tallywright.gates.record import record_report, report_of, require_day_passed
 from tallywright.lifecycle.context import packages_of
+from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
-from tallywright.records import GateReport, ModelRef, Role, Verdict
-from tallywright.registry.resolve import resolve as resolve_models
+from tallywright.records import GateReport, Role, Verdict
+from tallywright.registry.promotion_log import clock_jumps
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tallywright.gates.validate import DayGates
     from tallywright.lifecycle.context import RunContext
     from tallywright.records import InputVersion, Manifest
     from tallywright.scoring.commit.manifests import Tally
     from tallywright.scoring.commit.profile_table import ProfileRow
-    from tallywright.scoring.prepare import ScoreRequest
+    from tallywright.scoring.prepare import ScoreOutcome, ScoreRequest
 
 _SECONDS_BETWEEN_LINES: Final = 5.0
+_RESOLUTIONS: Final = 3
+"""How often a day is resolved again when another writer was faster each time."""
 
 
 def ingest(context: RunContext) -> dict[str, Any]:
@@ -49,7 +50,12 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     with DayGates() if context.day_gates is None else nullcontext(context.day_gates) as gates:
         report, action = _judged(context, source, gates)
     require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
-    return {"action": action, "subject": report.subject, "verdict": report.verdict.value, "checks": len(report.checks)}
+    verdict, count = report.verdict.value, len(report.checks)
+    result: dict[str, Any] = {"action": action, "subject": report.subject, "verdict": verdict, "checks": count}
+    for name, kind in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
+        if checks := report.with_verdict(kind):
+            result[name] = [f"{check.name}: {check.evidence or check.observed}" for check in checks]
+    return result
 
 
 def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple[GateReport, str]:
@@ -88,21 +94,31 @@ def require_passed(report: GateReport, *, remedy: str) -> None:
 
 
 def resolve(context: RunContext) -> dict[str, Any]:
-    """Resolves which model versions score the day, and keeps them for the score step of this run."""
+    """Resolves which model versions score the day. The score step asks the log again: the log decides, not this run."""
     from tallywright.scoring.roles.eligibility import check_leak
 
-    models = resolve_models(context.lake, context.spec, context.day)
-    check_leak(context.spec, models, context.day)
-    text = "\n".join(model.to_json() for model in models)
-    _models_file(context).write_text(text + "\n", encoding="utf-8")
-    return {"models": [model.model_dump(mode="json") for model in models]}
+    found = _models_of_day(context, None, rescore=True)
+    check_leak(context.spec, found.models, context.day)
+    models = [model.model_dump(mode="json") for model in found.models]
+    withdrawn = [
+        entry.model_dump(mode="json", include={"model_version", "sequence", "reason"})
+        for entry in found.withdrawn.values()
+    ]
+    told = {"withdrawn": withdrawn} if withdrawn else {}
+    return {"models": models, "promotion_sequence": found.promotion_sequence} | told
+
+
+def _models_of_day(context: RunContext, source: InputVersion | None, *, rescore: bool) -> DayModels:
+    found = models_of_day(context.lake, context.spec, context.day, source, rescore=rescore)
+    for entry in found.resolution.entries:
+        for jump in clock_jumps([entry], context.now):
+            log.warning("a clock was ahead: %s; the order is that of the sequence", jump)
+    return found
 
 
 def score(context: RunContext) -> dict[str, Any]:
     """Scores the day into one commit, and compares its profile; a repeat with the same inputs commits nothing."""
-    from tallywright.scoring.day import score_day
-
-    outcome = score_day(score_request(context), progress=_Progress())
+    outcome, note = _scored(context)
     manifest, row = outcome.manifest, outcome.profile_row
     assert row is not None  # noqa: S101 - it follows every commit; only a record read back from JSON has none
     return {
@@ -114,7 +130,31 @@ def score(context: RunContext) -> dict[str, Any]:
         "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
         "rows_by_role": manifest.rows_by_role,
         "left_out": [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note],
+        **({"withdrawn": note} if note else {}),
     } | compare(context, manifest, row)
+
+
+def _scored(context: RunContext) -> tuple[ScoreOutcome, str]:
+    """Scores the day; where another writer has scored something newer meanwhile, resolves again and looks again.
+
+    The text is what is to be said about a version that was withdrawn.
+
+    Raises:
+        CommitConflictError: What stands differs, and resolving again gives what this run had.
+    """
+    from tallywright.scoring.day import score_day
+
+    (request, note), progress = _request(context), _Progress()
+    for _ in range(_RESOLUTIONS):
+        try:
+            return score_day(request, progress=progress), note
+        except CommitConflictError as error:
+            again, note = _request(context)
+            if (again.basis, again.models) == (request.basis, request.models):
+                raise
+            log.info("%s is resolved again: %s", context.day, error.found)
+            request = again
+    return score_day(request, progress=progress), note
 
 
 class _Progress:
@@ -132,41 +172,41 @@ class _Progress:
 
 def score_request(context: RunContext) -> ScoreRequest:
     """The request to score the day, after its checks: the day gate, the volume, and leaks."""
+    return _request(context)[0]
+
+
+def _request(context: RunContext) -> tuple[ScoreRequest, str]:
+    """As `score_request`, and what is to be said about a version that was withdrawn."""
     from tallywright.scoring.prepare import ScoreRequest, check_volume
     from tallywright.scoring.roles.eligibility import check_leak
 
-    spec, lake = context.spec, context.lake
+    spec, lake, options = context.spec, context.lake, context.options
     source = input_version(lake, spec, context.day)
     require_day_passed(lake, spec, source)
     check_volume(lake, spec, source)
-    models = _resolved(context)
-    check_leak(spec, models, context.day)
-    packages, missing = packages_of(context.project, models, context.shared.packages)
-    return ScoreRequest(
+    found = _models_of_day(context, source, rescore=options.rescore or options.force)
+    if found.note:
+        log.warning("%s: %s", context.day, found.note)
+    check_leak(spec, found.models, context.day)
+    request = ScoreRequest(
         spec=spec,
         lake=lake,
         input=source,
-        models=models,
-        packages=packages,
-        missing=missing,
+        models=found.models,
+        packages={},
+        fetch=partial(packages_of, context.project, verified=context.shared.packages),
         run_id=context.run_id,
         code_version=context.code_version,
         engine=spec.scoring.engine,
         engines=context.engines,
         engine_settings=context.project.environment.engine,
-        force=context.options.force,
+        force=options.force,
+        promotion_sequence=found.promotion_sequence,
+        sequence_behind=found.resolution.sequence_behind,
+        passed_over=found.passed_over,
+        override=options.reason.strip() if options.force else "",
     )
-
-
-def _resolved(context: RunContext) -> tuple[ModelRef, ...]:
-    file = _models_file(context)
-    if file.is_file():
-        return tuple(ModelRef.from_json(line) for line in file.read_text(encoding="utf-8").splitlines())
-    return resolve_models(context.lake, context.spec, context.day)
-
-
-def _models_file(context: RunContext) -> Path:
-    return context.folder / f"models-{context.day}.jsonl"
+    return request, found.note
 
 
 def profile(context: RunContext) -> dict[str, Any]:
@@ -186,13 +226,20 @@ def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[st
 
     A day that a fallback scored is not compared: its figures would be of another model than the policy follows.
     """
-    from tallywright.monitoring.drift import compare_day, write_drift
+    from tallywright.monitoring.drift import compare_day, drift_of, write_drift
 
     champion = manifest.primary
     if champion.role is not Role.CHAMPION:
         log.warning("%s is not compared: the %s answered for it", context.day, champion.role.value)
         return {"signals": 0, "violated": [], "note": f"the {champion.role.value} answered for the day"}
-    package = context.shared.packages.of(context.project, champion)
+    try:
+        package = context.shared.packages.of(context.project, champion)
+    except (PackageError, TrackingError) as error:
+        rows = drift_of(context.lake, context.spec, manifest)
+        if not rows:
+            raise
+        log.warning("the drift of %s stands as it was compared before: %s", context.day, error.found)
+        return {"signals": len(rows), "violated": sorted({one.column_name for one in rows if one.violated})}
     signals = compare_day(context.spec, package, manifest, row.profile)
     write_drift(context.lake, context.spec, manifest, signals)
     violated = sorted({signal.column for signal in signals if signal.violated})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tallywright.data.snapshot import read_split
+from tallywright.data.snapshot import Snapshot, read_split
 from tallywright.gates.operations import operations_gate as run_operations_gate
 from tallywright.gates.quality import quality_gate as run_quality_gate
 from tallywright.gates.record import record_report
 from tallywright.lifecycle.context import package_of
+from tallywright.lifecycle.handover import handed_package
 from tallywright.lifecycle.steps.day import require_passed
-from tallywright.lifecycle.steps.train import candidate, read_snapshot
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.resolve import as_ref
 
@@ -21,28 +21,29 @@ if TYPE_CHECKING:
 
 
 def quality_gate(context: RunContext) -> dict[str, Any]:
-    """Compares the candidate with its metric bounds and with the champion, on the held-out rows of the snapshot."""
-    if _is_champion(context):
-        return {"subject": candidate(context).digest, "note": "already the champion; its reports stand"}
-    holdout = read_split(context.project, context.lake, read_snapshot(context), "holdout")
-    report = run_quality_gate(
-        context.project, candidate=candidate(context), champion=_champion(context), holdout=holdout
-    )
+    """Compares the candidate with its metric bounds and with the champion, on the held-out rows of its snapshot."""
+    candidate, _ = handed_package(context)
+    if _is_champion(context, candidate):
+        return {"subject": candidate.digest, "note": "already the champion; its reports stand"}
+    snapshot = Snapshot.from_json(candidate.meta.snapshot_json)
+    holdout = read_split(context.project, context.lake, snapshot, "holdout")
+    report = run_quality_gate(context.project, candidate=candidate, champion=_champion(context), holdout=holdout)
     return _recorded(context, report)
 
 
 def operations_gate(context: RunContext) -> dict[str, Any]:
     """Checks that the package loads, agrees with training, is fast enough and has an owner."""
-    if _is_champion(context):
-        return {"subject": candidate(context).digest, "note": "already the champion; its reports stand"}
-    report = run_operations_gate(context.project, candidate(context), rollback_target=_champion_ref(context))
+    candidate, _ = handed_package(context)
+    if _is_champion(context, candidate):
+        return {"subject": candidate.digest, "note": "already the champion; its reports stand"}
+    report = run_operations_gate(context.project, candidate, rollback_target=_champion_ref(context))
     return _recorded(context, report)
 
 
-def _is_champion(context: RunContext) -> bool:
+def _is_champion(context: RunContext, candidate: Package) -> bool:
     """True when this run is repeated after its promotion: a model cannot be better than itself."""
     ref = _champion_ref(context)
-    return ref is not None and ref.digest == candidate(context).digest
+    return ref is not None and ref.digest == candidate.digest
 
 
 def _champion(context: RunContext) -> Package | None:

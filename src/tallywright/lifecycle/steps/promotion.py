@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import UsageError
 from tallywright.gates.record import reports
-from tallywright.lifecycle.steps.train import candidate, training_run
+from tallywright.lifecycle.handover import handed_digest, handed_package, reason_of
 from tallywright.observability import log
 from tallywright.records import Decision, GateReport, ModelRef, Promotion
 from tallywright.registry import transitions
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.versions import find, project_aliases
+from tallywright.registry.versions import find, find_digest, project_aliases
 from tallywright.registry.versions import register as register_package
-from tallywright.registry.versions_table import record_version
+from tallywright.registry.versions_table import TrainedBy, record_version
+from tallywright.registry.withdrawal import DEFAULT_REASON, WithdrawRequest
+from tallywright.registry.withdrawal import withdraw as withdraw_version
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tallywright.lifecycle.context import RunContext
     from tallywright.spec import ModelSpec
 
 
 def register(context: RunContext) -> dict[str, Any]:
     """Registers the run's package with its evidence; the same package is never registered twice."""
-    package = candidate(context)
+    package, run_id = handed_package(context)
     evidence = _reports_of(context, package.digest)
-    ref = register_package(context.project, package.folder, run_id=training_run(context), reports=evidence)
-    record_version(context.lake, context.spec, ref, evidence, recorded_at=context.now)
-    _ref_file(context).write_text(ref.to_json(), encoding="utf-8")
+    ref = register_package(context.project, package.folder, run_id=run_id, reports=evidence)
+    origin = TrainedBy(run_id, package.meta.evaluation.get("model", {}), reason_of(context))
+    record_version(context.lake, context.spec, ref, evidence, recorded_at=context.now, trained_by=origin)
     return ref.model_dump(mode="json", exclude={"role", "effective_from"})
 
 
@@ -41,7 +41,7 @@ def promote(context: RunContext) -> dict[str, Any]:
         candidate_digest=ref.digest,
         reports=_reports_of(context, ref.digest),
         approver=context.options.by.strip() or _policy(context.spec),
-        reason=context.options.reason or "every gate passed",
+        reason=context.options.reason or DEFAULT_REASON,
     )
     promotion = transitions.promote(
         context.project,
@@ -68,16 +68,37 @@ def rollback(context: RunContext) -> dict[str, Any]:
     return _mirrored(context, transitions.rollback(context.project, context.lake, request))
 
 
+def withdraw(context: RunContext) -> dict[str, Any]:
+    """Takes a version out of production for good; what it has scored stands."""
+    options = context.options
+    if options.version is None:
+        raise UsageError("no version was named", expected="--version N")
+    done = withdraw_version(
+        context.lake,
+        context.spec,
+        WithdrawRequest(options.version, options.reason, options.by, recorded_at=context.now),
+    )
+    champion = done.champion
+    now = {"withdrawn": done.written, "champion": None if champion is None else champion.model_version}
+    return _mirrored(context, done.entry) | now
+
+
 def _policy(spec: ModelSpec) -> str:
     """The approver when none is named: the policy; empty where a person must approve."""
     return f"policy of {spec.name}" if spec.registry.approval == "policy" else ""
 
 
 def _mirrored(context: RunContext, promotion: Promotion) -> dict[str, Any]:
-    """Updates MLflow's aliases from the promotion log, and returns the promotion as the step's result."""
+    """Updates MLflow's aliases from the promotion log, and returns the promotion as the step's result.
+
+    `note` says when the request was answered before, and what stands now.
+    """
     for repair in project_aliases(context.project, PromotionLog(context.lake, context.spec)):
         log.info("registry: %s", repair)
-    return promotion.model_dump(mode="json", exclude={"decision_json"})
+    note = transitions.repeated(context.lake, context.spec, promotion)
+    if note:
+        log.warning("%s: %s", context.spec.name, note)
+    return promotion.model_dump(mode="json", exclude={"decision_json"}) | ({"note": note} if note else {})
 
 
 def _reports_of(context: RunContext, digest: str) -> tuple[GateReport, ...]:
@@ -89,14 +110,11 @@ def _reports_of(context: RunContext, digest: str) -> tuple[GateReport, ...]:
 def _candidate_ref(context: RunContext) -> ModelRef:
     if context.options.version is not None:
         return find(context.project, context.options.version)
-    file = _ref_file(context)
-    if not file.is_file():
+    digest = handed_digest(context)
+    ref = None if digest is None else find_digest(context.project, digest)
+    if ref is None:
         raise UsageError(
             "this run registered no version, and none was named",
             remedy="name one with --version N, or run the train pipeline",
         )
-    return ModelRef.from_json(file.read_text(encoding="utf-8"))
-
-
-def _ref_file(context: RunContext) -> Path:
-    return context.folder / "registered.json"
+    return ref

@@ -65,11 +65,13 @@ class EmbeddedAirflow:
         root: The project's root, with `dags/`.
         home: AIRFLOW_HOME: database, logs, secrets, ids of the processes.
         parallelism: How many tasks run at once.
+        paused: True when DAGs that Airflow sees for the first time wait until somebody unpauses them.
     """
 
     root: Path
     home: Path
     parallelism: int = 3
+    paused: bool = False
 
     @property
     def address(self) -> str:
@@ -110,7 +112,7 @@ class EmbeddedAirflow:
             "AIRFLOW__CORE__AUTH_MANAGER": (
                 "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
             ),
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(self.paused),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.root / "dags"),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.address}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -133,16 +135,27 @@ class EmbeddedAirflow:
             "TALLYWRIGHT_ROOT": str(self.root),
         }
 
-    def start(self) -> None:
+    def start(self, port: int | None = None) -> None:
         """Starts those of the three processes that do not run; the others, and the tasks they supervise, go on.
 
-        Makes the database if there is none. Without its API server the whole is started anew, maybe on another port.
+        Makes the database if there is none. Without its API server the whole is started anew: on this port, or else on
+        the one it had if that is free.
+
+        Raises:
+            UsageError: The port that was asked for is taken, or Airflow runs on another one.
+            StorageError: The database cannot be made.
         """
         if "api-server" in self.missing():
             self.stop()
-            self._choose_port()
+            self._choose_port(port)
             self._write_private("passwords.json", json.dumps({USER: self.password}))
             self._migrate()
+        elif port not in (None, self.secrets().port):
+            raise UsageError(
+                f"this Airflow runs at {self.address}",
+                expected=f"no other port than {self.secrets().port} while it runs",
+                remedy="stop it first",
+            )
         processes = self.running()
         processes += [self._spawn(name, COMMANDS[name]) for name in self.missing()]
         self._write_private("processes.json", json.dumps([asdict(process) for process in processes]))
@@ -212,10 +225,17 @@ class EmbeddedAirflow:
         _CHILDREN.append(process)
         return StartedProcess(name, process.pid, started_at(process.pid))
 
-    def _choose_port(self) -> None:
+    def _choose_port(self, wanted: int | None) -> None:
         own = self.secrets()
-        if not _is_free(own.port):
-            self._write_private("secrets.json", json.dumps(asdict(replace(own, port=free_port()))))
+        if wanted is not None and not _is_free(wanted):
+            raise UsageError(
+                f"another program listens on port {wanted} of this machine",
+                expected="a free port",
+                remedy="name another one, or none: a free one is then chosen",
+            )
+        port = wanted or (own.port if _is_free(own.port) else free_port())
+        if port != own.port:
+            self._write_private("secrets.json", json.dumps(asdict(replace(own, port=port))))
 
     def _write_private(self, name: str, text: str) -> None:
         self.home.mkdir(parents=True, exist_ok=True)

@@ -84,6 +84,14 @@ class AirflowRest:
                 return False
             raise
 
+    def is_paused(self, dag_id: str) -> bool:
+        """True when the DAG's runs wait."""
+        return bool(self.call("GET", f"/dags/{dag_id}")["is_paused"])
+
+    def unpause(self, dag_id: str) -> None:
+        """Lets the DAG's runs start."""
+        self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Makes or changes a pool."""
         rest = {"slots": slots, "description": description, "include_deferred": False}

@@ -17,7 +17,7 @@ from tallywright.records import Manifest, Record
 from tallywright.scoring.commit.scores_table import generation_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from deltalake import DeltaTable
 
@@ -118,6 +118,22 @@ def manifests(lake: Lake, spec: ModelSpec) -> list[Manifest]:
         if known is None or known.generation < manifest.generation:
             latest[manifest.score_date] = manifest
     return [latest[day] for day in sorted(latest)]
+
+
+def manifests_in(lake: Lake, spec: ModelSpec, table: DeltaTable, days: Collection[date]) -> dict[date, Manifest]:
+    """The manifests of some days' tallies as they stand in one version of the scores table; others are left out."""
+    generations = {day: generation_in(table, spec, day) for day in days}
+    rows = Table(TALLIES, lake, spec).rows(columns=["score_date", "generation", "manifest_json"])
+    found = {
+        row["score_date"]: Manifest.from_json(row["manifest_json"])
+        for row in rows
+        if generations.get(row["score_date"]) == row["generation"]
+    }
+    for day in (day for day, generation in generations.items() if generation and day not in found):
+        tally = latest_tally(lake, spec, day, table=table)
+        if tally is not None:
+            found[day] = tally.manifest
+    return found
 
 
 def scored_dates(lake: Lake, spec: ModelSpec) -> set[date]:

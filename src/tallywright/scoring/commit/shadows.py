@@ -15,7 +15,7 @@ from tallywright.records import Role, RoleTally
 from tallywright.scoring.commit.manifests import logged_tallies
 from tallywright.scoring.commit.profile_table import profile_digest
 from tallywright.scoring.commit.scores_table import app_id, generation_in
-from tallywright.scoring.identity import FORCED, reason_between
+from tallywright.scoring.identity import FORCED, basis_of, outdated, reason_between
 from tallywright.scoring.job import label_of
 
 if TYPE_CHECKING:
@@ -140,12 +140,11 @@ def _same(standing: Manifest, manifest: Manifest, spec: ModelSpec) -> bool:
 
 
 def _require_newest(standing: Manifest | None, manifest: Manifest) -> None:
-    if standing is not None and standing.input.version > manifest.input.version:
-        raise CommitConflictError(
-            f"shadows scored version {standing.input.version} of {manifest.input.table} meanwhile",
-            expected="the newest input of the day",
-            remedy="run it again: it will read the newer input",
-        )
+    if standing is None or manifest.override:
+        return
+    mine, theirs = basis_of(manifest), basis_of(standing)
+    if mine.older_than(theirs):
+        raise outdated(manifest.input, mine, standing.generation, theirs)
 
 
 def _failed(spec: ModelSpec, manifest: Manifest, error: Exception) -> StorageError:

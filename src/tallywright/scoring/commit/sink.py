@@ -21,10 +21,11 @@ from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.storage.store_errors import cause_of, store_remedy
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
 from tallywright.observability import failpoint, log
+from tallywright.records import Role
 from tallywright.scoring.commit.manifests import MANIFEST_KEY, Tally, latest_tally, logged_tallies
 from tallywright.scoring.commit.scores_table import app_id, generation_in
 from tallywright.scoring.commit.verify import check_cover, check_sizes, part_path, staged_paths, verify_parts
-from tallywright.scoring.identity import FORCED, reason_between
+from tallywright.scoring.identity import FORCED, basis_of, champion_stands, outdated, reason_between
 from tallywright.scoring.job import PARTITION
 from tallywright.scoring.worker.fragments import discard
 from tallywright.scoring.worker.kernel import DaySums
@@ -259,16 +260,34 @@ def _next_attempt(
     if standing is None:
         return None, manifest.model_copy(update={"generation": generation})
     forced, reason = manifest.reason == FORCED, reason_between(standing.manifest, manifest, spec.scoring)
-    if not reason and not forced:
+    if (not reason and not forced) or _is_needless_fallback(standing.manifest, manifest):
         return CommitResult(standing, ours=False), manifest
-    if standing.manifest.input.version > manifest.input.version:
-        raise CommitConflictError(
-            f"{manifest.score_date} was meanwhile scored from version {standing.manifest.input.version} of "
-            f"{manifest.input.table}; this run read version {manifest.input.version}",
-            expected="the newest input of the day",
-            remedy="run it again: it will read the newer input",
-        )
+    require_newer(standing.manifest, manifest, differs=bool(reason))
     return None, manifest.model_copy(update={"generation": generation, "reason": reason or FORCED})
+
+
+def require_newer(standing: Manifest, manifest: Manifest, *, differs: bool) -> None:
+    """Refuses a manifest that is older than what another writer has committed since it was decided.
+
+    One that differs and is neither older nor newer (another spec, other roles) was decided on an older generation: it
+    has no right over what stands either.
+
+    Raises:
+        CommitConflictError: Names both.
+    """
+    mine, theirs = basis_of(manifest), basis_of(standing)
+    if manifest.override or theirs.older_than(mine) > mine.older_than(theirs):
+        return
+    if differs or mine.older_than(theirs):
+        raise outdated(manifest.input, mine, standing.generation, theirs)
+
+
+def _is_needless_fallback(standing: Manifest, manifest: Manifest) -> bool:
+    """True when a fallback would go over the rows of the very champion that it stands in for."""
+    if manifest.primary.role is not Role.FALLBACK or manifest.override:
+        return False
+    absent = (one.version for one in manifest.roles if one.role is Role.CHAMPION)
+    return any(champion_stands(standing, manifest.input.fingerprint, version) for version in absent)
 
 
 def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> CommitResult:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tallywright.data.fingerprint import RowDigest, digest_hashes, repeated, row_hashes
+from tallywright.data.keys import key_text
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.errors import GateRefusedError, InputError, StorageError, TableContractError
 from tallywright.scoring.worker.fragments import sizes_of
@@ -274,7 +275,7 @@ def _refuse_duplicates(job: ScoreJob, batches: Iterable[pa.RecordBatch]) -> None
     if duplicates:
         raise InputError(
             f"{job.score_date}: {len(duplicates)} keys occur more than once, such as "
-            + "; ".join(str(key if len(key) > 1 else key[0]) for key in duplicates[:_SHOWN]),
+            + "; ".join(map(key_text, duplicates[:_SHOWN])),
             expected=f"each {' + '.join(job.key)} once a day",
             remedy="correct the features SQL or the key, and ingest the day again",
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.packaging.package import Package
-    from tallywright.records import InputVersion
+    from tallywright.records import InputVersion, Meaning
     from tallywright.spec.model import ModelSpec
 
 PACKAGE: Final = "package"
@@ -83,6 +83,11 @@ class ModelSet:
     output_schema: pa.Schema
     absent: tuple[RoleTally, ...] = ()
 
+    @property
+    def meaning(self) -> Meaning | None:
+        """What the output columns mean: the primary's word, for all rows of the tables; None for a constant."""
+        return None if self.models[0].is_constant else self.packages[self.models[0].digest].meaning
+
     @classmethod
     def of(cls, models: tuple[ModelRef, ...], packages: Mapping[str, Package], spec: ModelSpec) -> ModelSet:
         """The set of all these models, without any check.
@@ -130,6 +135,11 @@ def eligible(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> tuple[
     return champion, *(ref for ref in others if not _ineligible(spec, champion, ref, day))
 
 
+def covers_package(spec: ModelSpec) -> bool:
+    """True when a fallback may stand in for a champion whose package is not to be had."""
+    return spec.scoring.fallback is not None and PACKAGE in spec.scoring.fallback.covers
+
+
 def _ineligible(spec: ModelSpec, champion: ModelRef, ref: ModelRef, day: date) -> str:
     """The reason why a model must not score beside this champion; empty when it may."""
     if ref.digest == champion.digest:
@@ -147,14 +157,13 @@ def assemble(candidates: Candidates) -> ModelSet:
     if not others:
         return ModelSet.of(candidates.models, candidates.packages, candidates.spec)
     eligibility = _Eligibility(candidates)
-    covered = candidates.spec.scoring.fallback is not None and PACKAGE in candidates.spec.scoring.fallback.covers
-    problem = eligibility.load_problem(primary) if covered else ""
+    problem = eligibility.load_problem(primary) if covers_package(candidates.spec) else ""
     if problem:
         return _without_champion(candidates, eligibility, problem)
-    standard = ModelSet.of((primary,), candidates.packages, candidates.spec).output_schema
+    standard = ModelSet.of((primary,), candidates.packages, candidates.spec)
     notes = {ref: eligibility.problem_with(ref, standard) for ref in others}
     kept = (primary, *(ref for ref in others if not notes[ref]))
-    return ModelSet(kept, candidates.packages, standard, _absent(notes))
+    return ModelSet(kept, candidates.packages, standard.output_schema, _absent(notes))
 
 
 def _without_champion(candidates: Candidates, eligibility: _Eligibility, problem: str) -> ModelSet:
@@ -164,7 +173,7 @@ def _without_champion(candidates: Candidates, eligibility: _Eligibility, problem
     reason = eligibility.problem_with(fallback, None) if fallback is not None else "nobody was champion before"
     if fallback is None or reason:
         raise missing_package(champion, f"{problem}; the fallback cannot stand in: {reason}")
-    standard = eligibility.output_schema(fallback)
+    standard = ModelSet.of((fallback,), candidates.packages, candidates.spec)
     notes = {champion: problem}
     for ref in others:
         if ref.role is Role.CANARY:
@@ -172,7 +181,7 @@ def _without_champion(candidates: Candidates, eligibility: _Eligibility, problem
         elif ref.role is Role.SHADOW:
             notes[ref] = eligibility.problem_with(ref, standard)
     kept = (fallback, *(ref for ref in others if ref.role is Role.SHADOW and not notes[ref]))
-    return ModelSet(kept, candidates.packages, standard, _absent(notes))
+    return ModelSet(kept, candidates.packages, standard.output_schema, _absent(notes))
 
 
 def _absent(notes: Mapping[ModelRef, str]) -> tuple[RoleTally, ...]:
@@ -190,14 +199,18 @@ class _Eligibility:
         columns = arrow_schema(candidates.lake.look(candidates.input.table))
         self._nothing = pa.record_batch([pa.nulls(0, column.type) for column in columns], schema=columns)
 
-    def problem_with(self, ref: ModelRef, standard: pa.Schema | None) -> str:
-        """Checks all: the champion's own version, a leak, loading, the input's columns, the champion's outputs."""
+    def problem_with(self, ref: ModelRef, standard: ModelSet | None) -> str:
+        """Checks all: the champion's own version, a leak, loading, the input's columns, outputs and their meaning."""
         asked = self._candidates
         ineligible = _ineligible(asked.spec, asked.models[0], ref, asked.input.score_date)
         problem = ineligible or self.load_problem(ref) or self._schema_mismatch(ref)
-        if not problem and standard is not None and not self.output_schema(ref).equals(standard):
+        if problem or standard is None:
+            return problem
+        if not self.output_schema(ref).equals(standard.output_schema):
             return f"its outputs are {', '.join(self.output_schema(ref).names)} of other types than the champion's"
-        return problem
+        if ref.is_constant or standard.meaning is None:
+            return ""
+        return asked.packages[ref.digest].meaning.difference(standard.meaning)
 
     def load_problem(self, ref: ModelRef) -> str:
         """Checks only that the package is here, whole, and loads in ONNX Runtime."""
