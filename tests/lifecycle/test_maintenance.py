@@ -95,10 +95,12 @@ def swept(project, now: datetime, **options) -> CleanupCounts:
 
 def test_what_is_old_goes_and_nothing_else(project, left) -> None:
     assert swept(project, NOW) == CleanupCounts(runs=0, packages=0, scratch=0)
-    assert swept(project, NOW + timedelta(days=8), dry_run=True) == CleanupCounts(runs=0, packages=1, scratch=2)
+    assert swept(project, NOW + timedelta(days=8), dry_run=True) == CleanupCounts(
+        runs=0, packages=1, scratch=2, freed_bytes=3
+    )
     assert all(path.exists() for path in left.values())
-    assert swept(project, NOW + timedelta(days=8)) == CleanupCounts(runs=0, packages=1, scratch=2)
-    assert swept(project, NOW + timedelta(days=31)) == CleanupCounts(runs=1, packages=0, scratch=0)
+    assert swept(project, NOW + timedelta(days=8)) == CleanupCounts(runs=0, packages=1, scratch=2, freed_bytes=3)
+    assert swept(project, NOW + timedelta(days=31)) == CleanupCounts(runs=1, packages=0, scratch=0, freed_bytes=1)
     assert {name for name, path in left.items() if path.exists()} == {"other model's run", "package", "staged source"}
 
 

@@ -11,13 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from click.testing import CliRunner
 from shared import shared
 from synthetic import DAY, commit_day, make_features, make_package, make_project, read_scores
 
+from tallywright.cli.spec_commands import validate
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
+from tallywright.lifecycle.champion_check import champion_problems
 from tallywright.lifecycle.context import RunContext, packages_of
 from tallywright.lifecycle.steps import day, monitor
 from tallywright.monitoring.performance import realised
@@ -213,3 +216,15 @@ def test_a_day_that_the_fallback_answers_for_is_said_everywhere_and_not_compared
     assert "champion 1 left out" in render(life.project, life.lake)
     decision = monitor.decide(context)
     assert not decision["retrain"]
+
+
+def test_validate_compares_the_threshold_with_the_champions(tmp_path) -> None:
+    """Where the registry or the lake cannot be asked, nothing is said; the day itself is refused then."""
+    made = Life(tmp_path, threshold=0.3)
+    assert champion_problems(made.project) == []
+    made.register(1, make_package(tmp_path / "a", threshold=0.4), champion=True)
+    (problem,) = champion_problems(made.project)
+    assert problem.startswith("scoring.threshold is 0.3, and the champion was trained with 0.4 (version 1); train")
+    done = CliRunner().invoke(validate, ["shop", "--root", str(tmp_path), "--env", "local"])
+    assert done.exit_code == 3
+    assert "trained with 0.4" in done.output

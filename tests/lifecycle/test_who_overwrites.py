@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from shared import shared
 from synthetic import DAY
 from writers import NEXT, Day, make_versions
 
-from tallywright.errors import CommitConflictError
+from tallywright.data.etl.ingest import input_version
+from tallywright.errors import CommitConflictError, GateRefusedError, InputError
+from tallywright.gates.record import day_subject, record_report
+from tallywright.lifecycle.run import run_step
+from tallywright.monitoring.decisions import day_signals
 from tallywright.observability import at_failpoint
 from tallywright.packaging.package import PackageCache
+from tallywright.records import Check, GateReport, Verdict
 from tallywright.reporting.trace import trace
 
 FALLBACK = {"fallback": {"model": "previous", "covers": ["package"], "max_share": 1.0}}
@@ -153,3 +160,87 @@ def test_trace_shows_the_line_that_the_day_was_resolved_at(day) -> None:
     day.rollback(effective_from=NEXT)
     found = trace(day.project, "o001", DAY)
     assert (found["tally"]["promotion_sequence"], found["promotion"]["sequence"]) == (3, 2)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_late_drift_step_leaves_the_rows_of_a_later_generation(day, lost) -> None:
+    day.promote(2)
+    day.score()
+    if lost:
+        day.lake.open("shop__drift").delete()
+
+    def other() -> None:
+        day.rollback()
+        day.score("other")
+        day.step("decide", "other")
+
+    meanwhile("before-drift", other)
+    told = day.step("drift", "held")
+    assert told["note"] == "generation 2 stands; nothing was written about generation 1"
+    assert {(row["generation"], row["model_version"]) for row in day.rows("drift")} == {(2, 1)}
+    decided = day.rows("decisions")
+    day.step("decide", "held")
+    assert day.rows("decisions") == decided
+
+
+def test_performance_is_about_the_tally_that_stands_when_it_is_written(day) -> None:
+    day.score()
+
+    def other() -> None:
+        day.promote(2)
+        day.score("other")
+        day.step("performance", "other")
+
+    meanwhile("before-performance", other)
+    day.step("performance", "held")
+    assert {(row["generation"], row["model_version"]) for row in day.rows("performance")} == {(2, 2)}
+
+
+def test_a_range_that_was_held_leaves_out_what_is_outdated(day) -> None:
+    """Rows of a range wait for one commit; those about a tally that was scored again meanwhile are not written."""
+    held = day.context("held")
+    with held.lake.batching():
+        run_step(held, "score")
+        day.promote(2)
+        day.score("other")
+    assert {(row["generation"], row["model_version"]) for row in day.rows("drift")} == {(2, 2)}
+    assert sorted(row["generation"] for row in day.rows("tallies")) == [1, 2]
+
+
+def test_the_newest_gate_report_is_the_one_written_last_whatever_the_clock_says(day) -> None:
+    project = day.project
+    lake, spec = day.lake, project.spec
+    pinned = input_version(lake, spec, DAY)
+
+    def record(verdict: Verdict, at: datetime, run_id: str) -> None:
+        report = GateReport(
+            gate="day", model="shop", subject=day_subject(pinned), checks=(Check(name="rows", verdict=verdict),)
+        )
+        record_report(lake, spec, report, run_id=run_id, recorded_at=at)
+
+    record(Verdict.FAIL, datetime(2030, 1, 1, tzinfo=UTC), "ahead")
+    with pytest.raises(GateRefusedError):
+        day.score()
+    record(Verdict.PASS, datetime(2024, 3, 6, tzinfo=UTC), "right")
+    day.score()
+    assert day_signals(lake, spec, [DAY])[0].broken == ""
+
+
+def test_monitoring_asks_the_committed_tally_never_todays_spec(tmp_path, day) -> None:
+    """The day was accepted as small; today's spec would refuse it, and names other roles."""
+    day.score()
+    rows = day.rows("drift")
+    for table in ("drift", "profile"):
+        day.lake.open(f"shop__{table}").delete()
+    usual = pa.table({"score_date": [DAY - timedelta(days=1)], "version": [1], "rows": [6000], "fingerprint": ["x"]})
+    day.lake.replace("shop__inputs", usual, slice={"score_date": DAY - timedelta(days=1)})
+    stricter = Day(tmp_path, {"data": {"min_rows_share": 0.9}, "scoring": {"threshold": 0.9}})
+    stricter._write_project()
+    day.promote(2)
+    with pytest.raises(InputError, match="of the usual"):
+        stricter.score()
+    stricter.step("drift")
+    assert stricter.rows("drift") == rows
+    stricter.step("profile")
+    stricter.step("performance")
+    assert day_signals(stricter.lake, stricter.project.spec, [DAY])[0].broken == ""

@@ -22,7 +22,7 @@ TYPES = {
 STORED = {
     "inputs": """
         score_date:date version:int fingerprint:text rows:int quarantined:int table_id:text
-        recorded_at:instant
+        recorded_at:instant raw_digest:text reading:int
     """,
     "tallies": """
         score_date:date generation:int version:int reason:text rows:int model_versions:text
@@ -43,7 +43,7 @@ STORED = {
         score_date:date window_start:date window_end:date granularity:text as_of:date label_age_days:int
         mature:bool model_name:text model_version:int role:text slice_key:text slice_value:text metric:text
         value:float lower:float upper:float bound_min:float bound_max:float violated:bool rows:int known:int
-        never:int missing:int note:text labels_fingerprint:text
+        never:int missing:int note:text generation:int labels_fingerprint:text
     """,
     "label_readings": """
         score_date:date model_name:text as_of:date known:int never:int fingerprint:text mature_fingerprint:text
@@ -63,7 +63,7 @@ STORED = {
     "gates": """
         report_id:text recorded_at:instant run_id:text model:text gate:text subject:text gate_verdict:text
         position:int32 check_name:text verdict:text observed_number:float observed_text:text bound:text
-        evidence:text judged_by:text found:text
+        evidence:text judged_by:text found:text sequence:int
     """,
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date

@@ -84,8 +84,10 @@ class Day:
 
     def _write_project(self) -> None:
         data = {"sources": {"orders": {"path": "orders.csv"}}, "label_maturity_days": 0, "lookback_days": 1}
-        monitoring = {"min_labels": 10, "min_rows": 10}
-        spec = make_spec(2, 1, data=data, monitoring=monitoring, **self.sections)
+        own: dict[str, Any] = {"data": data, "monitoring": {"min_labels": 10, "min_rows": 10}}
+        for name, section in self.sections.items():
+            own[name] = own.get(name, {}) | section
+        spec = make_spec(2, 1, **own)
         values = spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         folder = self.root / "models/shop"
         for path in (folder / "sql", self.root / "conf", self.root / "expectations"):

@@ -12,6 +12,7 @@ import click
 from tallywright.cli.console import show_rows, to_json
 from tallywright.cli.options import json_option, project_options, range_options
 from tallywright.errors import SpecError
+from tallywright.lifecycle.champion_check import champion_problems
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.spec import Project, load_project, model_names
@@ -38,7 +39,7 @@ def validate(
     for name in models or tuple(model_names(root)):
         try:
             project = load_project(name, root=root, environment=environment, overrides=overrides)
-            problems = [*_missing_files(project), *retention_problems(project.spec)]
+            problems = [*_missing_files(project), *retention_problems(project.spec), *champion_problems(project)]
             rows.append({"model": name, "valid": True, "problems": problems})
         except SpecError as error:
             rows.append({"model": name, "valid": False, "problems": [str(error)]})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import pyarrow as pa
 
+from tallywright.data.delta.rows import written_order
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import GateRefusedError
 from tallywright.records import Check, GateReport, InputVersion, Record, Verdict, digest_of
@@ -41,6 +42,8 @@ class GateRow(Record):
     """Digest of what the judgement depends on besides the subject: suite, spec, library. None where nobody asks."""
     found: str | None = None
     """`pass` or `fail`: whether the condition was met; `verdict` says what follows. None in rows of the time before."""
+    sequence: int | None = None
+    """Orders the reports; the commit gives it. None in older rows."""
 
 
 GATES: Final = Declaration(
@@ -50,6 +53,7 @@ GATES: Final = Declaration(
     slice=("report_id",),
     kind=Kind.SLICE,
     doc="gate reports about days and models, a row a check",
+    numbered="sequence",
 )
 _NO_CHECK: Final = -1
 """The position of the one row of a report without checks, which must not look like no report."""
@@ -136,7 +140,7 @@ def _reports_about(lake: Lake, spec: ModelSpec, subject: str) -> list[list[GateR
     """The rows of each report about a subject, the oldest report first."""
     rows = Table(GATES, lake, spec).read({"subject": subject})
     by_report: dict[str, list[GateRow]] = {}
-    for row in sorted(rows, key=lambda row: (row.recorded_at, row.report_id, row.position)):
+    for row in sorted(rows, key=lambda row: (written_order(vars(row)), row.report_id, row.position)):
         by_report.setdefault(row.report_id, []).append(row)
     return list(by_report.values())
 

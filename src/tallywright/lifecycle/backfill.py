@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.lifecycle.context import RunContext
-    from tallywright.monitoring.maturity import Due
+    from tallywright.monitoring.performance import Due
     from tallywright.spec import ModelSpec
 
 

@@ -64,13 +64,16 @@ def claim_action(
         run_id: The claiming run; the same run gets the same result again, so a retry loses no action.
         claimed_at: The wall clock; now, when not given.
     """
-    if not act or not decision.retrain or not spec.retraining.trigger or not _is_newest(lake, spec, decision):
+    if not act or not decision.retrain or not spec.retraining.trigger:
         return False
     now = claimed_at or datetime.now(UTC)
     mine = False
 
     def propose(rows: list[ActionRow]) -> list[ActionRow] | None:
         nonlocal mine
+        mine = False
+        if not _is_newest(lake, spec, decision):
+            return None
         asked = (decision.decision_id, run_id)
         mine = bool(run_id) and any((row.decision_id, row.run_id) == asked for row in rows)
         if any(_too_close(row.score_date, decision.score_date, spec) for row in rows):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.delta.rows import rows_of
+from tallywright.data.delta.rows import rows_of, written_order
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.monitoring.performance import PERFORMANCE, unjudged, violation
 from tallywright.monitoring.periods import PeriodState, read_periods
@@ -123,8 +123,8 @@ def _latest_tallies(lake: Lake, spec: ModelSpec) -> dict[date, Row]:
 
 def _day_gate(lake: Lake, spec: ModelSpec) -> dict[str, str]:
     """The verdict of the newest report of the day gate, by subject."""
-    rows = _rows(lake, spec, "gates", ["gate", "subject", "gate_verdict", "recorded_at"])
-    newest = sorted((row for row in rows if row["gate"] == DAY_GATE), key=lambda row: row["recorded_at"])
+    rows = _rows(lake, spec, "gates", ["gate", "subject", "gate_verdict", "recorded_at", "sequence"])
+    newest = sorted((row for row in rows if row["gate"] == DAY_GATE), key=written_order)
     return {row["subject"]: row["gate_verdict"] for row in newest}
 
 
@@ -170,8 +170,12 @@ def _performance(lake: Lake, spec: ModelSpec) -> tuple[dict[date, list[str]], di
 
 
 def _rows(lake: Lake, spec: ModelSpec, what: str, columns: list[str]) -> list[Row]:
-    table = spec.table(what)
-    return [] if lake.find(table) is None else rows_of(lake.read(table, columns=columns))
+    """The rows of a table; columns that it does not have yet are left out."""
+    table = lake.find(spec.table(what))
+    if table is None:
+        return []
+    stored = {field.name for field in table.schema().fields}
+    return rows_of(lake.read(spec.table(what), columns=[name for name in columns if name in stored], version=table))
 
 
 class DecisionRow(Record):

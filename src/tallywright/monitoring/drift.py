@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
+from tallywright.data.delta.generation import unless_scored_again
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import PackageError
 from tallywright.monitoring.policy import improbable, js_p_value, psi_p_value, share_p_value
@@ -176,11 +177,14 @@ def _violations(found: Sequence[Finding], rows: int, limits: Monitoring) -> list
 def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[DriftComparison]) -> int | None:
     """Replaces the day's rows of `<model>__drift` in one commit, unless they stand there already.
 
+    Nothing is written once the day has a later generation: the rows are about that one then.
+
     Returns:
         The version of the commit, if there was one.
     """
     rows = [_row(manifest, one) for one in comparisons]
-    return Table(DRIFT, lake, spec).replace_if_changed(rows, {"score_date": manifest.score_date})
+    outdated = unless_scored_again(lake, spec, manifest)
+    return Table(DRIFT, lake, spec).replace_if_changed(rows, {"score_date": manifest.score_date}, outdated=outdated)
 
 
 def drift_of(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[DriftRow]:

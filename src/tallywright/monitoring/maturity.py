@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tallywright.data.delta.table import Table
 from tallywright.data.etl.labels import label_readings
-from tallywright.monitoring.performance import PERFORMANCE, realised
+from tallywright.monitoring.performance import PERFORMANCE, Due, realised
 from tallywright.observability import log
 
 if TYPE_CHECKING:
@@ -21,23 +21,6 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.monitoring.performance import Performance
     from tallywright.spec.model import ModelSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A scored date that is to be realised.
-
-    Attributes:
-        day: The score date.
-        as_of: Labels that arrived by the end of this day count.
-        fingerprint: Of the labels as last read; None where no reading is recorded.
-        restates: True when it was realised at this label age before, from other labels.
-    """
-
-    day: date
-    as_of: date
-    fingerprint: str | None = None
-    restates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

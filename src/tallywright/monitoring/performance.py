@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.compute as pc
 
+from tallywright.data.delta.generation import content_version, generation_of
 from tallywright.data.delta.rows import keep
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.errors import UsageError
+from tallywright.errors import CommitConflictError, UsageError
 from tallywright.monitoring.figures import Figure, figures, interval
 from tallywright.monitoring.labelled import (
     KNOWN,
@@ -27,19 +28,24 @@ from tallywright.monitoring.labelled import (
     labelled_shadows,
     standing_tally,
 )
+from tallywright.observability import log
 from tallywright.records import Record, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
+    from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.data.delta.rows import Value
     from tallywright.records import Meaning
     from tallywright.spec.model import MetricBound, ModelSpec
 
-__all__ = ["PERFORMANCE", "Performance", "PerformanceRow", "interval", "realised"]
+__all__ = ["PERFORMANCE", "Due", "Performance", "PerformanceRow", "interval", "realised"]
 
+Position = tuple[int, int | None, int | None]
+_READINGS: Final = 5
 COVERAGE: Final = "coverage"
 """The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
 
@@ -72,6 +78,8 @@ class PerformanceRow(Record):
     missing: int
     note: str | None = None
     """Why the metric has no value, or a bound on it was not judged."""
+    generation: int | None = None
+    """Of the tally; None in older rows."""
     labels_fingerprint: str | None = None
     """Of the reading of the labels that this was computed from (`<model>__label_readings`); None in older rows."""
 
@@ -116,8 +124,28 @@ class _Segment:
         return int(keep(self.rows, {STATUS: status}).num_rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A scored date that is to be realised.
+
+    Attributes:
+        day: The score date.
+        as_of: Labels that arrived by the end of this day count.
+        fingerprint: Of the labels as last read; None where no reading is recorded.
+        restates: True when it was realised at this label age before, from other labels.
+    """
+
+    day: date
+    as_of: date
+    fingerprint: str | None = None
+    restates: bool = False
+
+
 def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint: str | None = None) -> Performance:
     """Computes and writes the realised metrics of a scored day.
+
+    They are about the tally and the labels that stand when they are written: where another writer has changed either
+    meanwhile, they are computed again.
 
     Args:
         lake: Scores, labels and (for slices) features are read; `<model>__performance` is written.
@@ -130,9 +158,33 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint
         UsageError: `as_of` is before the day.
         InputError: The day was not scored.
     """
-    age = (as_of - day).days
-    if age < 0:
+    if as_of < day:
         raise UsageError(f"labels of {day} cannot be asked for as of {as_of}", expected=f"{day} or later")
+    for _ in range(_READINGS):
+        position = _position(lake, spec, day)
+        found = _realised_at(lake, spec, Due(day, as_of, fingerprint), position)
+        if _position(lake, spec, day) == position:
+            return found
+        log.info("%s is realised again: its tally or its labels have changed meanwhile", day)
+    raise CommitConflictError(
+        f"tally and labels of {day} changed {_READINGS} times while they were compared", remedy="run it again"
+    )
+
+
+def _position(lake: Lake, spec: ModelSpec, day: date) -> Position:
+    """Generation of the tally, versions of features and labels: what a day's realised metrics are about."""
+    features, labels = (content_version(lake, spec.table(what), day) for what in ("features", "labels"))
+    return generation_of(lake, spec, day), features, labels
+
+
+def _realised_at(lake: Lake, spec: ModelSpec, due: Due, position: Position) -> Performance:
+    """Computes the metrics, and writes them if what was read still stands."""
+    day, as_of = due.day, due.as_of
+
+    def outdated(_: DeltaTable) -> str:
+        return "" if _position(lake, spec, day) == position else f"tally or labels of {day} have changed"
+
+    age = (as_of - day).days
     tally = standing_tally(lake, spec, day)
     meaning = tally.meaning if tally is not None else None
     scored = [labelled_rows(lake, spec, day, as_of)]
@@ -148,7 +200,8 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint
         "label_age_days": age,
         "mature": mature,
         "model_name": spec.name,
-        "labels_fingerprint": fingerprint,
+        "labels_fingerprint": due.fingerprint,
+        "generation": position[0],
     }
     found = [
         common | row
@@ -157,7 +210,8 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint
         for row in _measured(segment, spec, meaning, mature=mature)
     ]
     written = [PerformanceRow(**row) for row in found]
-    Table(PERFORMANCE, lake, spec).replace_if_changed(written, {"score_date": day, "label_age_days": age})
+    where: dict[str, Value] = {"score_date": day, "label_age_days": age}
+    Table(PERFORMANCE, lake, spec).replace_if_changed(written, where, outdated=outdated)
     return _summary(spec, found)
 
 

@@ -112,6 +112,7 @@ class Predictor:
         categorical = np.zeros((MICRO_BATCH, len(package.preprocess.categorical)), dtype=np.int64)
         matrices: dict[str, NDArray[Any]] = {"numeric": numeric, "categorical": categorical}
         self._feed = {name: matrix for name, matrix in matrices.items() if matrix.shape[1]}
+        self._any_rows = not any(isinstance(node.shape[0], int) for node in self._session.get_inputs() if node.shape)
 
     def predict(self, batch: pa.RecordBatch) -> Prediction:
         """Scores a batch; the outputs have its rows in its order.
@@ -157,6 +158,21 @@ class Predictor:
             result = self._run()
             scores[start : start + rows] = result[:rows]
         return scores
+
+    def fails(self, inputs: ModelInput) -> bool:
+        """True when the graph raises an error for these rows; cheaper than their scores where they are few."""
+        if inputs.rows > MICRO_BATCH or not self._any_rows:
+            try:
+                self.score(inputs)
+            except PackageError:
+                return True
+            return False
+        feed = {name: np.ascontiguousarray(getattr(inputs, name)) for name in self._feed}
+        try:
+            self._session.run(["score"], feed)
+        except Exception:  # noqa: BLE001 - whatever it is, these rows have no score
+            return True
+        return False
 
     def _run(self) -> NDArray[np.float32]:
         try:

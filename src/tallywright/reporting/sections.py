@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from tallywright.data.delta.rows import written_order
 from tallywright.monitoring.performance import COVERAGE
 from tallywright.monitoring.periods import read_periods
 from tallywright.records import Role
@@ -270,7 +271,7 @@ def gates(sources: Sources) -> list[Gate]:
     for row in sources.rows("gates"):
         reports[row["report_id"]].append(row)
     latest: dict[str, list[Row]] = {}
-    for rows in sorted(reports.values(), key=lambda rows: rows[0]["recorded_at"]):
+    for rows in sorted(reports.values(), key=lambda rows: written_order(rows[0])):
         latest[rows[0]["gate"]] = rows
     return [
         Gate(

@@ -42,6 +42,7 @@ from tallywright.scoring.prepare import (
     recount,
 )
 from tallywright.scoring.roles.eligibility import ModelSet, assemble, check_leak, covers_package, eligible
+from tallywright.scoring.roles.threshold import with_threshold
 from tallywright.spec.model import Scoring
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
         return _finish(resolved, decision.standing, action="unchanged", sums=None)
     assert found is not None  # noqa: S101 - without packages only a tally that stands is an answer
     request, model_set = found
-    if request.models != resolved.models:
+    if (request.models, request.spec) != (resolved.models, resolved.spec):
         decision = decide(request)
     if decision.standing is not None and decision.action == "no-op":
         return _finish(request, decision.standing, action="unchanged", sums=None)
@@ -162,7 +163,8 @@ def _assembled(request: ScoreRequest, standing: Tally | None) -> tuple[ScoreRequ
     if stands and model_set.models[0].role is Role.FALLBACK:
         log.warning("%s stays as the champion scored it; the fallback is not needed", request.input.score_date)
         return None
-    return replace(request, models=model_set.models), model_set
+    spec = with_threshold(request.spec, model_set)
+    return replace(request, models=model_set.models, spec=spec), model_set
 
 
 def _plan(request: ScoreRequest) -> tuple[tuple[InputSplit, ...], EngineChoice]:

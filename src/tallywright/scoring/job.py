@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from tallywright.errors import GateRefusedError
 from tallywright.records import Role
 
 if TYPE_CHECKING:
@@ -70,6 +71,32 @@ class CanaryRule:
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackLimit:
+    """How many rows of the day may fall back, and the share that says so."""
+
+    rows: int
+    share: float
+    day: date
+
+    @classmethod
+    def of(cls, share: float, total: int, day: date) -> FallbackLimit:
+        """The greatest number of rows whose share of all is not above that."""
+        rows = int(share * total) + 1
+        while rows > 0 and rows / total > share:
+            rows -= 1
+        return cls(rows, share, day)
+
+    def exceeded(self, failing: int, tried: int) -> GateRefusedError:
+        """The error about a champion that fails on too many rows; `failing` of the `tried` ones did."""
+        return GateRefusedError(
+            f"the champion's graph raises an error for {failing} of {tried} rows of {self.day} that were tried: more "
+            "would have to fall back than may",
+            expected=f"at most {self.share:.1%} of the day: scoring.fallback.max_share",
+            remedy="look at the champion and at the day's features; the table is unchanged",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreJob:
     """What all splits of a day have in common; files are named by absolute address."""
 
@@ -91,6 +118,8 @@ class ScoreJob:
     canary: CanaryRule | None = None
     covers: frozenset[str] = frozenset()
     """The failures of single rows in which the fallback stands in: `output`, `prediction`."""
+    limit: FallbackLimit | None = None
+    """Of the rows that may fall back; None where nothing is covered."""
     constant: JobConstant | None = None
     """The fallback, where it is no model."""
     shadow_table: str = ""

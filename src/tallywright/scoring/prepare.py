@@ -21,7 +21,7 @@ from tallywright.scoring.commit.manifests import Tally
 from tallywright.scoring.commit.profile_table import ProfileRow
 from tallywright.scoring.commit.scores_table import open_scores, part_schema
 from tallywright.scoring.identity import Basis
-from tallywright.scoring.job import PARTITION, JobConstant, JobModel, ScoreJob, scores_schema
+from tallywright.scoring.job import PARTITION, FallbackLimit, JobConstant, JobModel, ScoreJob, scores_schema
 from tallywright.scoring.roles.eligibility import Candidates, missing_package
 from tallywright.scoring.roles.routing import canary_rule
 from tallywright.scoring.worker.fragments import InputSplit, plan_splits
@@ -184,6 +184,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
     table = open_scores(lake, spec, wanted)
     canary = model_set.of_role(Role.CANARY)
     share = spec.scoring.canary.share if spec.scoring.canary else 0.0
+    covers, fallback = model_set.row_failures(spec), spec.scoring.fallback
     return ScoreJob(
         table=lake.uri(spec.table("scores")),
         score_date=pinned.score_date,
@@ -198,7 +199,8 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
         workers=spec.scoring.workers,
         options=with_process_options(lake.root, lake.options),
         canary=canary_rule(canary.name, canary.version, share) if canary is not None else None,
-        covers=model_set.row_failures(spec),
+        covers=covers,
+        limit=FallbackLimit.of(fallback.max_share, pinned.rows, pinned.score_date) if covers and fallback else None,
         constant=_job_constant(spec, model_set, pinned),
         shadow_table=lake.uri(spec.table("shadow")),
         shadow_schema=_shadow_schema(lake, spec, wanted) if model_set.of_role(Role.SHADOW) else None,

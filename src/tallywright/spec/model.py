@@ -310,7 +310,8 @@ class Scoring(Section):
     allow_leak: bool = False
     """Accept a model whose training data reach past the score date (the rows are then marked in the manifest)."""
     threshold: Share = 0.5
-    """Binary: `prediction` is 1 when `probability` is at least this."""
+    """Binary: `prediction` is 1 when `probability` is at least this. Fixed in the package when a model is trained: a
+    value that differs from the champion's is refused."""
     batch_rows: int = Field(default=65_536, ge=256)
     workers: int = Field(default=0, ge=0)
     """Threads; 0 means one a core."""

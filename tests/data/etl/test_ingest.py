@@ -14,9 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tallywright.data.delta.lake import Lake
+from tallywright.data.etl import sources
 from tallywright.data.etl.ingest import ingest, input_version
 from tallywright.data.snapshot import read_split, take_snapshot
 from tallywright.errors import InputError, SpecError, StorageError, TallyError, UsageError
+from tallywright.lifecycle.cleanup import clean_up
+from tallywright.observability import at_failpoint
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 5)
 TABLES = ["shop__features", "shop__inputs", "shop__labels", "shop__quarantine", "shop__label_readings"]
@@ -422,3 +426,128 @@ def test_nan_in_a_table_of_before_is_not_trained_on(shop):
     snapshot = take_snapshot(project, shop.lake, date(2024, 1, 6))
     assert snapshot.train_from == date(2024, 1, 2)
     assert read_split(project, shop.lake, snapshot, "train").num_rows == 19
+
+
+# --- Raw files that change ---------------------------------------------------------------------------------------
+
+
+def staged(shop):
+    return sorted((shop.folder / "work" / "raw").glob("*.parquet"))
+
+
+def test_what_is_staged_under_a_digest_has_it(shop, monkeypatch):
+    """The raw file is replaced between its digest and its copy; then the old one comes back."""
+    before = [shop.order(number, "2024-01-01") for number in range(10)]
+    after = [shop.order(number, "2024-01-01", amount=number * 9.0) for number in range(10)]
+    file, text = shop.folder / "orders.csv", "\n".join(["id,day,amount,kind,outcome,known_at", *after]) + "\n"
+    for name in ("_content_digest", "_copied", "_copy"):
+        shop.lines = before
+        project = shop.project()
+        inner, waiting = getattr(sources, name), [text]
+
+        def replacing(*arguments, inner=inner, waiting=waiting, name=name):
+            if name == "_copied" and waiting:
+                file.write_text(waiting.pop())
+            found = inner(*arguments)
+            if waiting:
+                file.write_text(waiting.pop())
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(sources, name, replacing)
+            ingest(project, shop.lake, FIRST, FIRST)
+        assert shop.lake.read("shop__features")["amount"].to_pylist()[1] == 9.0, name
+        project = shop.project()
+        [day] = ingest(project, shop.lake, FIRST, FIRST)
+        assert day.changed
+        assert shop.lake.read("shop__features")["amount"].to_pylist()[1] == 1.5, name
+        for path in staged(shop):
+            path.unlink()
+
+
+def test_a_raw_file_that_never_rests_is_named(shop, monkeypatch):
+    file, unpacked = shop.folder / "orders.csv", sources._copied
+
+    def growing(*arguments):
+        found = unpacked(*arguments)
+        with file.open("a") as raw:
+            raw.write(shop.order(len(file.read_text()), "2024-01-02") + "\n")
+        return found
+
+    monkeypatch.setattr(sources, "_copied", growing)
+    with pytest.raises(InputError, match=r"orders\.csv changed each of 3 times"):
+        run(shop)
+    assert shop.lake.tables() == []
+
+
+def test_the_record_of_an_input_names_what_was_read(shop):
+    run(shop)
+    [first] = shop.lake.read("shop__inputs", where={"score_date": FIRST}).to_pylist()
+    shop.lines[3] = shop.order(3, "2024-01-01", amount=1000.0)
+    run(shop)
+    [second] = shop.lake.read("shop__inputs", where={"score_date": FIRST}).to_pylist()
+    assert (first["reading"], second["reading"]) == (1, 2)
+    assert len(first["raw_digest"]) == 64
+    assert first["raw_digest"] != second["raw_digest"]
+
+
+@pytest.mark.parametrize("point", ["ingest-quarantine", "ingest-labels", "ingest-features", "before-features"])
+def test_an_older_reading_never_goes_over_a_newer_one(shop, point):
+    def state(number):
+        shop.lines = [
+            shop.order(one, "2024-01-01", amount=float(number), known_at=f"2024-01-01 {number:02d}:00:00")
+            for one in range(5)
+        ] + [shop.order(9, "2024-01-01", amount=None, outcome=number)]
+
+    state(1)
+    run(shop, FIRST, FIRST)
+    state(2)
+    held = shop.project()
+
+    def newer():
+        state(3)
+        run(shop, FIRST, FIRST)
+
+    waiting = [newer]
+    token = at_failpoint.set(lambda name: waiting.pop()() if name == point and waiting else None)
+    try:
+        ingest(held, Lake.of(held.environment), FIRST, FIRST)
+    finally:
+        at_failpoint.reset(token)
+    assert set(shop.lake.read("shop__features")["amount"].to_pylist()) == {3.0}
+    assert {moment.hour for moment in shop.lake.read("shop__labels")["label_time"].to_pylist()} == {3}
+    [row] = shop.lake.read("shop__quarantine").to_pylist()
+    assert json.loads(row["raw_row"])["outcome"] == "3"
+
+
+def test_raw_files_that_changed_before_the_commit_are_read_again(shop):
+    """Nobody else ingests: what was read is no longer what lies there when it is written."""
+    shop.lines = [shop.order(0, "2024-01-01", amount=1.0)]
+    held = shop.project()
+
+    def deliver():
+        shop.lines = [shop.order(0, "2024-01-01", amount=2.0)]
+        shop.project()
+
+    waiting = [deliver]
+    token = at_failpoint.set(lambda name: waiting.pop()() if name == "ingest-features" and waiting else None)
+    try:
+        [day] = ingest(held, shop.lake, FIRST, FIRST)
+    finally:
+        at_failpoint.reset(token)
+    assert day.changed
+    assert shop.lake.read("shop__features")["amount"].to_pylist() == [2.0]
+
+
+def test_old_staged_files_go_with_maintenance(shop):
+    for number in range(5):
+        shop.lines.append(shop.order(500 + number, "2024-01-05"))
+        run(shop, LAST, LAST)
+    files = {path: path.stat().st_size for path in staged(shop)}
+    assert len(files) == 5
+    swept = clean_up(shop.project(), datetime.now(UTC), retention=timedelta(days=30), orphan_age=timedelta(days=7))
+    left = staged(shop)
+    assert (swept.raw, len(left)) == (3, 2)
+    assert swept.freed_bytes == sum(size for path, size in files.items() if path not in left)
+    assert not any(day.changed for day in run(shop, LAST, LAST))
+    assert staged(shop) == left

@@ -417,6 +417,13 @@ def test_too_many_rows_that_fall_back_fail_the_day(shop, cast) -> None:
     assert not shop.files()
 
 
+def test_a_graph_that_fails_on_too_many_rows_fails_the_day_before_all_are_looked_at(shop, cast) -> None:
+    pinned = shop.put(1000)
+    with pytest.raises(GateRefusedError, match=r"raises an error for \d+ of \d+ rows of .* that were tried"):
+        cast(pinned, champion="prediction", fallback=2, scoring=with_fallback(PREVIOUS, "prediction", max_share=0.05))
+    assert not shop.files()
+
+
 def test_a_fallback_that_is_no_better_is_refused(shop, cast) -> None:
     with pytest.raises(GateRefusedError, match="outside"):
         cast(shop.put(), champion="prediction", fallback="output", scoring=with_fallback(PREVIOUS, "prediction"))

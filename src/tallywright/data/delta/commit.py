@@ -26,7 +26,7 @@ from tallywright.data.delta.rows import Value, predicate
 from tallywright.data.delta.schema import fitted, plain
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.storage.store_errors import cause_of
-from tallywright.observability import log
+from tallywright.observability import failpoint, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +60,10 @@ class Change:
         properties: Table properties, used when the table has to be created.
         also: More slices that are replaced in the same commit; every row is in one of them.
         added: True when the version that is committed on has no row of these slices: no file is read or rewritten.
+        outdated: Asked in every attempt: says why the change is about something that no longer stands, so that it does
+            not happen; an empty text lets it happen.
+        numbered: A column that gets the version of the commit, which orders what was written.
+        point: The failpoint right before the commit.
     """
 
     table: str
@@ -71,6 +75,13 @@ class Change:
     properties: Mapping[str, str] = field(default_factory=dict)
     also: tuple[Mapping[str, Value], ...] = ()
     added: bool = False
+    outdated: Callable[[DeltaTable], str] | None = None
+    numbered: str = ""
+    point: str = ""
+
+    def why_outdated(self, base: DeltaTable) -> str:
+        """The reason why the change must not be made on top of `base`; empty when it may."""
+        return "" if self.outdated is None else self.outdated(base)
 
     def write(self, base: DeltaTable, uri: str, *, row_group: int) -> int:
         """Commits the change on top of the version of `base`, which moves to the new version.
@@ -81,7 +92,7 @@ class Change:
             TableContractError: Rows that do not fit the table or the slice.
         """
         version, slices = base.version() + 1, (self.slice, *self.also)
-        data = fitted(plain(self.data), pa.schema(base.schema().to_arrow()), slices, uri)
+        data = fitted(plain(self.with_numbers(version)), pa.schema(base.schema().to_arrow()), slices, uri)
         writer = WriterProperties(
             max_row_group_size=row_group,
             column_properties=dict.fromkeys(long_texts(data), _NO_STATISTICS) or None,
@@ -92,6 +103,8 @@ class Change:
             app_transactions=[Transaction(self.transaction, version)] if self.transaction else None,
         )
         how: dict[str, Any] = {"schema_mode": "merge", "writer_properties": writer, "commit_properties": commit}
+        if self.point:
+            failpoint(self.point)
         with storage_errors(f"writing {uri}"):
             try:
                 if self.added:
@@ -102,6 +115,14 @@ class Change:
             except CommitFailedError as error:
                 raise LostRaceError(cause_of(error)) from error
         return version
+
+    def with_numbers(self, version: int) -> pa.Table:
+        """The rows with that number in the numbered column, if there is one."""
+        if not self.numbered:
+            return self.data
+        place = self.data.schema.get_field_index(self.numbered)
+        numbers = pa.array([version] * self.data.num_rows, pa.int64())
+        return self.data.set_column(place, self.numbered, numbers)
 
     def create_table(self, uri: str, options: Mapping[str, str]) -> None:
         """Creates the table without rows.
@@ -192,13 +213,21 @@ class PendingChanges:
         """The pending changes of a table."""
         return list(self._changes.get(table, {}).values())
 
-    def take(self) -> Iterator[Change]:
-        """Yields one combined change a table; each is dropped once the next one is asked for."""
+    def take(self) -> Iterator[list[Change]]:
+        """Yields the changes of one table after the other; they are dropped once the next ones are asked for."""
         for table in list(self._changes):
-            first, *others = self._changes[table].values()
-            data = pa.concat_tables([first.data, *(other.data for other in others)])
-            yield replace(first, data=data, also=tuple(other.slice for other in others))
+            yield list(self._changes[table].values())
             del self._changes[table]
+
+
+def combined(changes: Sequence[Change]) -> Change:
+    """Changes of slices of one table as one change."""
+    first, *others = changes
+    if not others:
+        return first
+    data = pa.concat_tables([one.data for one in changes])
+    added = all(one.added for one in changes)
+    return replace(first, data=data, also=tuple(other.slice for other in others), outdated=None, added=added)
 
 
 def in_slice(row: Mapping[str, Any], where: Mapping[str, Value]) -> bool:

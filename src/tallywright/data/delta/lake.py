@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Final
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from tallywright.data.delta.commit import ATTEMPTS, Change, LostRaceError, PendingChanges, Race, compare_and_swap
+from tallywright.data.delta.commit import (
+    ATTEMPTS,
+    Change,
+    LostRaceError,
+    PendingChanges,
+    Race,
+    combined,
+    compare_and_swap,
+)
 from tallywright.data.delta.files import DataFile, TableReader, list_tables
 from tallywright.data.delta.handles import Handles
 from tallywright.data.fingerprint import digest
@@ -20,6 +28,7 @@ from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.storage.options import store_options
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
+from tallywright.observability import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -198,7 +207,9 @@ class Lake:
             CommitConflictError: Others kept writing for too long.
             StorageError: Storage that is read-only, full or gone.
         """
-        return self.write(Change(table, data, slice, partition_by, message or {}))
+        version = self.write(Change(table, data, slice, partition_by, message or {}))
+        assert version is not None  # noqa: S101 - a change that nothing can outdate
+        return version
 
     def is_held(self, change: Change) -> bool:
         """True when the table holds exactly the change's rows already, in whatever order."""
@@ -235,12 +246,24 @@ class Lake:
             TallyError: As `replace`.
         """
         if self.pending is not None:
-            for change in self.pending.take():
-                self.write(change)
+            for changes in self.pending.take():
+                self.write(*changes)
 
-    def write(self, change: Change) -> int:
-        """Commits a change whoever else is writing; see `replace`."""
-        return compare_and_swap(self.race(change), lambda base: self.attempt(change, base))
+    def write(self, *changes: Change) -> int | None:
+        """Commits changes of one table together, whoever else is writing; those that are outdated by then are left out.
+
+        Returns:
+            The version of the commit; None when every change was outdated.
+        """
+        return compare_and_swap(self.race(changes[0]), lambda base: self._attempt_current(changes, base))
+
+    def _attempt_current(self, changes: Sequence[Change], base: DeltaTable) -> int | None:
+        """Commits those of the changes that are not outdated."""
+        reasons = [change.why_outdated(base) for change in changes]
+        for reason in filter(None, reasons):
+            log.info("not written to %s: %s", changes[0].table, reason)
+        current = [change for change, reason in zip(changes, reasons, strict=True) if not reason]
+        return self.attempt(combined(current), base) if current else None
 
     def handle(self, change: Change) -> DeltaTable:
         """The cached handle of the change's table, which is created (empty) when it is missing."""

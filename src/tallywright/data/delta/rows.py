@@ -189,3 +189,9 @@ def _bits(values: NDArray[np.bool_]) -> pa.Buffer:
 
 def _offsets(lengths: Sequence[int]) -> pa.Buffer:
     return pa.py_buffer(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32))
+
+
+def written_order(row: Mapping[str, Any]) -> tuple[bool, int, datetime]:
+    """The place of a row with a `sequence` in the order of writing; rows of the time before come first, by clock."""
+    sequence = row.get("sequence")
+    return sequence is not None, sequence or 0, row["recorded_at"]

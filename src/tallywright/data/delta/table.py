@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tallywright.data.delta.commit import Change, compare_and_swap, in_slice
 from tallywright.data.delta.rows import rows_of, table_of
+from tallywright.observability import failpoint
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Declaration(Generic[R]):
         kind: How rows come into it.
         doc: One line for `docs/tables.md`.
         partition_by: Columns that have a folder a value; small tables have none.
+        numbered: A column that gets the version of the commit: newer rows have higher numbers, whatever a clock says.
     """
 
     what: str
@@ -72,6 +74,12 @@ class Declaration(Generic[R]):
     kind: Kind
     doc: str
     partition_by: tuple[str, ...] = ()
+    numbered: str = ""
+
+    @property
+    def point(self) -> str:
+        """The failpoint before it is asked what stands in the table, and again right before a commit."""
+        return f"before-{self.what}"
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -159,35 +167,54 @@ class Table(Generic[R]):
         added = [row for change in pending for row in rows_of(change.data) if in_slice(row, where)]
         return [{name: row[name] for name in names if name in row} for row in (*kept, *added)]
 
-    def replace(self, records: Sequence[R]) -> int | None:
+    def replace(self, records: Sequence[R], *, outdated: Callable[[DeltaTable], str] | None = None) -> int | None:
         """Replaces the records' slice, in one commit.
 
+        Args:
+            records: All of the slice.
+            outdated: Asked in every attempt to commit; a text says why the records must not be written any more.
+
         Returns:
-            The version of the commit; None where it is pending (`Lake.batching`).
+            The version of the commit; None where it is pending (`Lake.batching`), or outdated.
 
         Raises:
             TallyError: As `Lake.replace`; a `TableContractError` for records of several slices.
         """
         self.declaration.require(Kind.SLICE)
-        return self._write(self._change(records))
+        return self._write(replace(self._change(records), outdated=outdated))
 
-    def replace_if_changed(self, records: Sequence[R], where: Mapping[str, Value] | None = None) -> int | None:
+    def replace_if_changed(
+        self,
+        records: Sequence[R],
+        where: Mapping[str, Value] | None = None,
+        *,
+        outdated: Callable[[DeltaTable], str] | None = None,
+    ) -> int | None:
         """As `replace`, but commits nothing when the slice holds exactly these records already.
 
         Args:
             records: All of the slice.
             where: The slice, where there may be no record of it.
+            outdated: As in `replace`.
         """
         self.declaration.require(Kind.SLICE)
-        change = self._change(records, where)
+        failpoint(self.declaration.point)
+        change = replace(self._change(records, where), outdated=outdated)
         is_pending = any(other.slice == change.slice for other in self._lake.pending_of(self.name))
         return None if self._lake.is_held(change) and not is_pending else self._write(change)
 
     def _write(self, change: Change) -> int | None:
         if self._lake.pending is None:
             return self._lake.write(change)
-        self._lake.pending.put(change)
+        self._lake.pending.put(self._provisional(change))
         return None
+
+    def _provisional(self, change: Change) -> Change:
+        """A pending change whose rows are newer than all that is written; the commit gives them their number."""
+        standing = self._lake.find(self.name) if change.numbered else None
+        if not change.numbered:
+            return change
+        return replace(change, data=change.with_numbers(0 if standing is None else standing.version() + 1))
 
     def append(self, propose: Callable[[list[R]], R | None]) -> R | None:
         """Appends the record that `propose` makes of all records, onto exactly the version they were read from.
@@ -275,4 +302,11 @@ class Table(Generic[R]):
         data = table_of([record.model_dump() for record in records], self.declaration.schema)
         if where is None and records:
             where = {name: getattr(records[0], name) for name in self.declaration.slice}
-        return Change(self.name, data, where or {}, self.declaration.partition_by)
+        return Change(
+            self.name,
+            data,
+            where or {},
+            self.declaration.partition_by,
+            numbered=self.declaration.numbered,
+            point=self.declaration.point,
+        )

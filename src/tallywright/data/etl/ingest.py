@@ -2,12 +2,14 @@
 
 Labels and quarantine go first and the features last, because the features' commit is what makes a date ingested. The
 Delta version that last changed a date's content is an app transaction of that very commit, so it cannot be lost between
-a commit and a record, and neither OPTIMIZE, other dates nor log cleanup move it. `<model>__inputs` adds the
-fingerprint; a row that is missing or belongs to another version is computed again from the date's files.
+a commit and a record, and neither OPTIMIZE, other dates nor log cleanup move it; labels and quarantine carry one too. A
+date that another run has committed since the raw files were read is not overwritten (`reading`). `<model>__inputs` adds
+the fingerprint; a row that is missing or belongs to another version is computed again from the date's files.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -15,17 +17,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright.data.delta.commit import compare_and_swap
-from tallywright.data.delta.handles import LONG_LOG, require_partitioned_by
-from tallywright.data.delta.lake import Change, Lake
+from tallywright.data.delta.generation import content_transaction, content_version
+from tallywright.data.delta.handles import require_partitioned_by
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
 from tallywright.data.etl.labels import label_writer
+from tallywright.data.etl.reading import OutdatedReadingError, Reading, change_of, write_if_changed
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.types import feature_schema
-from tallywright.errors import InputError, UsageError
+from tallywright.errors import CommitConflictError, InputError, UsageError
 from tallywright.observability import failpoint, log
 from tallywright.records import InputVersion, Record, Reference
 
@@ -34,11 +37,14 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
+    from tallywright.data.delta.lake import Lake
     from tallywright.data.etl.labels import LabelWriter
     from tallywright.spec import ModelSpec, Project
 
 _PARTITION: Final = ("score_date",)
 _SHOWN: Final = 5
+_READINGS: Final = 5
+"""How often the raw files are read when others ingest the same dates."""
 
 
 class InputRow(Record):
@@ -51,6 +57,10 @@ class InputRow(Record):
     quarantined: int | None = None
     table_id: str | None = None
     recorded_at: datetime | None = None
+    raw_digest: str | None = None
+    """Of the raw content that was read; None in older rows, and where a lost row was written again."""
+    reading: int | None = None
+    """Numbers the readings that changed the date."""
 
 
 INPUTS: Final = Declaration(
@@ -65,7 +75,7 @@ INPUTS: Final = Declaration(
 
 def transaction_id(table: str, day: date) -> str:
     """The app transaction whose version is the input version of a date."""
-    return f"tallywright/{table}/{day.isoformat()}"
+    return content_transaction(table, day)
 
 
 def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
@@ -143,8 +153,18 @@ def latest_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
     return [Reference(table=table, version=version, by="input") for version in sorted(versions)]
 
 
-def record_input(lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTable, *, quarantined: int) -> None:
-    """Writes the date's row of `<model>__inputs`."""
+def record_input(
+    lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTable, *, quarantined: int, raw_digest: str = ""
+) -> None:
+    """Writes the date's row of `<model>__inputs`, unless the date has been ingested again meanwhile."""
+    inputs = Table(INPUTS, lake, spec)
+
+    def outdated(_: DeltaTable) -> str:
+        newest = content_version(lake, found.table, found.score_date)
+        if newest is None or newest <= found.version:
+            return ""
+        return f"{found.table} of {found.score_date} has version {newest}, and this is about version {found.version}"
+
     row = InputRow(
         score_date=found.score_date,
         version=found.version,
@@ -153,8 +173,10 @@ def record_input(lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTa
         quarantined=quarantined,
         table_id=str(base.metadata().id),
         recorded_at=datetime.now(UTC),
+        raw_digest=raw_digest or None,
+        reading=1 + max((one.reading or 0 for one in inputs.read({"score_date": found.score_date})), default=0),
     )
-    Table(INPUTS, lake, spec).replace([row])
+    inputs.replace([row], outdated=outdated)
 
 
 def stored_digest(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> RowDigest:
@@ -213,27 +235,99 @@ def ingest(
         InputError: A date outside the schedule, an empty day, rows that break the contract of the tables.
         SpecError: A query that is missing or not a plain query.
         StorageError: Raw files, work folder or lake that cannot be read or written.
+        CommitConflictError: Other runs ingested newer content of the same dates each time.
     """
-    spec, days = project.spec, _days(project.spec, first, last)
-    done: list[IngestedDay] = []
-    refused: list[WrongLabelsError] = []
-    with label_writer(lake, spec, last) as labels, RawRun(project, first, last, as_of=labels.as_of) as run:
+    run = _IngestRun(project, lake, _days(project.spec, first, last), progress)
+    for _ in range(_READINGS):
+        run.refused = []
+        try:
+            again = _read_and_write(run)
+        except OutdatedReadingError as error:
+            log.info("the raw files are read again: %s", error)
+            continue
+        if not again and run.refused:
+            raise _refusal(run.refused, len(run.days))
+        if not again:
+            return [run.done[day].model_copy(update={"changed": day in run.written}) for day in run.done]
+        log.info("the raw files are read again, because they changed before %s was written", again[0])
+        run.done = {day: result for day, result in run.done.items() if day not in again}
+    raise CommitConflictError(
+        f"other runs ingested {run.waiting[0]} of {project.spec.name}, or its raw files changed, each of {_READINGS} "
+        "times that they were read",
+        expected="a pause between deliveries, and one ingest at a time",
+        remedy="run it again",
+    )
+
+
+@dataclass
+class _IngestRun:
+    """A run of ingest, over all its readings of the raw files.
+
+    Attributes:
+        project: The model project.
+        lake: Where the tables are.
+        days: All dates of the range, closed ones too.
+        progress: Called after each date.
+        done: What was ingested, from files that have not changed since.
+        written: Dates that this run has changed.
+        refused: Why dates were refused in the last reading.
+        read: True once the raw files were read.
+    """
+
+    project: Project
+    lake: Lake
+    days: list[date]
+    progress: Callable[[IngestedDay], None] | None
+    done: dict[date, IngestedDay] = field(default_factory=dict)
+    written: set[date] = field(default_factory=set)
+    refused: list[WrongLabelsError] = field(default_factory=list)
+    read: bool = False
+
+    @property
+    def waiting(self) -> list[date]:
+        """The open dates that are not done."""
+        calendar = self.project.spec.schedule.calendar
+        return [day for day in self.days if day not in self.done and calendar.is_open(day)]
+
+    @property
+    def closed(self) -> list[tuple[date, str]]:
+        """The dates that the calendar closes, and by which rule."""
+        calendar = self.project.spec.schedule.calendar
+        return [(day, why) for day in self.days if (why := calendar.why_closed(day))]
+
+
+def _read_and_write(run: _IngestRun) -> list[date]:
+    """Reads the raw files once and ingests what waits; returns the dates that were made from older files.
+
+    Raises:
+        OutdatedReadingError: Another run has committed a day since; the days before it are done.
+    """
+    spec, days = run.project.spec, run.waiting
+    ends = (days or run.days) if run.read else run.days
+    reading = Reading.before(run.lake, spec, days)
+    made: list[date] = []
+    with (
+        label_writer(run.lake, spec, run.days[-1]) as labels,
+        RawRun(run.project, ends[0], ends[-1], as_of=labels.as_of) as raw,
+    ):
+        for day, why in () if run.read else run.closed:
+            _say_closed(day, why, raw.raw_rows(day))
+        run.read = True
         for day in days:
-            if closed := spec.schedule.calendar.why_closed(day):
-                _say_closed(day, closed, run.raw_rows(day))
-                continue
             try:
-                result = _ingest_day(spec, lake, run.day(day), labels)
+                result = _ingest_day(spec, run.lake, raw.day(day), reading, labels)
             except WrongLabelsError as error:
-                refused.append(error)
+                run.refused.append(error)
+                made.append(day)
                 continue
-            log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
-            done.append(result)
-            if progress is not None:
-                progress(result)
-    if refused:
-        raise _refusal(refused, len(days))
-    return done
+            log.debug("ingested %s %s: %d rows", spec.name, day, result.rows)
+            run.done[day] = result
+            if result.changed:
+                made.append(day)
+                run.written.add(day)
+            if run.progress is not None:
+                run.progress(result)
+        return [] if raw.is_current else made
 
 
 def _refusal(refused: list[WrongLabelsError], days: int) -> InputError:
@@ -270,14 +364,16 @@ def _say_closed(day: date, why: str, rows: int) -> None:
         log.info("%s is closed (%s): nothing to ingest", day, why)
 
 
-def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, writer: LabelWriter) -> IngestedDay:
+def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
     features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
     check_features(spec, raw.day, raw.accepted, features)
     check_labels(spec, raw.day, labels, features)
-    _write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day)
-    writer.write(raw.day, labels)
+    failpoint("ingest-quarantine")
+    write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day, reading)
+    failpoint("ingest-labels")
+    labels_to.write(raw.day, labels, reading)
     failpoint("ingest-features")
-    version, changed = _write_features(spec, lake, raw, features)
+    version, changed = _write_features(spec, lake, raw, features, reading)
     known = pc.sum(pc.equal(labels["label_status"], scalar_of(KNOWN, pa.string()))).as_py() or 0
     return IngestedDay(
         score_date=raw.day,
@@ -291,15 +387,18 @@ def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, writer: LabelWriter) -
     )
 
 
-def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table) -> tuple[InputVersion, bool]:
+def _write_features(
+    spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table, reading: Reading
+) -> tuple[InputVersion, bool]:
     """Commits the date's features unless equal ones are there, and records its input version."""
     table, content = spec.table("features"), digest(features, feature_schema(spec).names)
-    change = _change(table, features, raw.day, content, transaction_id(table, raw.day))
+    change = change_of(table, features, raw.day, content)
 
     def attempt(base: DeltaTable) -> tuple[InputVersion, bool]:
         found = committed_input(lake, spec, raw.day, base)
         changed = found is None or found.fingerprint != content.hex
         if changed:
+            reading.require_newest(base, table, raw.day)
             version = lake.attempt(change, base)
             failpoint("ingest-committed")
             found = InputVersion(
@@ -307,23 +406,7 @@ def _write_features(spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table
             )
         assert found is not None  # noqa: S101 - None counts as changed
         if recorded_input(lake, spec, raw.day, base) is None:
-            record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows)
+            record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows, raw_digest=raw.raw_digest)
         return found, changed
 
     return compare_and_swap(lake.race(change), attempt)
-
-
-def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date) -> None:
-    """Replaces a date of a table by these rows, unless it holds the same."""
-    content = digest(rows, rows.column_names)
-    change = _change(table, rows, day, content)
-    lake.handle(change)  # the table exists from here on, even if the day has no rows
-    stored = lake.read(table, where={"score_date": day})
-    if sorted(stored.column_names) == sorted(rows.column_names) and digest(stored, rows.column_names) == content:
-        return
-    lake.replace(table, rows, slice=change.slice, partition_by=_PARTITION, message=change.message)
-
-
-def _change(table: str, rows: pa.Table, day: date, content: RowDigest, transaction: str = "") -> Change:
-    message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
-    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction, LONG_LOG)

@@ -17,15 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright.data.delta.handles import LONG_LOG
-from tallywright.data.delta.lake import Change
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, NEVER, check_labels, has_status
+from tallywright.data.etl.reading import OutdatedReadingError, Reading, write_if_changed
 from tallywright.data.etl.transform import RawRun
 from tallywright.data.fingerprint import digest, row_hashes
-from tallywright.errors import TallyError
+from tallywright.errors import CommitConflictError, TallyError
 from tallywright.observability import log
 from tallywright.records import Record
 from tallywright.spec.calendar import end_of_day
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec, Project
 
-_PARTITION: Final = ("score_date",)
+_READINGS: Final = 3
+"""How often the raw files are read before a run gives up."""
 
 
 class LabelReading(Record):
@@ -100,18 +100,15 @@ class LabelWriter:
         self.as_of = newest_date(last, label_readings(lake, spec))
         """The newest score date that is known: what has been waited for long enough as of it was, for ever."""
 
-    def write(self, day: date, labels: pa.Table) -> LabelChange:
-        """Replaces the labels of a date, unless the table holds the same."""
-        table, content = self._spec.table("labels"), digest(labels, labels.column_names)
-        message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
-        change = Change(table, labels, {"score_date": day}, _PARTITION, message, "", LONG_LOG)
-        self._lake.handle(change)  # the table exists from here on, even if the day has no labels
-        stored = self._lake.read(table, where={"score_date": day})
-        same = sorted(stored.column_names) == sorted(labels.column_names)
-        found = LabelChange(day)
-        if not (same and digest(stored, labels.column_names) == content):
-            found = _compared(self._spec, day, stored if same else stored.slice(0, 0), labels)
-            self._lake.replace(table, labels, slice=change.slice, partition_by=_PARTITION, message=message)
+    def write(self, day: date, labels: pa.Table, reading: Reading) -> LabelChange:
+        """Replaces the labels of a date, unless the table holds the same.
+
+        Raises:
+            OutdatedReadingError: Another run has changed the date since the raw files were read.
+        """
+        content = digest(labels, labels.column_names)
+        before = write_if_changed(self._lake, self._spec.table("labels"), labels, day, reading)
+        found = LabelChange(day) if before is None else _compared(self._spec, day, before, labels)
         mature = _known_by(labels, end_of_day(day + timedelta(days=self._spec.data.label_maturity_days), self._zone))
         self._read.append(
             LabelReading(
@@ -208,22 +205,41 @@ def refresh_labels(project: Project, lake: Lake, first: date, last: date) -> lis
         return []
     ingested = {file.day for file in lake.files(spec.table("features")) if file.day is not None}
     due = dates_to_read(spec, ingested, label_readings(lake, spec), first, last)
-    if not due:
-        return []
-    changes = []
+    changes: dict[date, LabelChange] = {}
+    for _ in range(_READINGS if due else 0):
+        try:
+            if _read_again(project, lake, due, last, changes):
+                break
+        except OutdatedReadingError as error:
+            log.info("the labels are read again: %s", error)
+    else:
+        if due:
+            raise CommitConflictError(
+                f"other runs wrote the labels of {due[0]} to {due[-1]}, or the raw files changed, each of {_READINGS} "
+                "times that they were read",
+                remedy="the next run reads them again",
+            )
+    return [changes[day] for day in sorted(changes)]
+
+
+def _read_again(project: Project, lake: Lake, due: list[date], last: date, changes: dict[date, LabelChange]) -> bool:
+    """Reads the raw files once and writes these dates' labels; False where the files changed meanwhile."""
+    spec = project.spec
+    reading = Reading.before(lake, spec, due)
     with (
         label_writer(lake, spec, last) as writer,
         RawRun(project, due[0], due[-1], as_of=writer.as_of, labels_only=True) as run,
     ):
         for day in due:
-            change = _refreshed(spec, lake, run, writer, day)
+            labels = _labels_of(spec, lake, run, day)
+            change = None if labels is None else writer.write(day, labels, reading)
             if change is not None and change.changed:
-                changes.append(change)
-    return changes
+                changes[day] = change
+        return run.is_current
 
 
-def _refreshed(spec: ModelSpec, lake: Lake, run: RawRun, writer: LabelWriter, day: date) -> LabelChange | None:
-    """Writes one date's labels again; None where that cannot be done, which is said and concerns no other date."""
+def _labels_of(spec: ModelSpec, lake: Lake, run: RawRun, day: date) -> pa.Table | None:
+    """One date's labels as read again; None where they cannot be used, which is said and concerns no other date."""
     features = lake.read(spec.table("features"), where={"score_date": day}, columns=list(spec.data.key))
     accepted = run.accepted(day)
     if accepted < features.num_rows:
@@ -242,12 +258,14 @@ def _refreshed(spec: ModelSpec, lake: Lake, run: RawRun, writer: LabelWriter, da
     except TallyError as error:
         log.warning("labels of %s stay as they are: %s", day, error.found)
         return None
-    return writer.write(day, labels)
+    return labels
 
 
 def _compared(spec: ModelSpec, day: date, before: pa.Table, after: pa.Table) -> LabelChange:
     """What differs, said in the log where labels were there before."""
     key = spec.data.key
+    if "label_status" not in before.column_names:
+        before = after.slice(0, 0)
     was, never, now = (
         row_hashes(table.filter(has_status(table, status)), key)
         for table, status in ((before, KNOWN), (before, NEVER), (after, KNOWN))

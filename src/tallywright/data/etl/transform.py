@@ -20,7 +20,7 @@ from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target, without_nan
 from tallywright.data.etl.engine import sql_engine
-from tallywright.data.etl.sources import stage_sources
+from tallywright.data.etl.sources import read_sources, stamps_of
 from tallywright.data.types import feature_schema
 from tallywright.errors import InputError, SpecError
 
@@ -157,6 +157,8 @@ class RawDay:
     labels: pa.Table
     label_schema: pa.Schema
     rejected: pa.Table
+    raw_digest: str = ""
+    """Of the raw content that all of it comes from."""
 
 
 class RawRun:
@@ -188,7 +190,7 @@ class RawRun:
         self._columns: list[str] = []
 
     def __enter__(self) -> Self:
-        sources = stage_sources(self._project)
+        self.content = read_sources(self._project)
         data = self._data
         queries = {
             data.contract: self._parameters,
@@ -198,9 +200,10 @@ class RawRun:
         self._queries = {file: read_query(self._project.folder / file, given) for file, given in queries.items()}
         self._engine = sql_engine(self._project)
         try:
-            for name, files in sources.items():
+            for name, files in self.content.files.items():
                 self._engine.source(name, files)
             self._prepare()
+            self._require_same_files()
         except BaseException:
             self._engine.close()
             raise
@@ -222,6 +225,7 @@ class RawRun:
             labels=self.labels(day),
             label_schema=self._label_schema,
             rejected=quarantine_rows(rejected),
+            raw_digest=self.content.digest,
         )
 
     def raw_rows(self, day: date) -> int:
@@ -238,12 +242,28 @@ class RawRun:
         return without_nan(self._project.spec, found)
 
     @property
+    def is_current(self) -> bool:
+        """True while the raw files are those that were read."""
+        return stamps_of(self._project) == self.content.stamps
+
+    @property
     def label_schema(self) -> pa.Schema:
         """The schema of the label table."""
         return self._label_schema
 
     def _rejected(self, day: date) -> pa.Table:
         return self._engine.rows(_CONTRACT, day, self._columns, present=_REASON)
+
+    def _require_same_files(self) -> None:
+        """Refuses rows of queries under which a Parquet file was replaced: each query reads the files anew."""
+        now = stamps_of(self._project)
+        changed = sorted(path for path, stamp in self.content.unstaged.items() if now.get(path) != stamp)
+        if changed:
+            raise InputError(
+                f"{', '.join(changed)} changed while the queries read it; nothing was changed",
+                expected="raw files that stay as they are while they are read",
+                remedy="run it again",
+            )
 
     def _prepare(self) -> None:
         self._keep(_CONTRACT, self._data.contract, self._check_contract)

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from tallywright.data.delta.generation import generation_of
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import CommitConflictError, GateRefusedError, PackageError, TrackingError
 from tallywright.gates.record import record_report, report_of, require_day_passed
@@ -244,7 +245,9 @@ def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[st
     write_drift(context.lake, context.spec, manifest, signals)
     violated = sorted({signal.column for signal in signals if signal.violated})
     log.info("drift of %s: %d comparisons, %s", context.day, len(signals), ", ".join(violated) or "none violated")
-    return {"signals": len(signals), "violated": violated}
+    latest = generation_of(context.lake, context.spec, manifest.score_date)
+    note = f"generation {latest} stands; nothing was written about generation {manifest.generation}"
+    return {"signals": len(signals), "violated": violated} | ({"note": note} if latest > manifest.generation else {})
 
 
 def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:

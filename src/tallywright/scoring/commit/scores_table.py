@@ -9,6 +9,7 @@ from deltalake import Field, Schema
 from deltalake.exceptions import DeltaError
 
 from tallywright.data.delta.commit import Race, SkippedError, compare_and_swap
+from tallywright.data.delta.generation import tally_transaction
 from tallywright.data.delta.lake import Change
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.storage.store_errors import cause_of
@@ -29,7 +30,7 @@ _ATTEMPTS: Final = 10
 
 def app_id(spec: ModelSpec, day: date) -> str:
     """The app transaction whose version is the generation of that day's tally."""
-    return f"tallywright/{spec.name}/{day.isoformat()}"
+    return tally_transaction(spec, day)
 
 
 def generation_in(table: DeltaTable, spec: ModelSpec, day: date) -> int:

@@ -18,16 +18,15 @@ from pydantic import Field
 
 from tallywright.buffers import valid_mask, values_of
 from tallywright.data.fingerprint import RowDigest
-from tallywright.errors import PackageError
 from tallywright.packaging.predictor import Prediction, Predictor
 from tallywright.records import Record
+from tallywright.scoring.roles.failing_rows import Allowance, score_sound_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from tallywright.packaging.preprocess import ModelInput
     from tallywright.profiles.accumulate import Accumulator
     from tallywright.scoring.roles.constant import ConstantPredictor
 
@@ -142,13 +141,12 @@ class CheckedPrediction:
     """A prediction, and masks of its rows that must not be served.
 
     `failed` rows raised an error in the graph (their scores are NaN); `broken` rows would not pass the output gate,
-    the failed ones among them. `error` is the graph's error.
+    the failed ones among them.
     """
 
     prediction: Prediction
     failed: NDArray[np.bool_]
     broken: NDArray[np.bool_]
-    error: PackageError | None = None
 
     @property
     def outputs(self) -> pa.RecordBatch:
@@ -156,41 +154,36 @@ class CheckedPrediction:
         return self.prediction.outputs
 
 
-def predict_checked(predictor: AnyPredictor, batch: pa.RecordBatch) -> CheckedPrediction:
+def predict_checked(
+    predictor: AnyPredictor, batch: pa.RecordBatch, allowance: Allowance | None = None
+) -> CheckedPrediction:
     """Predicts a batch; a row that makes the graph fail takes no other row with it.
 
     Raises:
         InputError: A column is missing or mistyped.
+        HopelessError: More rows fail than `allowance` has.
     """
-    try:
-        prediction = predictor.predict(batch)
-    except PackageError as error:
-        if not isinstance(predictor, Predictor):
-            raise
-        inputs = predictor.package.preprocess.transform(batch)
-        scores, failed = _score_by_halves(predictor, inputs)
-        prediction = predictor.finish(inputs, scores)
-        return CheckedPrediction(prediction, failed, broken_rows(prediction.outputs) | failed, error)
-    nowhere = np.zeros(batch.num_rows, dtype=np.bool_)
+    if not isinstance(predictor, Predictor):
+        return _checked(predictor.predict(batch))
+    inputs = predictor.package.preprocess.transform(batch)
+    scores, failed = score_sound_rows(predictor, inputs, allowance)
+    prediction = predictor.finish(inputs, scores)
+    return CheckedPrediction(prediction, failed, broken_rows(prediction.outputs) | failed)
+
+
+def predict_all(predictor: AnyPredictor, batch: pa.RecordBatch) -> CheckedPrediction:
+    """Predicts a batch of which every row must have a score: the first error of the graph ends it.
+
+    Raises:
+        InputError: A column is missing or mistyped.
+        PackageError: The graph raises an error.
+    """
+    return _checked(predictor.predict(batch))
+
+
+def _checked(prediction: Prediction) -> CheckedPrediction:
+    nowhere = np.zeros(prediction.outputs.num_rows, dtype=np.bool_)
     return CheckedPrediction(prediction, nowhere, broken_rows(prediction.outputs))
-
-
-def _score_by_halves(predictor: Predictor, inputs: ModelInput) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Scores all rows that can be scored, by bisecting batches that fail; the others get NaN."""
-    scores = predictor.no_scores(inputs.rows)
-    failed = np.ones(inputs.rows, dtype=np.bool_)
-    waiting = [(0, inputs.rows)]
-    while waiting:
-        start, stop = waiting.pop()
-        try:
-            scores[start:stop] = predictor.score(inputs.take(slice(start, stop)))
-        except PackageError:
-            if stop - start > 1:
-                middle = (start + stop) // 2
-                waiting += [(start, middle), (middle, stop)]
-        else:
-            failed[start:stop] = False
-    return scores, failed
 
 
 @dataclass(slots=True)

@@ -13,13 +13,21 @@ import pyarrow as pa
 from tallywright.buffers import number_array
 from tallywright.data.fingerprint import mix
 from tallywright.scoring.job import CanaryRule
-from tallywright.scoring.roles.role_model import CanaryCounts, CheckedPrediction, fixed_point_sum, predict_checked
+from tallywright.scoring.roles.failing_rows import Allowance, HopelessError
+from tallywright.scoring.roles.role_model import (
+    CanaryCounts,
+    CheckedPrediction,
+    fixed_point_sum,
+    predict_all,
+    predict_checked,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tallywright.data.fingerprint import Hashes
     from tallywright.profiles.accumulate import Accumulator
+    from tallywright.scoring.job import FallbackLimit
     from tallywright.scoring.roles.role_model import RoleModel, ScoringCounts
 
 OUTPUT: Final = "output"
@@ -66,6 +74,7 @@ class Router:
         canary: With its rule; None when there is none.
         fallback: Scores the rows on which the primary fails; None when there is none.
         covers: The failures in which the fallback does.
+        limit: How many rows of the day may fall back; None where that is not asked.
     """
 
     def __init__(
@@ -74,11 +83,13 @@ class Router:
         canary: tuple[RoleModel, CanaryRule] | None,
         fallback: RoleModel | None,
         covers: frozenset[str],
+        limit: FallbackLimit | None = None,
     ) -> None:
         self._primary = primary
         self._canary = canary
         self._fallback = fallback
         self._covers = covers
+        self._limit = limit
 
     def route(self, batch: pa.RecordBatch, hashes: Hashes, counts: ScoringCounts) -> RoutedBatch:
         """Scores the batch with each model and counts the results.
@@ -86,8 +97,9 @@ class Router:
         Raises:
             InputError: A column is missing or mistyped.
             PackageError: The primary's graph fails on a row, and that is not covered.
+            GateRefusedError: It fails on more rows than may fall back.
         """
-        primary = self._predict_primary(batch)
+        primary = self._predict_primary(batch, hashes, counts)
         chosen = _RoutedOutputs(primary.outputs)
         if self._canary is not None:
             role_model, rule = self._canary
@@ -99,11 +111,19 @@ class Router:
         _profile(counts.profile, primary, slice(None) if sound.all() else np.flatnonzero(sound))
         return chosen.routed()
 
-    def _predict_primary(self, batch: pa.RecordBatch) -> CheckedPrediction:
-        primary = predict_checked(self._primary.predictor, batch)
-        if primary.error is not None and PREDICTION not in self._covers:
-            raise primary.error
-        return primary
+    def _predict_primary(self, batch: pa.RecordBatch, hashes: Hashes, counts: ScoringCounts) -> CheckedPrediction:
+        """Predicts with the primary; ends as soon as what fails cannot be made good."""
+        if PREDICTION not in self._covers:
+            return predict_all(self._primary.predictor, batch)
+        if self._limit is None or self._fallback is None:
+            return predict_checked(self._primary.predictor, batch)
+        # The rows of the canary's keys fall back only where it has no answer either.
+        counting = ~is_canary(self._canary[1], hashes) if self._canary is not None else np.ones(hashes.size, np.bool_)
+        left = max(0, self._limit.rows - counts.served[self._fallback.label])
+        try:
+            return predict_checked(self._primary.predictor, batch, Allowance(left, counting))
+        except HopelessError as error:
+            raise self._limit.exceeded(error.failing, error.tried) from None
 
     def _covered(self, primary: CheckedPrediction) -> NDArray[np.bool_]:
         """A mask of the rows that the fallback may score."""

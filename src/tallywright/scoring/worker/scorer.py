@@ -55,7 +55,7 @@ class Scorer:
         role_models = (self._primary, pair[0] if pair else None, fallback)
         self._role_models = tuple(role_model if role_model is not None else self._primary for role_model in role_models)
         self._others = [*(role_model for role_model in role_models[1:] if role_model is not None), *self._shadows]
-        self._router = Router(self._primary, pair, fallback, job.covers) if pair or fallback else None
+        self._router = Router(self._primary, pair, fallback, job.covers, job.limit) if pair or fallback else None
 
     @classmethod
     def load(cls, job: ScoreJob, packages: Mapping[str, Package] | None = None) -> Scorer:

@@ -1,0 +1,91 @@
+"""A reading of the raw files, and what it may overwrite: only what stood before it began.
+
+Before the raw files are read, the version that last changed each date is noted in every table. A commit of a date is
+made only while that is still the newest one: where another run has committed the date since, its content may be newer
+than what was read here, and the raw files are read again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tallywright.data.delta.commit import compare_and_swap
+from tallywright.data.delta.generation import content_transaction, content_version
+from tallywright.data.delta.handles import LONG_LOG
+from tallywright.data.delta.lake import Change
+from tallywright.data.fingerprint import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import date
+
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.data.fingerprint import RowDigest
+    from tallywright.spec import ModelSpec
+
+_PARTITION: Final = ("score_date",)
+TABLES: Final = ("quarantine", "labels", "features")
+"""What a date of raw files becomes, in the order of the commits."""
+
+
+class OutdatedReadingError(Exception):
+    """Another run has committed the date since this one began to read the raw files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What stood in each table before the raw files were read, by table and date."""
+
+    standing: Mapping[tuple[str, date], int | None]
+
+    @classmethod
+    def before(cls, lake: Lake, spec: ModelSpec, days: Iterable[date]) -> Reading:
+        """Notes what stands; to be called before the raw files are read."""
+        dates = list(days)
+        tables = [spec.table(what) for what in TABLES]
+        return cls({(table, day): content_version(lake, table, day) for table in tables for day in dates})
+
+    def require_newest(self, base: DeltaTable, table: str, day: date) -> None:
+        """Refuses to go over content of the date that was committed since.
+
+        Raises:
+            OutdatedReadingError: The raw files have to be read again.
+        """
+        found, known = base.transaction_version(content_transaction(table, day)), self.standing[table, day]
+        if found != known:
+            raise OutdatedReadingError(
+                f"{table} of {day} was committed as version {found} since the raw files were read, at version {known}"
+            )
+
+
+def write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, reading: Reading) -> pa.Table | None:
+    """Replaces a date of a table by these rows, and returns those that it held; None where it holds the same.
+
+    Raises:
+        OutdatedReadingError: Another run has changed the date since the raw files were read.
+    """
+    content = digest(rows, rows.column_names)
+    change = change_of(table, rows, day, content)
+
+    def attempt(base: DeltaTable) -> pa.Table | None:
+        stored = lake.read(table, where={"score_date": day}, version=base)
+        if sorted(stored.column_names) == sorted(rows.column_names) and digest(stored, rows.column_names) == content:
+            return None
+        reading.require_newest(base, table, day)
+        lake.attempt(change, base)
+        return stored
+
+    # The table exists from here on, even if the day has no rows.
+    return compare_and_swap(lake.race(change), attempt)
+
+
+def change_of(table: str, rows: pa.Table, day: date, content: RowDigest) -> Change:
+    """The change that makes these rows the content of a date."""
+    message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
+    point = f"before-{table.rpartition('__')[2]}"
+    transaction = content_transaction(table, day)
+    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction, LONG_LOG, point=point)
