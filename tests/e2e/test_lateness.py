@@ -63,7 +63,7 @@ def test_a_range_over_refused_empty_and_closed_days_loses_none(copy) -> None:
     world = copy()
     seen: list[str] = []
     _keep(world, ORDERS, lambda line: "2025-04-09 " not in line)
-    _keep(world, ORDERS, lambda line: "2025-04-12 " not in line or len(seen) < 10 and not seen.append(line))
+    _keep(world, ORDERS, lambda line: "2025-04-12 " not in line or (len(seen) < 10 and not seen.append(line)))
     _keep(world, ORDERS, lambda line: "2025-04-13 " not in line)
     world.edit(SPEC, '  deadline: "06:00"', '  deadline: "06:00"\n  closed: {weekdays: [sunday]}')
     done = world.tally("backfill", world.model, "--from", "2025-04-08", "--to", "2025-04-14", "--json", code=4)

@@ -10,7 +10,7 @@ from synthetic import make_spec
 from world import World
 
 from tallywright.data.delta.table import Table
-from tallywright.data.etl.labels import LABEL_READINGS, LabelReading
+from tallywright.data.etl.label_readings import LABEL_READINGS, LabelReading
 from tallywright.monitoring.maturity import RunDates, dates_due, realise
 from tallywright.monitoring.performance import PERFORMANCE, Due, PerformanceRow
 

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from tallywright.data.delta.table import Table
-from tallywright.data.etl.labels import label_readings
+from tallywright.data.etl.label_readings import label_readings
 from tallywright.monitoring.performance import PERFORMANCE, Due, realised
 from tallywright.observability import log
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.table import Kind
 from tallywright.data.etl.ingest import INPUTS
-from tallywright.data.etl.labels import LABEL_READINGS
+from tallywright.data.etl.label_readings import LABEL_READINGS
 from tallywright.gates.record import GATES
 from tallywright.monitoring.actions import ACTIONS
 from tallywright.monitoring.decisions import DECISIONS

@@ -8,7 +8,8 @@ from itertools import permutations
 import pytest
 
 from tallywright.data.etl.ingest import ingest
-from tallywright.data.etl.labels import LabelReading, dates_to_read, label_readings, refresh_labels
+from tallywright.data.etl.label_readings import LabelReading, dates_to_read, label_readings
+from tallywright.data.etl.labels import refresh_labels
 from tallywright.data.snapshot import take_snapshot
 from tallywright.errors import InputError
 
