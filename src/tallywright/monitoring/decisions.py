@@ -44,7 +44,9 @@ class _Evidence:
     periods: dict[date, PeriodRow]
 
 
-def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date], periods: dict[date, PeriodRow]) -> list[DaySignals]:
+def day_signals(
+    lake: Lake, spec: ModelSpec, days: Iterable[date], periods: dict[date, PeriodRow] | None = None
+) -> list[DaySignals]:
     """The signals of these days, of every day that has a tally, and of every period with a row, in order.
 
     A day is broken when it has no tally, when the day gate did not pass for the input that was scored, or when its
@@ -58,7 +60,7 @@ def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date], periods: dict
         drift=_drift(lake, spec),
         performance=violated,
         unjudged=unjudged_bounds,
-        periods=periods,
+        periods=read_periods(lake, spec) if periods is None else periods,
     )
     found = [_signals(spec, day, evidence) for day in sorted({*days, *evidence.tallies, *evidence.periods})]
     sound = [day.score_date for day in found if day.sound]
