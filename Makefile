@@ -68,6 +68,10 @@ test-full: lint java $(JARS) prism  ## All tests, the long ones too, with 100 ki
 	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS) --ignore tests/conformance
 	@HYPOTHESIS_PROFILE=full $(CONFORMANCE)
 
+.PHONY: wheel
+wheel: $(UV)  ## Build the package into dist/
+	@$(UV) build --quiet --wheel --out-dir dist . && ls dist/*.whl
+
 .PHONY: lint
 lint: $(DEV)/.ready  ## ruff, mypy --strict, import-linter
 	@$(DEV)/bin/ruff check .

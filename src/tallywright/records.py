@@ -342,6 +342,8 @@ class DayState(StrEnum):
     """The state of the retraining policy after a day."""
 
     OK = "ok"
+    NOT_JUDGED = "not judged"
+    """Nothing was violated, and something could not be judged: too few rows, labels or reference days."""
     SUSPECTED = "suspected"
     CONFIRMED = "confirmed"
     RETRAINING = "retraining"

@@ -7,10 +7,11 @@ import pytest
 from first_version import as_the_first_version
 from world import NOW, World, warmer
 
+from tallywright.gates.record import record_report
 from tallywright.monitoring.actions import claim_action
 from tallywright.monitoring.decisions import decide
 from tallywright.monitoring.performance import realised
-from tallywright.records import DayState, Verdict
+from tallywright.records import Check, DayState, GateReport, Verdict
 from tallywright.spec.model import Retraining
 
 FIRST = date(2024, 3, 1)
@@ -57,6 +58,41 @@ def test_every_day_has_a_row_the_quiet_ones_too(monitored) -> None:
     assert last["reasons"][0] == "drift: 1 columns: x0"
     assert last["recorded_at"] == NOW
     assert last["policy_digest"] == monitored.spec.retraining.identity().current
+
+
+def test_a_day_of_few_rows_or_labels_is_not_judged(world) -> None:
+    world.watch(day(1), 91)
+    world.label(day(1))
+    realised(world.lake, world.spec, day(1), day(4))
+    world.watch(day(4), 300)
+    decide(world.lake, world.spec, day(1), recorded_at=NOW)
+    decide(world.lake, world.spec, day(4), recorded_at=NOW)
+    few, no_labels = table_of(world)
+    assert few["state"] == no_labels["state"] == "not judged"
+    assert few["reasons"] == ["not_judged: drift: 91 rows, at least 200 (monitoring.min_rows)"]
+    (reason,) = no_labels["reasons"]
+    assert reason.startswith("not_judged: roc_auc of 2024-03-01: ")
+    assert reason.endswith("labels, at least 100 (monitoring.min_labels)")
+
+
+def test_retraining_stands_only_while_a_training_runs(monitored) -> None:
+    decision = confirmed(monitored)
+    watch(monitored, 3, shifted=True)
+    assert decide(monitored.lake, monitored.spec, day(3)).state is DayState.CONFIRMED  # nobody acted
+    asked = decide(monitored.lake, monitored.spec, day(3))
+    assert claim_action(monitored.lake, monitored.spec, asked, act=True, run_id="a", claimed_at=NOW)
+    watch(monitored, 4, shifted=True)
+    assert decide(monitored.lake, monitored.spec, day(4)).state is DayState.RETRAINING
+    check = Check(name="superiority_roc_auc", verdict=Verdict.FAIL)
+    report = GateReport(gate="quality", model="shop", subject="d" * 64, checks=(check,))
+    later = NOW + timedelta(hours=1)
+    record_report(monitored.lake, monitored.spec, report, run_id="train", recorded_at=later)
+    told = decide(monitored.lake, monitored.spec, day(4))
+    assert told.state is DayState.COOLDOWN
+    refused = "training: its candidate was refused by the gate quality (superiority_roc_auc), 1 in a row"
+    assert refused in told.reasons
+    assert decide(monitored.lake, monitored.spec, day(3)).decision_id == asked.decision_id
+    assert decision.retrain
 
 
 def test_deciding_again_writes_nothing(monitored) -> None:

@@ -127,6 +127,15 @@ def test_a_day_within_the_days_of_the_reference_does_not_violate(world) -> None:
     assert {where for where in violated(with_days(0.01)) if where[0] == "x0"} == {("x0", "psi"), ("x0", "js")}
 
 
+def test_without_a_usable_reference_day_nothing_is_judged(world) -> None:
+    empty = ReferenceDays(definition_digest="", days=(), values={})
+    world.package = replace(world.package, reference_days=empty)
+    manifest = world.score(DAY, 300, change=warmer)
+    found = compare_day(world.spec, world.package, manifest, world.profile(manifest))
+    assert not any(one.violated for one in found)
+    assert {one.not_judged for one in found} == {"no reference day of the model has 200 rows (monitoring.min_rows)"}
+
+
 def test_the_table_tells_the_bound_where_there_is_one(world) -> None:
     days = ReferenceDays(
         definition_digest=world.package.definition.digest, days=(DAY,), values={"x0": {"psi": (0.5, 0.7)}}

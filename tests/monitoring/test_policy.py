@@ -60,6 +60,30 @@ def test_the_states_follow_the_signals(days: str, expected: str) -> None:
     assert states(fold(signals(days), policy())) == expected
 
 
+def test_a_decision_that_nobody_acted_on_starts_no_retraining() -> None:
+    days = [day.model_copy(update={"acted": False}) for day in signals("vvv...")]
+    assert states(fold(days, policy())) == "suspected confirmed! confirmed! confirmed! suspected ok"
+
+
+def test_what_became_of_a_training_is_known_to_later_days_alone() -> None:
+    days = signals("vv...")
+    running = fold(days, policy())
+    refused = fold([days[0], days[1].model_copy(update={"outcome": "refused, 2 in a row"}), *days[2:]], policy())
+    assert states(refused) == "suspected confirmed! cooldown cooldown cooldown"
+    assert [one.decision_id for one in refused[:2]] == [one.decision_id for one in running[:2]]
+    assert "training: refused, 2 in a row" in refused[2].reasons
+
+
+def test_what_could_not_be_judged_is_never_ok() -> None:
+    quiet = signals("..")
+    few = [quiet[0].model_copy(update={"unjudged": ("drift: 91 rows, at least 200",)}), quiet[1]]
+    decisions = fold(few, policy())
+    assert states(decisions) == "not judged ok"
+    assert decisions[0].reasons == ("not_judged: drift: 91 rows, at least 200",)
+    # a signal that is not there changes no decision that was made before there was such a signal
+    assert "unjudged" not in fold(quiet, policy())[0].signals_json
+
+
 def test_violations_in_the_cooldown_count_only_once_it_is_over() -> None:
     decisions = fold(signals("vvvvvv"), policy(cooldown=3))
     assert states(decisions) == "suspected confirmed! retraining retraining retraining confirmed!"

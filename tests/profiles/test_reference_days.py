@@ -93,6 +93,24 @@ def test_a_small_day_stands_among_the_others_only(definition) -> None:
     assert distances(others, Side.of(days[FIRST], "a"))["psi"] in large.values["a"]["psi"]
 
 
+def test_which_days_are_large_enough_is_decided_when_a_day_is_judged(definition) -> None:
+    days = make_days(definition, [(300, 0.0, 0.0), (120, 0.0, 0.0), (40, 1.0, 0.0), (3, 3.0, 0.0)])
+    learnt = ReferenceDays.learn(days, min_rows=1000)
+    assert learnt.days == ()
+    for least, count in ((1, 4), (100, 2), (1000, 0)):
+        assert learnt.large(least) == count
+        at_training = ReferenceDays.learn(days, min_rows=least)
+        for metric in SHAPES:
+            assert learnt.bound("a", metric, 0.95, least) == at_training.bound("a", metric, 0.95)
+
+
+def test_packages_of_before_keep_to_the_days_of_their_training(definition) -> None:
+    learnt = ReferenceDays.learn(make_days(definition, [(300, 0.0, 0.0), (300, 0.0, 0.0)]), min_rows=100)
+    before = learnt.model_copy(update={"sizes": (), "every": {}})
+    assert before.large(1000) == 2
+    assert before.bound("a", "psi", 0.95, 1000) == learnt.bound("a", "psi", 0.95)
+
+
 @pytest.mark.parametrize(("quantile", "rank"), [(1.0, 10), (0.95, 10), (0.9, 9), (0.5, 5), (0.01, 1)])
 def test_the_bound_is_the_value_that_this_share_of_the_days_does_not_exceed(quantile, rank) -> None:
     days = tuple(FIRST + timedelta(days=number) for number in range(10))

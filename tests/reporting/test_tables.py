@@ -38,6 +38,7 @@ STORED = {
         model_version:int slice_key:text slice_value:text column_name:text drift_type:text baseline:text
         metric:text variant:text value:float threshold:float p_value:float violated:bool rows:int
         reference_rows:int generation:int definition_digest:text reference_bound:float
+        not_judged:text
     """,
     "performance": """
         score_date:date window_start:date window_end:date granularity:text as_of:date label_age_days:int

@@ -14,7 +14,6 @@ from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.periods import record
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
-from tallywright.lifecycle.small_tables import keep_small
 from tallywright.monitoring.periods import Period, PeriodState, reason_code
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import manifests, scored_dates
@@ -86,13 +85,10 @@ def backfill(
                 changed = _labels_again(context, first, last)
             results += _realised(context, found, changed=changed or ())
             context.lake.flush()
-            keep_small(context.lake, context.spec, now=context.now)
         if not ingested and _is_any_done(results):
             results = _realised(context, results, changed=_labels_again(context, first, last))
     record(context, list(_periods(context, results)))
-    results = _decided(context, results)
-    keep_small(context.lake, context.spec, now=context.now)
-    return results
+    return _decided(context, results)
 
 
 def batched(days: Iterable[date], size: int) -> Iterator[tuple[date, ...]]:

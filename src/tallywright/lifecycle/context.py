@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -74,10 +74,18 @@ class Shared:
 
     @cached_property
     def lake(self) -> Lake:
-        """The lake of the environment."""
+        """The lake of the environment; its small tables are kept small by whoever writes to them."""
         from tallywright.data.delta.lake import Lake
 
-        return Lake.of(self._project.environment)
+        lake = Lake.of(self._project.environment)
+        lake.keep_small = self._keep_small
+        return lake
+
+    def _keep_small(self, lake: Lake, table: str) -> None:
+        from tallywright.lifecycle.small_tables import keep_small
+
+        retention = timedelta(days=self._project.spec.maintenance.retention_days)
+        keep_small(lake, table, retention=retention, now=datetime.now(UTC))
 
     @cached_property
     def packages(self) -> VerifiedPackages:

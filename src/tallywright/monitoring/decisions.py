@@ -41,6 +41,7 @@ class _Evidence:
     drift: dict[date, list[Row]]
     performance: dict[date, list[str]]
     unjudged: dict[date, list[str]]
+    trainings: dict[date, str]
     periods: dict[date, PeriodRow]
 
 
@@ -53,21 +54,25 @@ def day_signals(
     latest tally was not compared with the reference. What became known on a day that is no evidence is said by the next
     day that is.
     """
-    violated, unjudged_bounds = _performance(lake, spec)
+    performance, unjudged_bounds = _performance(lake, spec)
     evidence = _Evidence(
         tallies=_latest_tallies(lake, spec),
         gate=_day_gate(lake, spec),
         drift=_drift(lake, spec),
-        performance=violated,
+        performance=performance,
         unjudged=unjudged_bounds,
+        trainings=_trainings(lake, spec),
         periods=read_periods(lake, spec) if periods is None else periods,
     )
     found = [_signals(spec, day, evidence) for day in sorted({*days, *evidence.tallies, *evidence.periods})]
     sound = [day.score_date for day in found if day.sound]
-    performance, unjudged = (_told(sound, known) for known in (evidence.performance, evidence.unjudged))
+    told, unjudged = (_told(sound, known) for known in (evidence.performance, evidence.unjudged))
     return [
         day.model_copy(
-            update={"performance": performance.get(day.score_date, ()), "unjudged": unjudged.get(day.score_date, ())}
+            update={
+                "performance": told.get(day.score_date, ()),
+                "unjudged": (*day.unjudged, *unjudged.get(day.score_date, ())),
+            }
         )
         for day in found
     ]
@@ -93,8 +98,15 @@ def _signals(spec: ModelSpec, day: date, evidence: _Evidence) -> DaySignals:
         model_version=drift[0]["model_version"] if drift else 0,
         broken="" if closed else _broken(day, tally, evidence),
         drifted=tuple(sorted({row["column_name"] for row in drift if row["violated"]})),
+        unjudged=tuple(dict.fromkeys(_drift_unjudged(drift))),
         closed=closed,
+        acted=day in evidence.trainings,
+        outcome=evidence.trainings.get(day, ""),
     )
+
+
+def _drift_unjudged(drift: list[Row]) -> list[str]:
+    return [f"drift: {row['not_judged']}" for row in drift if row.get("not_judged")]
 
 
 def _broken(day: date, tally: Row | None, evidence: _Evidence) -> str:
@@ -131,10 +143,41 @@ def _day_gate(lake: Lake, spec: ModelSpec) -> dict[str, str]:
 
 
 def _drift(lake: Lake, spec: ModelSpec) -> dict[date, list[Row]]:
-    columns = ["score_date", "generation", "model_version", "column_name", "violated"]
+    columns = ["score_date", "generation", "model_version", "column_name", "violated", "not_judged"]
     found: dict[date, list[Row]] = defaultdict(list)
     for row in _rows(lake, spec, "drift", columns):
         found[row["score_date"]].append(row)
+    return found
+
+
+def _trainings(lake: Lake, spec: ModelSpec) -> dict[date, str]:
+    """How the training ended that was asked for on a day; empty while its gates have said nothing.
+
+    The first quality report that is recorded after the request is about it; the registry's word comes with it.
+    """
+    asked = sorted(_rows(lake, spec, "actions", ["score_date", "claimed_at"]), key=lambda row: row["claimed_at"])
+    if not asked:
+        return {}
+    rows = _rows(lake, spec, "gates", ["gate", "gate_verdict", "recorded_at", "check_name", "verdict"])
+    found, refused = {}, 0
+    for row, until in zip(asked, [*(row["claimed_at"] for row in asked[1:]), None], strict=True):
+        reports = [
+            report
+            for report in rows
+            if report["gate"] != DAY_GATE
+            and report["recorded_at"] > row["claimed_at"]
+            and (until is None or report["recorded_at"] <= until)
+        ]
+        failed = sorted({report["gate"] for report in reports if report["gate_verdict"] == Verdict.FAIL})
+        checks = sorted({report["check_name"] for report in reports if report["verdict"] == Verdict.FAIL})
+        refused = refused + 1 if failed else 0 if reports else refused
+        found[row["score_date"]] = (
+            f"its candidate was refused by the gate {' and '.join(failed)} ({', '.join(checks)}), {refused} in a row"
+            if failed
+            else "its candidate passed the gates"
+            if {report["gate"] for report in reports} >= {"quality", "operations"}
+            else ""
+        )
     return found
 
 

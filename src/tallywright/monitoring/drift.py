@@ -69,6 +69,8 @@ class DriftRow(Record):
     generation: int
     definition_digest: str
     reference_bound: float | None = None
+    not_judged: str | None = None
+    """Why nothing can violate, with the count and the limit; empty where the day was judged, None in rows of before."""
 
 
 DRIFT: Final = Declaration(
@@ -93,6 +95,7 @@ class DriftComparison(DriftSignal):
     reference_rows: int
     definition_digest: str
     reference_bound: float | None = None
+    not_judged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
     """
     champion = _champion(manifest)
     _check_same_definition(package, champion, profile)
+    reason = not_judged(package.reference_days, profile.rows, spec.monitoring)
     return [
         DriftComparison(
             model=manifest.model,
@@ -145,9 +149,22 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
             reference_rows=one.rows[0],
             definition_digest=profile.definition_digest,
             reference_bound=one.bound,
+            not_judged=reason,
         )
         for one in compare_profiles(package.reference, package.reference_days, profile, spec.monitoring)
     ]
+
+
+def not_judged(days: ReferenceDays | None, rows: int, limits: Monitoring) -> str:
+    """Why a day of so many rows cannot be judged, with the count and the limit; empty where it can.
+
+    A package that never had reference days is judged by the thresholds alone, as it always was.
+    """
+    if rows < limits.min_rows:
+        return f"{rows} rows, at least {limits.min_rows} (monitoring.min_rows)"
+    if days is not None and not days.large(limits.min_rows):
+        return f"no reference day of the model has {limits.min_rows} rows (monitoring.min_rows)"
+    return ""
 
 
 def compare_profiles(reference: Profile, days: ReferenceDays | None, day: Profile, limits: Monitoring) -> list[Finding]:
@@ -161,15 +178,13 @@ def compare_profiles(reference: Profile, days: ReferenceDays | None, day: Profil
     """
     columns = (*reference.columns, SCORE)
     found = [one for column in columns for one in _findings(column, (reference, day), days, limits)]
-    violated = _violations(found, day.rows, limits)
+    violated = [] if not_judged(days, day.rows, limits) else _violations(found, limits)
     return [replace(one, violated=one in violated) for one in found]
 
 
-def _violations(found: Sequence[Finding], rows: int, limits: Monitoring) -> list[Finding]:
+def _violations(found: Sequence[Finding], limits: Monitoring) -> list[Finding]:
     """The findings with effect and evidence; those that are only reported are no comparisons of the day either."""
     tested = [one for one in found if one.metric not in SHAPES or one.column not in limits.report_only]
-    if rows < limits.min_rows:
-        return []
     evidence = improbable([one.p_value for one in tested])
     return [one for one, significant in zip(tested, evidence, strict=True) if significant and one.exceeds]
 
@@ -229,7 +244,7 @@ def _findings(
         "unseen_share": limits.unseen_share_threshold,
     }
     for metric, value in distances(reference, day).items():
-        bound = days.bound(column, metric, limits.reference_quantile) if days else None
+        bound = days.bound(column, metric, limits.reference_quantile, limits.min_rows) if days else None
         rows = (reference.values, day.values) if metric in SHAPES else (reference.rows, day.rows)
         threshold = thresholds[metric]
         p_value = _p_value(metric, (value, threshold), reference, day)
@@ -249,7 +264,7 @@ def _p_value(metric: str, found: tuple[float, float], reference: Side, day: Side
 def _row(manifest: Manifest, one: DriftComparison) -> DriftRow:
     same = (
         "model_version", "baseline", "metric", "variant", "value", "threshold", "p_value", "violated", "rows",
-        "reference_rows", "definition_digest", "reference_bound",
+        "reference_rows", "definition_digest", "reference_bound", "not_judged",
     )  # fmt: skip
     return DriftRow(
         **{name: getattr(one, name) for name in same},

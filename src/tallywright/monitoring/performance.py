@@ -240,7 +240,7 @@ def _measured(segment: _Segment, spec: ModelSpec, meaning: Meaning | None, *, ma
     for figure in _figures(known, segment, spec, meaning):
         floor, note, value = bounds.get(figure.metric), figure.note, figure.value
         if floor is not None and mature and not note and known.num_rows < least:
-            note = f"{known.num_rows} labels are known, {least} are needed"
+            note = f"{known.num_rows} labels, at least {least} (monitoring.min_labels)"
         yield counts | {
             "model_version": segment.version,
             "role": segment.role,

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import UsageError
 from tallywright.records import DayState, Record, RetrainDecision, digest_of
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DAILY_FALSE_ALARM_RATE: Final = 0.05
 """With every true distance at its threshold, at most this share of days has a violation (see `improbable`)."""
+NOT_JUDGED: Final = "not_judged: "
+"""Begins a reason that says what could not be judged."""
 JS_PER_PSI: Final = 8 * math.log(2)
 """Near no change the JS divergence in bits is PSI over this.
 
@@ -118,8 +120,10 @@ class DaySignals(Record):
     `broken` says why the day's data cannot be used (not scored, day gate failed), `closed` which rule of the calendar
     closes the day; both are empty for a sound day. `drifted` are
     the columns that violate. `performance` are the violated bounds of realised metrics that became known on this day:
-    labels arrive late, so they are about an earlier score date, which the text names. `unjudged` are the bounds that
-    could not be judged on what became known on this day, and why.
+    labels arrive late, so they are about an earlier score date, which the text names. `unjudged` says what could not be
+    judged for want of rows, labels or reference days. What became of a decision to retrain on this day is known only
+    later, and is a signal for later days: `acted` is False when nobody acted on it (as in a backfill), `outcome` is
+    empty while the training runs, else how it ended.
     """
 
     model: str
@@ -130,16 +134,19 @@ class DaySignals(Record):
     performance: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
     closed: str = ""
+    acted: bool = True
+    outcome: str = ""
 
     @property
     def sound(self) -> bool:
         """True when the day is evidence; a closed day is none by nature, a broken one by accident."""
         return not self.broken and not self.closed
 
-    def told(self) -> dict[str, Any]:
-        """The signals as JSON; those that decisions of the time before did not know, only where they say something."""
-        silent = {name for name in ("unjudged", "closed") if not getattr(self, name)}
-        return self.model_dump(mode="json", exclude=silent)
+    def as_json(self) -> dict[str, object]:
+        """What the decision of the day itself depends on; what earlier versions did not know is left out when empty."""
+        found = self.model_dump(mode="json", exclude={"acted", "outcome", "unjudged", "closed"})
+        found |= {"unjudged": list(self.unjudged)} if self.unjudged else {}
+        return found | ({"closed": self.closed} if self.closed else {})
 
     def violates(self, policy: Retraining) -> bool:
         """True when the day counts towards retraining; a broken or closed day never does."""
@@ -162,7 +169,8 @@ def fold(days: Sequence[DaySignals], policy: Retraining) -> list[RetrainDecision
     A day is evidence only when it is sound, later than the last decision to retrain, and scored by the model of the
     day that is decided: drift and quality of another champion are no evidence about this one. Retraining needs
     `num_violation_windows` violations in the last `num_evaluation_windows` such days, and never comes again in the
-    `cooldown_days` after it.
+    `cooldown_days` after a decision that was acted upon. One that nobody acted on starts nothing: the days after it are
+    judged as if it had not been made.
 
     Args:
         days: Strictly increasing by date, gaps allowed, all of one model.
@@ -190,7 +198,7 @@ def _decisions(days: Sequence[DaySignals], policy: Retraining) -> Iterator[Retra
             fold_state = _FoldState(windows=windows, retrained=fold_state.retrained)
         decision = _decide(day, fold_state, policy, identity)
         yield decision
-        if decision.retrain:
+        if decision.retrain and day.acted:
             fold_state = _FoldState(windows=(), retrained=day)
 
 
@@ -201,10 +209,11 @@ def _decide(day: DaySignals, fold_state: _FoldState, policy: Retraining, identit
     reasons = tuple(_reasons(day, fold_state, policy, violations))
     signals = json.dumps(
         {
-            "day": day.told(),
+            "day": day.as_json(),
             "evaluated": [str(past.score_date) for past in fold_state.windows],
             "violations": [str(past.score_date) for past in violations],
             "last_retraining": str(fold_state.retrained.score_date) if fold_state.retrained else None,
+            **_outcome(fold_state.retrained),
         },
         sort_keys=True,
     )
@@ -221,14 +230,21 @@ def _decide(day: DaySignals, fold_state: _FoldState, policy: Retraining, identit
     )
 
 
+def _outcome(retrained: DaySignals | None) -> dict[str, str]:
+    """How the last training ended; nothing where it runs, so that decisions of before keep their identity."""
+    return {"outcome": retrained.outcome} if retrained is not None and retrained.outcome else {}
+
+
 def _state(day: DaySignals, fold_state: _FoldState, policy: Retraining, violations: int) -> DayState:
     past = fold_state.retrained
     if past is not None and day.score_date <= past.score_date + timedelta(days=policy.cooldown_days):
         scored_by_a_new_model = day.sound and day.model_version != past.model_version
-        return DayState.COOLDOWN if scored_by_a_new_model else DayState.RETRAINING
+        return DayState.COOLDOWN if scored_by_a_new_model or past.outcome else DayState.RETRAINING
     if violations >= policy.num_violation_windows:
         return DayState.CONFIRMED
-    return DayState.SUSPECTED if violations else DayState.OK
+    if violations:
+        return DayState.SUSPECTED
+    return DayState.NOT_JUDGED if day.unjudged and day.sound else DayState.OK
 
 
 def _reasons(
@@ -241,7 +257,8 @@ def _reasons(
         yield f"broken_day: {day.broken}; neither a violation nor evidence"
     elif day.violates(policy):
         yield from (f"performance: {text}" for text in day.performance)
-    yield from (f"not_judged: {text}" for text in day.unjudged)
+    if day.sound:
+        yield from (f"{NOT_JUDGED}{text}" for text in day.unjudged)
     if day.drifted and day.sound:
         enough = (
             "" if len(day.drifted) >= policy.min_violated_columns else f" (fewer than {policy.min_violated_columns})"
@@ -258,3 +275,5 @@ def _reasons(
         if day.score_date <= until:
             again = until + timedelta(days=1)
             yield f"cooldown: retraining decided on {fold_state.retrained.score_date}, none before {again}"
+            if fold_state.retrained.outcome:
+                yield f"training: {fold_state.retrained.outcome}"

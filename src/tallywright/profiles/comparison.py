@@ -13,7 +13,6 @@ distance (the root of the divergence, 0 to 1), no smoothing. An empty side has n
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
@@ -21,12 +20,13 @@ from operator import add
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from pydantic import Field
 
 from tallywright.profiles.profile import SCORE
 from tallywright.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -82,13 +82,17 @@ def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 class ReferenceDays(Record):
     """The distances of each day of the reference from all its other days, ascending, by column and metric.
 
-    `days` are those that were large enough to be compared. A column's list is shorter than that when the column had no
-    value on some of them.
+    `days` are those that were large enough to be compared at training. A column's list is shorter than that when the
+    column had no value on some of them. `sizes` are the rows of every day, in the order of the dates, and `every` the
+    distances in that order, null where there is none: which days are large enough is decided when a day is judged.
+    Packages of before have neither, and keep to `days`.
     """
 
     definition_digest: str
     days: tuple[date, ...]
     values: dict[str, dict[str, tuple[float, ...]]]
+    sizes: tuple[int, ...] = ()
+    every: dict[str, dict[str, tuple[float | None, ...]]] = Field(default_factory=dict)
 
     @classmethod
     def learn(cls, profiles: Mapping[date, Profile], *, min_rows: int = 1) -> ReferenceDays:
@@ -103,29 +107,47 @@ class ReferenceDays(Record):
         return cls(
             definition_digest=whole.definition_digest,
             days=tuple(large),
-            values={column: _leave_one_out(whole, large, column) for column in (*whole.columns, SCORE)},
+            values={column: _ascending(_leave_one_out(whole, large, column)) for column in (*whole.columns, SCORE)},
+            sizes=tuple(profile.rows for _, profile in sorted(profiles.items())),
+            every={
+                column: _leave_one_out(whole, dict(sorted(profiles.items())), column)
+                for column in (*whole.columns, SCORE)
+            },
         )
 
-    def bound(self, column: str, metric: str, quantile: float) -> float | None:
+    def large(self, min_rows: int) -> int:
+        """How many days have at least `min_rows` rows; of packages of before, how many had enough at training."""
+        return sum(size >= min_rows for size in self.sizes) if self.sizes else len(self.days)
+
+    def bound(self, column: str, metric: str, quantile: float, min_rows: int | None = None) -> float | None:
         """The value that the share `quantile` of the days does not exceed; None when no day had a value.
+
+        With `min_rows`, of the days that have at least so many rows, where their sizes are known.
 
         An order statistic: if the next day is exchangeable with these, it exceeds the largest of n values with
         probability 1 / (n + 1), and this one with about 1 - quantile (the argument of conformal prediction: Vovk,
         Gammerman and Shafer, "Algorithmic learning in a random world", 2005).
         """
-        values = self.values.get(column, {}).get(metric, ())
+        values: Sequence[float] = self.values.get(column, {}).get(metric, ())
+        if min_rows is not None and self.sizes:
+            pairs = zip(self.every.get(column, {}).get(metric, ()), self.sizes, strict=False)
+            values = sorted(value for value, size in pairs if value is not None and size >= min_rows)
         return values[max(math.ceil(quantile * len(values)), 1) - 1] if values else None
 
 
-def _leave_one_out(whole: Profile, days: Mapping[date, Profile], column: str) -> dict[str, tuple[float, ...]]:
-    everything, found = Side.of(whole, column), defaultdict(list)
+def _leave_one_out(whole: Profile, days: Mapping[date, Profile], column: str) -> dict[str, tuple[float | None, ...]]:
+    """Each day's distances from all the others by metric, in the order of the days; None where there is none."""
+    everything, found = Side.of(whole, column), []
     for profile in days.values():
         day = Side.of(profile, column)
         others = everything - day
-        if others.rows and day.rows:  # a side without rows has no shares
-            for metric, value in distances(others, day).items():
-                found[metric].append(value)
-    return {metric: tuple(sorted(values)) for metric, values in found.items()}
+        found.append(distances(others, day) if others.rows and day.rows else {})  # without rows there are no shares
+    metrics = dict.fromkeys(metric for values in found for metric in values)
+    return {metric: tuple(values.get(metric) for values in found) for metric in metrics}
+
+
+def _ascending(values: Mapping[str, Sequence[float | None]]) -> dict[str, tuple[float, ...]]:
+    return {metric: tuple(sorted(one for one in found if one is not None)) for metric, found in values.items()}
 
 
 SHAPES: Final[Mapping[str, Callable[..., float]]] = {"psi": psi, "js": js_distance}

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.lake import Lake
 from tallywright.monitoring.periods import PeriodState, read_periods
+from tallywright.monitoring.policy import NOT_JUDGED
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, withdrawals
 from tallywright.scoring.commit.manifests import manifests
 from tallywright.tasks import TASKS, TaskName
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import date
 
     from tallywright.records import Manifest
@@ -47,6 +48,8 @@ class PeriodOverview:
     decision: str | None
     roles: str
     """Rows by role, where somebody else than the champion scored some; who was left out; who was withdrawn since."""
+    not_judged: str = ""
+    """What could not be judged, with its count and the limit."""
     exit_code: int | None = None
     failed_checks: tuple[str, ...] = ()
     detail: str = ""
@@ -72,6 +75,7 @@ def overview(project: Project, first: date | None = None, last: date | None = No
         for metric in {spec.gates.primary_metric, AUC} & spec.training.kind.metrics
     }
     states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
+    reasons = _by_day(lake, spec.table("decisions"), "reasons", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
     gone = withdrawals(PromotionLog(lake, spec).entries())
     scored = [
@@ -90,6 +94,7 @@ def overview(project: Project, first: date | None = None, last: date | None = No
             realised=realised[spec.gates.primary_metric].get(manifest.score_date),
             decision=states.get(manifest.score_date),
             roles=_roles(manifest, gone),
+            not_judged=_not_judged(reasons.get(manifest.score_date, ())),
         )
         for manifest in found
     ]
@@ -117,6 +122,10 @@ def overview(project: Project, first: date | None = None, last: date | None = No
         if inside(day) and day not in primaries
     ]
     return sorted([*scored, *others], key=lambda period: period.score_date)
+
+
+def _not_judged(reasons: Sequence[str]) -> str:
+    return "; ".join(text.removeprefix(NOT_JUDGED) for text in reasons if text.startswith(NOT_JUDGED))
 
 
 def _roles(manifest: Manifest, gone: Collection[int]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tallywright.spec import Project
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-LETTERS: Final = {"ok": "o", "suspected": "s", "confirmed": "C", "retraining": "R", "cooldown": "c"}
+LETTERS: Final = {"ok": "o", "not judged": "n", "suspected": "s", "confirmed": "C", "retraining": "R", "cooldown": "c"}
 
 
 def write_report(project: Project, lake: Lake, out: Path) -> Path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from tallywright.observability import log
 from tallywright.packaging.manifest import runtime_requirements
 from tallywright.packaging.package import Package, PackageContents, PackageMeta, write_package
 from tallywright.packaging.predictor import Predictor
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.snapshot import Snapshot
     from tallywright.profiles.profile import ProfileDefinition
-    from tallywright.spec import Project
+    from tallywright.spec import ModelSpec, Project
     from tallywright.training.loop import Fitted, Rows
     from tallywright.training.matrices import Splits
     from tallywright.training.objective import Objective
@@ -154,6 +155,7 @@ def _completed(origin: Origin, draft: PackageContents, splits: Splits, predictor
         origin.project.spec.monitoring.cells,
     )
     days = _profiles_of_days(definition, splits, scores)
+    _warn_of_few_rows(origin.project.spec, max(profile.rows for profile in days.values()))
     sample = draft.parity[0]
     return replace(
         draft,
@@ -162,6 +164,20 @@ def _completed(origin: Origin, draft: PackageContents, splits: Splits, predictor
         reference_days=ReferenceDays.learn(days, min_rows=origin.project.spec.monitoring.min_rows),
         parity=(sample, predictor.score(sample)),
     )
+
+
+def _warn_of_few_rows(spec: ModelSpec, most: int) -> None:
+    """Warns when no day like those of the training window can be judged by monitoring."""
+    limits = spec.monitoring
+    for name, least in (("min_rows", limits.min_rows), ("min_labels", limits.min_labels)):
+        if most < least and (name == "min_rows" or limits.performance_floor):
+            log.warning(
+                "days like those of the training window will not be judged: the largest has %d rows, and monitoring.%s "
+                "is %d; lower it in model.yaml, it holds for this model too",
+                most,
+                name,
+                least,
+            )
 
 
 def _profiles_of_days(definition: ProfileDefinition, splits: Splits, scores: np.ndarray) -> dict[date, Profile]:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallywright.data.delta.files import MAX_TEXT, delta_statistics
+from tallywright.data.delta.files import delta_statistics
+from tallywright.data.delta.rows import MAX_TEXT
 
 INSTANTS = st.integers(-(2**50), 2**50).map(
     lambda micros: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)

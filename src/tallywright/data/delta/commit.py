@@ -20,10 +20,9 @@ from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transactio
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError
 
-from tallywright.data.delta.files import long_texts
 from tallywright.data.delta.handles import TABLE_PROPERTIES
 from tallywright.data.delta.rows import Value, predicate
-from tallywright.data.delta.schema import fitted, plain
+from tallywright.data.delta.schema import fitted, long_texts, plain
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.observability import failpoint, log

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
-from tallywright.data.delta.rows import Value, candidates, keep, scalar_of
+from tallywright.data.delta.rows import MAX_TEXT, Value, candidates, keep, scalar_of
 from tallywright.data.storage.filesystem import SMALL, SmallFileCache, filesystem_of, is_disk
 from tallywright.errors import TableContractError
 from tallywright.records import Record
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
-MAX_TEXT = 64
-"""Longer texts get no minimum and maximum: they would only bloat the log."""
 _MILLISECOND = timedelta(milliseconds=1)
 _MANY: Final = 8
 """More files than this are read in threads."""
@@ -68,13 +65,6 @@ def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Coll
                 least[name], most[name] = low, high
     content = {"numRecords": footer.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
-
-
-def long_texts(table: pa.Table) -> list[str]:
-    """The columns of texts that get no minimum and maximum."""
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    longest = {name: pc.max(pc.binary_length(table[name])).as_py() for name in texts}
-    return [name for name, length in longest.items() if length is not None and length > MAX_TEXT]
 
 
 def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:

@@ -31,7 +31,7 @@ from tallywright.errors import CommitConflictError, StorageError, TableContractE
 from tallywright.observability import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import date
 
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["Change", "DataFile", "Lake"]
 
 Version = int | DeltaTable
+MANY_FILES: Final = 32
+"""Files of about one size that a small table may have before they become one."""
+_COUNTED_EVERY: Final = 8
 _ROW_GROUP: Final = 262_144
 """Scoring hands out row groups: smaller ones than the default million keep every core busy, and memory low."""
 
@@ -56,6 +59,8 @@ class Lake:
         self._handles = Handles(self.options)
         self._readers: dict[str, TableReader] = {}
         self.pending: PendingChanges | None = None
+        self.keep_small: Callable[[Lake, str], None] | None = None
+        """Called with a table without partitions that a write has left with many files."""
 
     @classmethod
     def of(cls, environment: Environment) -> Lake:
@@ -248,6 +253,7 @@ class Lake:
         if self.pending is not None:
             for changes in self.pending.take():
                 self.write(*changes)
+                self.written(changes[0].table)
 
     def write(self, *changes: Change) -> int | None:
         """Commits changes of one table together, whoever else is writing; those that are outdated by then are left out.
@@ -264,6 +270,16 @@ class Lake:
             log.info("not written to %s: %s", changes[0].table, reason)
         current = [change for change, reason in zip(changes, reasons, strict=True) if not reason]
         return self.attempt(combined(current), base) if current else None
+
+    def written(self, table: str) -> None:
+        """Has a small table kept small after a write: every so many commits its files are counted."""
+        if self.keep_small is None:
+            return
+        handle = self.look(table)
+        if handle.version() % _COUNTED_EVERY or handle.metadata().partition_columns:
+            return
+        if len(self.files(table)) >= MANY_FILES:
+            self.keep_small(self, table)
 
     def handle(self, change: Change) -> DeltaTable:
         """The cached handle of the change's table, which is created (empty) when it is missing."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Value = date | str | int | bool
+MAX_TEXT: Final = 64
+"""Longer texts get no minimum and maximum: they would only bloat the log."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NATURAL: Final = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright.data.delta.rows import constant, scalar_of
+from tallywright.data.delta.rows import MAX_TEXT, constant, scalar_of
 from tallywright.errors import TableContractError
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ def _plain_type(column: pa.Field) -> pa.DataType:
             )
         return pa.timestamp("us", "UTC")
     return kind
+
+
+def long_texts(table: pa.Table) -> list[str]:
+    """The columns of texts that get no minimum and maximum."""
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    longest = {name: pc.max(pc.binary_length(table[name])).as_py() for name in texts}
+    return [name for name, length in longest.items() if length is not None and length > MAX_TEXT]
 
 
 def fitted(table: pa.Table, target: pa.Schema, slices: Sequence[Mapping[str, Value]], uri: str) -> pa.Table:

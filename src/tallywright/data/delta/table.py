@@ -205,7 +205,9 @@ class Table(Generic[R]):
 
     def _write(self, change: Change) -> int | None:
         if self._lake.pending is None:
-            return self._lake.write(change)
+            version = self._lake.write(change)
+            self._lake.written(self.name)
+            return version
         self._lake.pending.put(self._provisional(change))
         return None
 
@@ -291,7 +293,10 @@ class Table(Generic[R]):
             self._lake.attempt(change, base)
             return result
 
-        return compare_and_swap(self._lake.race(self._change([])), attempt)
+        result = compare_and_swap(self._lake.race(self._change([])), attempt)
+        if result is not None:
+            self._lake.written(self.name)
+        return result
 
     def _read(self, handle: DeltaTable, where: Mapping[str, Value] | None, columns: Sequence[str] | None) -> pa.Table:
         stored = {field.name for field in handle.schema().fields}

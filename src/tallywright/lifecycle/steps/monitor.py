@@ -21,14 +21,10 @@ _DAYS_IN_RESULT: Final = 10
 
 def monitor(context: RunContext) -> dict[str, Any]:
     """Reads late labels, realises the days whose labels matured, records the periods, makes the day's decision."""
-    from tallywright.lifecycle.small_tables import keep_small
-
     read = labels(context)
     changed = [date.fromisoformat(day) for day in read["labels_changed"]]
     scored = scored_dates(context.lake, context.spec)
-    result = read | _realised(context, changed, scored) | record_scored(context, scored) | decide(context)
-    keep_small(context.lake, context.spec, now=context.now)
-    return result
+    return read | _realised(context, changed, scored) | record_scored(context, scored) | decide(context)
 
 
 def labels(context: RunContext) -> dict[str, Any]:
