@@ -20,16 +20,18 @@ class TallyError(Exception):
         found: What is wrong, with the offending value and where it stands.
         expected: What would have been right: a list, a bound, the nearest match.
         remedy: What the reader can do now, a command where there is one.
+        checks: Names of the checks that failed, where a gate refuses.
     """
 
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
 
-    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
+    def __init__(self, found: str, *, expected: str = "", remedy: str = "", checks: tuple[str, ...] = ()) -> None:
         super().__init__(found)
         self.found = found
         self.expected = expected
         self.remedy = remedy
+        self.checks = checks
 
     def __str__(self) -> str:
         lines = [self.found]
@@ -40,11 +42,11 @@ class TallyError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.found, self.expected, self.remedy))
+        return (_rebuild, (type(self), self.found, self.expected, self.remedy, self.checks))
 
 
-def _rebuild(cls: type[TallyError], found: str, expected: str, remedy: str) -> TallyError:
-    return cls(found, expected=expected, remedy=remedy)
+def _rebuild(cls: type[TallyError], found: str, expected: str, remedy: str, checks: tuple[str, ...] = ()) -> TallyError:
+    return cls(found, expected=expected, remedy=remedy, checks=checks)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -31,7 +31,8 @@ NEEDED = {
     "drift": {"onnxruntime"},
     "performance": set(),
     "decide": set(),
-    "monitor": set(),
+    "labels": {"duckdb"},
+    "monitor": {"duckdb"},  # it reads labels again
 }
 DAY = "2025-04-07"
 CODE = """

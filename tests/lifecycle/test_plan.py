@@ -31,7 +31,8 @@ def test_a_persons_approval_stands_between_register_and_promote(repository) -> N
 
 
 def test_a_policy_without_trigger_triggers_nothing(repository) -> None:
-    project = load_project("flight_delays", root=repository, overrides=["retraining.trigger=false"])
+    quiet = ["retraining.trigger=false", "schedule.catch_up=0"]
+    project = load_project("flight_delays", root=repository, overrides=quiet)
     assert all(step.actor is Actor.COMMAND for step in plan(project.spec, Pipeline.SCORE))
 
 
@@ -51,10 +52,10 @@ def test_every_step_names_a_function_that_runs_it_or_is_airflows(spec, pipeline:
                 assert not one.runs
 
 
-def test_a_scored_day_is_five_tasks_and_its_parts_can_be_run_by_themselves(spec) -> None:
+def test_a_scored_day_is_six_tasks_and_its_parts_can_be_run_by_themselves(spec) -> None:
     steps = plan(spec, Pipeline.SCORE)
-    assert [step.name for step in steps] == ["ingest", "day_gate", "score", "monitor", "trigger_train"]
-    for part in ("resolve", "profile", "drift", "performance", "decide"):
+    assert [step.name for step in steps] == ["ingest", "day_gate", "score", "monitor", "trigger_train", "catch_up"]
+    for part in ("resolve", "profile", "drift", "labels", "performance", "decide"):
         assert find_step(spec, part)[1].name == part
 
 

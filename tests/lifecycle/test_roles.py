@@ -22,14 +22,14 @@ from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.champion_check import champion_problems
 from tallywright.lifecycle.context import RunContext, packages_of
-from tallywright.lifecycle.steps import day
+from tallywright.lifecycle.steps import day, monitor
 from tallywright.monitoring.performance import realised
 from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.resolve import resolve
 from tallywright.registry.versions_table import record_version
-from tallywright.reporting.overview import scored_days
+from tallywright.reporting.overview import overview
 from tallywright.reporting.preview import preview
 from tallywright.reporting.report import render
 from tallywright.reporting.trace import trace
@@ -125,7 +125,7 @@ def test_a_day_with_every_role_is_scored_and_told(life) -> None:
     assert told["left_out"] == []
     assert told["models"] == ["champion: version 1", "canary: version 2", "fallback: version 0", "shadow: version 2"]
     assert day.drift(context)["signals"] > 0
-    (shown,) = scored_days(life.project)
+    (shown,) = overview(life.project)
     assert shown.model_version == 1
     assert shown.roles == ", ".join(f"{role} {rows}" for role, rows in told["rows_by_role"].items())
     page = render(life.project, life.lake)
@@ -166,7 +166,7 @@ def test_performance_is_realised_for_each_model_and_bounds_hold_for_the_champion
     }  # fmt: skip
     assert told.rows == served["champion"]
     mine = {row["metric"]: row["value"] for row in rows if row["role"] == "champion"}
-    assert scored_days(life.project)[0].realised_auc == mine["roc_auc"] == told.metrics["roc_auc"]
+    assert overview(life.project)[0].realised_auc == mine["roc_auc"] == told.metrics["roc_auc"]
 
 
 def test_explain_names_who_would_score(life) -> None:
@@ -210,11 +210,11 @@ def test_a_day_that_the_fallback_answers_for_is_said_everywhere_and_not_compared
     assert day.profile(context)["rows"] == 600
     assert day.drift(context)["note"] == "the fallback answered for the day"
     assert not life.lake.exists("shop__drift")
-    (shown,) = scored_days(life.project)
+    (shown,) = overview(life.project)
     assert (shown.model_version, shown.mean_score) == (0, 0.25)
     assert "champion 1 left out" in shown.roles
     assert "champion 1 left out" in render(life.project, life.lake)
-    decision = day.decide(context)
+    decision = monitor.decide(context)
     assert not decision["retrain"]
 
 

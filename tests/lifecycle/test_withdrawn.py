@@ -19,7 +19,7 @@ from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.withdrawal import WithdrawRequest, withdraw
-from tallywright.reporting.overview import scored_days
+from tallywright.reporting.overview import overview
 from tallywright.reporting.preview import preview
 from tallywright.reporting.trace import trace
 from tallywright.scoring.commit.manifests import latest_manifest
@@ -167,7 +167,7 @@ def test_the_resolution_of_a_run_from_before_the_withdrawal_does_not_decide(tmp_
 
 
 def test_days_and_trace_say_it(shop) -> None:
-    (day,) = scored_days(shop.project)
+    (day,) = overview(shop.project)
     assert day.roles == "version 2 withdrawn"
     key = read_scores(shop.lake, shop.spec)["order_id"][0].as_py()
     told = trace(shop.project, key, DAY)

@@ -7,8 +7,9 @@ import pytest
 
 from tallywright import metrics
 from tallywright.errors import InputError, UsageError
-from tallywright.monitoring.labelled import end_of_day, labelled_rows
+from tallywright.monitoring.labelled import labelled_rows
 from tallywright.monitoring.performance import realised
+from tallywright.spec.calendar import end_of_day
 
 DAY = date(2024, 3, 1)
 NEXT = DAY + timedelta(days=1)
@@ -43,7 +44,7 @@ def test_labels_that_had_not_arrived_are_missing(world) -> None:
 def test_a_day_ends_in_the_time_zone_of_the_schedule(world) -> None:
     schedule = world.spec.schedule.model_copy(update={"timezone": "America/New_York"})
     spec = world.spec.model_copy(update={"schedule": schedule})
-    assert end_of_day(spec, date(2024, 3, 10)).isoformat() == "2024-03-11T04:00:00+00:00"
+    assert end_of_day(date(2024, 3, 10), spec.schedule.timezone).isoformat() == "2024-03-11T04:00:00+00:00"
     world.score(DAY)
     world.label(DAY, arrives=timedelta(hours=24 + 28))  # 04:00 UTC of the day after next
     assert realised(world.lake, spec, DAY, as_of=NEXT).known == 300

@@ -25,7 +25,7 @@ MODEL = "late_orders"
 SCORE, TRAIN, ROLLBACK, WATCH = (f"{MODEL}__{pipeline}" for pipeline in ("score", "train", "rollback", "watch"))
 BACKFILLED, NEWEST = date(2025, 4, 4), date(2025, 4, 5)
 DECIDED_AS_OF, APPROVED_FROM, ROLLED_BACK_FROM = "2025-04-06", "2025-04-07", "2025-04-08"
-NEVER_SCORED = "2025-04-09"
+REFUSED, NEVER_SCORED = "2025-04-08", "2025-04-09"
 REASON = "complaints from the north; see ticket 7"
 WEAK, SOUND = ("epochs: 1\n    learning_rate: 1.0e-6", "epochs: 15\n    learning_rate: 2.0e-3")
 POLICY = """
@@ -218,6 +218,7 @@ def test_a_decision_starts_one_training_with_its_id(
 ) -> None:
     assert decision["retrain"] is True
     assert states_of_manual_run["trigger_train"] == "success"
+    assert states_of_manual_run["catch_up"] == "skipped"
     assert live.train_runs() == [decided_train]
     path = f"/dags/{TRAIN}/dagRuns/{decided_train}"
     assert live.rest.call("GET", path)["conf"] == {"date": DECIDED_AS_OF, "effective_from": DECIDED_AS_OF}
@@ -269,6 +270,20 @@ def test_the_watch_is_red_for_a_due_day_without_a_tally(live: Live, manual_run: 
     assert live.ended(WATCH, due) == "failed"
     assert f"has no tally of {NEVER_SCORED}" in live.rest.task_log(WATCH, due, "watch")
     assert live.ended(WATCH, done) == "success"
+
+
+def test_a_refused_day_is_a_row_and_its_task_and_its_run_stay_red(live: Live, manual_run: str) -> None:
+    raw = live.airflow.root / "models" / MODEL / "raw" / "orders.csv"
+    lines = raw.read_text().splitlines(keepends=True)
+    raw.write_text("".join(line for line in lines if f"{REFUSED} " not in line))
+    run = live.rest.trigger(SCORE, {"date": REFUSED})
+    assert live.ended(SCORE, run) == "failed"
+    assert live.states(SCORE, run)["ingest"] == "failed"
+    assert f"score date {REFUSED}, from params.date" in live.rest.task_log(SCORE, run, "ingest")
+    (row,) = live.rows(
+        f"select state, reason, exit_code from {MODEL}__periods where score_date = '{REFUSED}' and not superseded"
+    )
+    assert row == {"state": "refused", "reason": "input", "exit_code": 4}
 
 
 @pytest.mark.parametrize("bad", ["2025-04-02; rm -rf /", "2025-04-02' or 1=1 --", "{{ 7 * 7 }}"])

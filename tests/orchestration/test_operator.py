@@ -52,10 +52,26 @@ def test_the_log_has_the_command_and_the_output(
     assert "-m tallywright run flight_delays score --date=2013-06-27 --run-id=run-1" in asked_for(tmp_path)
 
 
-def test_a_scheduled_run_takes_the_date_of_its_interval(task: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_scheduled_run_takes_the_date_of_its_interval(
+    task: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     start = datetime(2013, 6, 28, 8, tzinfo=UTC)
     task().execute(context({"date": None}, "scheduled", data_interval_start=start))
     assert "--date=2013-06-28" in asked_for(tmp_path)
+    assert "score date 2013-06-28, from data_interval_start (2013-06-28 08:00:00+00:00)" in first_line(capsys)
+
+
+def test_the_first_line_of_a_run_says_that_its_date_was_named(
+    task: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    task().execute(context())
+    assert "score date 2013-06-27, from params.date (2013-06-27)" in first_line(capsys)
+
+
+def first_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The first line of the task's log; Airflow's own warning that a test is no task runner does not count."""
+    lines = capsys.readouterr().out.splitlines()
+    return next(line for line in lines if "outside of the Task Runner" not in line)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +217,31 @@ def test_a_decision_starts_one_training_of_its_own_id(dags: dict[str, Any]) -> N
     assert found.value.dag_run_id == "decision_20130627_ab12"
     assert found.value.conf == {"date": "2013-06-28", "effective_from": "2013-06-28"}
     assert found.value.skip_when_already_exists
+
+
+@pytest.mark.parametrize("result", [None, {}, {"catch_up": {}}, {"act": True}])
+def test_without_a_missed_period_no_backfill_starts(dags: dict[str, Any], result: object) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    with pytest.raises(AirflowSkipException):
+        dags["flight_delays__score"].task_dict["catch_up"].execute(context(ti=Results(result)))
+
+
+def test_missed_periods_start_one_backfill_named_after_them(dags: dict[str, Any]) -> None:
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DagRunTriggerException
+
+    trigger = dags["flight_delays__score"].task_dict["catch_up"]
+    missed = {"catch_up": {"from": "2013-06-24", "to": "2013-06-26"}}
+    with pytest.raises(DagRunTriggerException) as found:
+        trigger.execute(context(run_type="scheduled", ti=Results(missed)))
+    assert found.value.trigger_dag_id == "flight_delays__backfill"
+    assert found.value.dag_run_id == "catch_up_20130624_20130626"
+    assert found.value.conf == {"date": "2013-06-24", "to": "2013-06-26"}
+    assert found.value.skip_when_already_exists
+    with pytest.raises(AirflowSkipException, match="backfill"):
+        trigger.execute(context(run_type="backfill", ti=Results(missed)))
+    with pytest.raises(AirflowFailException, match="catch_up"):
+        trigger.execute(context(ti=Results({"catch_up": {"from": "$(reboot)", "to": "2013-06-26"}})))
 
 
 def test_an_approval_names_who_approved(

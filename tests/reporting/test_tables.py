@@ -44,7 +44,15 @@ STORED = {
         score_date:date window_start:date window_end:date granularity:text as_of:date label_age_days:int
         mature:bool model_name:text model_version:int role:text slice_key:text slice_value:text metric:text
         value:float lower:float upper:float bound_min:float bound_max:float violated:bool rows:int known:int
-        never:int missing:int note:text generation:int
+        never:int missing:int note:text generation:int labels_fingerprint:text
+    """,
+    "label_readings": """
+        score_date:date model_name:text as_of:date known:int never:int fingerprint:text mature_fingerprint:text
+        recorded_at:instant
+    """,
+    "periods": """
+        score_date:date revision:int model_name:text state:text reason:text detail:text checks:texts exit_code:int
+        generation:int run_id:text recorded_at:instant superseded:bool superseded_at:instant
     """,
     "decisions": """
         score_date:date revision:int model_name:text state:text retrain:bool reasons:texts signals_json:text

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 @click.option("--to", "last", type=DATE, help="The last date, inclusive.")
 @json_option
 def days(project: Project, first: date | None, last: date | None, *, as_json: bool) -> None:
-    """The scored days: rows, mean score, model, drift, realised quality, decision."""
-    from tallywright.reporting.overview import scored_days
+    """The due days: rows, mean score, model, drift, realised quality, decision; why one was not scored."""
+    from tallywright.reporting.overview import overview
 
     require_order(first, last)
-    rows = [row.as_dict() for row in scored_days(project, first, last)]
-    show_rows(rows, as_json=as_json, empty=f"{project.spec.name} has no scored day yet")
+    rows = [row.as_dict() for row in overview(project, first, last)]
+    # In full only for programs: a table has the width of a screen.
+    hidden = {"detail"} | ({"exit_code", "failed_checks"} if all(row["state"] == "scored" for row in rows) else set())
+    shown = [{name: value for name, value in row.items() if as_json or name not in hidden} for row in rows]
+    show_rows(shown, as_json=as_json, empty=f"{project.spec.name} has no scored day yet")
 
 
 # A key may begin with a dash: -8 is a number.

@@ -23,6 +23,7 @@ from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
 from tallywright.lifecycle.run import run_pipeline, run_step
+from tallywright.observability import log
 from tallywright.records import DayState
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def run(
     if given["page"] and not found.pages:
         raise UsageError(f"{found.name} has no page", expected="--page with day-gate")
     context = context_for(project, day, run_id or new_run_id(pipeline), RunOptions(**given))
+    log.info("%s %s, from --date", pipeline.date_name, day)
     result = run_step(context, found.name)
     if result_file is not None:
         result_file.write_text(to_json(result), encoding="utf-8")
@@ -88,11 +90,12 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
 
     days = ingest_days(project, context.lake, first, last, progress=print_day, force=force)
     written = sum(day.changed for day in days)
+    closed = len(project.spec.schedule.calendar.closed_between(first, last))
     if as_json:
         click.echo(to_json([day.model_dump(mode="json") for day in days]))
         return
     click.echo(f"{len(days)} days, {sum(day.rows for day in days):,} rows; {written} written, "
-               f"{len(days) - written} unchanged")  # fmt: skip
+               f"{len(days) - written} unchanged" + f"; {closed} closed days left out" * bool(closed))  # fmt: skip
 
 
 @click.command()
@@ -175,6 +178,7 @@ def _backfill(
             click.echo(f"{day.score_date}  {day.action:<10} {day.rows:>8,} rows  {day.model}  {day.detail}", err=True)
 
     context = context_for(project, first, run_id or new_run_id("score"), options)
+    log.info("score dates %s to %s, from the command line", first, last)
     results = run_range(context, first, last, on_day=print_day)
     if as_json:
         click.echo(to_json([asdict(day) for day in results]))

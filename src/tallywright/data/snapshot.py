@@ -1,6 +1,8 @@
 """Training snapshots: the days and the table versions that a model is trained on, decided once and then pinned.
 
-Windows end the day before the as-of date, the holdout last; a label counts only if it had arrived by then.
+Windows end the day before the as-of date, the holdout last, or earlier where labels are waited for: a date of which
+some labels are still to come holds only the fast outcomes, so it is counted and not used. A label counts only if it had
+arrived by the as-of date.
 """
 
 # ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
@@ -19,6 +21,7 @@ from tallywright.data.query import scan
 from tallywright.data.types import feature_schema
 from tallywright.errors import InputError
 from tallywright.labels import is_nan
+from tallywright.observability import log
 from tallywright.records import Record, TableVersion
 
 if TYPE_CHECKING:
@@ -77,6 +80,7 @@ def take_snapshot(project: Project, lake: Lake, as_of: date) -> Snapshot:
     spec = project.spec
     snapshot = _windows(spec, lake, as_of)
     _require_days(spec, lake, snapshot)
+    _count_waiting(spec, lake, snapshot)
     rows: dict[str, int] = {}
     coverage: dict[str, float] = {}
     content = RowDigest()
@@ -116,9 +120,15 @@ def read_split(project: Project, lake: Lake, snapshot: Snapshot, split: Split) -
         connection.close()
 
 
+def last_day(spec: ModelSpec, as_of: date) -> date:
+    """The last date whose labels have all arrived by the as-of date: the end of the windows."""
+    return as_of - timedelta(days=max(1, spec.data.label_wait))
+
+
 def _windows(spec: ModelSpec, lake: Lake, as_of: date) -> Snapshot:
     training, day = spec.training, timedelta(days=1)
-    holdout_from = as_of - training.holdout_days * day
+    last = last_day(spec, as_of)
+    holdout_from = last - (training.holdout_days - 1) * day
     validation_from = holdout_from - training.validation_days * day
     return Snapshot(
         model=spec.name,
@@ -130,7 +140,7 @@ def _windows(spec: ModelSpec, lake: Lake, as_of: date) -> Snapshot:
         validation_from=validation_from,
         validation_to=holdout_from - day,
         holdout_from=holdout_from,
-        holdout_to=as_of - day,
+        holdout_to=last,
         rows={},
         coverage={},
         fingerprint="",
@@ -148,16 +158,28 @@ def _current(lake: Lake, table: str) -> TableVersion:
 
 def _require_days(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
     first, last = snapshot.train_from, snapshot.holdout_to
-    wanted = {first + timedelta(days=number) for number in range((last - first).days + 1)}
+    wanted = set(spec.schedule.calendar.open_between(first, last))
     there = {file.day for file in lake.files(snapshot.features.table, version=snapshot.features.version)}
     missing = sorted(wanted - there)
     if missing:
         shown = ", ".join(str(day) for day in missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004
         raise InputError(
             f"{snapshot.features.table} lacks {len(missing)} of the {len(wanted)} days to train on: {shown}",
-            expected=f"every day from {first} to {last} ingested",
+            expected=f"every day from {first} to {last} ingested, but for those that schedule.closed names",
             remedy=f"ingest {missing[0]} to {missing[-1]} of {spec.name}, or choose a later as-of date",
         )
+
+
+def _count_waiting(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
+    """Says how many rows the windows leave out because labels of their dates may still arrive."""
+    files = lake.files(snapshot.features.table, version=snapshot.features.version)
+    left = [file for file in files if file.day is not None and snapshot.holdout_to < file.day < snapshot.as_of]
+    if left:
+        log.info(
+            "the windows end on %s: %d rows of %d later dates are not used, as labels may arrive for %d days",
+            snapshot.holdout_to, sum(file.rows for file in left), len({file.day for file in left}),
+            spec.data.label_wait,
+        )  # fmt: skip
 
 
 def _feature_rows(spec: ModelSpec, lake: Lake, snapshot: Snapshot, split: Split) -> int:

@@ -145,6 +145,7 @@ def require_day_passed(lake: Lake, spec: ModelSpec, judged: InputVersion) -> Non
             f"{day} of {model} failed the day gate: {'; '.join(failures[:5]) or 'nothing was checked'}",
             expected="no failed check of severity critical",
             remedy=f"correct the data and ingest the day again, or the suite {spec.suite} if it asks too much",
+            checks=tuple(check.name for check in report.failed),
         )
 
 

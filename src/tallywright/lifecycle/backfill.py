@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -12,28 +11,29 @@ from tallywright.data.etl.ingest import ingest
 from tallywright.errors import InputError, TallyError
 from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
+from tallywright.lifecycle.periods import record
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
+from tallywright.monitoring.periods import Period, PeriodState, reason_code
 from tallywright.observability import log
-from tallywright.scoring.commit.manifests import require_tally, scored_dates
+from tallywright.scoring.commit.manifests import manifests, require_tally, scored_dates
 from tallywright.scoring.commit.standing import require_standing
 from tallywright.scoring.engines.base import Engines
+from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from datetime import date
 
     from tallywright.lifecycle.context import RunContext
+    from tallywright.monitoring.performance import Due
     from tallywright.spec import ModelSpec
 
 
+CLOSED: Final = "closed"
+"""The action of a day that the calendar closes."""
 _DAYS_A_COMMIT: Final = 30
 """Days whose rows in the small tables share one commit a table."""
-
-
-def days_between(first: date, last: date) -> Iterator[date]:
-    """Each date of the range, both ends included."""
-    for offset in range((last - first).days + 1):
-        yield first + timedelta(days=offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,10 @@ class DayResult:
     retryable: bool = False
     state: str = ""
     """Of the day's decision."""
+    reason: str = ""
+    """Code of a refusal."""
+    checks: tuple[str, ...] = ()
+    """Names of the checks that refused the day."""
 
 
 def backfill(
@@ -58,13 +62,16 @@ def backfill(
 
     The range is ingested at once; if a day of it is refused, each day is ingested by itself. A refused day is reported
     and the next one goes on; the caller sees it in `action`. The rows that follow the tallies of up to 30 days share
-    one commit a table, because they can be made again; decisions are folded once, at the end. Nothing is ever
-    triggered: the decisions of a backfill are written, not acted upon.
+    one commit a table, because they can be made again; late labels are read again once, and decisions folded once, at
+    the end. Closed days are left out. Nothing is ever triggered: the decisions of a backfill are written, not acted
+    upon.
     """
     spec = context.spec
     require_day(spec, first)
     require_day(spec, last)
-    steps = _daily_steps(spec, ingested=_ingested(context, first, last))
+    ingested = _ingested(context, first, last)
+    changed: list[date] | None = None
+    steps = _daily_steps(spec, ingested=ingested)
     results: list[DayResult] = []
     with (
         Engines(context.project.environment.engine) as engines,
@@ -77,8 +84,13 @@ def backfill(
                 context.lake.forget()  # the memory of a long range would grow with its days
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
             context.lake.flush()  # what is realised asks the tallies of these days
-            results += _realised(context, found)
+            if changed is None and ingested and _is_any_done(found):
+                changed = _labels_again(context, first, last)
+            results += _realised(context, found, changed=changed or ())
             context.lake.flush()
+        if not ingested and _is_any_done(results):
+            results = _realised(context, results, changed=_labels_again(context, first, last))
+    record(context, list(_periods(context, results)))
     return _decided(context, results)
 
 
@@ -106,12 +118,9 @@ def _ingested(context: RunContext, first: date, last: date) -> bool:
 
 
 def _score_day(context: RunContext, steps: frozenset[str], on_day: Callable[[DayResult], None] | None) -> DayResult:
+    closed = context.spec.schedule.calendar.why_closed(context.day)
     try:
-        scored = run_pipeline(context, Pipeline.SCORE, only=steps)["score"]
-        models, detail = ", ".join(scored["models"]), f"generation {scored['generation']}"
-        if scored.get("withdrawn"):
-            detail += f"; {scored['withdrawn']}"
-        result = DayResult(context.day, scored["action"], scored["rows"], models, detail)
+        result = DayResult(context.day, CLOSED, 0, "–", closed) if closed else _scored_day(context, steps)
     except TallyError as error:
         result = _refused(context.day, error)
     if on_day is not None:
@@ -119,42 +128,99 @@ def _score_day(context: RunContext, steps: frozenset[str], on_day: Callable[[Day
     return result
 
 
+def _scored_day(context: RunContext, steps: frozenset[str]) -> DayResult:
+    scored = run_pipeline(context, Pipeline.SCORE, only=steps)["score"]
+    models, detail = ", ".join(scored["models"]), f"generation {scored['generation']}"
+    if scored.get("withdrawn"):
+        detail += f"; {scored['withdrawn']}"
+    return DayResult(context.day, scored["action"], scored["rows"], models, detail)
+
+
 def _refused(day: date, error: TallyError) -> DayResult:
-    return DayResult(day, "refused", 0, "–", f"{type(error).__name__}: {error}", error.exit_code, error.retryable)
+    return DayResult(
+        day,
+        "refused",
+        0,
+        "–",
+        f"{type(error).__name__}: {error}",
+        error.exit_code,
+        error.retryable,
+        reason=reason_code(error),
+        checks=error.checks,
+    )
 
 
-def _realised(context: RunContext, found: Sequence[DayResult]) -> list[DayResult]:
-    """Realises the days whose labels matured with these; where that fails, the day that it belongs to is refused."""
-    from tallywright.monitoring.performance import days_due, realised_when_mature
+def _is_any_done(results: list[DayResult]) -> bool:
+    """False where every day was refused: then nothing follows, as in a run of one day."""
+    return any(not result.exit_code for result in results)
 
-    scored = scored_dates(context.lake, context.spec)
-    done: set[date] = set()
-    results = []
-    for result in found:
-        due = [] if result.exit_code else days_due(context.spec, result.score_date, scored)
+
+def _labels_again(context: RunContext, first: date, last: date) -> list[date]:
+    """Reads the labels of younger dates again, once for the range; a failure is said and stops nothing."""
+    from tallywright.data.etl.labels import refresh_labels
+
+    try:
+        return [change.score_date for change in refresh_labels(context.project, context.lake, first, last)]
+    except TallyError as error:
+        log.warning("labels of younger dates were not read again; the next run does it: %s", error)
+        return []
+
+
+def _realised(context: RunContext, found: list[DayResult], *, changed: Collection[date]) -> list[DayResult]:
+    """Realises all days whose labels are mature by now; where that fails, a day of the range is refused for it."""
+    if not _is_any_done(found):
+        return found
+    from tallywright.monitoring.maturity import RunDates, dates_due, realise
+
+    lake, spec = context.lake, context.spec
+    done = [result.score_date for result in found if not result.exit_code]
+    run = RunDates(found[-1].score_date, done)
+    failed: dict[date, TallyError] = {}
+    for due in dates_due(lake, spec, run, scored_dates(lake, spec), changed=changed):
         try:
-            for day in (day for day in due if day not in done):
-                done.add(day)
-                require_standing(context.lake, context.spec, require_tally(context.lake, context.spec, day))
-                realised_when_mature(context.lake, context.spec, day)
-            results.append(result)
+            require_standing(lake, spec, require_tally(lake, spec, due.day))
+            realise(lake, spec, due)
         except TallyError as error:
-            log.warning("%s was scored, and what its labels say of earlier days was not: %s", result.score_date, error)
-            results.append(_refused(result.score_date, error))
-    return results
+            log.warning("what the labels say of %s was not computed: %s", due.day, error)
+            failed[_place(due, found)] = error
+    return [_refused(result.score_date, failed[result.score_date]) if result.score_date in failed else result
+            for result in found]  # fmt: skip
+
+
+def _place(due: Due, found: list[DayResult]) -> date:
+    """The day of the range that a failure to realise a date belongs to: its maturity day, itself, or the last."""
+    days = [result.score_date for result in found]
+    return next((day for day in (due.as_of, due.day) if day in days), days[-1])
+
+
+def _periods(context: RunContext, results: list[DayResult]) -> Iterator[Period]:
+    """Yields what became of the days of the range."""
+    tallies = {one.score_date: one for one in manifests(context.lake, context.spec)}
+    for result in results:
+        if result.reason:
+            text = result.detail.splitlines()[0].partition(": ")[2]
+            yield Period(
+                result.score_date,
+                PeriodState.REFUSED,
+                result.reason,
+                detail=text,
+                checks=result.checks,
+                exit_code=result.exit_code,
+            )
+        elif result.action == CLOSED:
+            yield Period.closed(result.score_date, result.detail)
+        elif result.score_date in tallies:
+            yield Period.scored(tallies[result.score_date])
 
 
 def _decided(context: RunContext, results: list[DayResult]) -> list[DayResult]:
-    """Adds the retraining decisions to the days that were scored."""
+    """Adds the retraining decisions to the days; those that were refused or are closed have one too."""
     from tallywright.monitoring.decisions import decide_days
 
-    scored = [result.score_date for result in results if not result.exit_code]
-    if not scored:
-        return results
-    decisions = decide_days(context.lake, context.spec, scored)
+    decisions = decide_days(context.lake, context.spec, [result.score_date for result in results])
     states = Counter(decision.state.value for decision in decisions.values())
     log.info("decisions: %s", ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
     return [
-        replace(result, state=decisions[result.score_date].state.value) if result.score_date in decisions else result
+        result if result.exit_code else replace(result, state=decisions[result.score_date].state.value)
         for result in results
     ]

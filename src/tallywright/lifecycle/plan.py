@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import UsageError, did_you_mean
 
@@ -28,6 +28,11 @@ class Pipeline(StrEnum):
     WATCH = "watch"
     MAINTAIN = "maintain"
 
+    @property
+    def date_name(self) -> str:
+        """What the date of its runs is called."""
+        return "score date" if self in (Pipeline.SCORE, Pipeline.BACKFILL, Pipeline.WATCH) else "date"
+
 
 class Actor(StrEnum):
     """Who runs a step: a command, a person or Airflow itself."""
@@ -37,7 +42,11 @@ class Actor(StrEnum):
     APPROVAL = "approval"
     """A person answers in the Airflow UI."""
     TRIGGER = "trigger"
-    """Airflow starts the train DAG, if the result of the step before asks for it."""
+    """Airflow starts another DAG, if the result of the step before asks for it."""
+
+
+TRIGGER_TRAIN: Final = "trigger_train"
+CATCH_UP: Final = "catch_up"
 
 
 class Uses(StrEnum):
@@ -70,6 +79,8 @@ class Step:
         ranged: True when it is about a range of days (`--to`).
         pages: True when it can render a page of what it found (`--page`).
         once: True when a range of days does it once for all of them.
+        refuses: True when what it refuses is the day: `<model>__periods` says so, and the step stays red.
+        open_only: True when it has nothing to do on a date that the calendar closes.
     """
 
     name: str
@@ -88,6 +99,8 @@ class Step:
     ranged: bool = False
     pages: bool = False
     once: bool = False
+    refuses: bool = False
+    open_only: bool = False
 
 
 def plan(spec: ModelSpec, pipeline: Pipeline | str) -> tuple[Step, ...]:
@@ -129,9 +142,9 @@ def longest_run(steps: tuple[Step, ...]) -> timedelta:
 def _score(spec: ModelSpec) -> tuple[Step, ...]:
     steps = (
         Step("ingest", "raw files -> contract check -> features and labels of the day", "day:ingest",
-             produces=("features",), uses=frozenset({Uses.SQL}), once=True),
+             produces=("features",), uses=frozenset({Uses.SQL}), once=True, refuses=True),
         Step("day_gate", "Great Expectations judges the day", "day:day_gate", needs=("ingest",), heavy=True,
-             extra="gx", pages=True),
+             extra="gx", pages=True, refuses=True, open_only=True),
         Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "day:score",
              parts=(
                  Step("resolve", "which model was champion on the day", "day:resolve"),
@@ -139,24 +152,34 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
                  Step("drift", "compare the profile with the training reference", "day:drift"),
              ),
              needs=("day_gate",), heavy=True, produces=("scores", "profile", "drift"), timeout=timedelta(hours=2),
-             uses=frozenset({Uses.SCORING})),
-        Step("monitor", "realised metrics of the days whose labels matured, and the day's retraining decision",
-             "day:monitor",
+             uses=frozenset({Uses.SCORING}), refuses=True, open_only=True),
+        Step("monitor", "late labels, realised metrics of the days whose labels matured, the retraining decision",
+             "monitor:monitor",
              parts=(
-                 Step("performance", "realised metrics of the day whose labels just matured", "day:performance"),
-                 Step("decide", "the retraining policy's decision of the day", "day:decide", acts=True),
+                 Step("labels", "the labels of younger dates, read again", "monitor:labels"),
+                 Step("performance", "realised metrics of the days whose labels matured", "monitor:performance"),
+                 Step("decide", "the retraining policy's decision of the day", "monitor:decide", acts=True),
              ),
-             needs=("score",), produces=("performance", "decisions"), acts=True, once=True),
+             needs=("score",), produces=("performance", "decisions"), acts=True, once=True, uses=frozenset({Uses.SQL}),
+             open_only=True),
     )  # fmt: skip
-    if not spec.retraining.trigger:
-        return steps
-    trigger = Step(
-        "trigger_train",
+    train = Step(
+        TRIGGER_TRAIN,
         "start training, if the decision about the newest day says so",
         needs=("monitor",),
         actor=Actor.TRIGGER,
     )
-    return (*steps, trigger)
+    backfill = Step(
+        CATCH_UP,
+        "start the backfill of the periods that an outage left out, if this is the newest run",
+        needs=("monitor",),
+        actor=Actor.TRIGGER,
+    )
+    return (
+        *steps,
+        *((train,) if spec.retraining.trigger else ()),
+        *((backfill,) if spec.schedule.catch_up else ()),
+    )
 
 
 def _backfill(_: ModelSpec) -> tuple[Step, ...]:
@@ -206,7 +229,8 @@ def _rollback(_: ModelSpec) -> tuple[Step, ...]:
 
 
 def _watch(_: ModelSpec) -> tuple[Step, ...]:
-    return (Step("watch", "fails when the day that is due was not scored", "day:watch", retries=0),)
+    return (Step("watch", "fails when a due period was not scored, back to the last scored date", "monitor:watch",
+                 retries=0),)  # fmt: skip
 
 
 def _maintain(_: ModelSpec) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tallywright.errors import UsageError
+from tallywright.errors import TallyError, UsageError
 from tallywright.lifecycle.plan import Actor, Pipeline, Step, find_step, plan
 from tallywright.observability import log
 
@@ -26,11 +26,22 @@ def run_step(context: RunContext, name: str) -> dict[str, Any]:
         TallyError: Whatever the step refuses.
     """
     _, step = find_step(context.spec, name)
-    return _run(context, step)
+    try:
+        return _run(context, step)
+    except TallyError as error:
+        if step.refuses:
+            from tallywright.lifecycle.periods import record_refusal
+
+            record_refusal(context, error)
+        raise
 
 
 def _run(context: RunContext, step: Step) -> dict[str, Any]:
     log.info("%s %s of %s: start", context.spec.name, step.name, context.day)
+    closed = context.spec.schedule.calendar.why_closed(context.day) if step.open_only else ""
+    if closed:
+        log.info("%s is closed (%s): nothing to do", context.day, closed)
+        return {"action": "closed", "why": closed}
     try:
         result = function_of(step)(context)
     except ModuleNotFoundError as error:

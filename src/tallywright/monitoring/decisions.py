@@ -6,6 +6,7 @@ revision follows, so the table has both what holds now and what was decided then
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.delta.rows import rows_of, written_order
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.monitoring.performance import PERFORMANCE, unjudged, violation
+from tallywright.monitoring.periods import PeriodState, read_periods
 from tallywright.monitoring.policy import DaySignals, fold
 from tallywright.records import Record, Role, Verdict
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.monitoring.periods import PeriodRow
     from tallywright.records import RetrainDecision
     from tallywright.spec.base import Identity
     from tallywright.spec.model import ModelSpec
@@ -39,13 +42,17 @@ class _Evidence:
     performance: dict[date, list[str]]
     unjudged: dict[date, list[str]]
     trainings: dict[date, str]
+    periods: dict[date, PeriodRow]
 
 
-def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date]) -> list[DaySignals]:
-    """The signals of these days and of every day that has a tally, in order.
+def day_signals(
+    lake: Lake, spec: ModelSpec, days: Iterable[date], periods: dict[date, PeriodRow] | None = None
+) -> list[DaySignals]:
+    """The signals of these days, of every day that has a tally, and of every period with a row, in order.
 
     A day is broken when it has no tally, when the day gate did not pass for the input that was scored, or when its
-    latest tally was not compared with the reference.
+    latest tally was not compared with the reference. What became known on a day that is no evidence is said by the next
+    day that is.
     """
     violated, unjudged_bounds = _performance(lake, spec)
     evidence = _Evidence(
@@ -55,20 +62,44 @@ def day_signals(lake: Lake, spec: ModelSpec, days: Iterable[date]) -> list[DaySi
         performance=violated,
         unjudged=unjudged_bounds,
         trainings=_trainings(lake, spec),
+        periods=read_periods(lake, spec) if periods is None else periods,
     )
-    return [_signals(spec, day, evidence) for day in sorted({*days, *evidence.tallies})]
+    found = [_signals(spec, day, evidence) for day in sorted({*days, *evidence.tallies, *evidence.periods})]
+    sound = [day.score_date for day in found if day.sound]
+    told, unjudged = (_told(sound, known) for known in (evidence.performance, evidence.unjudged))
+    return [
+        day.model_copy(
+            update={
+                "performance": told.get(day.score_date, ()),
+                "unjudged": (*day.unjudged, *unjudged.get(day.score_date, ())),
+            }
+        )
+        for day in found
+    ]
+
+
+def _told(sound: list[date], known: dict[date, list[str]]) -> dict[date, tuple[str, ...]]:
+    """What became known of realised metrics, by the first sound day on which it was known."""
+    told: dict[date, list[str]] = defaultdict(list)
+    for when in sorted(known):
+        place = bisect_left(sound, when)
+        if place < len(sound):
+            told[sound[place]] += known[when]
+    return {day: tuple(texts) for day, texts in told.items()}
 
 
 def _signals(spec: ModelSpec, day: date, evidence: _Evidence) -> DaySignals:
     tally, drift = evidence.tallies.get(day), evidence.drift.get(day, [])
+    period = evidence.periods.get(day)
+    closed = period.detail if tally is None and period is not None and period.state == PeriodState.CLOSED else ""
     return DaySignals(
         model=spec.name,
         score_date=day,
         model_version=drift[0]["model_version"] if drift else 0,
-        broken=_broken(day, tally, evidence),
+        broken="" if closed else _broken(day, tally, evidence),
         drifted=tuple(sorted({row["column_name"] for row in drift if row["violated"]})),
-        performance=tuple(evidence.performance.get(day, ())),
-        unjudged=(*dict.fromkeys(_drift_unjudged(drift)), *evidence.unjudged.get(day, ())),
+        unjudged=tuple(dict.fromkeys(_drift_unjudged(drift))),
+        closed=closed,
         acted=day in evidence.trainings,
         outcome=evidence.trainings.get(day, ""),
     )
@@ -81,7 +112,7 @@ def _drift_unjudged(drift: list[Row]) -> list[str]:
 def _broken(day: date, tally: Row | None, evidence: _Evidence) -> str:
     """The reason why the day's data cannot be used; empty for a sound day."""
     if tally is None:
-        return "not scored"
+        return _why_not_scored(evidence.periods.get(day))
     verdict = evidence.gate.get(f"{day}@{tally['input_fingerprint']}")
     if verdict is None:
         return "the scored input has no day gate result"
@@ -90,6 +121,13 @@ def _broken(day: date, tally: Row | None, evidence: _Evidence) -> str:
     if not any(row["generation"] == tally["generation"] for row in evidence.drift.get(day, [])):
         return f"generation {tally['generation']} was not compared"
     return ""
+
+
+def _why_not_scored(period: PeriodRow | None) -> str:
+    if period is None or period.state != PeriodState.REFUSED:
+        return "not scored"
+    checks = f", {', '.join(period.checks)}" if period.checks else ""
+    return f"refused with {period.reason}{checks} (exit code {period.exit_code})"
 
 
 def _latest_tallies(lake: Lake, spec: ModelSpec) -> dict[date, Row]:
@@ -227,7 +265,7 @@ def decide_days(
     Args:
         lake: Tallies, gates, drift and performance are read; `<model>__decisions` is written.
         spec: The model, with its policy.
-        asked: Score dates; each gets a row even when nothing was scored.
+        asked: Score dates; each gets a row even when nothing was scored, and so does every period that was not scored.
         recorded_at: The wall clock of new rows; now, when not given.
 
     Returns:
@@ -238,9 +276,12 @@ def decide_days(
 
     def propose(rows: list[DecisionRow]) -> list[DecisionRow] | None:
         days = {*asked, *(row.score_date for row in rows)}
-        decisions = fold(day_signals(lake, spec, days), spec.retraining)
+        periods = read_periods(lake, spec)
+        decisions = fold(day_signals(lake, spec, days, periods), spec.retraining)
         decided.update({decision.score_date: decision for decision in decisions})
-        return _rewrite(rows, decided, spec.retraining.identity(), asked, now)
+        # Nobody else asks for a decision about a period that ended without a tally.
+        due = {*asked, *(day for day, row in periods.items() if row.state != PeriodState.SCORED)}
+        return _rewrite(rows, decided, (spec.retraining.identity(), asked, due), now)
 
     Table(DECISIONS, lake, spec).update(propose, {"model_name": spec.name})
     return {day: decided[day] for day in asked}
@@ -254,18 +295,25 @@ def current_decisions(rows: list[DecisionRow]) -> dict[date, DecisionRow]:
 def _rewrite(
     rows: list[DecisionRow],
     decided: dict[date, RetrainDecision],
-    policy: Identity,
-    asked: Collection[date],
+    wanted: tuple[Identity, Collection[date], Collection[date]],
     now: datetime,
 ) -> list[DecisionRow] | None:
-    """The new rows of the table; None when every row agrees with the fold."""
+    """The new rows of the table; None when every row agrees with the fold.
+
+    Args:
+        rows: Those that are there.
+        decided: The fold.
+        wanted: The policy; the dates whose rows follow it whatever policy they were of; the dates that must have a row.
+        now: The wall clock.
+    """
+    policy, asked, due = wanted
     standing = current_decisions(rows)
     changed = {
         when
         for when, row in standing.items()
         if row.decision_id != decided[when].decision_id and (when in asked or policy.matches(row.policy_digest))
     }
-    fresh = changed | (set(asked) - standing.keys())
+    fresh = changed | (set(due) - standing.keys())
     if not fresh:
         return None
     revisions = Counter(row.score_date for row in rows)

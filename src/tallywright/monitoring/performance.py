@@ -1,13 +1,15 @@
 """Realised performance: metrics of scored days once labels are known, the rows of `<model>__performance`.
 
-The same date may be realised again at a later age, or at the same age after labels were restated; each pair of date
-and age is replaced as a whole. Every model of the day is realised, shadows too; bounds hold for the champion alone.
+A date is realised as of the day on which its labels count as mature, and once more when they are not waited for any
+longer. Labels that were read again since are a restatement: the rows of that age are replaced as a whole, and between
+the two ages the rows of the new label age are added. Every model of the day is realised, shadows too; bounds hold for
+the champion alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.compute as pc
@@ -30,7 +32,7 @@ from tallywright.observability import log
 from tallywright.records import Record, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from tallywright.records import Meaning
     from tallywright.spec.model import MetricBound, ModelSpec
 
-__all__ = ["PERFORMANCE", "Performance", "PerformanceRow", "interval", "realised"]
+__all__ = ["PERFORMANCE", "Due", "Performance", "PerformanceRow", "interval", "realised"]
 
 Position = tuple[int, int | None, int | None]
 _READINGS: Final = 5
@@ -78,6 +80,8 @@ class PerformanceRow(Record):
     """Why the metric has no value, or a bound on it was not judged."""
     generation: int | None = None
     """Of the tally; None in older rows."""
+    labels_fingerprint: str | None = None
+    """Of the reading of the labels that this was computed from (`<model>__label_readings`); None in older rows."""
 
 
 PERFORMANCE: Final = Declaration(
@@ -120,7 +124,24 @@ class _Segment:
         return int(keep(self.rows, {STATUS: status}).num_rows)
 
 
-def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance:
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A scored date that is to be realised.
+
+    Attributes:
+        day: The score date.
+        as_of: Labels that arrived by the end of this day count.
+        fingerprint: Of the labels as last read; None where no reading is recorded.
+        restates: True when it was realised at this label age before, from other labels.
+    """
+
+    day: date
+    as_of: date
+    fingerprint: str | None = None
+    restates: bool = False
+
+
+def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint: str | None = None) -> Performance:
     """Computes and writes the realised metrics of a scored day.
 
     They are about the tally and the labels that stand when they are written: where another writer has changed either
@@ -131,6 +152,7 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
         spec: Task, slices, floors, least number of labels.
         day: The score date.
         as_of: Only labels that arrived by the end of this day count.
+        fingerprint: Of the labels as last read, for the rows.
 
     Raises:
         UsageError: `as_of` is before the day.
@@ -140,7 +162,7 @@ def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> Performance
         raise UsageError(f"labels of {day} cannot be asked for as of {as_of}", expected=f"{day} or later")
     for _ in range(_READINGS):
         position = _position(lake, spec, day)
-        found = _realised_at(lake, spec, day, as_of, position)
+        found = _realised_at(lake, spec, Due(day, as_of, fingerprint), position)
         if _position(lake, spec, day) == position:
             return found
         log.info("%s is realised again: its tally or its labels have changed meanwhile", day)
@@ -155,8 +177,9 @@ def _position(lake: Lake, spec: ModelSpec, day: date) -> Position:
     return generation_of(lake, spec, day), features, labels
 
 
-def _realised_at(lake: Lake, spec: ModelSpec, day: date, as_of: date, position: Position) -> Performance:
+def _realised_at(lake: Lake, spec: ModelSpec, due: Due, position: Position) -> Performance:
     """Computes the metrics, and writes them if what was read still stands."""
+    day, as_of = due.day, due.as_of
 
     def outdated(_: DeltaTable) -> str:
         return "" if _position(lake, spec, day) == position else f"tally or labels of {day} have changed"
@@ -177,6 +200,7 @@ def _realised_at(lake: Lake, spec: ModelSpec, day: date, as_of: date, position: 
         "label_age_days": age,
         "mature": mature,
         "model_name": spec.name,
+        "labels_fingerprint": due.fingerprint,
         "generation": position[0],
     }
     found = [
@@ -189,28 +213,6 @@ def _realised_at(lake: Lake, spec: ModelSpec, day: date, as_of: date, position: 
     where: dict[str, Value] = {"score_date": day, "label_age_days": age}
     Table(PERFORMANCE, lake, spec).replace_if_changed(written, where, outdated=outdated)
     return _summary(spec, found)
-
-
-def days_due(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
-    """The scored days whose metrics can be realised once this day is scored.
-
-    That is the day whose labels matured with this one and, when later days were scored before it (a backfill runs days
-    side by side), this day too; so no order of the days leaves one out.
-
-    Args:
-        spec: Whose labels.
-        day: The day that was scored.
-        scored: All scored days.
-    """
-    maturity = timedelta(days=spec.data.label_maturity_days)
-    newest = max(scored, default=day)
-    due = (one for one in (day - maturity, day) if one in scored and one + maturity <= newest)
-    return list(dict.fromkeys(due))
-
-
-def realised_when_mature(lake: Lake, spec: ModelSpec, day: date) -> Performance:
-    """As `realised`, as of the day on which the day's labels matured."""
-    return realised(lake, spec, day, as_of=day + timedelta(days=spec.data.label_maturity_days))
 
 
 def _segments(rows: pa.Table, spec: ModelSpec) -> Iterator[_Segment]:

@@ -117,7 +117,8 @@ def _normal_sf(z: float) -> float:
 class DaySignals(Record):
     """The signals of one day, as the policy sees them.
 
-    `broken` says why the day's data cannot be used (not scored, day gate failed); empty for a sound day. `drifted` are
+    `broken` says why the day's data cannot be used (not scored, day gate failed), `closed` which rule of the calendar
+    closes the day; both are empty for a sound day. `drifted` are
     the columns that violate. `performance` are the violated bounds of realised metrics that became known on this day:
     labels arrive late, so they are about an earlier score date, which the text names. `unjudged` says what could not be
     judged for want of rows, labels or reference days. What became of a decision to retrain on this day is known only
@@ -132,17 +133,23 @@ class DaySignals(Record):
     drifted: tuple[str, ...] = ()
     performance: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
+    closed: str = ""
     acted: bool = True
     outcome: str = ""
 
+    @property
+    def sound(self) -> bool:
+        """True when the day is evidence; a closed day is none by nature, a broken one by accident."""
+        return not self.broken and not self.closed
+
     def told(self) -> dict[str, object]:
         """The signals of the day's own decision; without those that are empty and that older decisions did not know."""
-        left_out = {"acted", "outcome"} | (set() if self.unjudged else {"unjudged"})
-        return self.model_dump(mode="json", exclude=left_out)
+        newer = {name for name in ("unjudged", "closed") if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude={"acted", "outcome"} | newer)
 
     def violates(self, policy: Retraining) -> bool:
-        """True when the day counts towards retraining; a broken day never does."""
-        if self.broken:
+        """True when the day counts towards retraining; a broken or closed day never does."""
+        if not self.sound:
             return False
         return len(self.drifted) >= policy.min_violated_columns or bool(self.performance)
 
@@ -184,7 +191,7 @@ def _decisions(days: Sequence[DaySignals], policy: Retraining) -> Iterator[Retra
     fold_state = _FoldState()
     identity = policy.identity()
     for day in days:
-        if not day.broken:
+        if day.sound:
             same_model = tuple(past for past in fold_state.windows if past.model_version == day.model_version)
             windows = (*same_model, day)[-policy.num_evaluation_windows :]
             fold_state = _FoldState(windows=windows, retrained=fold_state.retrained)
@@ -197,7 +204,7 @@ def _decisions(days: Sequence[DaySignals], policy: Retraining) -> Iterator[Retra
 def _decide(day: DaySignals, fold_state: _FoldState, policy: Retraining, identity: Identity) -> RetrainDecision:
     violations = [past for past in fold_state.windows if past.violates(policy)]
     state = _state(day, fold_state, policy, len(violations))
-    retrain = state is DayState.CONFIRMED and not day.broken
+    retrain = state is DayState.CONFIRMED and day.sound
     reasons = tuple(_reasons(day, fold_state, policy, violations))
     signals = json.dumps(
         {
@@ -230,25 +237,27 @@ def _outcome(retrained: DaySignals | None) -> dict[str, str]:
 def _state(day: DaySignals, fold_state: _FoldState, policy: Retraining, violations: int) -> DayState:
     past = fold_state.retrained
     if past is not None and day.score_date <= past.score_date + timedelta(days=policy.cooldown_days):
-        scored_by_a_new_model = not day.broken and day.model_version != past.model_version
+        scored_by_a_new_model = day.sound and day.model_version != past.model_version
         return DayState.COOLDOWN if scored_by_a_new_model or past.outcome else DayState.RETRAINING
     if violations >= policy.num_violation_windows:
         return DayState.CONFIRMED
     if violations:
         return DayState.SUSPECTED
-    return DayState.NOT_JUDGED if day.unjudged and not day.broken else DayState.OK
+    return DayState.NOT_JUDGED if day.unjudged and day.sound else DayState.OK
 
 
 def _reasons(
     day: DaySignals, fold_state: _FoldState, policy: Retraining, violations: Sequence[DaySignals]
 ) -> Iterator[str]:
     """Reason codes with their detail, as `code: detail`; none on a quiet day of which everything could be judged."""
-    if day.broken:
+    if day.closed:
+        yield f"closed_day: {day.closed}; nothing is expected of it"
+    elif day.broken:
         yield f"broken_day: {day.broken}; neither a violation nor evidence"
     elif day.violates(policy):
         yield from (f"performance: {text}" for text in day.performance)
     yield from (f"{NOT_JUDGED}{text}" for text in day.unjudged)
-    if day.drifted and not day.broken:
+    if day.drifted and day.sound:
         enough = (
             "" if len(day.drifted) >= policy.min_violated_columns else f" (fewer than {policy.min_violated_columns})"
         )

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 from airflow.sdk.configuration import conf
 
-from tallywright.lifecycle.plan import Actor, Pipeline, Step, Uses, longest_run, plan
+from tallywright.lifecycle.plan import CATCH_UP, Actor, Pipeline, Step, Uses, longest_run, plan
 from tallywright.orchestration.alerts import failure_alert
 from tallywright.orchestration.approval import approval
 from tallywright.orchestration.command import POOL, StepCommand
 from tallywright.orchestration.doc_md import SUMMARIES, dag_document
 from tallywright.orchestration.operator import TallyOperator
 from tallywright.orchestration.params import form
-from tallywright.orchestration.trigger import TrainTrigger
+from tallywright.orchestration.trigger import BackfillTrigger, TrainTrigger
 from tallywright.spec.yaml_files import AUTO
 
 if TYPE_CHECKING:
@@ -107,19 +107,30 @@ def _timing(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Any]:
     """The timetable of a DAG. A cron string would make a trigger timetable, whose runs have no data interval."""
     schedule = spec.schedule
     if pipeline is Pipeline.SCORE:
-        cron, active = schedule.cron, MAX_ACTIVE_RUNS
+        timetable, active = _on_open_dates(schedule.cron, schedule), MAX_ACTIVE_RUNS
     elif pipeline is Pipeline.MAINTAIN:
-        cron, active = spec.maintenance.cron, 1
+        timetable, active = CronDataIntervalTimetable(spec.maintenance.cron, schedule.timezone), 1
     elif pipeline is Pipeline.WATCH:
-        cron, active = f"{schedule.deadline.minute} {schedule.deadline.hour} * * *", MAX_ACTIVE_RUNS
+        cron = f"{schedule.deadline.minute} {schedule.deadline.hour} * * *"
+        timetable, active = _on_open_dates(cron, schedule), MAX_ACTIVE_RUNS
     else:
         return {"schedule": None, "max_active_runs": 1}
     return {
-        "schedule": CronDataIntervalTimetable(cron, schedule.timezone),
+        "schedule": timetable,
         "start_date": _local(schedule.start_date, time.min, schedule),
         "end_date": schedule.end_date and _local(schedule.end_date, time(23, 59, 59), schedule),
         "max_active_runs": active,
     }
+
+
+def _on_open_dates(cron: str, schedule: Schedule) -> Any:
+    """A timetable with a run for each open date; Airflow's own where no date is closed."""
+    calendar = schedule.calendar
+    if not (calendar.weekdays or calendar.dates):
+        return CronDataIntervalTimetable(cron, schedule.timezone)
+    from tallywright.orchestration.timetable import OpenPeriodsTimetable
+
+    return OpenPeriodsTimetable(cron, schedule.timezone, calendar)
 
 
 def _local(day: date, at: time, schedule: Schedule) -> datetime:
@@ -132,7 +143,8 @@ def _task(project: Project, pipeline: Pipeline, step: Step, persons: frozenset[s
     if step.actor is Actor.APPROVAL:
         return approval(spec, step, {"retries": step.retries, **common})
     if step.actor is Actor.TRIGGER:
-        return TrainTrigger(
+        trigger = BackfillTrigger if step.name == CATCH_UP else TrainTrigger
+        return trigger(
             spec=spec,
             decided_by=step.needs[0],
             task_id=step.name,

@@ -50,13 +50,27 @@ class RunFacts:
             data_interval_start=context.get("data_interval_start"),
         )
 
+    def shown(self, source: str) -> object:
+        """The fact of that name, for the log."""
+        return {"params.date": self.date, "partition_key": self.partition_key}.get(source, self.data_interval_start)
+
 
 def run_date(facts: RunFacts, schedule: Schedule) -> date:
-    """The business date of a run: the form's date, else the partition key, else the data interval's start.
+    """The business date of a run; see `dated`."""
+    return dated(facts, schedule)[0]
+
+
+def dated(facts: RunFacts, schedule: Schedule) -> tuple[date, str]:
+    """The business date of a run, and from what: the form's date, else the partition key, else the data interval.
+
+    The data interval counts by its start: a run at 04:00 on 3 April is about 2 April.
 
     Args:
         facts: What the run says.
         schedule: Its timezone makes a local date of an instant; its bounds are checked.
+
+    Returns:
+        The date, and the fact that it was read from, such as `data_interval_start`.
 
     Raises:
         UsageError: No date at all, text that is not exactly a date, or a date the schedule does not cover.
@@ -68,7 +82,7 @@ def run_date(facts: RunFacts, schedule: Schedule) -> date:
             expected=f"a date from {schedule.start_date} to {schedule.end_date or 'now on'}",
             remedy="trigger the DAG with a `date` in that range",
         )
-    return day
+    return day, source
 
 
 def parse_date(value: object, where: str) -> date:

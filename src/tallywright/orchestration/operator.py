@@ -25,7 +25,7 @@ from tallywright.errors import UsageError
 from tallywright.orchestration import params
 from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
 from tallywright.orchestration.connections import with_credentials, without_secrets
-from tallywright.orchestration.dates import RunFacts, run_date
+from tallywright.orchestration.dates import RunFacts, dated
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.plan import Pipeline
@@ -89,10 +89,12 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
 
     def _argv(self, context: Mapping[str, Any], result: Path) -> list[str]:
         try:
-            day = run_date(RunFacts.of(context), self.schedule_section)
+            facts = RunFacts.of(context)
+            day, source = dated(facts, self.schedule_section)
             options = params.options(self.pipeline, context, acts=self.acts)
         except UsageError as error:
             raise AirflowFailException(str(error)) from error
+        self.log.info("%s %s, from %s (%s)", self.pipeline.date_name, day, source, facts.shown(source))
         if self.approved_by:
             options |= _approved_by(context, self.approved_by)
         return self.command.argv(day, context["dag_run"].run_id, result, options)

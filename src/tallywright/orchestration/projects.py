@@ -154,4 +154,5 @@ def _dag_inputs(project: Project) -> str:
     """The inputs besides the spec that decide whether DAGs can be made, as a text."""
     from airflow import __version__ as airflow
 
-    return f"dags {airflow} {project.environment.engine.digest()}"
+    # The calendar may come from a file beside the spec.
+    return f"dags {airflow} {project.environment.engine.digest()} {project.spec.schedule.closed.digest()}"

@@ -1,4 +1,4 @@
-"""The operator that starts the train DAG, where a decision asks for it."""
+"""The operators that start another DAG: training where a decision asks for it, the backfill after an outage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tallywright.errors import UsageError
-from tallywright.orchestration.dates import RunFacts, run_date
+from tallywright.orchestration.dates import RunFacts, parse_date, run_date
 from tallywright.orchestration.params import is_backfill
 
 if TYPE_CHECKING:
@@ -56,6 +56,43 @@ class TrainTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow ship
         self.trigger_run_id = _run_id(decision, day)
         self.conf = {"date": as_of.isoformat(), "effective_from": as_of.isoformat()}
         self.log.info("the decision of %s starts %s as of %s", day, self.trigger_dag_id, as_of)
+        super().execute(context)
+
+
+class BackfillTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow ships no types that mypy follows here
+    """Starts `<model>__backfill` for the periods that an outage left out; skipped where the newest run found none.
+
+    The new run's id is made of the range, so that a range is started once, however often the run is repeated.
+
+    Args:
+        spec: Whose backfill DAG.
+        decided_by: The task whose result names the range.
+    """
+
+    template_fields = ()
+    ui_color = "#fdf1dc"
+
+    def __init__(self, *, spec: ModelSpec, decided_by: str, **kwargs: Any) -> None:
+        super().__init__(
+            trigger_dag_id=f"{spec.name}__backfill", skip_when_already_exists=True, logical_date=None, **kwargs
+        )
+        self.decided_by = decided_by
+
+    def execute(self, context: Mapping[str, Any]) -> None:
+        """Skips, or starts the backfill DAG for the range."""
+        if is_backfill(context["dag_run"]):
+            raise AirflowSkipException("a backfill run looks for no missed periods")
+        result = context["ti"].xcom_pull(task_ids=self.decided_by)
+        missed = result.get("catch_up") if isinstance(result, Mapping) else None
+        if not missed:
+            raise AirflowSkipException("no period was missed")
+        try:
+            first, last = (parse_date(missed.get(end), f"catch_up.{end}") for end in ("from", "to"))
+        except UsageError as error:
+            raise AirflowFailException(str(error)) from error
+        self.trigger_run_id = f"catch_up_{first:%Y%m%d}_{last:%Y%m%d}"
+        self.conf = {"date": first.isoformat(), "to": last.isoformat()}
+        self.log.info("%s to %s were not scored: %s starts", first, last, self.trigger_dag_id)
         super().execute(context)
 
 

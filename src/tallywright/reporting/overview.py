@@ -1,4 +1,4 @@
-"""The overview: one row a scored day, joined from tallies, profiles, drift, performance and decisions."""
+"""The overview: one row a due period, joined from tallies, profiles, drift, performance, periods and decisions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.lake import Lake
+from tallywright.monitoring.periods import PeriodState, read_periods
 from tallywright.monitoring.policy import NOT_JUDGED
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, withdrawals
@@ -24,14 +25,18 @@ AUC: Final = "roc_auc"
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredDay:
-    """One scored day; None where nothing is known yet."""
+class PeriodOverview:
+    """One due period, scored or not; None where nothing is known (yet).
+
+    `reason` is why there is a tally, or the code of the refusal.
+    """
 
     score_date: date
+    state: str
     rows: int
     mean_score: float | None
-    model_version: int
-    generation: int
+    model_version: int | None
+    generation: int | None
     reason: str
     drifted_columns: tuple[str, ...]
     task: TaskName
@@ -48,6 +53,9 @@ class ScoredDay:
     """Why what stands is not what was committed; empty for a sound day."""
     not_judged: str = ""
     """What could not be judged, with its count and the limit."""
+    exit_code: int | None = None
+    failed_checks: tuple[str, ...] = ()
+    detail: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The day as a row; an AUC stands in it only where the task has one."""
@@ -55,14 +63,14 @@ class ScoredDay:
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
-def scored_days(project: Project, first: date | None = None, last: date | None = None) -> list[ScoredDay]:
-    """The scored days of the range (all of them by default), in order."""
+def overview(project: Project, first: date | None = None, last: date | None = None) -> list[PeriodOverview]:
+    """The due periods of the range (all of them by default), in order: scored ones, and those that were not."""
     lake, spec = Lake.of(project.environment), project.spec
-    tallies = [
-        tally
-        for tally in latest_tallies(lake, spec)
-        if (first is None or tally.manifest.score_date >= first) and (last is None or tally.manifest.score_date <= last)
-    ]
+
+    def inside(day: date) -> bool:
+        return (first is None or day >= first) and (last is None or day <= last)
+
+    tallies = [tally for tally in latest_tallies(lake, spec) if inside(tally.manifest.score_date)]
     found = [tally.manifest for tally in tallies]
     problems = {tally.manifest.score_date: listed_problem(lake, spec, tally) for tally in tallies}
     primaries = {manifest.score_date: manifest.primary.role.value for manifest in found}
@@ -75,9 +83,10 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
     reasons = _by_day(lake, spec.table("decisions"), "reasons", {"superseded_at": None})
     drifted = _drifted(lake, spec.table("drift"))
     gone = withdrawals(PromotionLog(lake, spec).entries())
-    return [
-        ScoredDay(
+    scored = [
+        PeriodOverview(
             score_date=manifest.score_date,
+            state=PeriodState.SCORED.value,
             rows=manifest.rows,
             mean_score=means.get(manifest.score_date),
             model_version=manifest.primary.version,
@@ -93,8 +102,32 @@ def scored_days(project: Project, first: date | None = None, last: date | None =
             problem=problems[manifest.score_date],
             not_judged=_not_judged(reasons.get(manifest.score_date, ())),
         )
-        for manifest in sorted(found, key=lambda manifest: manifest.score_date)
+        for manifest in found
     ]
+    others = [
+        PeriodOverview(
+            score_date=day,
+            state=row.state,
+            rows=0,
+            mean_score=None,
+            model_version=None,
+            generation=None,
+            reason=row.reason,
+            drifted_columns=(),
+            task=spec.training.task,
+            realised_auc=None,
+            realised_metric=spec.gates.primary_metric,
+            realised=None,
+            decision=states.get(day),
+            roles="",
+            exit_code=row.exit_code,
+            failed_checks=row.checks,
+            detail=row.detail,
+        )
+        for day, row in read_periods(lake, spec).items()
+        if inside(day) and day not in primaries
+    ]
+    return sorted([*scored, *others], key=lambda period: period.score_date)
 
 
 def _not_judged(reasons: Sequence[str]) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import CommitConflictError, InputError, IntegrityError, LeakError, NoChampionError, SpecError
-from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.withdrawn import models_of_day
 from tallywright.scoring.day import decide
 from tallywright.scoring.prepare import ScoreRequest
 from tallywright.scoring.roles.eligibility import check_leak, eligible
+from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
     from datetime import date
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DayPreview:
-    """What scoring one date would do: `action` is score, no-op, ingest and score, or refuse."""
+    """What scoring one date would do: `action` is score, no-op, ingest and score, refuse, or closed."""
 
     score_date: date
     model: str
@@ -53,6 +53,8 @@ def preview(
 
 def _preview_day(project: Project, lake: Lake, day: date, *, force: bool, rescore: bool) -> DayPreview:
     spec = project.spec
+    if closed := spec.schedule.calendar.why_closed(day):
+        return DayPreview(day, "–", None, "closed", closed)
     source = _input_of(lake, spec, day)
     try:
         found = models_of_day(lake, spec, day, source, rescore=rescore or force)

@@ -63,8 +63,9 @@ def _content(sources: sections.Sources) -> dict[str, Any]:
     performance = sections.performance_plots(sources)
     content = {
         "days": days,
-        "hidden": len(sources.tallies) - len(days),
-        "scores": sections.score_plots(sources) if days else [],
+        "hidden": len(sources.all_days) - len(days),
+        "unscored": sections.unscored(sources),
+        "scores": sections.score_plots(sources) if sources.tallies else [],
         "heat": sections.heat_map(sources),
         "violations": sections.violations(sources),
         "performance": performance,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.rows import written_order
 from tallywright.monitoring.performance import COVERAGE
+from tallywright.monitoring.periods import read_periods
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, champion_on
 from tallywright.reporting.plot import Cell, HeatMap, Plot, Series
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.monitoring.periods import PeriodRow
     from tallywright.records import Manifest, Promotion
     from tallywright.spec import ModelSpec
 
@@ -66,8 +69,20 @@ class Sources:
 
     @property
     def days(self) -> list[date]:
-        """The scored days that the page shows."""
-        return [tally.score_date for tally in self.tallies][-MOST_DAYS:]
+        """The days that the page shows: scored ones, and due ones that were not scored, which leave a gap."""
+        return self.all_days[-MOST_DAYS:]
+
+    @property
+    def all_days(self) -> list[date]:
+        """All days that were scored or due."""
+        return sorted({*(tally.score_date for tally in self.tallies), *(row.score_date for row in self.unscored)})
+
+    @cached_property
+    def unscored(self) -> list[PeriodRow]:
+        """The periods that ended without a tally, by date."""
+        scored = {tally.score_date for tally in self.tallies}
+        periods = read_periods(self.lake, self.spec)
+        return [periods[day] for day in sorted(periods) if day not in scored]
 
     def rows(self, what: str, columns: Sequence[str] | None = None) -> list[Row]:
         """All rows of `<model>__<what>`."""
@@ -98,7 +113,7 @@ def score_plots(sources: Sources) -> list[Plot]:
         Plot(
             "Rows scored a day",
             days,
-            [Series("rows", "one", [rows[day] for day in days], bars=True)],
+            [Series("rows", "one", [rows.get(day) for day in days], bars=True)],
             "count",
             zero=True,
         ),
@@ -268,6 +283,11 @@ def gates(sources: Sources) -> list[Gate]:
         )
         for name, rows in sorted(latest.items())
     ]
+
+
+def unscored(sources: Sources) -> list[PeriodRow]:
+    """The periods that ended without a tally, the latest first."""
+    return sources.unscored[::-1][:MOST_DAYS]
 
 
 def _newest(rows: Iterable[Row], order: str) -> list[Row]:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.table import Kind
 from tallywright.data.etl.ingest import INPUTS
+from tallywright.data.etl.label_readings import LABEL_READINGS
 from tallywright.gates.record import GATES
 from tallywright.lifecycle.verify.findings import VERIFIED
 from tallywright.monitoring.actions import ACTIONS
 from tallywright.monitoring.decisions import DECISIONS
 from tallywright.monitoring.drift import DRIFT
 from tallywright.monitoring.performance import PERFORMANCE
+from tallywright.monitoring.periods import PERIODS
 from tallywright.registry.promotion_chain import HEADS
 from tallywright.registry.promotion_log import PROMOTIONS
 from tallywright.registry.versions_table import VERSIONS
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from tallywright.data.delta.table import Declaration
 
 DECLARATIONS: Final[tuple[Declaration[Any], ...]] = (
-    INPUTS, TALLIES, PROFILE, DRIFT, PERFORMANCE, DECISIONS, ACTIONS, GATES, PROMOTIONS, HEADS, VERSIONS,
-    VERIFIED,
+    INPUTS, LABEL_READINGS, TALLIES, PROFILE, DRIFT, PERFORMANCE, PERIODS, DECISIONS, ACTIONS, GATES, PROMOTIONS,
+    HEADS, VERSIONS, VERIFIED,
 )  # fmt: skip
 
 _HEAD: Final = """\

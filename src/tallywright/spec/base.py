@@ -9,15 +9,26 @@ know makes form 0 match nothing once it is set.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from tallywright.records import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def _inside_the_project(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/") or not re.fullmatch(r"[A-Za-z0-9_./\-]+", path):
+        raise ValueError("a path below the model's folder is needed: letters, digits, `_ . - /`, no `..`, not absolute")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside_the_project)]
+"""A path below the model's folder."""
 
 _FORM_1: Final = "1:"
 Fields = dict[str, Any]

@@ -288,6 +288,8 @@ def assemble(
     if sets_spec_version(overlay.layer_of(name)):
         problems.append(f"{overlay.file}: models.{name}.{KEY}: it stands in {file} alone, whose keys it is about")
     spec = validated(ModelSpec, with_defaults(values), file, problems)
+    if spec is not None:
+        spec = _with_calendar(spec, file, problems)
     if spec is not None and spec.name != name:
         problems.append(f"{file}: name: found {spec.name!r}; expected {name!r}, the folder's name")
     if problems or spec is None or settings is None:
@@ -295,6 +297,19 @@ def assemble(
     for warning in corrected_defaults(spec, values):
         log.warning("%s: %s", file, warning)
     return Project(spec=spec, folder=file.parent, root=overlay.root, environment=settings)
+
+
+def _with_calendar(spec: ModelSpec, file: Path, problems: list[str]) -> ModelSpec:
+    """The spec with the closed dates of its calendar's file; what is wrong with that file is added to `problems`."""
+    schedule = spec.schedule
+    if schedule.closed.file is None:
+        return spec
+    try:
+        closed = schedule.closed.read(file.parent)
+    except SpecError as error:
+        problems.append(f"{file}: {error.found}; expected {error.expected}")
+        return spec
+    return spec.model_copy(update={"schedule": schedule.model_copy(update={"closed": closed})})
 
 
 def _overlay_file(base: Path, environment: str | None) -> Path:

@@ -9,22 +9,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from tallywright.spec.base import Identity, Section, identity_of
+from tallywright.spec.base import Identity, RelativePath, Section, identity_of
+from tallywright.spec.calendar import Calendar, Closed
 from tallywright.spec.roles import Canary, Fallback, Version
 from tallywright.tasks import TASKS, PrimaryMetric, Task, TaskName
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _inside_the_project(path: str) -> str:
-    if path.startswith("/") or ".." in path.split("/") or not re.fullmatch(r"[A-Za-z0-9_./\-]+", path):
-        raise ValueError("a path below the model's folder is needed: letters, digits, `_ . - /`, no `..`, not absolute")
-    return path
-
-
-RelativePath = Annotated[str, AfterValidator(_inside_the_project)]
 
 
 _CRON_FIELDS: Final = (("minutes", 0, 59), ("hours", 0, 23), ("days", 1, 31), ("months", 1, 12), ("weekdays", 0, 7))
@@ -42,6 +34,7 @@ def _five_fields(cron: str) -> str:
 
 
 Cron = Annotated[str, AfterValidator(_five_fields)]
+_MINUTES_A_DAY: Final = 24 * 60
 
 PROVENANCE_COLUMNS = frozenset({"score_date", "model_name", "model_version", "role", "input_version"})
 LABEL_COLUMNS = frozenset({"label_time", "label_status"})
@@ -67,7 +60,11 @@ class Schedule(Section):
     end_date: date | None = None
     """The last score date; historical data need one, so that nothing is scheduled today."""
     deadline: time = time(6, 0)
-    """Local time on the day after the score date by which the day must be scored."""
+    """Local time on the day after the score date by which the day must be scored; after the cron's."""
+    closed: Closed = Closed()
+    catch_up: int = Field(default=7, ge=0, le=366)
+    """After an outage the newest run has so many of the open periods that were missed, the latest ones, scored by the
+    backfill DAG; older ones are recorded as missed. 0 records them all."""
 
     @field_validator("cron")
     @classmethod
@@ -91,6 +88,26 @@ class Schedule(Section):
         if self.end_date is not None and self.end_date < self.start_date:
             raise ValueError(f"end_date {self.end_date} is before start_date {self.start_date}")
         return self
+
+    @model_validator(mode="after")
+    def _deadline_after_cron(self) -> Schedule:
+        minute, hour = (int(part) for part in self.cron.split()[:2])
+        starts, due = hour * 60 + minute, self.deadline.hour * 60 + self.deadline.minute
+        if due > starts:
+            return self
+        earliest = starts + 1
+        possible = f"the earliest possible deadline is {earliest // 60:02}:{earliest % 60:02}"
+        if earliest >= _MINUTES_A_DAY:
+            possible = "no deadline of that day is later, so start earlier"
+        raise ValueError(
+            f"schedule.deadline {self.deadline:%H:%M} cannot be met: schedule.cron {self.cron!r} starts the run at "
+            f"{hour:02}:{minute:02} of the same day; {possible}"
+        )
+
+    @property
+    def calendar(self) -> Calendar:
+        """Which score dates are open."""
+        return Calendar.of(self.closed)
 
     def covers(self, day: date) -> bool:
         """True when the date may be scored at all."""
@@ -133,12 +150,29 @@ class Data(Section):
     """How many days before the score date the SQL may look at."""
     label_maturity_days: int = Field(default=1, ge=0)
     """Labels of a date count as mature this many days after it."""
+    label_wait_days: int | None = Field(default=None, ge=0)
+    """Labels may arrive for this many days after their date: so long they are read again at every run, a row without
+    one is `missing` and not `never`, and training leaves the date out. Not given, it is `label_maturity_days`."""
     expectations: str = ""
     """The suite in `expectations/` that judges a day; empty means `<model>__features.yaml`."""
     usual_rows_days: int = Field(default=28, ge=1)
     """How many earlier days the usual row count is the median of."""
     min_rows_share: Share = 0.5
     """A day with fewer rows than this share of the usual is refused."""
+
+    @model_validator(mode="after")
+    def _waits_for_mature_labels(self) -> Data:
+        if self.label_wait < self.label_maturity_days:
+            raise ValueError(
+                f"label_wait_days {self.label_wait_days} is less than label_maturity_days {self.label_maturity_days}: "
+                "labels that are still waited for are not mature"
+            )
+        return self
+
+    @property
+    def label_wait(self) -> int:
+        """How many days after their date labels may arrive."""
+        return self.label_maturity_days if self.label_wait_days is None else self.label_wait_days
 
 
 class Network(Section):

@@ -23,7 +23,7 @@ from tallywright.lifecycle.cleanup import clean_up
 from tallywright.observability import at_failpoint
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 5)
-TABLES = ["shop__features", "shop__inputs", "shop__labels", "shop__quarantine"]
+TABLES = ["shop__features", "shop__inputs", "shop__labels", "shop__quarantine", "shop__label_readings"]
 
 
 def versions(lake):
@@ -50,7 +50,7 @@ def test_a_range_is_one_commit_a_day_and_table(shop):
     assert [day.score_date for day in done] == [FIRST + timedelta(days=number) for number in range(5)]
     assert [(day.rows, day.quarantined, day.labels, day.unlabelled) for day in done] == [(10, 0, 10, 0)] * 5
     assert [day.version for day in done] == [1, 2, 3, 4, 5]
-    assert versions(shop.lake) == dict(zip(TABLES, [5, 5, 5, 0], strict=True))
+    assert versions(shop.lake) == dict(zip(TABLES, [5, 5, 5, 0, 1], strict=True))
     features = shop.lake.read("shop__features", where={"score_date": FIRST})
     assert features.schema.field("score_moment").type == pa.timestamp("us", "UTC")
     assert features["id"].to_pylist() == sorted(features["id"].to_pylist())
@@ -76,7 +76,7 @@ def test_a_restated_day_changes_that_day_alone(shop):
     assert [day.changed for day in second] == [False, False, True, False, False]
     assert [day.version for day in second] == [1, 2, 6, 4, 5]
     assert second[2].fingerprint != first[2].fingerprint
-    assert versions(shop.lake) == dict(zip(TABLES, [6, 6, 5, 0], strict=True))
+    assert versions(shop.lake) == dict(zip(TABLES, [6, 6, 5, 0, 1], strict=True))
 
 
 def test_late_labels_do_not_touch_the_features(shop):
@@ -86,7 +86,7 @@ def test_late_labels_do_not_touch_the_features(shop):
     shop.lines[3] = shop.order(3, "2024-01-01", known_at="2024-01-04 10:00:00")
     [day] = run(shop, FIRST, FIRST)
     assert (day.changed, day.labels, day.unlabelled) == (False, 10, 0)
-    assert versions(shop.lake) == before | {"shop__labels": 6}
+    assert versions(shop.lake) == before | {"shop__labels": 6, "shop__label_readings": 2}
 
 
 def test_rejected_rows_go_to_quarantine_with_reason_and_content(shop):
@@ -106,7 +106,7 @@ def test_a_bad_day_stops_the_range_and_keeps_the_days_before_it(shop):
     with pytest.raises(InputError, match=message):
         run(shop)
     assert {file.day for file in shop.lake.files("shop__features")} == {FIRST, date(2024, 1, 2)}
-    assert versions(shop.lake) == dict(zip(TABLES, [2, 2, 2, 0], strict=True))
+    assert versions(shop.lake) == dict(zip(TABLES, [2, 2, 2, 0, 1], strict=True))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _EXAMPLES: Final = 5
 KNOWN: Final = "known"
 NEVER: Final = "never"
+MISSING: Final = "missing"
 _UNCHANGED: Final = "nothing of that day was changed"
 
 
@@ -200,11 +201,17 @@ def without_nan(spec: ModelSpec, labels: pa.Table) -> pa.Table:
         return labels
     place, kind = labels.column_names.index(target), labels[target].type
     labels = labels.set_column(place, target, pc.if_else(nan, scalar_of(None, kind), labels[target]))
-    return labels.filter(pc.invert(pc.and_(nan, _has_status(labels, KNOWN))))
+    return labels.filter(pc.invert(pc.and_(nan, has_status(labels, KNOWN))))
 
 
 def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Table) -> None:
     """Refuses labels that contradict themselves or belong to no row of the day.
+
+    Args:
+        spec: The model.
+        day: The score date.
+        labels: Its labels.
+        features: Its rows, at least their keys.
 
     Raises:
         InputError: Names what is wrong and how many rows it concerns.
@@ -212,15 +219,18 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
     """
     where = f"{spec.table('labels')} of {day}"
     require_unique(labels, spec.data.key, where)
-    known = _has_status(labels, KNOWN)
-    never = _has_status(labels, NEVER)
+    known = has_status(labels, KNOWN)
+    never, missing = has_status(labels, NEVER), has_status(labels, MISSING)
     valued = pc.is_valid(labels[spec.training.target])
     timed = pc.is_valid(labels["label_time"])
     orphans = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
     counts = {
-        f"a label_status other than '{KNOWN}' and '{NEVER}'": pc.invert(pc.or_(known, never)),
+        f"a label_status other than '{KNOWN}', '{NEVER}' and '{MISSING}'": pc.invert(
+            pc.or_(known, pc.or_(never, missing))
+        ),
         f"'{KNOWN}' without {spec.training.target} or label_time": pc.and_(known, pc.invert(pc.and_(valued, timed))),
         f"'{NEVER}' with a {spec.training.target}": pc.and_(never, valued),
+        f"'{MISSING}' with a {spec.training.target}": pc.and_(missing, valued),
         "a key that the features do not have": number_array(orphans.astype(np.int8), pa.int8()).cast(pa.bool_()),
     }
     problems = [f"{rows} rows with {what}" for what, mask in counts.items() if (rows := pc.sum(mask).as_py() or 0)]
@@ -251,7 +261,7 @@ def _require_classes(spec: ModelSpec, where: str, column: pa.ChunkedArray) -> No
     )
 
 
-def _has_status(labels: pa.Table, status: str) -> pa.ChunkedArray:
+def has_status(labels: pa.Table, status: str) -> pa.ChunkedArray:
     """True in the rows of that status; a null has none."""
     equal = pc.equal(labels["label_status"], scalar_of(status, pa.string()))
     return pc.fill_null(equal, scalar_of(False, pa.bool_()))

@@ -9,6 +9,7 @@ the fingerprint; a row that is missing or belongs to another version is computed
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -17,17 +18,17 @@ import pyarrow.compute as pc
 
 from tallywright.data.delta.commit import compare_and_swap
 from tallywright.data.delta.generation import content_transaction, content_version
-from tallywright.data.delta.handles import LONG_LOG, require_partitioned_by
-from tallywright.data.delta.lake import Change, Lake
+from tallywright.data.delta.handles import require_partitioned_by
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.standing import files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
 from tallywright.data.etl.input_files import files_of_day, standing_files, stored_digest
-from tallywright.data.etl.reading import OutdatedReadingError, Reading
+from tallywright.data.etl.labels import label_writer
+from tallywright.data.etl.reading import OutdatedReadingError, Reading, change_of, write_if_changed
 from tallywright.data.etl.transform import RawDay, RawRun
-from tallywright.data.fingerprint import RowDigest, digest
+from tallywright.data.fingerprint import digest
 from tallywright.data.types import feature_schema
 from tallywright.errors import CommitConflictError, InputError, IntegrityError, UsageError
 from tallywright.observability import failpoint, log
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
+    from tallywright.data.delta.lake import Lake
+    from tallywright.data.etl.labels import LabelWriter
     from tallywright.spec import ModelSpec, Project
 
 _PARTITION: Final = ("score_date",)
@@ -229,7 +232,8 @@ def ingest(
     The SQL runs once for the range; each date is checked and committed by itself, in order. A date that is refused
     stops the run: it stays as it was, the dates before it are ingested. Only wrong values among its labels stop no
     other date: they are said at the end. Equal content makes no commit; files that are damaged, gone or changed by
-    others are written again.
+    others are written again. Dates that the calendar closes are left out, which is said; one that has rows all the
+    same is said as a warning.
 
     Args:
         project: The model project.
@@ -246,63 +250,99 @@ def ingest(
         StorageError: Raw files, work folder or lake that cannot be read or written.
         CommitConflictError: Other runs ingested newer content of the same dates each time.
     """
-    days = _days(project.spec, first, last)
-    done: dict[date, IngestedDay] = {}
-    written: set[date] = set()
+    run = _IngestRun(project, lake, _days(project.spec, first, last), progress, force=force)
     for _ in range(_READINGS):
-        waiting = [day for day in days if day not in done]
-        refused: list[WrongLabelsError] = []
-        reading = Reading.before(lake, project.spec, waiting, force=force)
+        run.refused = []
         try:
-            again = _read_and_write(project, lake, reading, done, refused, progress)
+            again = _read_and_write(run)
         except OutdatedReadingError as error:
             log.info("the raw files are read again: %s", error)
             continue
-        written.update(day for day, result in done.items() if result.changed)
-        if not again and refused:
-            raise _refusal(refused, len(days))
+        if not again and run.refused:
+            raise _refusal(run.refused, len(run.days))
         if not again:
-            return [done[day].model_copy(update={"changed": day in written}) for day in days]
+            return [run.done[day].model_copy(update={"changed": day in run.written}) for day in run.done]
         log.info("the raw files are read again, because they changed before %s was written", again[0])
-        done = {day: result for day, result in done.items() if day not in again}
-    left = [day for day in days if day not in done]
+        run.done = {day: result for day, result in run.done.items() if day not in again}
     raise CommitConflictError(
-        f"other runs ingested {left[0]} of {project.spec.name}, or its raw files changed, each of {_READINGS} times "
-        "that they were read",
+        f"other runs ingested {run.waiting[0]} of {project.spec.name}, or its raw files changed, each of {_READINGS} "
+        "times that they were read",
         expected="a pause between deliveries, and one ingest at a time",
         remedy="run it again",
     )
 
 
-def _read_and_write(
-    project: Project,
-    lake: Lake,
-    reading: Reading,
-    done: dict[date, IngestedDay],
-    refused: list[WrongLabelsError],
-    progress: Callable[[IngestedDay], None] | None,
-) -> list[date]:
-    """Reads the raw files once and ingests its days into `done`; returns those that were made from older files.
+@dataclass
+class _IngestRun:
+    """A run of ingest, over all its readings of the raw files.
+
+    Attributes:
+        project: The model project.
+        lake: Where the tables are.
+        days: All dates of the range, closed ones too.
+        progress: Called after each date.
+        done: What was ingested, from files that have not changed since.
+        written: Dates that this run has changed.
+        refused: Why dates were refused in the last reading.
+        read: True once the raw files were read.
+        force: Write equal content too.
+    """
+
+    project: Project
+    lake: Lake
+    days: list[date]
+    progress: Callable[[IngestedDay], None] | None
+    done: dict[date, IngestedDay] = field(default_factory=dict)
+    written: set[date] = field(default_factory=set)
+    refused: list[WrongLabelsError] = field(default_factory=list)
+    read: bool = False
+    force: bool = False
+
+    @property
+    def waiting(self) -> list[date]:
+        """The open dates that are not done."""
+        calendar = self.project.spec.schedule.calendar
+        return [day for day in self.days if day not in self.done and calendar.is_open(day)]
+
+    @property
+    def closed(self) -> list[tuple[date, str]]:
+        """The dates that the calendar closes, and by which rule."""
+        calendar = self.project.spec.schedule.calendar
+        return [(day, why) for day in self.days if (why := calendar.why_closed(day))]
+
+
+def _read_and_write(run: _IngestRun) -> list[date]:
+    """Reads the raw files once and ingests what waits; returns the dates that were made from older files.
 
     Raises:
         OutdatedReadingError: Another run has committed a day since; the days before it are done.
     """
-    days = reading.days
+    spec, days = run.project.spec, run.waiting
+    ends = (days or run.days) if run.read else run.days
+    reading = Reading.before(run.lake, spec, days, force=run.force)
     made: list[date] = []
-    with RawRun(project, days[0], days[-1]) as run:
+    with (
+        label_writer(run.lake, spec, run.days[-1]) as labels,
+        RawRun(run.project, ends[0], ends[-1], as_of=labels.as_of) as raw,
+    ):
+        for day, why in () if run.read else run.closed:
+            _say_closed(day, why, raw.raw_rows(day))
+        run.read = True
         for day in days:
             try:
-                result = _ingest_day(project.spec, lake, run.day(day), reading)
+                result = _ingest_day(spec, run.lake, raw.day(day), reading, labels)
             except WrongLabelsError as error:
-                refused.append(error)
+                run.refused.append(error)
                 made.append(day)
                 continue
-            log.debug("ingested %s %s: %d rows", project.spec.name, day, result.rows)
-            done[day] = result
-            made += [day] * result.changed
-            if progress is not None:
-                progress(result)
-        return [] if run.is_current else made
+            log.debug("ingested %s %s: %d rows", spec.name, day, result.rows)
+            run.done[day] = result
+            if result.changed:
+                made.append(day)
+                run.written.add(day)
+            if run.progress is not None:
+                run.progress(result)
+        return [] if raw.is_current else made
 
 
 def _refusal(refused: list[WrongLabelsError], days: int) -> InputError:
@@ -331,14 +371,22 @@ def _days(spec: ModelSpec, first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading) -> IngestedDay:
+def _say_closed(day: date, why: str, rows: int) -> None:
+    """Says that a closed date is left out, and aloud when it has rows all the same."""
+    if rows:
+        log.warning("%s is closed (%s), yet the raw files hold %d rows of it; they are not ingested", day, why, rows)
+    else:
+        log.info("%s is closed (%s): nothing to ingest", day, why)
+
+
+def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
     features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
     check_features(spec, raw.day, raw.accepted, features)
     check_labels(spec, raw.day, labels, features)
     failpoint("ingest-quarantine")
-    _write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day, reading)
+    write_if_changed(lake, spec.table("quarantine"), raw.rejected, raw.day, reading)
     failpoint("ingest-labels")
-    _write_if_changed(lake, spec.table("labels"), labels, raw.day, reading)
+    labels_to.write(raw.day, labels, reading)
     failpoint("ingest-features")
     version, changed = _write_features(spec, lake, raw, features, reading)
     known = pc.sum(pc.equal(labels["label_status"], scalar_of(KNOWN, pa.string()))).as_py() or 0
@@ -359,7 +407,7 @@ def _write_features(
 ) -> tuple[InputVersion, bool]:
     """Commits the date's features unless equal ones are there, and records its input version."""
     table, content = spec.table("features"), digest(features, feature_schema(spec).names)
-    change = _change(table, features, raw.day, content)
+    change = change_of(table, features, raw.day, content)
 
     def attempt(base: DeltaTable) -> tuple[InputVersion, bool]:
         found = None if reading.force else _sound_input(lake, spec, raw.day, base)
@@ -392,39 +440,3 @@ def _sound_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> In
     except IntegrityError as error:
         log.warning("%s is written again: %s", day, error.found)
         return None
-
-
-def _holds(lake: Lake, base: DeltaTable, change: Change, content: RowDigest) -> bool:
-    """True when the table has exactly this content of the date; a damaged file has not."""
-    columns = change.data.column_names
-    try:
-        stored = lake.read(change.table, where=change.slice, version=base)
-    except IntegrityError as error:
-        log.warning("%s is written again: %s", change.slice["score_date"], error.found)
-        return False
-    return sorted(stored.column_names) == sorted(columns) and digest(stored, columns) == content
-
-
-def _write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, reading: Reading) -> None:
-    """Replaces a date of a table by these rows, unless it holds the same.
-
-    Raises:
-        OutdatedReadingError: Another run has changed the date since the raw files were read.
-    """
-    content = digest(rows, rows.column_names)
-    change = _change(table, rows, day, content)
-
-    def attempt(base: DeltaTable) -> None:
-        if not reading.force and _holds(lake, base, change, content):
-            return
-        reading.require_newest(base, table, day)
-        lake.attempt(change, base)
-
-    compare_and_swap(lake.race(change), attempt)  # the table exists from here on, even if the day has no rows
-
-
-def _change(table: str, rows: pa.Table, day: date, content: RowDigest) -> Change:
-    message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
-    point = f"before-{table.rpartition('__')[2]}"
-    transaction = content_transaction(table, day)
-    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction, LONG_LOG, point=point)

@@ -10,17 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tallywright.data.delta.commit import compare_and_swap
 from tallywright.data.delta.generation import content_transaction, content_version
+from tallywright.data.delta.handles import LONG_LOG
+from tallywright.data.delta.lake import Change
+from tallywright.data.fingerprint import digest
+from tallywright.errors import IntegrityError
+from tallywright.observability import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date
 
+    import pyarrow as pa
     from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.data.fingerprint import RowDigest
     from tallywright.spec import ModelSpec
 
+_PARTITION: Final = ("score_date",)
 TABLES: Final = ("quarantine", "labels", "features")
 """What a date of raw files becomes, in the order of the commits."""
 
@@ -60,3 +69,44 @@ class Reading:
             raise OutdatedReadingError(
                 f"{table} of {day} was committed as version {found} since the raw files were read, at version {known}"
             )
+
+
+def write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, reading: Reading) -> pa.Table | None:
+    """Replaces a date of a table by these rows, and returns those that it held; None where it holds the same.
+
+    A date with a damaged file is written again, as one that held nothing.
+
+    Raises:
+        OutdatedReadingError: Another run has changed the date since the raw files were read.
+    """
+    content = digest(rows, rows.column_names)
+    change = change_of(table, rows, day, content)
+
+    def attempt(base: DeltaTable) -> pa.Table | None:
+        stored = _stored(lake, table, day, base)
+        same = stored is not None and sorted(stored.column_names) == sorted(rows.column_names)
+        if same and not reading.force and digest(stored, rows.column_names) == content:
+            return None
+        reading.require_newest(base, table, day)
+        lake.attempt(change, base)
+        return rows.slice(0, 0) if stored is None else stored
+
+    # The table exists from here on, even if the day has no rows.
+    return compare_and_swap(lake.race(change), attempt)
+
+
+def _stored(lake: Lake, table: str, day: date, base: DeltaTable) -> pa.Table | None:
+    """The rows of a date as they stand; None where a file is damaged or gone: then the date is written again."""
+    try:
+        return lake.read(table, where={"score_date": day}, version=base)
+    except IntegrityError as error:
+        log.warning("%s is written again: %s", day, error.found)
+        return None
+
+
+def change_of(table: str, rows: pa.Table, day: date, content: RowDigest) -> Change:
+    """The change that makes these rows the content of a date."""
+    message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
+    point = f"before-{table.rpartition('__')[2]}"
+    transaction = content_transaction(table, day)
+    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction, LONG_LOG, point=point)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tallywright.spec import Project
+    from tallywright.spec.model import Data
 
 _SCHEMA: Final = pa.schema([("score_date", pa.date32()), ("reason", pa.string()), ("raw_row", pa.string())])
 _LONG: Final = """
@@ -63,6 +64,11 @@ def quarantine_rows(rejected: pa.Table) -> pa.Table:
 def date_parameters(first: date, last: date, lookback_days: int) -> dict[str, date]:
     """The parameters of a range of score dates."""
     return {"from_date": first, "to_date": last, "lookback_date": first - timedelta(days=lookback_days)}
+
+
+def label_parameters(data: Data, as_of: date) -> dict[str, date]:
+    """What the label query is given besides: the last score date whose labels are not waited for any longer."""
+    return {"label_final_date": as_of - timedelta(days=data.label_wait)}
 
 
 def read_query(file: Path, parameters: Mapping[str, date]) -> str:
@@ -158,6 +164,14 @@ class RawDay:
 class RawRun:
     """The queries of a project over one range; a context manager that owns its SQL engine.
 
+    Args:
+        project: Whose queries.
+        first: First score date.
+        last: Last score date.
+        as_of: The score date as of which labels are read: `last`, when not given. It says which rows without a label
+            are still waited for, and nothing else.
+        labels_only: Leave the feature query out; only `labels` and `accepted` may be asked then.
+
     Raises:
         SpecError: A query that is missing or not a plain query.
         InputError: A query that fails, or whose columns are not those of the spec.
@@ -165,19 +179,25 @@ class RawRun:
         StorageError: Raw files, work folder or cluster that cannot be used.
     """
 
-    def __init__(self, project: Project, first: date, last: date) -> None:
+    def __init__(
+        self, project: Project, first: date, last: date, *, as_of: date | None = None, labels_only: bool = False
+    ) -> None:
         self._project = project
         self._data = project.spec.data
         self._parameters = date_parameters(first, last, self._data.lookback_days)
+        self._label_parameters = self._parameters | label_parameters(self._data, as_of or last)
+        self._labels_only = labels_only
         self._columns: list[str] = []
 
     def __enter__(self) -> Self:
         self.content = read_sources(self._project)
         data = self._data
-        self._queries = {
-            file: read_query(self._project.folder / file, self._parameters)
-            for file in (data.contract, data.features, data.labels)
+        queries = {
+            data.contract: self._parameters,
+            **({} if self._labels_only else {data.features: self._parameters}),
+            data.labels: self._label_parameters,
         }
+        self._queries = {file: read_query(self._project.folder / file, given) for file, given in queries.items()}
         self._engine = sql_engine(self._project)
         try:
             for name, files in self.content.files.items():
@@ -197,10 +217,10 @@ class RawRun:
     def day(self, day: date) -> RawDay:
         """The rows of one date, features and labels in key order."""
         key = self._data.key
-        rejected = self._engine.rows(_CONTRACT, day, self._columns, present=_REASON)
+        rejected = self._rejected(day)
         return RawDay(
             day=day,
-            accepted=self._contract_days.get(day, 0) - rejected.num_rows,
+            accepted=self.raw_rows(day) - rejected.num_rows,
             features=self._engine.rows(_FEATURES, day, ["score_date", *self._data.columns], order=key),
             labels=self.labels(day),
             label_schema=self._label_schema,
@@ -208,8 +228,16 @@ class RawRun:
             raw_digest=self.content.digest,
         )
 
+    def raw_rows(self, day: date) -> int:
+        """How many raw rows of the date there are, rejected ones included."""
+        return self._contract_days.get(day, 0)
+
+    def accepted(self, day: date) -> int:
+        """How many raw rows of the date the contract accepts."""
+        return self.raw_rows(day) - int(self._rejected(day).num_rows)
+
     def labels(self, day: date) -> pa.Table:
-        """The labels of one date in key order; NaN is none."""
+        """The labels of one date in key order, of the schema `label_schema` but for naive instants; NaN is none."""
         found = self._engine.rows(_LABELS, day, self._label_schema.names, order=self._data.key)
         return without_nan(self._project.spec, found)
 
@@ -217,6 +245,14 @@ class RawRun:
     def is_current(self) -> bool:
         """True while the raw files are those that were read."""
         return stamps_of(self._project) == self.content.stamps
+
+    @property
+    def label_schema(self) -> pa.Schema:
+        """The schema of the label table."""
+        return self._label_schema
+
+    def _rejected(self, day: date) -> pa.Table:
+        return self._engine.rows(_CONTRACT, day, self._columns, present=_REASON)
 
     def _require_same_files(self) -> None:
         """Refuses rows of queries under which a Parquet file was replaced: each query reads the files anew."""
@@ -234,8 +270,9 @@ class RawRun:
         self._contract_days = self._days(_CONTRACT, self._data.contract, "lookback_date")
         accepted = ", ".join(quoted(name) for name in self._columns if name != _REASON)
         self._engine.view("accepted", f"SELECT {accepted} FROM {_CONTRACT} WHERE {_REASON} IS NULL")
-        self._keep(_FEATURES, self._data.features, self._check_features)
-        self._days(_FEATURES, self._data.features, "from_date")
+        if not self._labels_only:
+            self._keep(_FEATURES, self._data.features, self._check_features)
+            self._days(_FEATURES, self._data.features, "from_date")
         self._keep(_LABELS, self._data.labels, self._check_labels)
         self._days(_LABELS, self._data.labels, "from_date")
 

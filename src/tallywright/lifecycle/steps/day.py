@@ -1,11 +1,10 @@
-"""The steps of a scored day: ingest and gate, resolve and score, then profile, drift, performance and decision."""
+"""The steps of a scored day until it is compared: ingest and gate, resolve and score, profile and drift."""
 
 from __future__ import annotations
 
 import time
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +17,6 @@ from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
 from tallywright.records import GateReport, Role, Verdict
 from tallywright.registry.promotion_log import clock_jumps
-from tallywright.scoring.commit.manifests import require_tally, scored_dates
-from tallywright.scoring.commit.standing import require_standing
 
 if TYPE_CHECKING:
     from tallywright.gates.validate import DayGates
@@ -35,11 +32,13 @@ _RESOLUTIONS: Final = 3
 
 
 def ingest(context: RunContext) -> dict[str, Any]:
-    """Raw files to features and labels of the day; equal content makes no commit."""
+    """Raw files to features and labels of the day; equal content makes no commit, and a closed day is left out."""
     from tallywright.data.etl.ingest import ingest as ingest_days
 
-    (day,) = ingest_days(context.project, context.lake, context.day, context.day)
-    return day.model_dump(mode="json")
+    found = ingest_days(context.project, context.lake, context.day, context.day)
+    if not found:
+        return {"action": "closed", "why": context.spec.schedule.calendar.why_closed(context.day)}
+    return found[0].model_dump(mode="json")
 
 
 def day_gate(context: RunContext) -> dict[str, Any]:
@@ -111,6 +110,7 @@ def require_passed(report: GateReport, *, remedy: str) -> None:
         f"the {report.gate} gate refuses {report.subject}: " + "; ".join(lines or ["it made no checks"]),
         expected="; ".join(f"{check.name} {check.bound}" for check in report.failed if check.bound),
         remedy=remedy,
+        checks=tuple(check.name for check in report.failed),
     )
 
 
@@ -283,45 +283,3 @@ def _profiled(context: RunContext) -> tuple[Tally, ProfileRow]:
     from tallywright.scoring.day import ensure_profile
 
     return ensure_profile(context.lake, context.spec, context.day, partial(context.shared.packages.of, context.project))
-
-
-def monitor(context: RunContext) -> dict[str, Any]:
-    """Computes realised metrics of the days whose labels matured, then makes the day's retraining decision."""
-    return performance(context) | decide(context)
-
-
-def performance(context: RunContext) -> dict[str, Any]:
-    """Computes the realised metrics of the scored days whose labels matured by this day."""
-    from tallywright.monitoring.performance import days_due, realised_when_mature
-
-    scored = scored_dates(context.lake, context.spec)
-    due = days_due(context.spec, context.day, scored)
-    for day in due:
-        require_standing(context.lake, context.spec, require_tally(context.lake, context.spec, day))
-    found = [realised_when_mature(context.lake, context.spec, day) for day in due]
-    return {"days": [day.model_dump(mode="json") for day in found]}
-
-
-def decide(context: RunContext) -> dict[str, Any]:
-    """Makes the retraining decision of the day; `act` is true only once, for the newest day, where the run may act."""
-    from tallywright.monitoring.actions import claim_action
-    from tallywright.monitoring.decisions import decide as fold_day
-
-    decision = fold_day(context.lake, context.spec, context.day)
-    act = claim_action(context.lake, context.spec, decision, act=context.options.act, run_id=context.run_id)
-    return {
-        "state": decision.state.value,
-        "retrain": decision.retrain,
-        "act": act,
-        "reasons": list(decision.reasons),
-        "decision_id": decision.decision_id,
-        "train_as_of": str(context.day + timedelta(days=1)),
-    }
-
-
-def watch(context: RunContext) -> dict[str, Any]:
-    """Fails when the due day has no tally, or its rows are not those of the tally."""
-    tally = require_tally(context.lake, context.spec, context.day)
-    require_standing(context.lake, context.spec, tally)
-    manifest = tally.manifest
-    return {"score_date": str(context.day), "generation": manifest.generation, "rows": manifest.rows}

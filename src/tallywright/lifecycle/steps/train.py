@@ -9,9 +9,9 @@ from tallywright.data.delta.damage import damaged
 from tallywright.data.etl.ingest import input_version
 from tallywright.data.etl.input_files import stored_digest
 from tallywright.data.snapshot import Snapshot, take_snapshot
-from tallywright.lifecycle.backfill import days_between
 from tallywright.lifecycle.handover import hand_over_package, hand_over_snapshot, handed_snapshot
 from tallywright.packaging.package import load_package
+from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext

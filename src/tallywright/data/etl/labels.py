@@ -1,0 +1,246 @@
+"""Labels, which are late by nature: how they are written, until when they are read again, and what changed.
+
+`<model>__label_readings` keeps of each date as of which score date its labels were last read. A date is done when they
+were read after its wait (`data.label_wait_days`) had passed, in whatever order the days were run; until then each run
+reads them again, and one that failed is made good by the next. A reading is never taken back: a repeat of an old day
+reads as of the newest score date that is known.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tallywright.data.delta.rows import scalar_of
+from tallywright.data.delta.schema import as_utc
+from tallywright.data.delta.table import Table
+from tallywright.data.etl.day_checks import KNOWN, NEVER, check_labels, has_status
+from tallywright.data.etl.label_readings import (
+    LABEL_READINGS,
+    LabelReading,
+    dates_to_read,
+    label_readings,
+    newest_date,
+)
+from tallywright.data.etl.reading import OutdatedReadingError, Reading, write_if_changed
+from tallywright.data.etl.transform import RawRun
+from tallywright.data.fingerprint import digest, row_hashes
+from tallywright.errors import CommitConflictError, TallyError
+from tallywright.observability import log
+from tallywright.spec.calendar import end_of_day
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.spec import ModelSpec, Project
+
+_READINGS: Final = 3
+"""How often the raw files are read before a run gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """What a reading of one date's labels changed.
+
+    Attributes:
+        score_date: The date.
+        arrived: Labels that are known now and were not before.
+        revoked: Of these, how many were said to never come.
+        lost: Labels that were known and are not any more.
+        changed: Whether anything was written.
+    """
+
+    score_date: date
+    arrived: int = 0
+    revoked: int = 0
+    lost: int = 0
+    changed: bool = False
+
+
+class LabelWriter:
+    """Writes the labels of the dates of one run, and remembers what was read until `record`."""
+
+    def __init__(self, lake: Lake, spec: ModelSpec, last: date) -> None:
+        self._lake, self._spec = lake, spec
+        self._read: list[LabelReading] = []
+        self.as_of = newest_date(last, label_readings(lake, spec))
+        """The newest score date that is known: what has been waited for long enough as of it was, for ever."""
+
+    def write(self, day: date, labels: pa.Table, reading: Reading) -> LabelChange:
+        """Replaces the labels of a date, unless the table holds the same.
+
+        Raises:
+            OutdatedReadingError: Another run has changed the date since the raw files were read.
+        """
+        content = digest(labels, labels.column_names)
+        before = write_if_changed(self._lake, self._spec.table("labels"), labels, day, reading)
+        found = LabelChange(day) if before is None else _compared(self._spec, day, before, labels)
+        mature = _known_by(labels, end_of_day(day + timedelta(days=self._spec.data.label_maturity_days), self._zone))
+        self._read.append(
+            LabelReading(
+                score_date=day,
+                model_name=self._spec.name,
+                as_of=min(self.as_of, day + timedelta(days=self._spec.data.label_wait)),
+                known=_count(labels, KNOWN),
+                never=_count(labels, NEVER),
+                fingerprint=content.hex,
+                mature_fingerprint=digest(mature, mature.column_names).hex,
+                recorded_at=datetime.now(UTC),
+            )
+        )
+        return found
+
+    @property
+    def _zone(self) -> str:
+        return self._spec.schedule.timezone
+
+    def record(self) -> None:
+        """Records the readings, in one commit; equal ones make none."""
+        read, self._read = self._read, []
+
+        def propose(rows: list[LabelReading]) -> list[LabelReading] | None:
+            standing = {row.score_date: row for row in rows}
+            merged = standing | {row.score_date: _later(standing.get(row.score_date), row) for row in read}
+            return None if merged == standing else [merged[day] for day in sorted(merged)]
+
+        if read:
+            Table(LABEL_READINGS, self._lake, self._spec).update(propose, {"model_name": self._spec.name})
+
+
+def _later(standing: LabelReading | None, new: LabelReading) -> LabelReading:
+    """The new reading, as of the later of both dates; the standing one where nothing else is new."""
+    if standing is None:
+        return new
+    new = new.model_copy(update={"as_of": max(standing.as_of, new.as_of)})
+    return standing if new.model_copy(update={"recorded_at": standing.recorded_at}) == standing else new
+
+
+@contextmanager
+def label_writer(lake: Lake, spec: ModelSpec, last: date) -> Iterator[LabelWriter]:
+    """A writer whose readings are recorded at the end of the block, also of a run that ends early."""
+    writer = LabelWriter(lake, spec, last)
+    try:
+        yield writer
+    finally:
+        writer.record()
+
+
+def refresh_labels(project: Project, lake: Lake, first: date, last: date) -> list[LabelChange]:
+    """Reads the labels of younger dates again, in one run of the SQL, and says what changed; equal ones change nothing.
+
+    Args:
+        project: The model project.
+        lake: Where the tables are.
+        first: First score date of the run, whose own labels were just read.
+        last: Its last score date.
+
+    Returns:
+        A change for each date that changed.
+
+    Raises:
+        TallyError: Raw files, queries or tables that cannot be used. Dates that were written stay so, and the next run
+            reads the others again.
+    """
+    spec = project.spec
+    if lake.find(spec.table("features")) is None:
+        return []
+    ingested = {file.day for file in lake.files(spec.table("features")) if file.day is not None}
+    due = dates_to_read(spec, ingested, label_readings(lake, spec), first, last)
+    changes: dict[date, LabelChange] = {}
+    for _ in range(_READINGS if due else 0):
+        try:
+            if _read_again(project, lake, due, last, changes):
+                break
+        except OutdatedReadingError as error:
+            log.info("the labels are read again: %s", error)
+    else:
+        if due:
+            raise CommitConflictError(
+                f"other runs wrote the labels of {due[0]} to {due[-1]}, or the raw files changed, each of {_READINGS} "
+                "times that they were read",
+                remedy="the next run reads them again",
+            )
+    return [changes[day] for day in sorted(changes)]
+
+
+def _read_again(project: Project, lake: Lake, due: list[date], last: date, changes: dict[date, LabelChange]) -> bool:
+    """Reads the raw files once and writes these dates' labels; False where the files changed meanwhile."""
+    spec = project.spec
+    reading = Reading.before(lake, spec, due)
+    with (
+        label_writer(lake, spec, last) as writer,
+        RawRun(project, due[0], due[-1], as_of=writer.as_of, labels_only=True) as run,
+    ):
+        for day in due:
+            labels = _labels_of(spec, lake, run, day)
+            change = None if labels is None else writer.write(day, labels, reading)
+            if change is not None and change.changed:
+                changes[day] = change
+        return run.is_current
+
+
+def _labels_of(spec: ModelSpec, lake: Lake, run: RawRun, day: date) -> pa.Table | None:
+    """One date's labels as read again; None where they cannot be used, which is said and concerns no other date."""
+    features = lake.read(spec.table("features"), where={"score_date": day}, columns=list(spec.data.key))
+    accepted = run.accepted(day)
+    if accepted < features.num_rows:
+        log.warning(
+            "labels of %s stay as they are: the raw files hold %d of its %d rows", day, accepted, features.num_rows
+        )
+        return None
+    labels = as_utc(run.labels(day), run.label_schema)
+    strange = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
+    if strange.any():
+        log.warning("%d labels of %s belong to rows that were not ingested, and are left out: ingest the day again",
+                    int(strange.sum()), day)  # fmt: skip
+        labels = labels.filter(pa.array(~strange))
+    try:
+        check_labels(spec, day, labels, features)
+    except TallyError as error:
+        log.warning("labels of %s stay as they are: %s", day, error.found)
+        return None
+    return labels
+
+
+def _compared(spec: ModelSpec, day: date, before: pa.Table, after: pa.Table) -> LabelChange:
+    """What differs, said in the log where labels were there before."""
+    key = spec.data.key
+    if "label_status" not in before.column_names:
+        before = after.slice(0, 0)
+    was, never, now = (
+        row_hashes(table.filter(has_status(table, status)), key)
+        for table, status in ((before, KNOWN), (before, NEVER), (after, KNOWN))
+    )
+    arrived = now[~np.isin(now, was)]
+    change = LabelChange(
+        day,
+        arrived=arrived.size,
+        revoked=int(np.isin(arrived, never).sum()),
+        lost=int((~np.isin(was, now)).sum()),
+        changed=True,
+    )
+    if before.num_rows:
+        log.info(
+            "labels of %s changed: %d more are known (%d of them were `never`), %d are not known any more; now %d are "
+            "known and %d never come",
+            day, change.arrived, change.revoked, change.lost, _count(after, KNOWN), _count(after, NEVER),
+        )  # fmt: skip
+    return change
+
+
+def _known_by(labels: pa.Table, instant: datetime) -> pa.Table:
+    """The labels that had arrived before an instant, and the rows that never get one without saying since when."""
+    times = labels["label_time"]
+    arrived = pc.fill_null(pc.less(times, scalar_of(instant, times.type)), scalar_of(False, pa.bool_()))
+    return labels.filter(pc.or_(arrived, pc.and_(has_status(labels, NEVER), pc.is_null(times))))
+
+
+def _count(labels: pa.Table, status: str) -> int:
+    return int(pc.sum(has_status(labels, status)).as_py() or 0)

@@ -1,0 +1,99 @@
+"""Which scored dates are to be realised: all whose labels are mature, whether or not their neighbours were scored.
+
+Nothing here depends on the order of runs. A date is due while it has no rows of its mature label age, or has those of
+labels that were read again since; so is the age at which labels are not waited for any longer, where that is later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from tallywright.data.delta.table import Table
+from tallywright.data.etl.label_readings import label_readings
+from tallywright.monitoring.performance import PERFORMANCE, Due, realised
+from tallywright.observability import log
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.monitoring.performance import Performance
+    from tallywright.spec.model import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RunDates:
+    """The dates of a run.
+
+    Attributes:
+        last: Its last date. This, or a later date that was scored, says how far business time has come.
+        done: Dates that it may have scored again: they are realised again, once they are mature.
+    """
+
+    last: date
+    done: Collection[date] = ()
+
+
+def dates_due(
+    lake: Lake, spec: ModelSpec, run: RunDates, scored: Collection[date], *, changed: Collection[date] = ()
+) -> list[Due]:
+    """The scored dates that are to be realised after a run, in order.
+
+    Args:
+        lake: What is realised already is read, and which labels it was computed from.
+        spec: Whose labels.
+        run: The dates of the run.
+        scored: All scored dates.
+        changed: Dates of which this run has found other labels than before.
+    """
+    newest = max((run.last, *scored))
+    maturity, wait = timedelta(days=spec.data.label_maturity_days), timedelta(days=spec.data.label_wait)
+    standing, readings = _computed_from(lake, spec), label_readings(lake, spec)
+    found: list[Due] = []
+    for day in sorted(scored):
+        if day + maturity > newest:
+            continue
+        reading = readings.get(day)
+        early, late = (reading.mature_fingerprint, reading.fingerprint) if reading is not None else (None, None)
+        mature = _due(standing, day, day + maturity, early, restated=day in changed)
+        if mature is not None or day in run.done:
+            found.append(mature or Due(day, day + maturity, early))
+        later = min(newest, day + wait)
+        if later > day + maturity and (later == day + wait or day in changed):
+            again = _due(standing, day, later, late, restated=day in changed)
+            found += [again] if again is not None else []
+    return found
+
+
+def realise(lake: Lake, spec: ModelSpec, due: Due) -> Performance:
+    """As `realised`, of a date that is due; a restatement is said.
+
+    Raises:
+        TallyError: As `realised`.
+    """
+    found = realised(lake, spec, due.day, due.as_of, fingerprint=due.fingerprint)
+    if due.restates:
+        log.info("performance of %s at a label age of %d days is restated: its labels have changed",
+                 due.day, found.label_age_days)  # fmt: skip
+    return found
+
+
+def _computed_from(lake: Lake, spec: ModelSpec) -> dict[tuple[date, int], str | None]:
+    """The fingerprint of the labels from which each date and label age was realised."""
+    rows = Table(PERFORMANCE, lake, spec).rows(columns=["score_date", "label_age_days", "labels_fingerprint"])
+    return {(row["score_date"], row["label_age_days"]): row.get("labels_fingerprint") for row in rows}
+
+
+def _due(
+    standing: dict[tuple[date, int], str | None], day: date, as_of: date, fingerprint: str | None, *, restated: bool
+) -> Due | None:
+    """The date where it was not realised as of that day, or from other labels; None where nothing is to be done."""
+    age = (as_of - day).days
+    if (day, age) not in standing:
+        return Due(day, as_of, fingerprint)
+    computed = standing[day, age]
+    # Rows of before do not say which labels they were computed from.
+    other = restated if computed is None or fingerprint is None else computed != fingerprint
+    return Due(day, as_of, fingerprint, restates=True) if other else None
