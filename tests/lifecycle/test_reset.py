@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from synthetic import DAY, make_package, make_project
 
-from tallywright.cli.reset_command import reset
+from tallywright.cli.maintenance_commands import reset
 from tallywright.data.delta.lake import Lake
 from tallywright.errors import UsageError
 from tallywright.lifecycle.reset import plan_reset

@@ -24,8 +24,8 @@ COMMANDS: Final = {
     "train": "run_commands:train",
     "score": "run_commands:score",
     "backfill": "run_commands:backfill",
-    "maintain": "maintain_command:maintain",
-    "verify": "verify_command:verify",
+    "maintain": "maintenance_commands:maintain",
+    "verify": "maintenance_commands:verify",
     "promote": "registry_commands:promote",
     "rollback": "registry_commands:rollback",
     "withdraw": "version_commands:withdraw",
@@ -38,7 +38,7 @@ COMMANDS: Final = {
     "query": "read_commands:query",
     "report": "read_commands:report",
     "airflow": "airflow_command:airflow",
-    "reset": "reset_command:reset",
+    "reset": "maintenance_commands:reset",
     "doctor": "doctor:doctor",
 }
 
