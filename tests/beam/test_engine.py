@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from beam_world import beam_engine, on, times
-from synthetic import ROLES, make_cast, make_request, make_spec, read_scores
+from synthetic import DAY, ROLES, make_cast, make_request, make_spec, read_scores
 
-from tallywright.errors import EngineError, InputError, PackageError, StorageError, UsageError
+from tallywright.errors import EngineError, IntegrityError, PackageError, StorageError, UsageError
 from tallywright.scoring.day import score_day
 from tallywright.scoring.engines.base import Engines
 
@@ -65,21 +65,21 @@ def test_shadows_of_a_bundle_that_ran_twice_count_once(day, tmp_path) -> None:
         assert staged == {Path(file).name for file in table.file_uris()}
 
 
-def test_a_file_that_is_gone_is_a_storage_error(engines, day) -> None:
+def test_a_file_that_is_gone_is_an_integrity_error(engines, day) -> None:
     job, splits = day.job(), times(day.splits(), 4)
     gone = splits[2].fragments[0].model_copy(update={"path": "/nowhere/part.parquet"})
     splits[2] = splits[2].model_copy(update={"fragments": (gone,)})
-    with pytest.raises(StorageError, match=r"/nowhere/part\.parquet"):
+    with pytest.raises(IntegrityError, match=r"nowhere/part\.parquet: it is gone"):
         beam_engine(engines).score(job, splits, silent)
     assert day.left == []
 
 
-def test_a_file_that_is_broken_is_an_input_error(engines, day) -> None:
+def test_a_file_that_is_broken_is_an_integrity_error(engines, day) -> None:
     job, splits = day.job(), day.splits()
     Path(splits[0].fragments[0].path).write_bytes(b"PAR1 but no more")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(IntegrityError) as caught:
         beam_engine(engines).score(job, splits, silent)
-    assert "ingest the day again" in caught.value.remedy
+    assert caught.value.remedy == f"tally ingest shop --date {DAY}"
     assert day.left == []
 
 

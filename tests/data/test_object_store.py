@@ -315,4 +315,5 @@ def test_ingest_and_snapshot_are_the_same_on_a_store_and_on_a_disk(shop, bucket)
     assert read_split(shop.project(), shop.lake, local_snapshot, "train").equals(split)
     again = ingest(shop.project(), shop.lake, first, last)
     assert [(day.version, day.changed) for day in again] == [(day.version, False) for day in local]
-    assert set(shop.lake.tables()) == {"shop__features", "shop__inputs", "shop__labels", "shop__quarantine"}
+    tables = {"features", "inputs", "label_readings", "labels", "quarantine"}
+    assert set(shop.lake.tables()) == {f"shop__{table}" for table in tables}

@@ -61,7 +61,9 @@ def test_a_life_goes_on_as_if_nobody_had_tidied_up(copy) -> None:
 
     dry = world.tally("maintain", world.model, "--dry-run", "--json").json
     done = world.tally("run", world.model, "maintain", "--date", WEEK[0], "--json").json
-    assert [table["compacted"] for table in dry["tables"]] == [table["compacted"] for table in done["tables"]]
+    compacted = {table["table"]: table["compacted"] for table in done["tables"]}
+    assert compacted.pop("late_orders__verified") == 0  # the checks before it are no part of a dry run
+    assert {table["table"]: table["compacted"] for table in dry["tables"]} == compacted
     tables = {table["table"].removeprefix("late_orders__"): table for table in done["tables"]}
     assert tables["inputs"]["compacted"] >= 7  # a commit a day; the tallies of a range share one
     assert sum(table["deleted"] for table in tables.values()) > 0  # what was replaced and has aged
@@ -101,7 +103,9 @@ def test_without_the_registry_nothing_is_deleted(copy) -> None:
     files = sorted((world.root / ".tally/lake").rglob("*.parquet"))
     gone = ("--set", "environment.tracking.uri=http://127.0.0.1:9")
     world.tally("maintain", world.model, *gone, code=12, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
-    assert sorted((world.root / ".tally/lake").rglob("*.parquet")) == files
+    left = set((world.root / ".tally/lake").rglob("*.parquet"))
+    assert left >= set(files)
+    assert {path.parent.name for path in left - set(files)} == {"late_orders__verified"}  # checks come first
 
 
 def test_only_maintenance_has_a_dry_run(copy) -> None:

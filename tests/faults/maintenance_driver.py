@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from synthetic import make_features, make_package, make_request, make_spec, put_day
 
-from tallywright.data.delta import lake as lake_module
+from tallywright.data.delta import replacing
 from tallywright.data.delta.lake import Lake
 from tallywright.data.upkeep.maintenance import TableRules, maintain_table
 from tallywright.errors import TallyError
@@ -32,7 +32,7 @@ ROWS = 400
 
 def many_small_files() -> None:
     """A day becomes several files, so that there is something to compact."""
-    lake_module._ROW_GROUP = 100
+    replacing._ROW_GROUP = 100
     prepare.plan_splits = lambda paths, **options: plan_splits(paths, target_rows=1, **options)
 
 

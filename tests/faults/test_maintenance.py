@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from synthetic import DAY, make_package, make_spec, read_scores
 
-from tallywright.data.delta import lake as lake_module
+from tallywright.data.delta import replacing
 from tallywright.data.delta.lake import Lake
 from tallywright.data.fingerprint import digest
 from tallywright.data.upkeep.maintenance import TableRules, maintain_table
@@ -30,7 +30,7 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 @pytest.fixture(autouse=True)
 def _many_small_files(monkeypatch) -> None:
     """`work` sets these for a process of its own; here they are put back."""
-    monkeypatch.setattr(lake_module, "_ROW_GROUP", lake_module._ROW_GROUP)
+    monkeypatch.setattr(replacing, "_ROW_GROUP", replacing._ROW_GROUP)
     monkeypatch.setattr(prepare, "plan_splits", prepare.plan_splits)
 
 

@@ -20,7 +20,7 @@ from tallywright.lifecycle.run import run_step
 from tallywright.lifecycle.verify.model import verify_model
 from tallywright.lifecycle.verify.repair import accept_model, repair_model
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.reporting.overview import scored_days
+from tallywright.reporting.overview import overview
 from tallywright.reporting.trace import trace
 from tallywright.spec import Project
 
@@ -167,12 +167,11 @@ def test_scores_that_are_not_the_tallys_are_named_refused_and_committed_again(st
     before = standing.scores()
     damage(standing.table("scores"))
     spec = standing.project.spec
-    assert scored_days(standing.project)[0].problem
+    assert overview(standing.project)[0].problem
     assert any(line.startswith(f"shop__scores {DAY}") for line in standing.verify())
-    context = RunContext(standing.project, DAYS[1], "other")
     for refused in (
         lambda: run_step(standing.context, "watch"),
-        lambda: run_step(context, "performance"),
+        lambda: run_step(standing.context, "performance"),
         lambda: trace(standing.project, before[0]["order_id"][0].as_py(), DAY),
     ):
         with pytest.raises(IntegrityError, match=f"{DAY}.*generation 1") as error:

@@ -178,12 +178,12 @@ def test_a_range_is_submitted_with_both_ends(
         (
             {"scoring": {"engine": "local", "io": "auto"}, "data": {"engine": "spark"}},
             "local",
-            {"score.ingest": False, "backfill.backfill": False},
+            {"score.ingest": False, "score.monitor": False, "backfill.backfill": False},
         ),
         (
             {"scoring": {"engine": "spark", "io": "engine"}, "data": {"engine": "spark"}},
             "local",
-            {"score.ingest": False, "score.score": True, "backfill.backfill": True},
+            {"score.ingest": False, "score.score": True, "score.monitor": False, "backfill.backfill": True},
         ),
         ({"scoring": {"engine": "auto"}}, "beam", {}),
         ({"scoring": {"engine": "auto"}}, "spark", {"score.score": False, "backfill.backfill": False}),

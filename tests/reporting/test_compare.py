@@ -15,7 +15,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.errors import InputError, UsageError
 from tallywright.gates.record import record_report
 from tallywright.metrics import evaluate
-from tallywright.monitoring.performance import realised_when_mature
+from tallywright.monitoring.performance import realised
 from tallywright.packaging.package import PackageCache
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
@@ -47,7 +47,7 @@ class Shop:
         for day in DAYS:
             world.score(day)
             world.label(day, never=10)
-            realised_when_mature(self.lake, self.spec, day)
+            realised(self.lake, self.spec, day, day + timedelta(days=self.spec.data.label_maturity_days))
         self.features = world.features
 
     def record(self, number: int, package, **how) -> None:

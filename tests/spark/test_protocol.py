@@ -126,11 +126,12 @@ def test_equal_inputs_between_look_and_commit_win(shop, monkeypatch) -> None:
     assert read_scores(shop.lake, make_spec()).num_rows == 300
 
 
-def test_another_spec_between_look_and_commit_makes_the_next_generation(shop, monkeypatch) -> None:
+def test_another_spec_between_look_and_commit_is_a_conflict(shop, monkeypatch) -> None:
+    """Nothing says which spec is the newer one."""
     pinned = shop.put(seed=2)
     once(monkeypatch, lambda: shop.score(pinned, engine="local", scoring={"threshold": 0.25}))
-    outcome = shop.score(pinned)
-    assert (outcome.action, outcome.manifest.generation, outcome.manifest.reason) == ("committed", 2, "spec")
+    with pytest.raises(CommitConflictError, match="was meanwhile scored from version"):
+        shop.score(pinned)
     assert read_scores(shop.lake, make_spec()).num_rows == 300
 
 

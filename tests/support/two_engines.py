@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tallywright.spec import Project
 
 ENGINES = ("duckdb", "spark")
-_OF_THE_RUN = ("recorded_at", "table_id")
+_OF_THE_RUN = ("recorded_at", "table_id", "files_json")
 
 
 def on(project: Project, engine: str, folder: Path) -> Project:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
-from tallywright.errors import InputError, StorageError
+from tallywright.errors import InputError, IntegrityError, StorageError
 from tallywright.scoring.commit.manifests import logged_tallies, recorded_tallies
 from tallywright.scoring.identity import MODEL, RESTATED, SPEC, changes_between
 
@@ -99,7 +99,7 @@ def _rows(lake: Lake, spec: ModelSpec, tally: Tally) -> pa.Table:
     manifest, table = tally.manifest, spec.table("scores")
     try:
         rows = lake.read(table, where={"score_date": manifest.score_date}, version=tally.version)
-    except StorageError as error:
+    except (StorageError, IntegrityError) as error:
         lake.files(table, day=manifest.score_date)  # raises where it is the storage that is away
         raise InputError(
             f"generation {manifest.generation} of {manifest.score_date} can no longer be read: version "
@@ -127,7 +127,7 @@ def _inputs(lake: Lake, manifests: Sequence[Manifest]) -> tuple[tuple[pa.Table, 
         before, after = (
             lake.read(one.table, where={"score_date": one.score_date}, version=one.version) for one in pinned
         )
-    except StorageError as error:
+    except (StorageError, IntegrityError) as error:
         lake.files(pinned[0].table, day=pinned[0].score_date)  # raises where it is the storage that is away
         return (), f"the input rows cannot be compared, one version of {pinned[0].table} is gone ({error.found})"
     columns = [name for name in before.column_names if name in after.column_names and name != "score_date"]

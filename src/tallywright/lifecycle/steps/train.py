@@ -34,7 +34,7 @@ def _require_ingested(context: RunContext, taken: Snapshot) -> None:
     lake, spec = context.lake, context.spec
     base = lake.look(taken.features.table)
     with lake.batching():
-        for day in days_between(taken.train_from, taken.holdout_to):
+        for day in filter(spec.schedule.calendar.is_open, days_between(taken.train_from, taken.holdout_to)):
             recorded = input_version(lake, spec, day)
             if stored_digest(lake, spec, day, base).hex != recorded.fingerprint:
                 raise damaged(lake.uri(recorded.table), "", "they are not those that were ingested", day)
