@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from tallywright.data.delta.lake import Lake
 from tallywright.errors import UsageError
 from tallywright.records import Promotion
 from tallywright.registry.promotion_log import PromotionLog, clock_jumps
@@ -132,3 +133,29 @@ def test_writers_in_processes(lake, project):
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
     assert [entry.sequence for entry in PromotionLog(lake, project.spec).entries()] == list(range(1, 16))
+
+
+def test_a_log_that_is_read_while_others_append_is_sound(lake, project, monkeypatch):
+    """Another writer appends between the reader's look at the head and at the entries, and the other way round."""
+    log = PromotionLog(lake, project.spec)
+    log.append(lambda _: line(1))
+    other = PromotionLog(Lake.of(project.environment), project.spec)
+    for name in ("stored", "_head"):
+        inner = getattr(PromotionLog, name)
+        waiting = [True]
+
+        def after(self, inner=inner, waiting=waiting):
+            found = inner(self)
+            if waiting:
+                waiting.pop()
+                other.append(lambda entries: line(len(entries) + 1))
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(PromotionLog, name, after)
+            log.entries()
+            waiting.append(True)
+            log.append(lambda entries: line(len(entries) + 1))
+    found = [entry.sequence for entry in log.entries()]
+    assert found == list(range(1, len(found) + 1))
+    assert log.problems() == []

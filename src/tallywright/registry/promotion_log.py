@@ -238,8 +238,9 @@ class PromotionLog:
         Raises:
             IntegrityError: An entry is missing, or is not what was recorded.
         """
+        head = self._head()  # before the entries: an entry is there before it is the head
         entries = self.stored()
-        self._require_sound(entries)
+        self._require_sound(entries, head)
         return entries
 
     def stored(self) -> list[Promotion]:
@@ -248,13 +249,14 @@ class PromotionLog:
 
     def problems(self) -> list[str]:
         """What is wrong with the log; nothing when it is what was recorded."""
-        return list(problems(self.stored(), self._head()))
+        head = self._head()
+        return list(problems(self.stored(), head))
 
     def _head(self) -> HeadRow | None:
         return next(iter(self._heads.read({"log": PROMOTION_LOG})), None)
 
-    def _require_sound(self, entries: Sequence[Promotion]) -> None:
-        found = next(problems(entries, self._head()), "")
+    def _require_sound(self, entries: Sequence[Promotion], head: HeadRow | None) -> None:
+        found = next(problems(entries, head), "")
         if found:
             raise IntegrityError(
                 f"the promotion log of {self.model} was changed: {found}",
@@ -288,18 +290,24 @@ class PromotionLog:
             StorageError: The log cannot be written.
             IntegrityError: The log is not what was recorded.
         """
+        head = self._head()  # before any attempt reads the entries, of which it is one
 
         def sequenced(rows: list[Promotion]) -> Promotion | None:
             entries = sorted(rows, key=lambda entry: entry.sequence)
-            self._require_sound(entries)
+            self._require_sound(entries, head)
             proposed = propose(entries)
             return None if proposed is None else sealed(_sequenced(proposed, entries), entries)
 
         written = self._table.append(sequenced)
         if written is not None:
             failpoint("promotion-appended")
-            self._heads.replace([head_of(written)])
+            self._heads.replace([head_of(written)], outdated=lambda _: self._why_not_head(written))
         return written
+
+    def _why_not_head(self, entry: Promotion) -> str:
+        """Why an entry is not the head: another writer's later one is; empty when it is."""
+        head = self._head()
+        return "" if head is None or head.sequence < entry.sequence else f"the head is entry {head.sequence} already"
 
 
 def _sequenced(entry: Promotion, entries: Sequence[Promotion]) -> Promotion:
