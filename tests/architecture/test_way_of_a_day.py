@@ -13,11 +13,11 @@ SCRIPT = Path(__file__).with_name("way_of_a_day.py")
 
 # What `way_of_a_day.py` counts today. They go down; up only where a day does more, with a line in the changelog.
 MOST = {
-    "modules": 78,
-    "edges": 245,
+    "modules": 90,
+    "edges": 314,
     "climbs": 0,
     "climbing_calls": 0,
-    "handles": 10,
+    "handles": 11,
     "handles_before": 7,
     "existence_checks": 0,
     "existence_checks_before": 0,
