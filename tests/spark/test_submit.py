@@ -17,8 +17,9 @@ from sparks import BRIEF_JVM, standalone_cluster
 from synthetic import DAY, make_features, make_package, make_request, make_spec, put_day, read_scores
 from world import World
 
+from tallywright.data.delta.generation import content_transaction
 from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.ingest import input_version, transaction_id
+from tallywright.data.etl.ingest import input_version
 from tallywright.packaging.package import Package, PackageCache
 from tallywright.records import InputVersion, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
@@ -114,7 +115,7 @@ def write_project(root: Path, spec: ModelSpec, job: Path) -> None:
 def ingested(lake: Lake, spec: ModelSpec, features: pa.Table) -> InputVersion:
     """The day as a worker finds it after ingest: `put_day` leaves no app transaction."""
     table, dated = spec.table("features"), features.append_column("score_date", pa.array([DAY] * len(features)))
-    change = Change(table, dated, {"score_date": DAY}, ("score_date",), {}, transaction_id(table, DAY))
+    change = Change(table, dated, {"score_date": DAY}, ("score_date",), {}, content_transaction(table, DAY))
     lake.commit(change, lake.handle(change))
     return input_version(lake, spec, DAY)
 

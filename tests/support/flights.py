@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tallywright.data.embedded_sql import connect
-from tallywright.data.etl.sources import stage_sources
+from tallywright.data.etl.sources import read_sources
 from tallywright.data.etl.transform import date_parameters, render
 from tallywright.spec import load_project
 
@@ -82,7 +82,7 @@ def exact_rows(table: pa.Table) -> list[tuple[Any, ...]]:
 def load_flights(repository: Path, work: Path) -> tuple[Project, Raw]:
     """The reference project and all of its raw data, staged below `work`."""
     project = load_project("flight_delays", root=repository, overrides=[f"environment.storage.work={work}"])
-    staged = stage_sources(project)
+    staged = read_sources(project).files
     return project, Raw(**{name: pq.ParquetFile(files[0]).read() for name, files in staged.items()})
 
 

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import yaml
 from deltalake import DeltaTable
 
+from tallywright.data.delta.generation import content_transaction
 from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.ingest import transaction_id
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.packaging.meta import PackageMeta
@@ -237,7 +237,7 @@ def commit_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = D
     """Commits a day of the feature table with ingest's app transaction, but without an input record."""
     table = spec.table("features")
     dated = features.append_column("score_date", pa.array([day] * features.num_rows, pa.date32()))
-    change = Change(table, dated, {"score_date": day}, ("score_date",), {}, transaction_id(table, day))
+    change = Change(table, dated, {"score_date": day}, ("score_date",), {}, content_transaction(table, day))
     lake.commit(change, lake.handle(change))
 
 

@@ -11,13 +11,13 @@ from tallywright.data.etl.ingest import ingest
 from tallywright.errors import InputError, TallyError
 from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
+from tallywright.lifecycle.late_labels import read_labels_again, realise_standing
 from tallywright.lifecycle.periods import record
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.monitoring.periods import Period, PeriodState, reason_code
 from tallywright.observability import log
-from tallywright.scoring.commit.manifests import manifests, require_tally, scored_dates
-from tallywright.scoring.commit.standing import require_standing
+from tallywright.scoring.commit.manifests import manifests, scored_dates
 from tallywright.scoring.engines.base import Engines
 from tallywright.spec.calendar import days_between
 
@@ -85,11 +85,12 @@ def backfill(
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
             context.lake.flush()  # what is realised asks the tallies of these days
             if changed is None and ingested and _is_any_done(found):
-                changed = _labels_again(context, first, last)
+                changed, _ = read_labels_again(context, first, last)
             results += _realised(context, found, changed=changed or ())
             context.lake.flush()
         if not ingested and _is_any_done(results):
-            results = _realised(context, results, changed=_labels_again(context, first, last))
+            changed, _ = read_labels_again(context, first, last)
+            results = _realised(context, results, changed=changed)
     record(context, list(_periods(context, results)))
     return _decided(context, results)
 
@@ -155,22 +156,11 @@ def _is_any_done(results: list[DayResult]) -> bool:
     return any(not result.exit_code for result in results)
 
 
-def _labels_again(context: RunContext, first: date, last: date) -> list[date]:
-    """Reads the labels of younger dates again, once for the range; a failure is said and stops nothing."""
-    from tallywright.data.etl.labels import refresh_labels
-
-    try:
-        return [change.score_date for change in refresh_labels(context.project, context.lake, first, last)]
-    except TallyError as error:
-        log.warning("labels of younger dates were not read again; the next run does it: %s", error)
-        return []
-
-
 def _realised(context: RunContext, found: list[DayResult], *, changed: Collection[date]) -> list[DayResult]:
     """Realises all days whose labels are mature by now; where that fails, a day of the range is refused for it."""
     if not _is_any_done(found):
         return found
-    from tallywright.monitoring.maturity import RunDates, dates_due, realise
+    from tallywright.monitoring.maturity import RunDates, dates_due
 
     lake, spec = context.lake, context.spec
     done = [result.score_date for result in found if not result.exit_code]
@@ -178,8 +168,7 @@ def _realised(context: RunContext, found: list[DayResult], *, changed: Collectio
     failed: dict[date, TallyError] = {}
     for due in dates_due(lake, spec, run, scored_dates(lake, spec), changed=changed):
         try:
-            require_standing(lake, spec, require_tally(lake, spec, due.day))
-            realise(lake, spec, due)
+            realise_standing(context, due)
         except TallyError as error:
             log.warning("what the labels say of %s was not computed: %s", due.day, error)
             failed[_place(due, found)] = error

@@ -29,7 +29,7 @@ def hand_over_snapshot(context: RunContext, text: str) -> None:
     Raises:
         TrackingError: MLflow is missing or away.
     """
-    run = find_run(context.project, context.run_id) or open_run(context.project, context.run_id)
+    run = _run(context)
     run.hand_over(SNAPSHOT, text.encode())
     if context.options.reason:
         run.note(REASON_TAG, context.options.reason)
@@ -51,7 +51,7 @@ def hand_over_package(context: RunContext, package: Package) -> None:
     Raises:
         TrackingError: MLflow is missing or away.
     """
-    run = find_run(context.project, context.run_id) or open_run(context.project, context.run_id)
+    run = _run(context)
     upload(context.project, package, run.run_id)
     # Last: whoever finds the digest finds the package.
     run.hand_over(PACKAGE, package.digest.encode())
@@ -89,6 +89,11 @@ def reason_of(context: RunContext) -> str:
     """
     run = find_run(context.project, context.run_id)
     return "" if run is None else run.tags.get(REASON_TAG, "")
+
+
+def _run(context: RunContext) -> LifecycleRun:
+    """The MLflow run of this run, as it stands where a step has opened it."""
+    return find_run(context.project, context.run_id) or open_run(context.project, context.run_id)
 
 
 def _handed_over(context: RunContext, name: str, step: str) -> tuple[LifecycleRun, bytes]:

@@ -21,7 +21,7 @@ from tallywright.registry.promotion_log import (
     sequence_behind,
     withdrawals,
 )
-from tallywright.registry.versions_table import VersionRow, recorded_versions
+from tallywright.registry.versions_table import VersionRow, promoted_versions, recorded_versions
 from tallywright.spec.roles import CHALLENGER, CONSTANT
 
 if TYPE_CHECKING:
@@ -62,18 +62,7 @@ def secondary_models(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], 
 
 
 def _known(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion]) -> dict[int, VersionRow]:
-    promoted = {
-        entry.model_version: VersionRow(
-            model=spec.name,
-            model_version=entry.model_version,
-            package_digest=entry.package_digest,
-            trained_through=entry.trained_through,
-            gates_passed=True,
-            recorded_at=entry.recorded_at,
-        )
-        for entry in champion_lines(entries)
-    }
-    return recorded_versions(lake, spec) | promoted
+    return recorded_versions(lake, spec) | promoted_versions(spec, entries)
 
 
 def _version(

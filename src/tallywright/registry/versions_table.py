@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.records import GateReport, ModelRef, Promotion, Record, Verdict
+from tallywright.registry.promotion_log import champion_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -101,7 +102,12 @@ def recorded_versions(lake: Lake, spec: ModelSpec) -> dict[int, VersionRow]:
 
 def known_versions(lake: Lake, spec: ModelSpec, entries: Iterable[Promotion]) -> dict[int, VersionRow]:
     """The versions by number, as recorded or, in lakes of before, as the promotion log (`entries`) names them."""
-    promoted = {
+    return promoted_versions(spec, entries) | recorded_versions(lake, spec)
+
+
+def promoted_versions(spec: ModelSpec, entries: Iterable[Promotion]) -> dict[int, VersionRow]:
+    """The versions by number that entries of the promotion log made champion: their gates have passed."""
+    return {
         entry.model_version: VersionRow(
             model=spec.name,
             model_version=entry.model_version,
@@ -110,6 +116,5 @@ def known_versions(lake: Lake, spec: ModelSpec, entries: Iterable[Promotion]) ->
             gates_passed=True,
             recorded_at=entry.recorded_at,
         )
-        for entry in entries
+        for entry in champion_lines(entries)
     }
-    return promoted | recorded_versions(lake, spec)

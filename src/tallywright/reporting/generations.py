@@ -11,6 +11,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
 from tallywright.errors import InputError, IntegrityError, StorageError
+from tallywright.reporting.reader import require_rows
 from tallywright.scoring.commit.manifests import logged_tallies, recorded_tallies
 from tallywright.scoring.identity import MODEL, RESTATED, SPEC, changes_between
 
@@ -108,13 +109,7 @@ def _rows(lake: Lake, spec: ModelSpec, tally: Tally) -> pa.Table:
             f"maintenance.retention_days ({spec.maintenance.retention_days})",
             remedy="compare younger generations; `tally trace` tells what the manifest of this one says",
         ) from error
-    if rows.num_rows != manifest.rows:
-        raise InputError(
-            f"version {tally.version} of {table} has {rows.num_rows:,} rows of {manifest.score_date}, generation "
-            f"{manifest.generation} has committed {manifest.rows:,}",
-            expected="the rows that were committed; another writer has changed the table",
-            remedy=f"tally score {spec.name} --date {manifest.score_date} --force",
-        )
+    require_rows(manifest, rows, f"version {tally.version} of {table}")
     return rows
 
 

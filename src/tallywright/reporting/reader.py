@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +14,7 @@ from tallywright.data.delta.schema import arrow_schema
 from tallywright.errors import InputError, TableContractError, UsageError
 from tallywright.scoring.commit.manifests import tallies_in
 from tallywright.spec import load_project
+from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,14 +91,28 @@ def _rows_of(lake: Lake, name: str, table: DeltaTable, manifest: Manifest, colum
         InputError: There are more or fewer than it has committed.
     """
     rows = lake.read(name, where={"score_date": manifest.score_date}, columns=columns, version=table)
+    require_rows(manifest, rows, name)
+    return rows
+
+
+def require_rows(manifest: Manifest, rows: pa.Table, where: str) -> None:
+    """Refuses rows that are more or fewer than a tally has committed.
+
+    Args:
+        manifest: Of the tally.
+        rows: Of its date.
+        where: What they were read from.
+
+    Raises:
+        InputError: Says how many there are, and how many were committed.
+    """
     if rows.num_rows != manifest.rows:
         raise InputError(
-            f"{name} has {rows.num_rows:,} rows of {manifest.score_date}; generation {manifest.generation} has "
+            f"{where} has {rows.num_rows:,} rows of {manifest.score_date}; generation {manifest.generation} has "
             f"committed {manifest.rows:,}",
             expected="the rows that were committed; another writer has changed the table",
             remedy=f"tally score {manifest.model} --date {manifest.score_date} --force",
         )
-    return rows
 
 
 def _schema(name: str, table: DeltaTable, columns: Sequence[str] | None) -> pa.Schema:
@@ -141,7 +156,7 @@ def _dates(dates: date | str | Iterable[date | str], to: date | str | None) -> l
         first, last = _date(dates), _date(to)
         if last < first:
             raise UsageError(f"to={last} is before {first}", expected="a range in order, both ends included")
-        return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+        return list(days_between(first, last))
     if isinstance(dates, date | str):
         dates = [dates]
     try:

@@ -60,7 +60,7 @@ def versions(project: Project, lake: Lake) -> list[VersionSummary]:
     spec = project.spec
     entries = PromotionLog(lake, spec).entries()
     periods, gone = champion_dates(entries), withdrawals(entries)
-    rows = known_versions(lake, spec, champion_lines(entries))
+    rows = known_versions(lake, spec, entries)
     return [_version(lake, spec, rows[number], periods, gone.get(number)) for number in sorted(rows)]
 
 

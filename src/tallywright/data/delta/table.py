@@ -213,9 +213,9 @@ class Table(Generic[R]):
 
     def _provisional(self, change: Change) -> Change:
         """A pending change whose rows are newer than all that is written; the commit gives them their number."""
-        standing = self._lake.find(self.name) if change.numbered else None
         if not change.numbered:
             return change
+        standing = self._lake.find(self.name)
         return replace(change, data=change.with_numbers(0 if standing is None else standing.version() + 1))
 
     def append(self, propose: Callable[[list[R]], R | None]) -> R | None:

@@ -10,7 +10,7 @@ the fingerprint; a row that is missing or belongs to another version is computed
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ from tallywright.data.types import feature_schema
 from tallywright.errors import CommitConflictError, InputError, IntegrityError, UsageError
 from tallywright.observability import failpoint, log
 from tallywright.records import InputVersion, Record, Reference
+from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,11 +78,6 @@ INPUTS: Final = Declaration(
 )
 
 
-def transaction_id(table: str, day: date) -> str:
-    """The app transaction whose version is the input version of a date."""
-    return content_transaction(table, day)
-
-
 def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
     """The input version of one date, as ingest left it.
 
@@ -121,7 +117,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
     Raises:
         IntegrityError: A file is damaged or gone.
     """
-    version = base.transaction_version(transaction_id(spec.table("features"), day))
+    version = base.transaction_version(content_transaction(spec.table("features"), day))
     if version is None:
         return None
     require_partitioned_by(base, "score_date")
@@ -142,7 +138,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
 
 def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
     """The recorded input version of a date, if it is of the commit that `base` has for that date."""
-    version = base.transaction_version(transaction_id(spec.table("features"), day))
+    version = base.transaction_version(content_transaction(spec.table("features"), day))
     for row in Table(INPUTS, lake, spec).read({"score_date": day}):
         if row.version == version and row.table_id == str(base.metadata().id):
             return InputVersion(
@@ -163,7 +159,7 @@ def latest_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
     if base is None:
         return []
     days = {file.day for file in lake.files(table, version=base) if file.day is not None}
-    found = (base.transaction_version(transaction_id(table, day)) for day in days)
+    found = (base.transaction_version(content_transaction(table, day)) for day in days)
     versions = {version for version in found if version is not None}
     return [Reference(table=table, version=version, by="input") for version in sorted(versions)]
 
@@ -368,7 +364,7 @@ def _days(spec: ModelSpec, first: date, last: date) -> list[date]:
                 expected=f"score dates from {spec.schedule.start_date} to {spec.schedule.end_date or 'any later day'}",
                 remedy="choose another date, or change schedule.start_date and end_date",
             )
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return list(days_between(first, last))
 
 
 def _say_closed(day: date, why: str, rows: int) -> None:

@@ -54,11 +54,6 @@ class RawContent:
     unstaged: Stamps
 
 
-def stage_sources(project: Project) -> dict[str, list[Path]]:
-    """As `read_sources`, the Parquet files alone."""
-    return dict(read_sources(project).files)
-
-
 def read_sources(project: Project) -> RawContent:
     """Reads every source of the spec: Parquet files, staged below `<environment.storage.work>/raw` where needed.
 

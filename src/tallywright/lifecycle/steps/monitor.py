@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import TallyError
+from tallywright.lifecycle.late_labels import read_labels_again, realise_standing
 from tallywright.lifecycle.periods import record_due, record_scored, unscored_error
-from tallywright.observability import log
 from tallywright.scoring.commit.manifests import require_tally, scored_dates
 from tallywright.scoring.commit.standing import require_standing
 
@@ -30,14 +29,9 @@ def monitor(context: RunContext) -> dict[str, Any]:
 
 def labels(context: RunContext) -> dict[str, Any]:
     """Reads the labels of younger dates again; a failure is said, stops nothing, and is made good by the next run."""
-    from tallywright.data.etl.labels import refresh_labels
-
-    try:
-        changes = refresh_labels(context.project, context.lake, context.day, context.day)
-    except TallyError as error:
-        log.warning("labels of younger dates were not read again; the next run does it: %s", error)
-        return {"labels_changed": [], "labels_failed": error.found}
-    return {"labels_changed": [str(change.score_date) for change in changes]}
+    changed, failure = read_labels_again(context, context.day, context.day)
+    found: dict[str, Any] = {"labels_changed": [str(day) for day in changed]}
+    return found | ({"labels_failed": failure} if failure else {})
 
 
 def performance(context: RunContext) -> dict[str, Any]:
@@ -46,13 +40,10 @@ def performance(context: RunContext) -> dict[str, Any]:
 
 
 def _realised(context: RunContext, changed: Collection[date], scored: Collection[date]) -> dict[str, Any]:
-    from tallywright.monitoring.maturity import RunDates, dates_due, realise
+    from tallywright.monitoring.maturity import RunDates, dates_due
 
     lake, spec, run = context.lake, context.spec, RunDates(context.day, [context.day])
-    found = []
-    for due in dates_due(lake, spec, run, scored, changed=changed):
-        require_standing(lake, spec, require_tally(lake, spec, due.day))
-        found.append(realise(lake, spec, due))
+    found = [realise_standing(context, due) for due in dates_due(lake, spec, run, scored, changed=changed)]
     return {"days": [day.model_dump(mode="json") for day in found[-_DAYS_IN_RESULT:]]}
 
 

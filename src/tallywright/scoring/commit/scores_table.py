@@ -28,14 +28,9 @@ if TYPE_CHECKING:
 _ATTEMPTS: Final = 10
 
 
-def app_id(spec: ModelSpec, day: date) -> str:
-    """The app transaction whose version is the generation of that day's tally."""
-    return tally_transaction(spec, day)
-
-
 def generation_in(table: DeltaTable, spec: ModelSpec, day: date) -> int:
     """The generation of the day's tally; 0 when the day was never scored."""
-    return table.transaction_version(app_id(spec, day)) or 0
+    return table.transaction_version(tally_transaction(spec, day)) or 0
 
 
 def part_schema(table: DeltaTable) -> pa.Schema:

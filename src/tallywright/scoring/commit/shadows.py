@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tallywright.data.delta.commit import LostRaceError, Race, SkippedError, compare_and_swap
+from tallywright.data.delta.generation import tally_transaction
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TallyError
 from tallywright.observability import log
 from tallywright.records import Role, RoleTally
 from tallywright.scoring.commit.manifests import logged_tallies
 from tallywright.scoring.commit.profile_table import profile_digest
-from tallywright.scoring.commit.scores_table import app_id, generation_in
+from tallywright.scoring.commit.scores_table import generation_in
 from tallywright.scoring.commit.standing import shadow_problem
 from tallywright.scoring.identity import FORCED, basis_of, outdated, reason_between
 from tallywright.scoring.job import label_of
@@ -124,7 +125,7 @@ def _attempt(lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest,
     # The table numbers its own generations: a day may be scored without shadows in between.
     numbered = manifest.model_copy(update={"generation": generation_in(table, spec, manifest.score_date) + 1})
     try:
-        version = write(table, numbered, app_id(spec, manifest.score_date))
+        version = write(table, numbered, tally_transaction(spec, manifest.score_date))
     except (CommitFailedError, LostRaceError):
         raise
     except (DeltaError, OSError) as error:

@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
 from tallywright.data.delta.commit import ATTEMPTS, LostRaceError, Race, SkippedError, compare_and_swap
+from tallywright.data.delta.generation import tally_transaction
 from tallywright.data.delta.replacing import VERSION_KEY
 from tallywright.data.storage.filesystem import is_disk
 from tallywright.data.storage.store_errors import cause_of, store_remedy
@@ -24,7 +25,7 @@ from tallywright.errors import CommitConflictError, EngineError, StorageError, T
 from tallywright.observability import failpoint, log
 from tallywright.records import CommittedFile, Role
 from tallywright.scoring.commit.manifests import MANIFEST_KEY, Tally, latest_tally, logged_tallies
-from tallywright.scoring.commit.scores_table import app_id, generation_in
+from tallywright.scoring.commit.scores_table import generation_in
 from tallywright.scoring.commit.verify import check_cover, check_sizes, part_path, staged_paths, verify_parts
 from tallywright.scoring.identity import FORCED, basis_of, champion_stands, outdated, reason_between
 from tallywright.scoring.job import PARTITION
@@ -202,7 +203,7 @@ class _Attempt:
                 return result
         failpoint("before-commit")
         try:
-            version = self.write(table, self.manifest, app_id(self.spec, day))
+            version = self.write(table, self.manifest, tally_transaction(self.spec, day))
         except (CommitFailedError, LostRaceError):
             raise
         except (DeltaError, OSError, EngineError) as error:
