@@ -152,7 +152,8 @@ def _by_content(lake: Lake, spec: ModelSpec, table: str, handle: DeltaTable, tal
 
 
 def _compared(handle: DeltaTable) -> list[str]:
-    return [field.name for field in handle.schema().fields if field.name != "score_date"]
+    partitions = handle.metadata().partition_columns
+    return [field.name for field in handle.schema().fields if field.name not in partitions]
 
 
 def _digest_of(lake: Lake, table: str, handle: DeltaTable, files: Sequence[CommittedFile]) -> RowDigest | None:
