@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from tallywright.cli.init import init
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODEL = "shop"
 _PERIODS = {
     "hour": ("score_hour", "date_trunc('hour', ordered_at)"),
     "week": ("score_date", "CAST(date_trunc('week', ordered_at) AS DATE)"),
@@ -26,20 +26,27 @@ _PERIODS = {
 """The column that names the period of a row, and its SQL."""
 
 
-def cadence_project(folder: Path, cadence: str, sections: dict[str, dict[str, Any]]) -> Path:
-    """Writes the sample project with another cadence; `sections` change `model.yaml`, a key that is None goes."""
-    done = CliRunner().invoke(init, [str(folder), "--model", MODEL], catch_exceptions=False)
+def add_model(root: Path, name: str, cadence: str, sections: dict[str, dict[str, Any]]) -> Path:
+    """Adds the sample model with another cadence to a project, which is made if it is missing; returns its folder.
+
+    `sections` change `model.yaml`; a key that is None goes.
+    """
+    made = root if not root.exists() else root.parent / f"{root.name}-{name}"
+    done = CliRunner().invoke(init, [str(made), "--model", name], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    model = folder / "models" / MODEL
+    model = root / "models" / name
+    if made != root:
+        shutil.move(made / "models" / name, model)
+        shutil.move(made / "expectations" / f"{name}__features.yaml", root / "expectations")
     spec = yaml.safe_load((model / "model.yaml").read_text())
     del spec["schedule"]["cron"], spec["schedule"]["deadline"]
     spec["schedule"]["cadence"] = cadence
-    for name, keys in sections.items():
-        spec[name] = {key: value for key, value in (spec.get(name, {}) | keys).items() if value is not None}
+    for section, keys in sections.items():
+        spec[section] = {key: value for key, value in (spec.get(section, {}) | keys).items() if value is not None}
     (model / "model.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     if cadence in _PERIODS:
         _rewrite(model / "sql", cadence)
-    return folder
+    return model
 
 
 def _rewrite(sql: Path, cadence: str) -> None:

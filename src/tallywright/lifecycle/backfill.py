@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from tallywright.data.awaited import require_awaited
 from tallywright.data.etl.ingest import ingest
 from tallywright.errors import InputError, TallyError
 from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.late_labels import read_labels_again, realise_standing
 from tallywright.lifecycle.periods import record
-from tallywright.lifecycle.plan import Pipeline, plan
+from tallywright.lifecycle.plan import Actor, Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
 from tallywright.monitoring.periods import Period, PeriodState, reason_code
 from tallywright.observability import log
@@ -103,13 +104,15 @@ def batched(days: Iterable[date], size: int) -> Iterator[tuple[date, ...]]:
 
 def _daily_steps(spec: ModelSpec, *, ingested: bool) -> frozenset[str]:
     """The steps of each day of a range; a range that was not ingested at once is ingested day by day."""
-    first, *others = plan(spec, Pipeline.SCORE)
+    first, *others = (step for step in plan(spec, Pipeline.SCORE) if step.actor is Actor.COMMAND)
     return frozenset(step.name for step in (first, *others) if not step.once or (step is first and not ingested))
 
 
 def _ingested(context: RunContext, first: date, last: date) -> bool:
     """Ingests the range at once; False where a day of it is refused."""
     try:
+        for day in context.spec.schedule.calendar.open_between(first, last):
+            require_awaited(context.lake, context.spec, day)
         ingest(context.project, context.lake, first, last)
     except InputError as error:
         log.warning("day by day, because a day of the range is refused: %s", error.found)

@@ -48,6 +48,8 @@ class Actor(StrEnum):
     """A person answers in the Airflow UI."""
     TRIGGER = "trigger"
     """Airflow starts another DAG, if the result of the step before asks for it."""
+    SENSOR = "sensor"
+    """Airflow asks again and again, by `tally run` or itself, until the deadline."""
 
 
 TRIGGER_TRAIN: Final = "trigger_train"
@@ -132,7 +134,7 @@ def find_step(spec: ModelSpec, name: str) -> tuple[Pipeline, Step]:
     for pipeline in Pipeline:
         for step in plan(spec, pipeline):
             for one in (step, *step.parts):
-                if one.actor is Actor.COMMAND:
+                if one.actor in (Actor.COMMAND, Actor.SENSOR):
                     known.setdefault(one.name, (pipeline, one))
     if wanted not in known:
         raise UsageError(f"no step {name!r}{did_you_mean(wanted, list(known))}", expected=f"one of {', '.join(known)}")
@@ -145,9 +147,18 @@ def longest_run(steps: tuple[Step, ...]) -> timedelta:
 
 
 def _score(spec: ModelSpec) -> tuple[Step, ...]:
+    waits = Step(
+        "await_input",
+        f"wait for {spec.schedule.after}, until the deadline",
+        "day:await_input",
+        timeout=spec.schedule.longest_wait,
+        retries=0,
+        actor=Actor.SENSOR,
+    )
+    first = (waits.name,) if spec.schedule.after else ()
     steps = (
         Step("ingest", "raw files -> contract check -> features and labels of the day", "day:ingest",
-             produces=("features",), uses=frozenset({Uses.SQL}), once=True, refuses=True),
+             needs=first, produces=("features",), uses=frozenset({Uses.SQL}), once=True, refuses=True),
         Step("day_gate", "Great Expectations judges the day", "day:day_gate", needs=("ingest",), heavy=True,
              extra="gx", pages=True, refuses=True, open_only=True),
         Step("score", "the day's models, its scores in one atomic commit, its profile and drift", "day:score",
@@ -181,6 +192,7 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
         actor=Actor.TRIGGER,
     )
     return (
+        *((waits,) if first else ()),
         *steps,
         *((train,) if spec.retraining.trigger else ()),
         *((backfill,) if spec.schedule.catch_up else ()),

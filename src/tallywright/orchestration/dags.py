@@ -156,6 +156,7 @@ def _task(project: Project, pipeline: Pipeline, step: Step, persons: frozenset[s
         )
     pool = {"pool": POOL} if step.heavy else {}
     operator, own = _operator(project, step)
+    limit = {} if step.actor is Actor.SENSOR else {"execution_timeout": step.timeout}
     return operator(
         task_id=step.name,
         command=_command(project, step),
@@ -163,13 +164,13 @@ def _task(project: Project, pipeline: Pipeline, step: Step, persons: frozenset[s
         schedule=spec.schedule,
         acts=step.acts,
         approved_by=next(iter(persons.intersection(step.needs)), ""),
-        execution_timeout=step.timeout,
         retries=step.retries,
         retry_delay=_RETRY_DELAY,
         retry_exponential_backoff=True,
         max_retry_delay=_LONGEST_RETRY_DELAY,
         outlets=[table_asset(spec, table) for table in step.produces],
         doc_md=step.help,
+        **limit,
         **pool,
         **own,
         **common,
@@ -178,6 +179,10 @@ def _task(project: Project, pipeline: Pipeline, step: Step, persons: frozenset[s
 
 def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[str, Any]]:
     """The operator class of a step with its own arguments: spark-submit where a connection names a cluster."""
+    if step.actor is Actor.SENSOR:
+        from tallywright.orchestration.input_sensor import InputSensor
+
+        return InputSensor, {}
     settings = project.environment.engine
     for use in sorted(step.uses, reverse=True):
         for engine in _engines(project, use):

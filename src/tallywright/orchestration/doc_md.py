@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from tallywright.lifecycle.plan import Actor, Pipeline, Step
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from tallywright.spec import ModelSpec
 
 SUMMARIES = {
@@ -33,7 +35,7 @@ def dag_document(spec: ModelSpec, pipeline: Pipeline, steps: tuple[Step, ...]) -
             "",
             f"- **Owner**: {spec.owner.name} <{spec.owner.email}>",
             f"- **Score dates**: {_dates(spec)}",
-            f"- **Deadline**: a day must be scored by {spec.schedule.deadline:%H:%M} of the next",
+            f"- **Deadline**: {_deadline(spec)}",
             f"- **Tables**: {_tables(spec, steps) or 'none written'}",
             "",
             "| step | what it does | the same by hand |",
@@ -46,16 +48,27 @@ def dag_document(spec: ModelSpec, pipeline: Pipeline, steps: tuple[Step, ...]) -
 
 
 def backfill_bounds(spec: ModelSpec, first: date, last: date) -> tuple[str, str]:
-    """`--from-date` and `--to-date` for the score dates `first` to `last`, both inclusive.
+    """`--from-date` and `--to-date` for the score periods `first` to `last`, both inclusive.
 
     Airflow reads these bounds as instants (UTC midnight for a bare date), and a run's logical date is its cron tick,
-    so a bare last date would lose the last day. Instants in the schedule's zone, from midnight to the last second,
+    so a bare last date would lose the last day. Instants in the schedule's zone, from the first second to the last,
     lose none.
     """
-    zone = ZoneInfo(spec.schedule.timezone)
-    start = datetime.combine(first, time.min, zone)
-    end = datetime.combine(last + timedelta(days=1), time.min, zone) - timedelta(seconds=1)
-    return start.isoformat(), end.isoformat()
+    zone, calendar = ZoneInfo(spec.schedule.timezone), spec.schedule.calendar
+    end = calendar.end(last) - timedelta(seconds=1)
+    return calendar.start(first).astimezone(zone).isoformat(), end.astimezone(zone).isoformat()
+
+
+def _deadline(spec: ModelSpec) -> str:
+    schedule = spec.schedule
+    if schedule.calendar.is_hourly:
+        return f"an hour must be scored {schedule.deadline.minute} minutes after its end"
+    if schedule.calendar.cadence == "day":
+        return f"a day must be scored by {schedule.deadline:%H:%M} of the next"
+    return (
+        f"a {schedule.calendar.name} must be scored by {schedule.deadline:%H:%M} on the day of the run "
+        f"(`{schedule.cron}`)"
+    )
 
 
 def _dates(spec: ModelSpec) -> str:
@@ -68,7 +81,7 @@ def _tables(spec: ModelSpec, steps: tuple[Step, ...]) -> str:
 
 
 def _row(spec: ModelSpec, step: Step) -> str:
-    if step.actor is Actor.COMMAND:
+    if step.actor in (Actor.COMMAND, Actor.SENSOR):
         last = " --to LAST" if step.ranged else ""
         by_hand = f"`tally run {spec.name} {step.name.replace('_', '-')} --date D{last}`"
     else:
@@ -79,10 +92,14 @@ def _row(spec: ModelSpec, step: Step) -> str:
 def _backfill(spec: ModelSpec, pipeline: Pipeline) -> list[str]:
     if pipeline is not Pipeline.SCORE:
         return []
-    first = spec.schedule.start_date
-    start, end = backfill_bounds(spec, first, first + timedelta(days=6))
+    schedule = spec.schedule
+    first = last = schedule.first_period
+    for _ in range(6):
+        last = schedule.calendar.next(last)
+    start, end = backfill_bounds(spec, first, last)
+    what = "A week" if schedule.calendar.cadence == "day" else f"Seven {schedule.calendar.name}s"
     return [
-        "A week again (the bounds are instants; a bare last date would lose the last day):",
+        f"{what} again (the bounds are instants; a bare last date would lose the last {schedule.calendar.name}):",
         "```",
         f"airflow backfill create --dag-id {spec.name}__score --from-date {start} \\",
         f"  --to-date {end} --reprocess-behavior completed --max-active-runs 2",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -94,6 +94,9 @@ class Schedule(Section):
     """Local time by which a period must be scored, on the day of the run: of a daily model, the day after the score
     date. Later than the cron's. Of an hourly model, the minutes after the hour's end (without it, `00:30`)."""
     closed: Closed = Closed()
+    after: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*__[a-z_]+|[a-z][a-z0-9+.-]*://.+)?$")] = ""
+    """A run waits for this, until the deadline: a table of the lake by its name, such as `weather__features`, which
+    must hold the period; or an Airflow asset by its URI, which must have had an event since the period's end."""
     catch_up: int = Field(default=7, ge=0, le=366)
     """After an outage the newest run has so many of the open periods that were missed, the latest ones, scored by the
     backfill DAG; older ones are recorded as missed. 0 records them all."""
@@ -204,6 +207,30 @@ class Schedule(Section):
     def first_period(self) -> date:
         """The first period that may be scored."""
         return self.calendar.from_date(self.start_date)
+
+    @property
+    def after_asset(self) -> bool:
+        """True when a run waits for an Airflow asset; else for a table of the lake, or for nothing."""
+        return "://" in self.after
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """The time from the start of a scheduled run to its deadline."""
+        minute, hour = self.cron.split()[:2]
+        started = timedelta(hours=0 if self.cadence == "hour" else int(hour), minutes=int(minute))
+        return timedelta(hours=self.deadline.hour, minutes=self.deadline.minute) - started
+
+    def due(self, period: date) -> datetime:
+        """The instant (UTC) of a period's deadline, on the day of its run."""
+        calendar = self.calendar
+        if calendar.is_hourly:
+            return calendar.end(period) + timedelta(minutes=self.deadline.minute)
+        day, (_, _, monthday, _, weekday) = calendar.last_date(period) + timedelta(days=1), self.cron.split()
+        if self.cadence == "week":
+            day += timedelta(days=(int(weekday) - day.isoweekday()) % 7)
+        elif self.cadence == "month":
+            day = day.replace(day=int(monthday))
+        return datetime.combine(day, self.deadline, tzinfo=ZoneInfo(self.timezone)).astimezone(UTC)
 
     def covers(self, period: date) -> bool:
         """True when the period (or date) may be scored at all."""
@@ -675,6 +702,10 @@ class ModelSpec(Section):
             problems.append(
                 "training windows of an hourly model are whole local days: give window_days, validation_days and "
                 "holdout_days"
+            )
+        if self.schedule.after.startswith(f"{self.name}__"):
+            problems.append(
+                f"schedule.after {self.schedule.after!r} is a table of this model: it would wait for itself"
             )
         problems += self._unknown_metrics()
         problems += self._leaks()

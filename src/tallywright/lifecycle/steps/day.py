@@ -31,10 +31,21 @@ _RESOLUTIONS: Final = 3
 """How often a day is resolved again when another writer was faster each time."""
 
 
+def await_input(context: RunContext) -> dict[str, Any]:
+    """Looks whether the table that runs wait for (`schedule.after`) holds the period."""
+    from tallywright.data.awaited import awaited
+
+    missing = awaited(context.lake, context.spec, context.day)
+    return {"ready": not missing} | ({"missing": missing} if missing else {})
+
+
 def ingest(context: RunContext) -> dict[str, Any]:
     """Raw files to features and labels of the day; equal content makes no commit, and a closed day is left out."""
+    from tallywright.data.awaited import require_awaited
     from tallywright.data.etl.ingest import ingest as ingest_days
 
+    if context.spec.schedule.calendar.is_open(context.day):
+        require_awaited(context.lake, context.spec, context.day)
     found = ingest_days(context.project, context.lake, context.day, context.day)
     if not found:
         return {"action": "closed", "why": context.spec.schedule.calendar.why_closed(context.day)}
