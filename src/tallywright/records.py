@@ -12,7 +12,16 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour
 
 
 class Record(BaseModel):
@@ -28,6 +37,30 @@ class Record(BaseModel):
     def from_json(cls, text: str) -> Self:
         """The record that `to_json` wrote."""
         return cls.model_validate_json(text)
+
+
+class PeriodRecord(Record):
+    """A record about a score period, `score_date`; in JSON an hour is two values, as it is two columns of a table."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_hour(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get(HOUR_COLUMN) is None:
+            return values
+        day, instant = values[DATE_COLUMN], values[HOUR_COLUMN]
+        day = date.fromisoformat(day) if isinstance(day, str) else day
+        instant = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
+        return {name: value for name, value in values.items() if name != HOUR_COLUMN} | {
+            DATE_COLUMN: Hour(day, instant)
+        }
+
+    @model_serializer(mode="wrap")
+    def _in_json(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        period = getattr(self, DATE_COLUMN, None)
+        if isinstance(period, Hour) and DATE_COLUMN in values and info.mode == "json":
+            values[HOUR_COLUMN] = str(period)
+        return values
 
 
 FORMAT: Final = 1
@@ -102,7 +135,7 @@ class CommittedFile(StoredPart):
     checksums: bool = False
 
 
-class InputVersion(StoredPart):
+class InputVersion(PeriodRecord, StoredPart):
     """One date of the input table as ingest left it.
 
     `version` is the Delta version that last changed this date's content, `fingerprint` its order-free content digest,
@@ -288,7 +321,7 @@ class RoleTally(StoredPart):
     """What a canary was judged by, with intervals and rows; empty for others, and in tallies of before."""
 
 
-class Manifest(StoredRecord):
+class Manifest(PeriodRecord, StoredRecord):
     """The manifest of a tally, stored in its commit and in `<model>__tallies`."""
 
     model: str
@@ -346,7 +379,7 @@ def inputs_digest(fingerprint: str, models: tuple[ModelRef, ...], scoring_digest
     return digest_of([fingerprint, by_role, scoring_digest])
 
 
-class DriftSignal(Record):
+class DriftSignal(PeriodRecord):
     """One comparison of a day's column profile with a reference."""
 
     model: str
@@ -372,7 +405,7 @@ class DayState(StrEnum):
     COOLDOWN = "cooldown"
 
 
-class RetrainDecision(Record):
+class RetrainDecision(PeriodRecord):
     """The retraining decision of a day; every day has one."""
 
     model: str

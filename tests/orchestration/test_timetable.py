@@ -9,12 +9,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tallywright.lifecycle.plan import Pipeline
 from tallywright.spec import load_project
-from tallywright.spec.calendar import Calendar
+from tallywright.spec.calendar import Calendar, Closed
 
 ZONES = ("UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Europe/Berlin")
 
@@ -25,14 +25,18 @@ def closed_sundays(airflow: None, repository: Path) -> Any:
 
 
 def starts(table: Any, first: datetime, last: datetime, *, catchup: bool = True) -> list[datetime]:
+    return [interval.start for interval in intervals_of(table, first, last, catchup=catchup)]
+
+
+def intervals_of(table: Any, first: datetime, last: datetime, *, catchup: bool = True) -> list[Any]:
     from airflow.timetables.base import TimeRestriction
 
     restriction = TimeRestriction(earliest=_instant(first), latest=_instant(last), catchup=catchup)
-    found: list[datetime] = []
+    found: list[Any] = []
     interval = None
     while (info := table.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)) is not None:
         interval = info.data_interval
-        found.append(interval.start)
+        found.append(interval)
     return found
 
 
@@ -59,6 +63,50 @@ def test_a_model_without_a_calendar_keeps_airflows_own_timetable(dags: dict[str,
     assert type(dags["flight_delays__score"].schedule).__name__ == "CronDataIntervalTimetable"
 
 
+CADENCES = {
+    "hour": ("{minute} * * * *", ("UTC", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns")),
+    "day": ("{minute} {hour} * * *", ZONES),
+    "business-day": ("{minute} {hour} * * *", ZONES),
+    "week": ("{minute} {hour} * * {weekday}", ZONES),
+    "month": ("{minute} {hour} {day} * *", ZONES),
+}
+
+
+@pytest.mark.parametrize("cadence", CADENCES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # one configuration of Airflow serves them all
+@given(data=st.data())
+def test_data_intervals_and_periods_agree_in_every_zone(airflow: None, cadence: Any, data: st.DataObject) -> None:
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    from tallywright.orchestration.timetable import OpenPeriodsTimetable
+
+    form, zones = CADENCES[cadence]
+    zone = data.draw(st.sampled_from(zones), label="zone")
+    fields = {"minute": (0, 59), "hour": (0, 23), "weekday": (0, 6), "day": (1, 28)}
+    cron = form.format(**{name: data.draw(st.integers(*ends), label=name) for name, ends in fields.items()})
+    # Clocks change in March and in autumn; February has 29 days in 2024.
+    first = data.draw(st.sampled_from([date(2024, 2, 26), date(2025, 3, 27), date(2025, 10, 24), date(2025, 12, 29)]))
+    calendar = Calendar.of(Closed(), cadence, zone)
+    periods = [calendar.from_date(first)]
+    while len(periods) < 80:
+        periods.append(calendar.next(periods[-1]))
+    if not calendar.has_closed:
+        assert_agree(CronDataIntervalTimetable(cron, zone), calendar, periods)
+    assert_agree(OpenPeriodsTimetable(cron, zone, calendar), calendar, periods)
+
+
+def assert_agree(table: Any, calendar: Calendar, periods: list[date]) -> None:
+    """Each open period is that of exactly one data interval, which ends after it and not before the next one does."""
+    last = calendar.end(periods[-1])
+    intervals = intervals_of(table, calendar.start(periods[0]), last - timedelta(seconds=1))
+    assert [calendar.period_at(interval.start) for interval in intervals] == calendar.open_between(
+        periods[0], periods[-1]
+    )
+    for interval in intervals:
+        period = calendar.period_at(interval.start)
+        assert calendar.end(period) <= interval.end < calendar.end(calendar.next_open(period))
+
+
 @given(
     zone=st.sampled_from(ZONES),
     weekdays=st.frozensets(st.integers(0, 6), max_size=6),
@@ -69,7 +117,8 @@ def test_a_model_without_a_calendar_keeps_airflows_own_timetable(dags: dict[str,
 def test_the_runs_are_the_open_dates_in_every_zone(zone, weekdays, offsets, hour, first) -> None:
     from tallywright.orchestration.timetable import OpenPeriodsTimetable
 
-    calendar = Calendar(weekdays, frozenset(first + timedelta(days=number) for number in offsets))
+    closed = frozenset(first + timedelta(days=number) for number in offsets)
+    calendar = Calendar(weekdays, closed, timezone=zone)
     last = first + timedelta(days=20)
     table = OpenPeriodsTimetable(f"30 {hour} * * *", zone, calendar)
     place = ZoneInfo(zone)

@@ -12,7 +12,7 @@ from synthetic import make_project
 
 from tallywright.errors import SpecError
 from tallywright.spec import load_project
-from tallywright.spec.calendar import WEEKDAYS, Calendar
+from tallywright.spec.calendar import WEEKDAYS, Calendar, Span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +110,6 @@ def test_a_deadline_a_minute_after_the_cron_is_possible(tmp_path: Path) -> None:
 def test_labels_cannot_mature_while_they_are_waited_for(tmp_path: Path) -> None:
     make_project(tmp_path)
     sets = ["data.label_maturity_days=3"]
-    assert load_project("shop", root=tmp_path, environment="local", overrides=sets).spec.data.label_wait == 3
+    assert load_project("shop", root=tmp_path, environment="local", overrides=sets).spec.data.label_wait == Span(3)
     with pytest.raises(SpecError, match="label_wait_days 2 is less than label_maturity_days 3"):
         load_project("shop", root=tmp_path, environment="local", overrides=[*sets, "data.label_wait_days=2"])

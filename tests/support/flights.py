@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.sources import read_sources
-from tallywright.data.etl.transform import date_parameters, render
+from tallywright.data.etl.transform import render
 from tallywright.spec import load_project
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def load_queries(project: Project) -> Queries:
 
 def run_queries(queries: Queries, raw: Raw, first: date, last: date, *, lookback: int = 31) -> Ran:
     """Runs the queries as ingest does: contract, the good rows as `accepted`, features, labels."""
-    parameters = date_parameters(first, last, lookback)
+    parameters = {"from_date": first, "to_date": last, "lookback_date": first - timedelta(days=lookback)}
     with connect() as connection:
         connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
         for name in ("flights", "weather", "airports"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallywright.cli.console import show_record, show_rows, to_json
-from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options, require_order
+from tallywright.cli.options import PERIOD, context_for, json_option, new_run_id, period_range, project_options
 from tallywright.errors import IntegrityError, UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.run import run_step
@@ -58,8 +58,8 @@ def _today(schedule: Schedule) -> date:
 
 @click.command()
 @project_options
-@click.option("--from", "first", type=DATE, help="The first date.")
-@click.option("--to", "last", type=DATE, help="The last date, inclusive.")
+@click.option("--from", "first", type=PERIOD, help="The first date or period.")
+@click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
 @click.option(
     "--deep", is_flag=True, help="Compare contents and the registry's aliases too, and take packages from the registry."
 )
@@ -68,8 +68,8 @@ def _today(schedule: Schedule) -> date:
 @json_option
 def verify(  # noqa: PLR0913 - a command has many options
     project: Project,
-    first: date | None,
-    last: date | None,
+    first: str | None,
+    last: str | None,
     *,
     deep: bool,
     repair: bool,
@@ -82,13 +82,13 @@ def verify(  # noqa: PLR0913 - a command has many options
     from tallywright.registry.promotion_chain import chained_from
     from tallywright.registry.promotion_log import PromotionLog
 
-    require_order(first, last)
+    days = period_range(project, first, last)
     if repair and accept:
         raise UsageError("--repair and --accept were both given", expected="one of them")
     context = context_for(project, project.spec.schedule.start_date, new_run_id("verify"))
     if repair or accept:
         (repair_model if repair else accept_model)(context)
-    found = verify_model(project, context.lake, now=datetime.now(UTC), days=(first, last), deep=deep)
+    found = verify_model(project, context.lake, now=datetime.now(UTC), days=days, deep=deep)
     if as_json:
         click.echo(to_json([one.model_dump(mode="json") for one in found]))
     for one in () if as_json else found:

@@ -13,6 +13,7 @@ import click
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunContext, RunOptions, require_day
 from tallywright.spec import Project, load_project
+from tallywright.spec.calendar import parse_day
 
 Command = Callable[..., Any]
 
@@ -36,17 +37,54 @@ def parse_date(text: str) -> date:
     Raises:
         UsageError: Anything else, quoted as found.
     """
-    try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        found = None
-    # `fromisoformat` reads other ISO forms too, such as 20130308 and 2013-W10-5.
-    if found is None or found.isoformat() != text:
+    found = parse_day(text)
+    if found is None:
         raise UsageError(f"{text!r} is not a date", expected="YYYY-MM-DD, such as 2013-03-08")
     return found
 
 
 DATE = BusinessDate()
+PERIOD = click.STRING
+"""A score period as it is typed; what it means is said by the model's calendar (`period_of`)."""
+
+
+def period_of(project: Project, text: str) -> date:
+    """The one score period that a text names.
+
+    Raises:
+        UsageError: It names none; of an hourly model, a date names several.
+    """
+    calendar = project.spec.schedule.calendar
+    try:
+        return calendar.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error).partition("; expected ")[0], expected=calendar.form) from error
+
+
+def ends_of(project: Project, text: str) -> tuple[date, date]:
+    """The first and last score period that a text names: one and the same, but of an hourly model a date names all.
+
+    Raises:
+        UsageError: It names none.
+    """
+    calendar = project.spec.schedule.calendar
+    day = parse_day(text) if calendar.is_hourly else None
+    if day is not None:
+        return calendar.first_on(day), calendar.last_on(day)
+    period = period_of(project, text)
+    return period, period
+
+
+def period_range(project: Project, first: str | None, last: str | None) -> tuple[date | None, date | None]:
+    """The ends of a range as they are typed; None is open.
+
+    Raises:
+        UsageError: One names no period, or they are not in order.
+    """
+    low = None if first is None else ends_of(project, first)[0]
+    high = None if last is None else ends_of(project, last)[1]
+    require_order(low, high)
+    return low, high
 
 
 def project_options(command: Command) -> Command:
@@ -66,20 +104,19 @@ def project_options(command: Command) -> Command:
 
 
 def range_options(command: Command) -> Command:
-    """Adds `--date`, or `--from` and `--to` (both inclusive); the command receives `first` and `last`."""
+    """Adds `--date`, or `--from` and `--to` (both inclusive); the command receives the periods `first` and `last`."""
 
-    @click.option("--date", "day", type=DATE, help="One date.")
-    @click.option("--from", "first", type=DATE, help="The first date.")
-    @click.option("--to", "last", type=DATE, help="The last date, inclusive.")
+    @click.option("--date", "day", type=PERIOD, help="One date, or the period that it stands for.")
+    @click.option("--from", "first", type=PERIOD, help="The first date or period.")
+    @click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
     @wraps(command)
-    def with_range(*args: Any, day: date | None, first: date | None, last: date | None, **others: Any) -> Any:
+    def with_range(project: Project, *, day: str | None, first: str | None, last: str | None, **others: Any) -> Any:
         if day is not None and (first or last):
             raise UsageError("--date and --from/--to were both given", expected="one of them")
-        low, high = (day, day) if day is not None else (first, last)
+        low, high = period_range(project, day or first, day or last)
         if low is None or high is None:
             raise UsageError("no dates were given", expected="--date D, or --from A --to B (both inclusive)")
-        require_order(low, high)
-        return command(*args, first=low, last=high, **others)
+        return command(project, first=low, last=high, **others)
 
     return with_range
 

@@ -9,28 +9,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallywright.cli.console import show_record, show_rows
-from tallywright.cli.options import DATE, json_option, project_options, require_order
+from tallywright.cli.options import PERIOD, json_option, period_of, period_range, project_options
 from tallywright.data.keys import value_text
 from tallywright.errors import TallyError
 from tallywright.spec import load_project, model_names
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from tallywright.spec import Project
 
 
 @click.command()
 @project_options
-@click.option("--from", "first", type=DATE, help="The first date.")
-@click.option("--to", "last", type=DATE, help="The last date, inclusive.")
+@click.option("--from", "first", type=PERIOD, help="The first date or period.")
+@click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
 @json_option
-def days(project: Project, first: date | None, last: date | None, *, as_json: bool) -> None:
+def days(project: Project, first: str | None, last: str | None, *, as_json: bool) -> None:
     """The due days: rows, mean score, model, drift, realised quality, decision; why one was not scored."""
     from tallywright.reporting.overview import overview
 
-    require_order(first, last)
-    rows = [row.as_dict() for row in overview(project, first, last)]
+    rows = [row.as_dict() for row in overview(project, *period_range(project, first, last))]
     # In full only for programs: a table has the width of a screen.
     hidden = {"detail"} | ({"exit_code", "failed_checks"} if all(row["state"] == "scored" for row in rows) else set())
     shown = [{name: value for name, value in row.items() if as_json or name not in hidden} for row in rows]
@@ -41,9 +38,9 @@ def days(project: Project, first: date | None, last: date | None, *, as_json: bo
 @click.command(context_settings={"ignore_unknown_options": True})
 @project_options
 @click.argument("key")
-@click.argument("day", type=DATE)
+@click.argument("day", type=PERIOD)
 @json_option
-def trace(project: Project, key: str, day: date, *, as_json: bool) -> None:
+def trace(project: Project, key: str, day: str, *, as_json: bool) -> None:
     """Where the score of KEY on DAY came from: tally, input, model, training, code, gates, approver.
 
     Values of a KEY of several columns are joined by /, in the spec's order, with / inside a value as %2F and % as %25;
@@ -51,7 +48,7 @@ def trace(project: Project, key: str, day: date, *, as_json: bool) -> None:
     """
     from tallywright.reporting.trace import trace as trace_score
 
-    found = trace_score(project, key, day)
+    found = trace_score(project, key, period_of(project, day))
     if not as_json:
         names = project.spec.data.key
         shown = {name: value_text(found["score"][name], joined=len(names) > 1) for name in names}

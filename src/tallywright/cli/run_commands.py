@@ -11,12 +11,14 @@ import click
 from tallywright.cli.console import show_record, show_rows, to_json
 from tallywright.cli.options import (
     DATE,
+    PERIOD,
     context_for,
     json_option,
     new_run_id,
+    parse_date,
+    period_of,
     project_options,
     range_options,
-    require_order,
 )
 from tallywright.cli.training_summary import TrainingSummary
 from tallywright.errors import UsageError
@@ -38,8 +40,8 @@ OVERRIDE: Final = "With --force: why it goes over whatever stands; kept in the m
 @click.command()
 @project_options
 @click.argument("step")
-@click.option("--date", "day", type=DATE, required=True, help="Score date; for training steps the as-of date.")
-@click.option("--to", "last", type=DATE, help="The last date, inclusive, for a step about a range (`backfill`).")
+@click.option("--date", "day", type=PERIOD, required=True, help="Score date or period; for training the as-of date.")
+@click.option("--to", type=PERIOD, help="The last one, inclusive, for a step about a range (`backfill`).")
 @click.option("--run-id", help="The run whose steps share a folder (default: a new one).")
 @click.option("--effective-from", type=DATE, help="First date of a promotion or rollback (default: --date).")
 @click.option("--version", type=int, help="A registered version, for promote.")
@@ -53,7 +55,7 @@ OVERRIDE: Final = "With --force: why it goes over whatever stands; kept in the m
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
 @json_option
 def run(
-    project: Project, step: str, day: date, run_id: str | None, result_file: Path | None, *, as_json: bool, **given: Any
+    project: Project, step: str, day: str, run_id: str | None, result_file: Path | None, *, as_json: bool, **given: Any
 ) -> None:
     """Run one STEP of a plan, exactly as an Airflow task does (`tally explain` lists the steps)."""
     pipeline, found = find_step(project.spec, step)
@@ -63,8 +65,10 @@ def run(
         raise UsageError(f"{found.name} decides nothing", expected="--act with monitor or decide")
     if given["page"] and not found.pages:
         raise UsageError(f"{found.name} has no page", expected="--page with day-gate")
-    context = context_for(project, day, run_id or new_run_id(pipeline), RunOptions(**given))
-    log.info("%s %s, from --date", pipeline.date_name, day)
+    period, to = (period_of(project, day) if pipeline.is_about_periods else parse_date(day)), given.pop("to")
+    options = RunOptions(last=None if to is None else period_of(project, to), **given)
+    context = context_for(project, period, run_id or new_run_id(pipeline), options)
+    log.info("%s %s, from --date", pipeline.date_name, period)
     result = run_step(context, found.name)
     if result_file is not None:
         result_file.write_text(to_json(result), encoding="utf-8")
@@ -144,8 +148,7 @@ def score(project: Project, first: date, last: date, run_id: str | None, *, as_j
 
 @click.command()
 @project_options
-@click.option("--from", "first", type=DATE, required=True, help="The first date.")
-@click.option("--to", "last", type=DATE, required=True, help="The last date, inclusive.")
+@range_options
 @click.option("--dry-run", is_flag=True, help="Print date, models, action and why; change nothing.")
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--reason", default="", help=OVERRIDE)
@@ -153,7 +156,6 @@ def score(project: Project, first: date, last: date, run_id: str | None, *, as_j
 @json_option
 def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Score a range with the models that were champion then; one commit a date."""
-    require_order(first, last)
     if dry_run:
         from tallywright.reporting.preview import preview
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallywright.cli.console import cell_text, show_record, show_rows, to_json
-from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options, require_order
+from tallywright.cli.options import (
+    DATE,
+    PERIOD,
+    context_for,
+    json_option,
+    new_run_id,
+    period_of,
+    project_options,
+    require_order,
+)
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 
@@ -75,19 +84,19 @@ def compare(
 
 @click.command()
 @project_options
-@click.argument("day", type=DATE)
+@click.argument("day", type=PERIOD)
 @click.option("--generations", type=(int, int), metavar="A B", help="Which two (default: the last two).")
 @click.option("--rows", is_flag=True, help="List the rows that differ, each with its cause.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Rows to list at most.")
 @json_option
 def diff(
-    project: Project, day: date, generations: tuple[int, int] | None, *, rows: bool, limit: int, as_json: bool
+    project: Project, day: str, generations: tuple[int, int] | None, *, rows: bool, limit: int, as_json: bool
 ) -> None:
     """Two generations of DAY: how many rows differ, by how much, and why: input restated, model, or spec."""
     from tallywright.data.delta.rows import rows_of
     from tallywright.reporting.generations import diff as compare_generations
 
-    found = compare_generations(project, day, generations)
+    found = compare_generations(project, period_of(project, day), generations)
     listed = rows_of(found.rows.slice(0, limit)) if rows else []
     if as_json:
         click.echo(to_json(found.summary | ({"listed": listed} if rows else {})))

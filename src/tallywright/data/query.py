@@ -19,6 +19,7 @@ from tallywright.data.remote_dataset import remote_dataset
 from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.types import sql_name
 from tallywright.errors import UsageError
+from tallywright.score_period import HOUR_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 _READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
 """Statements that may read; MULTI is a PIVOT."""
+_HOUR: Final = (
+    f"CAST(coalesce(try_strptime({HOUR_COLUMN}, '%Y%m%dT%H%MZ'), TRY_CAST(url_decode({HOUR_COLUMN}) AS TIMESTAMP)) "
+    f"AS TIMESTAMPTZ) AS {HOUR_COLUMN}"
+)
 _WRITING: Final = frozenset({"attach", "copy", "export"})
 """What writes files even inside a WITH or behind EXPLAIN ANALYZE; anything else could only change the views."""
 
@@ -127,7 +132,12 @@ def scan(connection: duckdb.DuckDBPyConnection, lake: Lake, table: DeltaTable, f
     source = _parquet(table, schema, [file.path for file in files])
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
     stored = {row[0] for row in described}
-    columns = [quoted(column.name) if column.name in stored else _null(column) for column in schema]
+    partitions = table.metadata().partition_columns
+    columns = [
+        _HOUR if column.name == HOUR_COLUMN and column.name in partitions
+        else quoted(column.name) if column.name in stored else _null(column)
+        for column in schema
+    ]  # fmt: skip
     return f"SELECT {', '.join(columns)} FROM {source}"
 
 
@@ -136,7 +146,9 @@ def _parquet(table: DeltaTable, schema: pa.Schema, files: Sequence[str]) -> str:
     partitions = table.metadata().partition_columns
     if not partitions:
         return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-    types = ", ".join(f"{quoted(name)}: {text_literal(_sql(schema.field(name)))}" for name in partitions)
+    # An hour is a text in a folder's name, in a form for each writer.
+    kinds = {name: "VARCHAR" if name == HOUR_COLUMN else _sql(schema.field(name)) for name in partitions}
+    types = ", ".join(f"{quoted(name)}: {text_literal(kind)}" for name, kind in kinds.items())
     hive = f"hive_partitioning = true, hive_types = {{{types}}}"
     return f"read_parquet([{listed}], union_by_name = true, {hive})"
 

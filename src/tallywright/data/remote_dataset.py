@@ -8,10 +8,13 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import dataset
 
+from tallywright.data.delta.rows import scalar_of
 from tallywright.data.storage.filesystem import filesystem_of
+from tallywright.score_period import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from deltalake import DeltaTable
 
@@ -28,8 +31,17 @@ def remote_dataset(table: DeltaTable, files: Sequence[DataFile], options: Mappin
     fragments = []
     for file in files:
         filesystem, inner = filesystem_of(file.path, options)
-        fragments.append(kind.make_fragment(inner, filesystem, partition_expression=_where(inner, partitions)))
+        where = _where(inner, partitions) if file.day is None else _of_period(file.day, schema)
+        fragments.append(kind.make_fragment(inner, filesystem, partition_expression=where))
     return dataset.FileSystemDataset(fragments, schema, kind)
+
+
+def _of_period(period: date, schema: pa.Schema) -> dataset.Expression:
+    """The columns of a period as an expression."""
+    found = dataset.scalar(True)
+    for name, value in columns_of({"score_date": period}).items():
+        found = found & (dataset.field(name) == scalar_of(value, schema.field(name).type))
+    return found
 
 
 def _where(path: str, partitions: Sequence[pa.Field]) -> dataset.Expression:

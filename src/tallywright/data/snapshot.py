@@ -9,7 +9,7 @@ arrived by the as-of date.
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo
 
 import pyarrow.compute as pc
@@ -23,6 +23,8 @@ from tallywright.errors import InputError
 from tallywright.labels import is_nan
 from tallywright.observability import log
 from tallywright.records import Record, TableVersion
+from tallywright.score_period import date_of
+from tallywright.spec.calendar import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from tallywright.spec import ModelSpec, Project
 
 Split = Literal["train", "validation", "holdout"]
+_DAY: Final = timedelta(days=1)
 SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
 
 
@@ -127,27 +130,32 @@ def read_split(project: Project, lake: Lake, snapshot: Snapshot, split: Split) -
         connection.close()
 
 
-def last_day(spec: ModelSpec, as_of: date) -> date:
-    """The last date whose labels have all arrived by the as-of date: the end of the windows."""
-    return as_of - timedelta(days=max(1, spec.data.label_wait))
+def last_period(spec: ModelSpec, as_of: date) -> date:
+    """The last period whose labels have all arrived by the as-of date: the end of the windows."""
+    calendar, wait = spec.schedule.calendar, spec.data.label_wait
+    if wait.unit == "days":
+        return calendar.over_on(as_of - timedelta(days=max(1, wait.length)))
+    return calendar.before(calendar.over_on(as_of - _DAY), Span(max(0, wait.length - 1), "periods"))
 
 
 def _windows(spec: ModelSpec, lake: Lake, as_of: date) -> Snapshot:
-    training, day = spec.training, timedelta(days=1)
-    last = last_day(spec, as_of)
-    holdout_from = last - (training.holdout_days - 1) * day
-    validation_from = holdout_from - training.validation_days * day
+    """The windows, one before the other; of an hourly model they are whole local dates."""
+    training, calendar = spec.training, spec.schedule.calendar
+    last = last_period(spec, as_of)
+    holdout_from = calendar.first_of(last, training.holdout)
+    before = calendar.previous(holdout_from)
+    validation_from, train_from = (calendar.first_of(before, span) for span in (training.validation, training.window))
     return Snapshot(
         model=spec.name,
         as_of=as_of,
         features=_current(lake, spec.table("features")),
         labels=_current(lake, spec.table("labels")),
-        train_from=holdout_from - training.window_days * day,
-        train_to=validation_from - day,
-        validation_from=validation_from,
-        validation_to=holdout_from - day,
-        holdout_from=holdout_from,
-        holdout_to=last,
+        train_from=date_of(train_from),
+        train_to=date_of(calendar.previous(validation_from)),
+        validation_from=date_of(validation_from),
+        validation_to=date_of(before),
+        holdout_from=date_of(holdout_from),
+        holdout_to=date_of(last),
         rows={},
         coverage={},
         fingerprint="",
@@ -165,14 +173,16 @@ def _current(lake: Lake, table: str) -> TableVersion:
 
 def _require_days(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
     first, last = snapshot.train_from, snapshot.holdout_to
-    wanted = set(spec.schedule.calendar.open_between(first, last))
+    calendar = spec.schedule.calendar
+    wanted = set(calendar.open_between(calendar.first_on(first), calendar.last_on(last)))
     there = {file.day for file in lake.files(snapshot.features.table, version=snapshot.features.version)}
     missing = sorted(wanted - there)
     if missing:
         shown = ", ".join(str(day) for day in missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004
         raise InputError(
-            f"{snapshot.features.table} lacks {len(missing)} of the {len(wanted)} days to train on: {shown}",
-            expected=f"every day from {first} to {last} ingested, but for those that schedule.closed names",
+            f"{snapshot.features.table} lacks {len(missing)} of the {len(wanted)} {calendar.name}s to train on: "
+            f"{shown}",
+            expected=f"every {calendar.name} from {first} to {last} ingested, but for those that schedule.closed names",
             remedy=f"ingest {missing[0]} to {missing[-1]} of {spec.name}, or choose a later as-of date",
         )
 
@@ -180,10 +190,10 @@ def _require_days(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
 def _count_waiting(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
     """Says how many rows the windows leave out because labels of their dates may still arrive."""
     files = lake.files(snapshot.features.table, version=snapshot.features.version)
-    left = [file for file in files if file.day is not None and snapshot.holdout_to < file.day < snapshot.as_of]
+    left = [file for file in files if file.day is not None and snapshot.holdout_to < date_of(file.day) < snapshot.as_of]
     if left:
         log.info(
-            "the windows end on %s: %d rows of %d later dates are not used, as labels may arrive for %d days",
+            "the windows end on %s: %d rows of %d later periods are not used, as labels may arrive for %s",
             snapshot.holdout_to, sum(file.rows for file in left), len({file.day for file in left}),
             spec.data.label_wait,
         )  # fmt: skip
@@ -192,7 +202,7 @@ def _count_waiting(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
 def _feature_rows(spec: ModelSpec, lake: Lake, snapshot: Snapshot, split: Split) -> int:
     first, last = snapshot.window(split)
     files = lake.files(spec.table("features"), version=snapshot.features.version)
-    return sum(file.rows for file in files if file.day is not None and first <= file.day <= last)
+    return sum(file.rows for file in files if file.day is not None and first <= date_of(file.day) <= last)
 
 
 def _scan(
@@ -200,7 +210,7 @@ def _scan(
 ) -> str:
     first, last = snapshot.window(split)
     files = lake.files(pinned.table, version=pinned.version)
-    inside = [file for file in files if file.day is not None and first <= file.day <= last]
+    inside = [file for file in files if file.day is not None and first <= date_of(file.day) <= last]
     return scan(connection, lake, lake.look(pinned.table, pinned.version), inside)
 
 
@@ -208,8 +218,8 @@ def _split_query(spec: ModelSpec, snapshot: Snapshot, split: Split, features: st
     first, last = snapshot.window(split)
     schema = feature_schema(spec)
     columns = ", ".join(f"f.{quoted(name)}" for name in schema.names)
-    on = " AND ".join(f"f.{quoted(name)} = l.{quoted(name)}" for name in ("score_date", *spec.data.key))
-    order = ", ".join(f"f.{quoted(name)}" for name in ("score_date", *spec.data.key))
+    on = " AND ".join(f"f.{quoted(name)} = l.{quoted(name)}" for name in (*spec.partition, *spec.data.key))
+    order = ", ".join(f"f.{quoted(name)}" for name in (*spec.partition, *spec.data.key))
     return (
         f"SELECT {columns}, l.{quoted(spec.training.target)} FROM ({features}) f JOIN ({labels}) l ON {on} "
         f"WHERE l.label_status = 'known' AND l.label_time < TIMESTAMPTZ '{_end_of_knowledge(spec, snapshot.as_of)}' "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from tallywright.errors import SpecError, did_you_mean
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN
 
 if TYPE_CHECKING:
     from tallywright.spec import ModelSpec
@@ -64,10 +65,16 @@ def sql_name(kind: pa.DataType) -> str:
 
 
 def feature_schema(spec: ModelSpec) -> pa.Schema:
-    """The schema of `<model>__features`: `score_date`, then data.columns in the spec's order.
+    """The schema of `<model>__features`: the columns of the period, then data.columns in the spec's order.
 
     Raises:
         SpecError: A column of a type that is not known.
     """
     columns = [(name, arrow_type(kind, f"data.columns.{name}")) for name, kind in spec.data.columns.items()]
-    return pa.schema([("score_date", pa.date32()), *columns])
+    return pa.schema([*period_schema(spec), *columns])
+
+
+def period_schema(spec: ModelSpec) -> pa.Schema:
+    """The columns of the score period in tables of rows."""
+    kinds = {DATE_COLUMN: pa.date32(), HOUR_COLUMN: pa.timestamp("us", "UTC")}
+    return pa.schema([(name, kinds[name]) for name in spec.partition])

@@ -65,13 +65,18 @@ def write_day(folder: Path, day: date, report: GateReport, result: Any) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(page, _page(day, report, result))
         failed = [check.name for check in report.checks if check.verdict.value != "pass"]
-        _replace(folder / f"{day}.json", json.dumps({"verdict": report.verdict.value, "findings": failed}))
+        _replace(folder / f"{_name(day)}.json", json.dumps({"verdict": report.verdict.value, "findings": failed}))
     return page
 
 
 def page_of(folder: Path, day: date) -> Path:
     """The address of a day's page, whether or not there is one."""
-    return folder / f"{day}.html"
+    return folder / f"{_name(day)}.html"
+
+
+def _name(day: date) -> str:
+    """The name of a period's files, without characters that mean something in addresses."""
+    return str(day).replace(":", "")
 
 
 def write_index(folder: Path, model: str) -> Path:

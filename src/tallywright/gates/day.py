@@ -16,12 +16,14 @@ import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
 from tallywright.data.delta.damage import damage_of
+from tallywright.data.delta.rows import scalar_of
 from tallywright.data.fingerprint import row_hashes
 from tallywright.data.storage.filesystem import is_disk
 from tallywright.gates.data_docs import page_of, write_day
 from tallywright.gates.record import DAY_GATE, day_subject
 from tallywright.gates.validate import FAILED_VERDICTS
 from tallywright.records import Check, GateReport, InputVersion, Verdict, digest_of
+from tallywright.score_period import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +85,7 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
         return DayRows(kept, table.num_rows, missing)
     schema = pa.schema(lake.look(judged.table, judged.version).schema().to_arrow())
     missing, parts = dict.fromkeys(schema.names, 0), [pa.Table.from_batches([], schema)]
-    for batch in _batches([file.path for file in files]):
+    for batch in _batches(lake.uri(judged.table), [file.path for file in files]):
         part = _aligned(pa.Table.from_batches([batch]), schema, judged.score_date)
         for name, count in _missing(part).items():
             missing[name] += count
@@ -91,20 +93,20 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
     return DayRows(pa.concat_tables(parts), rows, missing)
 
 
-def _batches(paths: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(uri: str, paths: list[str]) -> Iterator[pa.RecordBatch]:
     for path in paths:
-        with damage_of(path.rsplit("/", 2)[0], path), ParquetFile(path, page_checksum_verification=True) as file:
+        with damage_of(uri, path), ParquetFile(path, page_checksum_verification=True) as file:
             yield from file.iter_batches(batch_size=1 << 16)
 
 
 def _aligned(table: pa.Table, schema: pa.Schema, day: date) -> pa.Table:
     """Fits a file's rows to the table's schema: the partition's date is added, columns the file lacks are null."""
-    columns = []
+    columns, period = [], columns_of({"score_date": day})
     for field in schema:
         if field.name in table.column_names:
             columns.append(table[field.name].cast(field.type))
-        elif field.name == "score_date":
-            columns.append(pa.repeat(pa.scalar(day, field.type), table.num_rows))
+        elif field.name in period:
+            columns.append(pa.repeat(scalar_of(period[field.name], field.type), table.num_rows))
         else:
             columns.append(pa.nulls(table.num_rows, field.type))
     return pa.table(columns, schema=schema)

@@ -19,7 +19,6 @@ from tallywright.monitoring.periods import Period, PeriodState, reason_code
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import manifests, scored_dates
 from tallywright.scoring.engines.base import Engines
-from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -79,7 +78,7 @@ def backfill(
         context.lake.batching(),
     ):
         context = replace(context, engines=engines, day_gates=day_gates, given=context.shared)
-        for days in batched(days_between(first, last), _DAYS_A_COMMIT):
+        for days in batched(context.spec.schedule.calendar.between(first, last), _DAYS_A_COMMIT):
             if results:
                 context.lake.forget()  # the memory of a long range would grow with its days
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]

@@ -29,9 +29,14 @@ class Pipeline(StrEnum):
     MAINTAIN = "maintain"
 
     @property
+    def is_about_periods(self) -> bool:
+        """True when its runs are about score periods; others are about dates, such as the as-of date of a training."""
+        return self in (Pipeline.SCORE, Pipeline.BACKFILL, Pipeline.WATCH)
+
+    @property
     def date_name(self) -> str:
         """What the date of its runs is called."""
-        return "score date" if self in (Pipeline.SCORE, Pipeline.BACKFILL, Pipeline.WATCH) else "date"
+        return "score date" if self.is_about_periods else "date"
 
 
 class Actor(StrEnum):

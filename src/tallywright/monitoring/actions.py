@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.monitoring.decisions import DECISIONS, current_decisions
-from tallywright.records import Record
+from tallywright.records import PeriodRecord
 
 if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TRAIN: Final = "train"
 
 
-class ActionRow(Record):
+class ActionRow(PeriodRecord):
     """One row of `<model>__actions`."""
 
     score_date: date
@@ -100,4 +100,5 @@ def _is_newest(lake: Lake, spec: ModelSpec, decision: RetrainDecision) -> bool:
 
 
 def _too_close(earlier: date, day: date, spec: ModelSpec) -> bool:
-    return abs((day - earlier).days) <= spec.retraining.cooldown_days
+    first, second = sorted((earlier, day))
+    return second <= spec.schedule.calendar.after(first, spec.retraining.cooldown)

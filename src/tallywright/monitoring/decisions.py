@@ -17,7 +17,8 @@ from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.monitoring.performance import PERFORMANCE, unjudged, violation
 from tallywright.monitoring.periods import PeriodState, read_periods
 from tallywright.monitoring.policy import DaySignals, fold
-from tallywright.records import Record, Role, Verdict
+from tallywright.records import PeriodRecord, Role, Verdict
+from tallywright.score_period import HOUR_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -92,14 +93,16 @@ def _signals(spec: ModelSpec, day: date, evidence: _Evidence) -> DaySignals:
     tally, drift = evidence.tallies.get(day), evidence.drift.get(day, [])
     period = evidence.periods.get(day)
     closed = period.detail if tally is None and period is not None and period.state == PeriodState.CLOSED else ""
+    partial = tally is not None and not spec.schedule.calendar.ends_its_date(day)
     return DaySignals(
         model=spec.name,
         score_date=day,
         model_version=drift[0]["model_version"] if drift else 0,
         broken="" if closed else _broken(day, tally, evidence),
         drifted=tuple(sorted({row["column_name"] for row in drift if row["violated"]})),
-        unjudged=tuple(dict.fromkeys(_drift_unjudged(drift))),
+        unjudged=() if partial else tuple(dict.fromkeys(_drift_unjudged(drift))),
         closed=closed,
+        partial=partial,
         acted=day in evidence.trainings,
         outcome=evidence.trainings.get(day, ""),
     )
@@ -202,15 +205,16 @@ def _performance(lake: Lake, spec: ModelSpec) -> tuple[dict[date, list[str]], di
     for row in rows:
         age = row["label_age_days"]
         first[row["score_date"]] = min(age, first.get(row["score_date"], age))
+    known_on = spec.schedule.calendar.last_on
     violated: dict[date, list[str]] = defaultdict(list)
     not_judged: dict[date, list[str]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["score_date"], row["metric"])):
         if row["label_age_days"] != first[row["score_date"]]:
             continue
         if row["violated"]:
-            violated[row["as_of"]].append(violation(row))
+            violated[known_on(row["as_of"])].append(violation(row))
         elif row.get("note") and (row["bound_min"], row["bound_max"]) != (None, None):
-            not_judged[row["as_of"]].append(unjudged(row))
+            not_judged[known_on(row["as_of"])].append(unjudged(row))
     return violated, not_judged
 
 
@@ -220,10 +224,11 @@ def _rows(lake: Lake, spec: ModelSpec, what: str, columns: list[str]) -> list[Ro
     if table is None:
         return []
     stored = {field.name for field in table.schema().fields}
-    return rows_of(lake.read(spec.table(what), columns=[name for name in columns if name in stored], version=table))
+    wanted = [name for name in (*columns, HOUR_COLUMN) if name in stored]
+    return rows_of(lake.read(spec.table(what), columns=wanted, version=table))
 
 
-class DecisionRow(Record):
+class DecisionRow(PeriodRecord):
     """One row of `<model>__decisions`."""
 
     score_date: date
@@ -277,7 +282,7 @@ def decide_days(
     def propose(rows: list[DecisionRow]) -> list[DecisionRow] | None:
         days = {*asked, *(row.score_date for row in rows)}
         periods = read_periods(lake, spec)
-        decisions = fold(day_signals(lake, spec, days, periods), spec.retraining)
+        decisions = fold(day_signals(lake, spec, days, periods), spec.retraining, spec.schedule.calendar)
         decided.update({decision.score_date: decision for decision in decisions})
         # Nobody else asks for a decision about a period that ended without a tally.
         due = {*asked, *(day for day, row in periods.items() if row.state != PeriodState.SCORED)}

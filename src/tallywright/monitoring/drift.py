@@ -18,7 +18,8 @@ from tallywright.errors import PackageError
 from tallywright.monitoring.policy import improbable, js_p_value, psi_p_value, share_p_value
 from tallywright.profiles.comparison import SHAPES, Side, distances
 from tallywright.profiles.profile import SCORE
-from tallywright.records import DriftSignal, Record, Role
+from tallywright.records import DriftSignal, PeriodRecord, Role
+from tallywright.score_period import date_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tallywright.profiles.comparison import ReferenceDays
     from tallywright.profiles.profile import Profile
     from tallywright.records import Manifest, ModelRef
+    from tallywright.spec.calendar import Calendar
     from tallywright.spec.model import ModelSpec, Monitoring
 
 BASELINE: Final = "training"
@@ -40,7 +42,7 @@ VARIANTS: Final = {
 """The variant of each metric, as `profiles.comparison` documents it: other tools compute other numbers."""
 
 
-class DriftRow(Record):
+class DriftRow(PeriodRecord):
     """One row of `<model>__drift`; named after the drift metrics table of Databricks' monitors, where that has a name.
 
     Rows of the time before `reference_bound` have none.
@@ -120,11 +122,14 @@ class Finding:
 def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: Profile) -> list[DriftComparison]:
     """Compares the profile of a tally with the reference of the champion that scored it.
 
+    The unit of evidence is a day: an hour is compared together with those of its date before it, and only the last one
+    of the date is judged, by all of them.
+
     Args:
         spec: Thresholds and the least number of rows.
         package: The champion's.
         manifest: The tally's.
-        profile: The tally's, for the champion.
+        profile: The tally's, for the champion; of an hour, that of its date up to it.
 
     Raises:
         PackageError: The package is not the champion's, or the profile was counted by another definition.
@@ -132,6 +137,8 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
     champion = _champion(manifest)
     _check_same_definition(package, champion, profile)
     reason = not_judged(package.reference_days, profile.rows, spec.monitoring)
+    if not spec.schedule.calendar.ends_its_date(manifest.score_date):
+        reason = f"{date_of(manifest.score_date)} is judged with its last hour"
     return [
         DriftComparison(
             model=manifest.model,
@@ -144,7 +151,7 @@ def compare_day(spec: ModelSpec, package: Package, manifest: Manifest, profile: 
             value=one.value,
             threshold=one.threshold,
             p_value=one.p_value,
-            violated=one.violated,
+            violated=one.violated and not reason,
             rows=one.rows[1],
             reference_rows=one.rows[0],
             definition_digest=profile.definition_digest,
@@ -189,15 +196,30 @@ def _violations(found: Sequence[Finding], limits: Monitoring) -> list[Finding]:
     return [one for one, significant in zip(tested, evidence, strict=True) if significant and one.exceeds]
 
 
-def write_drift(lake: Lake, spec: ModelSpec, manifest: Manifest, comparisons: Sequence[DriftComparison]) -> int | None:
+def write_drift(
+    lake: Lake,
+    spec: ModelSpec,
+    manifest: Manifest,
+    comparisons: Sequence[DriftComparison],
+    *,
+    since: date | None = None,
+) -> int | None:
     """Replaces the day's rows of `<model>__drift` in one commit, unless they stand there already.
 
     Nothing is written once the day has a later generation: the rows are about that one then.
 
+    Args:
+        lake: `<model>__drift` is written.
+        spec: The model.
+        manifest: The tally that was compared.
+        comparisons: What was found.
+        since: The first period that was compared with it; its own, when not given.
+
     Returns:
         The version of the commit, if there was one.
     """
-    rows = [_row(manifest, one) for one in comparisons]
+    calendar = spec.schedule.calendar
+    rows = [_row(calendar, manifest, one, since or manifest.score_date) for one in comparisons]
     outdated = unless_scored_again(lake, spec, manifest)
     return Table(DRIFT, lake, spec).replace_if_changed(rows, {"score_date": manifest.score_date}, outdated=outdated)
 
@@ -261,7 +283,7 @@ def _p_value(metric: str, found: tuple[float, float], reference: Side, day: Side
     return p_value(value, threshold, (reference.values, day.values), cells)
 
 
-def _row(manifest: Manifest, one: DriftComparison) -> DriftRow:
+def _row(calendar: Calendar, manifest: Manifest, one: DriftComparison, since: date) -> DriftRow:
     same = (
         "model_version", "baseline", "metric", "variant", "value", "threshold", "p_value", "violated", "rows",
         "reference_rows", "definition_digest", "reference_bound", "not_judged",
@@ -269,9 +291,9 @@ def _row(manifest: Manifest, one: DriftComparison) -> DriftRow:
     return DriftRow(
         **{name: getattr(one, name) for name in same},
         score_date=one.score_date,
-        window_start=one.score_date,
-        window_end=one.score_date,
-        granularity="1 day",
+        window_start=since,
+        window_end=calendar.last_date(one.score_date),
+        granularity=f"1 {calendar.unit}",
         model_name=one.model,
         model_id=f"{one.model}/{one.model_version}",
         slice_key=None,

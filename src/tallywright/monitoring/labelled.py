@@ -14,7 +14,6 @@ from tallywright.data.fingerprint import row_hashes
 from tallywright.errors import InputError
 from tallywright.labels import is_nan
 from tallywright.records import Manifest, Role
-from tallywright.spec.calendar import end_of_day
 
 if TYPE_CHECKING:
     from datetime import date
@@ -95,7 +94,7 @@ def _labels(lake: Lake, spec: ModelSpec, day: date, as_of: date) -> pa.Table:
         return pa.Table.from_batches([], pa.schema([(name, pa.string()) for name in columns if name != "label_time"]))
     labels = lake.read(spec.table("labels"), where={"score_date": day}, columns=columns)
     label_time = labels.column("label_time")
-    arrived = pc.less(label_time, scalar_of(end_of_day(as_of, spec.schedule.timezone), label_time.type))
+    arrived = pc.less(label_time, scalar_of(spec.schedule.calendar.end(as_of), label_time.type))
     # A row that can never get a label may have no time at which that became known.
     never = pc.and_(pc.equal(labels.column(STATUS), scalar_of(NEVER, pa.string())), pc.is_null(label_time))
     return labels.filter(pc.or_(pc.fill_null(arrived, scalar_of(False, pa.bool_())), never)).drop_columns(

@@ -7,19 +7,21 @@ labels that were read again since; so is the age at which labels are not waited 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tallywright.data.delta.table import Table
-from tallywright.data.etl.label_readings import label_readings
-from tallywright.monitoring.performance import PERFORMANCE, Due, realised
+from tallywright.data.etl.label_readings import label_readings, read_as_of
+from tallywright.monitoring.performance import PERFORMANCE, Due, label_age, realised
 from tallywright.observability import log
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import date
 
     from tallywright.data.delta.lake import Lake
     from tallywright.monitoring.performance import Performance
+    from tallywright.spec.calendar import Calendar
     from tallywright.spec.model import ModelSpec
 
 
@@ -49,20 +51,24 @@ def dates_due(
         changed: Dates of which this run has found other labels than before.
     """
     newest = max((run.last, *scored))
-    maturity, wait = timedelta(days=spec.data.label_maturity_days), timedelta(days=spec.data.label_wait)
+    calendar, maturity, wait = spec.schedule.calendar, spec.data.label_maturity, spec.data.label_wait
     standing, readings = _computed_from(lake, spec), label_readings(lake, spec)
     found: list[Due] = []
     for day in sorted(scored):
-        if day + maturity > newest:
+        matures = calendar.after(day, maturity)
+        if matures > newest:
             continue
         reading = readings.get(day)
         early, late = (reading.mature_fingerprint, reading.fingerprint) if reading is not None else (None, None)
-        mature = _due(standing, day, day + maturity, early, restated=day in changed)
+        due = partial(_due, standing, calendar, restated=day in changed)
+        mature = due(day, matures, early)
         if mature is not None or day in run.done:
-            found.append(mature or Due(day, day + maturity, early))
-        later = min(newest, day + wait)
-        if later > day + maturity and (later == day + wait or day in changed):
-            again = _due(standing, day, later, late, restated=day in changed)
+            found.append(mature or Due(day, matures, early))
+        ends = calendar.after(day, wait)
+        later = calendar.last_on(read_as_of(spec, day, newest))
+        older = label_age(calendar, day, later) > label_age(calendar, day, matures)
+        if older and (later == ends or day in changed):
+            again = due(day, later, late)
             found += [again] if again is not None else []
     return found
 
@@ -87,10 +93,16 @@ def _computed_from(lake: Lake, spec: ModelSpec) -> dict[tuple[date, int], str | 
 
 
 def _due(
-    standing: dict[tuple[date, int], str | None], day: date, as_of: date, fingerprint: str | None, *, restated: bool
+    standing: dict[tuple[date, int], str | None],
+    calendar: Calendar,
+    day: date,
+    as_of: date,
+    fingerprint: str | None,
+    *,
+    restated: bool,
 ) -> Due | None:
     """The date where it was not realised as of that day, or from other labels; None where nothing is to be done."""
-    age = (as_of - day).days
+    age = label_age(calendar, day, as_of)
     if (day, age) not in standing:
         return Due(day, as_of, fingerprint)
     computed = standing[day, age]

@@ -29,7 +29,7 @@ from tallywright.monitoring.labelled import (
     standing_tally,
 )
 from tallywright.observability import log
-from tallywright.records import Record, Role
+from tallywright.records import PeriodRecord, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.data.delta.rows import Value
     from tallywright.records import Meaning
+    from tallywright.spec.calendar import Calendar
     from tallywright.spec.model import MetricBound, ModelSpec
 
 __all__ = ["PERFORMANCE", "Due", "Performance", "PerformanceRow", "interval", "realised"]
@@ -50,7 +51,7 @@ COVERAGE: Final = "coverage"
 """The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
 
 
-class PerformanceRow(Record):
+class PerformanceRow(PeriodRecord):
     """One row of `<model>__performance`."""
 
     score_date: date
@@ -94,7 +95,7 @@ PERFORMANCE: Final = Declaration(
 )
 
 
-class Performance(Record):
+class Performance(PeriodRecord):
     """The realised metrics of the champion on one day, as known at the end of `as_of`; slices are in the table."""
 
     model: str
@@ -141,6 +142,11 @@ class Due:
     restates: bool = False
 
 
+def label_age(calendar: Calendar, day: date, as_of: date) -> int:
+    """How many days after the end of a period its labels are looked at, at the end of another."""
+    return (calendar.last_date(as_of) - calendar.last_date(day)).days
+
+
 def realised(lake: Lake, spec: ModelSpec, day: date, as_of: date, *, fingerprint: str | None = None) -> Performance:
     """Computes and writes the realised metrics of a scored day.
 
@@ -184,18 +190,19 @@ def _realised_at(lake: Lake, spec: ModelSpec, due: Due, position: Position) -> P
     def outdated(_: DeltaTable) -> str:
         return "" if _position(lake, spec, day) == position else f"tally or labels of {day} have changed"
 
-    age = (as_of - day).days
+    calendar = spec.schedule.calendar
+    age = label_age(calendar, day, as_of)
     tally = standing_tally(lake, spec, day)
     meaning = tally.meaning if tally is not None else None
     scored = [labelled_rows(lake, spec, day, as_of)]
     if tally is not None:
         scored += labelled_shadows(lake, spec, tally, as_of)
-    mature = age >= spec.data.label_maturity_days
+    mature = as_of >= calendar.after(day, spec.data.label_maturity)
     common = {
         "score_date": day,
         "window_start": day,
-        "window_end": day,
-        "granularity": "1 day",
+        "window_end": calendar.last_date(day),
+        "granularity": f"1 {calendar.name}",
         "as_of": as_of,
         "label_age_days": age,
         "mature": mature,

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.records import Record
+from tallywright.records import PeriodRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -38,7 +38,7 @@ class PeriodState(StrEnum):
     MISSED = "missed"
 
 
-class PeriodRow(Record):
+class PeriodRow(PeriodRecord):
     """One row of `<model>__periods`."""
 
     score_date: date
@@ -259,13 +259,14 @@ def due_periods(spec: ModelSpec, day: date, first: date) -> list[date]:
 
 def _open_before(spec: ModelSpec, day: date) -> Iterator[date]:
     calendar = spec.schedule.calendar
-    day = calendar.previous_open(day)
-    while day >= spec.schedule.start_date:
+    first, day = spec.schedule.first_period, calendar.previous_open(day)
+    while day >= first:
         yield day
         day = calendar.previous_open(day)
 
 
 def _back_from(spec: ModelSpec, day: date) -> Iterator[date]:
-    while day >= spec.schedule.start_date:
+    first, calendar = spec.schedule.first_period, spec.schedule.calendar
+    while day >= first:
         yield day
-        day = date.fromordinal(day.toordinal() - 1)
+        day = calendar.previous(day)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import UsageError
-from tallywright.records import DayState, Record, RetrainDecision, digest_of
+from tallywright.records import DayState, PeriodRecord, RetrainDecision, digest_of
+from tallywright.spec.calendar import EVERY_DAY, Calendar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,13 +115,14 @@ def _normal_sf(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-class DaySignals(Record):
+class DaySignals(PeriodRecord):
     """The signals of one day, as the policy sees them.
 
     `broken` says why the day's data cannot be used (not scored, day gate failed), `closed` which rule of the calendar
-    closes the day; both are empty for a sound day. `drifted` are
-    the columns that violate. `performance` are the violated bounds of realised metrics that became known on this day:
-    labels arrive late, so they are about an earlier score date, which the text names. `unjudged` says what could not be
+    closes the day; both are empty for a sound day. An hour is `partial` when its local date, which is the unit of
+    evidence, is not over with it. `drifted` are the columns that violate. `performance` are the violated bounds of
+    realised metrics that became known on this day: labels arrive late, so they are about an earlier score date, which
+    the text names. `unjudged` says what could not be
     judged for want of rows, labels or reference days. What became of a decision to retrain on this day is known only
     later, and is a signal for later days: `acted` is False when nobody acted on it (as in a backfill), `outcome` is
     empty while the training runs, else how it ended.
@@ -134,17 +136,18 @@ class DaySignals(Record):
     performance: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
     closed: str = ""
+    partial: bool = False
     acted: bool = True
     outcome: str = ""
 
     @property
     def sound(self) -> bool:
         """True when the day is evidence; a closed day is none by nature, a broken one by accident."""
-        return not self.broken and not self.closed
+        return not self.broken and not self.closed and not self.partial
 
     def told(self) -> dict[str, object]:
         """The signals of the day's own decision; without those that are empty and that older decisions did not know."""
-        newer = {name for name in ("unjudged", "closed") if not getattr(self, name)}
+        newer = {name for name in ("unjudged", "closed", "partial") if not getattr(self, name)}
         return self.model_dump(mode="json", exclude={"acted", "outcome"} | newer)
 
     def violates(self, policy: Retraining) -> bool:
@@ -156,24 +159,34 @@ class DaySignals(Record):
 
 @dataclass(frozen=True, slots=True)
 class _FoldState:
-    """The state of the fold: the evaluated days since the last decision to retrain, and the day of that decision."""
+    """The state of the fold: the evaluated days since the last decision to retrain, and the day of that decision.
 
+    `cooled` is the last period of the cooldown after it.
+    """
+
+    calendar: Calendar
     windows: tuple[DaySignals, ...] = ()
     retrained: DaySignals | None = None
+    cooled: date | None = None
+
+    def is_cooling(self, period: date) -> bool:
+        """True when a decision to retrain may not come again yet."""
+        return self.cooled is not None and period <= self.cooled
 
 
-def fold(days: Sequence[DaySignals], policy: Retraining) -> list[RetrainDecision]:
+def fold(days: Sequence[DaySignals], policy: Retraining, calendar: Calendar = EVERY_DAY) -> list[RetrainDecision]:
     """The decision of each day, in order.
 
     A day is evidence only when it is sound, later than the last decision to retrain, and scored by the model of the
     day that is decided: drift and quality of another champion are no evidence about this one. Retraining needs
     `num_violation_windows` violations in the last `num_evaluation_windows` such days, and never comes again in the
-    `cooldown_days` after a decision that was acted upon. One that nobody acted on starts nothing: the days after it are
+    cooldown after a decision that was acted upon. One that nobody acted on starts nothing: the days after it are
     judged as if it had not been made.
 
     Args:
         days: Strictly increasing by date, gaps allowed, all of one model.
         policy: The spec's section.
+        calendar: The periods of the model.
 
     Raises:
         UsageError: The days are not strictly increasing.
@@ -184,21 +197,21 @@ def fold(days: Sequence[DaySignals], policy: Retraining) -> list[RetrainDecision
                 f"signals of {later.score_date} follow those of {earlier.score_date}",
                 expected="one entry a day, in the order of the days",
             )
-    return list(_decisions(days, policy))
+    return list(_decisions(days, policy, calendar))
 
 
-def _decisions(days: Sequence[DaySignals], policy: Retraining) -> Iterator[RetrainDecision]:
-    fold_state = _FoldState()
+def _decisions(days: Sequence[DaySignals], policy: Retraining, calendar: Calendar) -> Iterator[RetrainDecision]:
+    fold_state = _FoldState(calendar)
     identity = policy.identity()
     for day in days:
         if day.sound:
             same_model = tuple(past for past in fold_state.windows if past.model_version == day.model_version)
             windows = (*same_model, day)[-policy.num_evaluation_windows :]
-            fold_state = _FoldState(windows=windows, retrained=fold_state.retrained)
+            fold_state = replace(fold_state, windows=windows)
         decision = _decide(day, fold_state, policy, identity)
         yield decision
         if decision.retrain and day.acted:
-            fold_state = _FoldState(windows=(), retrained=day)
+            fold_state = _FoldState(calendar, retrained=day, cooled=calendar.after(day.score_date, policy.cooldown))
 
 
 def _decide(day: DaySignals, fold_state: _FoldState, policy: Retraining, identity: Identity) -> RetrainDecision:
@@ -236,7 +249,7 @@ def _outcome(retrained: DaySignals | None) -> dict[str, str]:
 
 def _state(day: DaySignals, fold_state: _FoldState, policy: Retraining, violations: int) -> DayState:
     past = fold_state.retrained
-    if past is not None and day.score_date <= past.score_date + timedelta(days=policy.cooldown_days):
+    if past is not None and fold_state.is_cooling(day.score_date):
         scored_by_a_new_model = day.sound and day.model_version != past.model_version
         return DayState.COOLDOWN if scored_by_a_new_model or past.outcome else DayState.RETRAINING
     if violations >= policy.num_violation_windows:
@@ -254,6 +267,8 @@ def _reasons(
         yield f"closed_day: {day.closed}; nothing is expected of it"
     elif day.broken:
         yield f"broken_day: {day.broken}; neither a violation nor evidence"
+    elif day.partial:
+        yield "part_of_a_day: judged with the last hour of its date"
     elif day.violates(policy):
         yield from (f"performance: {text}" for text in day.performance)
     yield from (f"{NOT_JUDGED}{text}" for text in day.unjudged)
@@ -263,15 +278,13 @@ def _reasons(
         )
         yield f"drift: {len(day.drifted)} columns{enough}: {', '.join(day.drifted)}"
     if violations:
-        dates = ", ".join(str(past.score_date) for past in violations)
+        dates, unit = ", ".join(str(past.score_date) for past in violations), fold_state.calendar.unit
         yield (
-            f"violations: {len(violations)} of the last {len(fold_state.windows)} evaluated days ({dates});"
+            f"violations: {len(violations)} of the last {len(fold_state.windows)} evaluated {unit}s ({dates});"
             f" {policy.num_violation_windows} of {policy.num_evaluation_windows} retrain"
         )
-    if fold_state.retrained is not None:
-        until = fold_state.retrained.score_date + timedelta(days=policy.cooldown_days)
-        if day.score_date <= until:
-            again = until + timedelta(days=1)
-            yield f"cooldown: retraining decided on {fold_state.retrained.score_date}, none before {again}"
-            if fold_state.retrained.outcome:
-                yield f"training: {fold_state.retrained.outcome}"
+    if fold_state.retrained is not None and fold_state.cooled is not None and fold_state.is_cooling(day.score_date):
+        again = fold_state.calendar.next(fold_state.cooled)
+        yield f"cooldown: retraining decided on {fold_state.retrained.score_date}, none before {again}"
+        if fold_state.retrained.outcome:
+            yield f"training: {fold_state.retrained.outcome}"

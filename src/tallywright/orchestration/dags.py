@@ -19,6 +19,7 @@ from tallywright.orchestration.doc_md import SUMMARIES, dag_document
 from tallywright.orchestration.operator import TallyOperator
 from tallywright.orchestration.params import form
 from tallywright.orchestration.trigger import BackfillTrigger, TrainTrigger
+from tallywright.score_period import date_of
 from tallywright.spec.yaml_files import AUTO
 
 if TYPE_CHECKING:
@@ -111,13 +112,13 @@ def _timing(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Any]:
     elif pipeline is Pipeline.MAINTAIN:
         timetable, active = CronDataIntervalTimetable(spec.maintenance.cron, schedule.timezone), 1
     elif pipeline is Pipeline.WATCH:
-        cron = f"{schedule.deadline.minute} {schedule.deadline.hour} * * *"
+        cron = schedule.deadline_cron
         timetable, active = _on_open_dates(cron, schedule), MAX_ACTIVE_RUNS
     else:
         return {"schedule": None, "max_active_runs": 1}
     return {
         "schedule": timetable,
-        "start_date": _local(schedule.start_date, time.min, schedule),
+        "start_date": _local(date_of(schedule.first_period), time.min, schedule),
         "end_date": schedule.end_date and _local(schedule.end_date, time(23, 59, 59), schedule),
         "max_active_runs": active,
     }
@@ -126,7 +127,7 @@ def _timing(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Any]:
 def _on_open_dates(cron: str, schedule: Schedule) -> Any:
     """A timetable with a run for each open date; Airflow's own where no date is closed."""
     calendar = schedule.calendar
-    if not (calendar.weekdays or calendar.dates):
+    if not calendar.has_closed:
         return CronDataIntervalTimetable(cron, schedule.timezone)
     from tallywright.orchestration.timetable import OpenPeriodsTimetable
 

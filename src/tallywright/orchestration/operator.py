@@ -90,8 +90,8 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
     def _argv(self, context: Mapping[str, Any], result: Path) -> list[str]:
         try:
             facts = RunFacts.of(context)
-            day, source = dated(facts, self.schedule_section)
-            options = params.options(self.pipeline, context, acts=self.acts)
+            day, source = dated(facts, self.schedule_section, periodic=self.pipeline.is_about_periods)
+            options = params.options(self.pipeline, context, acts=self.acts, calendar=self.schedule_section.calendar)
         except UsageError as error:
             raise AirflowFailException(str(error)) from error
         self.log.info("%s %s, from %s (%s)", self.pipeline.date_name, day, source, facts.shown(source))

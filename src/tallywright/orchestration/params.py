@@ -9,12 +9,14 @@ from airflow.sdk import Param
 
 from tallywright.errors import UsageError
 from tallywright.lifecycle.plan import Pipeline
-from tallywright.orchestration.dates import DATE_PATTERN, parse_date
+from tallywright.orchestration.dates import DATE_PATTERN, HOUR_PATTERN, parse_date, parse_period
+from tallywright.spec.calendar import EVERY_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tallywright.spec import ModelSpec
+    from tallywright.spec.calendar import Calendar
 
 REASON_PATTERN: Final = r"^[^\x00-\x1f\x7f]{0,300}$"
 _REASON = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
@@ -24,9 +26,11 @@ _DECIDED_BY_PERSON: Final = (Pipeline.PROMOTE, Pipeline.ROLLBACK)
 
 def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
     """The fields of a DAG's trigger form; Airflow checks answers against them before a run exists."""
-    fields = {"date": _date(_DATE_TITLES[pipeline], _bounds(spec))}
+    asked = _period if pipeline.is_about_periods and spec.is_hourly else _date
+    fields = {"date": asked(_title(spec, pipeline), _bounds(spec, pipeline))}
     if pipeline is Pipeline.BACKFILL:
-        fields["to"] = _date("Last score date", "Inclusive; each date gets the model that was champion on it.")
+        noun = _noun(spec)
+        fields["to"] = asked(f"Last {noun}", "Inclusive; each one gets the model that was champion on it.")
         fields["force"] = Param(
             False,
             type="boolean",
@@ -56,7 +60,9 @@ def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
     return fields
 
 
-def options(pipeline: Pipeline, context: Mapping[str, Any], *, acts: bool) -> dict[str, str | bool]:
+def options(
+    pipeline: Pipeline, context: Mapping[str, Any], *, acts: bool, calendar: Calendar = EVERY_DAY
+) -> dict[str, str | bool]:
     """The options of one step's command line for this run.
 
     Raises:
@@ -68,7 +74,7 @@ def options(pipeline: Pipeline, context: Mapping[str, Any], *, acts: bool) -> di
     if params.get("effective_from"):
         found["effective-from"] = parse_date(params["effective_from"], "params.effective_from").isoformat()
     if pipeline is Pipeline.BACKFILL:
-        found["to"] = parse_date(params.get("to"), "params.to").isoformat()
+        found["to"] = parse_period(params.get("to"), "params.to", calendar).isoformat()
         found["force"] = params.get("force") is True
     if pipeline is Pipeline.PROMOTE:
         found["version"] = _version(params.get("version"))
@@ -90,14 +96,32 @@ def is_backfill(run: object) -> bool:
 
 
 _DATE_TITLES: Final = {
-    Pipeline.SCORE: "Score date",
-    Pipeline.BACKFILL: "First score date",
     Pipeline.TRAIN: "As-of date (data up to the day before it are used)",
     Pipeline.PROMOTE: "Date of the decision",
     Pipeline.ROLLBACK: "Date of the decision",
-    Pipeline.WATCH: "Score date that is due",
     Pipeline.MAINTAIN: "Date of the run (any of the schedule; maintenance looks at the clock)",
 }
+
+
+def _noun(spec: ModelSpec) -> str:
+    """What a score period is called in a form."""
+    return {"hour": "score hour", "week": "score week", "month": "score month"}.get(
+        spec.schedule.calendar.cadence, "score date"
+    )
+
+
+def _title(spec: ModelSpec, pipeline: Pipeline) -> str:
+    noun = _noun(spec)
+    about = {
+        Pipeline.SCORE: noun.capitalize(),
+        Pipeline.BACKFILL: f"First {noun}",
+        Pipeline.WATCH: f"{noun.capitalize()} that is due",
+    }
+    return about.get(pipeline) or _DATE_TITLES[pipeline]
+
+
+def _period(title: str, description: str) -> Param:
+    return Param(None, type=["null", "string"], pattern=HOUR_PATTERN, title=title, description=description)
 
 
 def _date(title: str, description: str) -> Param:
@@ -106,11 +130,13 @@ def _date(title: str, description: str) -> Param:
     )
 
 
-def _bounds(spec: ModelSpec) -> str:
-    schedule = spec.schedule
+def _bounds(spec: ModelSpec, pipeline: Pipeline) -> str:
+    schedule, calendar = spec.schedule, spec.schedule.calendar
+    of_periods = pipeline.is_about_periods and calendar.cadence != "day"
+    form, name = (calendar.form, calendar.name) if of_periods else ("YYYY-MM-DD", "day")
     return (
-        f"YYYY-MM-DD, from {schedule.start_date} to {schedule.end_date or 'now on'} ({schedule.timezone}). "
-        "Empty: the day of the run's data interval."
+        f"{form}, from {schedule.start_date} to {schedule.end_date or 'now on'} ({schedule.timezone}). "
+        f"Empty: the {name} of the run's data interval."
     )
 
 

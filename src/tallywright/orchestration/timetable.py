@@ -1,4 +1,4 @@
-"""The Airflow timetable of a model with a calendar: a run for each open date, none for a closed one.
+"""The Airflow timetable of a model with a calendar: a run for each open period, none for a closed one.
 
 Airflow loads it in every process through the plugin that the distribution declares (`airflow.plugins`). A model without
 a calendar has Airflow's own timetable.
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # airflow ships no types
-    """A daily cron whose data intervals begin on open dates only.
+    """A cron that comes once a period, and whose data intervals begin in open periods only.
 
     Args:
-        cron: Five fields, once a day.
-        timezone: Name of the zone in which the cron and the dates are read.
-        calendar: Which dates are open.
+        cron: Five fields, once a period.
+        timezone: Name of the zone in which the cron is read.
+        calendar: Which periods are open.
     """
 
     def __init__(self, cron: str, timezone: str, calendar: Calendar) -> None:
@@ -36,8 +36,14 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> OpenPeriodsTimetable:
         """The timetable that `serialize` gave."""
-        dates = frozenset(date.fromisoformat(day) for day in data["dates"])
-        return cls(data["expression"], data["timezone"], Calendar(frozenset(data["weekdays"]), dates))
+        calendar = Calendar(
+            weekdays=frozenset(data["weekdays"]),
+            dates=frozenset(date.fromisoformat(day) for day in data["dates"]),
+            hours=frozenset(data.get("hours", ())),
+            cadence=data.get("cadence", "day"),
+            timezone=data["timezone"],
+        )
+        return cls(data["expression"], data["timezone"], calendar)
 
     def serialize(self) -> dict[str, Any]:
         """The timetable as JSON-able values."""
@@ -46,6 +52,8 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
             "timezone": self._zone,
             "weekdays": sorted(self._calendar.weekdays),
             "dates": sorted(day.isoformat() for day in self._calendar.dates),
+            "hours": sorted(self._calendar.hours),
+            "cadence": self._calendar.cadence,
         }
 
     def __eq__(self, other: object) -> bool:
@@ -82,7 +90,7 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
         return first
 
     def _opens(self, start: DateTime) -> bool:
-        return self._calendar.is_open(start.in_timezone(self._timezone).date())
+        return self._calendar.is_open(self._calendar.period_at(start))
 
 
 class TallywrightPlugin(AirflowPlugin):  # type: ignore[misc]  # as above

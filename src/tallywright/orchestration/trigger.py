@@ -10,8 +10,9 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tallywright.errors import UsageError
-from tallywright.orchestration.dates import RunFacts, parse_date, run_date
+from tallywright.orchestration.dates import RunFacts, parse_period, run_period
 from tallywright.orchestration.params import is_backfill
+from tallywright.score_period import compact
 
 if TYPE_CHECKING:
     from datetime import date
@@ -40,17 +41,17 @@ class TrainTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow ship
         self.decided_by = decided_by
 
     def execute(self, context: Mapping[str, Any]) -> None:
-        """Skips, or starts the train DAG as of the day after the score date."""
+        """Skips, or starts the train DAG as of the day after the score period."""
         if is_backfill(context["dag_run"]):
             raise AirflowSkipException("a backfill run writes decisions and acts on none")
         decision = context["ti"].xcom_pull(task_ids=self.decided_by)
         if not isinstance(decision, Mapping) or decision.get("act") is not True:
             raise AirflowSkipException("the decision asks for no training")
         try:
-            day = run_date(RunFacts.of(context), self.schedule_section)
+            day = run_period(RunFacts.of(context), self.schedule_section)
         except UsageError as error:
             raise AirflowFailException(str(error)) from error
-        as_of = day + timedelta(days=1)
+        as_of = self.schedule_section.calendar.last_date(day) + timedelta(days=1)
         if not self.schedule_section.covers(as_of):
             raise AirflowSkipException(f"{as_of} is past the schedule's end: there is nothing to train for")
         self.trigger_run_id = _run_id(decision, day)
@@ -76,6 +77,7 @@ class BackfillTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow s
         super().__init__(
             trigger_dag_id=f"{spec.name}__backfill", skip_when_already_exists=True, logical_date=None, **kwargs
         )
+        self.schedule_section = spec.schedule
         self.decided_by = decided_by
 
     def execute(self, context: Mapping[str, Any]) -> None:
@@ -87,10 +89,11 @@ class BackfillTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow s
         if not missed:
             raise AirflowSkipException("no period was missed")
         try:
-            first, last = (parse_date(missed.get(end), f"catch_up.{end}") for end in ("from", "to"))
+            calendar = self.schedule_section.calendar
+            first, last = (parse_period(missed.get(end), f"catch_up.{end}", calendar) for end in ("from", "to"))
         except UsageError as error:
             raise AirflowFailException(str(error)) from error
-        self.trigger_run_id = f"catch_up_{first:%Y%m%d}_{last:%Y%m%d}"
+        self.trigger_run_id = f"catch_up_{compact(first)}_{compact(last)}"
         self.conf = {"date": first.isoformat(), "to": last.isoformat()}
         self.log.info("%s to %s were not scored: %s starts", first, last, self.trigger_dag_id)
         super().execute(context)
@@ -98,4 +101,4 @@ class BackfillTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow s
 
 def _run_id(decision: Mapping[str, Any], day: date) -> str:
     identity = "".join(letter for letter in str(decision.get("decision_id", "")) if letter.isalnum())[:32]
-    return f"decision_{day:%Y%m%d}_{identity}".rstrip("_")
+    return f"decision_{compact(day)}_{identity}".rstrip("_")

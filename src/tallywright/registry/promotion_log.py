@@ -17,6 +17,7 @@ from tallywright.errors import IntegrityError
 from tallywright.observability import failpoint, log
 from tallywright.records import Promotion, digest_of
 from tallywright.registry.promotion_chain import HEADS, PROMOTION_LOG, HeadRow, head_of, problems, sealed
+from tallywright.score_period import date_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +62,8 @@ def in_force(
         (
             entry
             for entry in found
-            if (day is None or entry.effective_from <= day) and (position is None or entry.sequence <= position)
+            if (day is None or entry.effective_from <= date_of(day))
+            and (position is None or entry.sequence <= position)
         ),
         key=_rank,
     )

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright.data.delta.rows import quoted
+from tallywright.data.delta.table import Table
 from tallywright.data.embedded_sql import connect, sql_errors
 from tallywright.data.snapshot import Snapshot, read_split
 from tallywright.errors import InputError, StorageError
 from tallywright.labels import is_nan
 from tallywright.monitoring.performance import PERFORMANCE
+from tallywright.score_period import date_of
 from tallywright.scoring.commit.manifests import manifests
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def comparable_rows(
     if dates == (None, None):
         seen = max(package.meta.trained_through for package in packages.values())
         mature = _mature_days(lake, spec)
-        tallies = [one for one in tallies if one.score_date > seen and one.score_date in mature]
+        tallies = [one for one in tallies if date_of(one.score_date) > seen and one.score_date in mature]
         source = "scored days with mature labels that neither version has seen"
     parts = [_day(lake, spec, manifest) for manifest in tallies]
     if sum(part.num_rows for part in parts):
@@ -72,7 +74,7 @@ def holdout_of(version: int) -> str:
 
 
 def _within(day: date, dates: Dates) -> bool:
-    first, last = dates
+    day, (first, last) = date_of(day), dates
     return (first is None or day >= first) and (last is None or day <= last)
 
 
@@ -81,14 +83,14 @@ def _mature_days(lake: Lake, spec: ModelSpec) -> set[date]:
     table = spec.table(PERFORMANCE.what)
     if lake.find(table) is None:
         return set()
-    rows = lake.read(table, where={"mature": True}, columns=["score_date"])
-    return set(pc.unique(rows["score_date"]).to_pylist())
+    rows = Table(PERFORMANCE, lake, spec).rows({"mature": True}, ["score_date"])
+    return {row["score_date"] for row in rows}
 
 
 def _day(lake: Lake, spec: ModelSpec, manifest: Manifest) -> pa.Table:
     """The labelled rows of a scored day: the input that was scored, with the labels known by now."""
     day, target = manifest.score_date, spec.training.target
-    key = ["score_date", *spec.data.key]
+    key = [*spec.partition, *spec.data.key]
     try:
         features = lake.read(manifest.input.table, where={"score_date": day}, version=manifest.input.version)
     except StorageError as error:

@@ -14,7 +14,7 @@ from tallywright.data.embedded_sql import connect, sql_errors, text_literal
 from tallywright.errors import InputError, IntegrityError, StorageError
 from tallywright.scoring.commit.manifests import logged_tallies, recorded_tallies
 from tallywright.scoring.commit.scores_table import generation_in
-from tallywright.scoring.commit.standing import rows_of
+from tallywright.scoring.commit.standing import tally_rows
 from tallywright.scoring.identity import MODEL, RESTATED, SPEC, changes_between
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ def _rows(lake: Lake, spec: ModelSpec, tally: Tally) -> pa.Table:
     manifest, table = tally.manifest, spec.table("scores")
     newest = lake.find(table)
     if newest is not None and generation_in(newest, spec, manifest.score_date) == manifest.generation:
-        return rows_of(lake, spec, tally, newest)
+        return tally_rows(lake, spec, tally, newest)
     try:
-        return rows_of(lake, spec, tally.held_by(manifest.files), lake.look(table, tally.version))
+        return tally_rows(lake, spec, tally.held_by(manifest.files), lake.look(table, tally.version))
     except (StorageError, IntegrityError) as error:
         lake.files(table, day=manifest.score_date)  # raises where it is the storage that is away
         if isinstance(error, IntegrityError) and GONE not in error.found:

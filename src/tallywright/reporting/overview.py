@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.lake import Lake
+from tallywright.data.delta.rows import rows_of
 from tallywright.monitoring.periods import PeriodState, read_periods
 from tallywright.monitoring.policy import NOT_JUDGED
 from tallywright.records import Role
@@ -152,7 +153,7 @@ def _by_day(
     """
     if lake.find(table) is None:
         return {}
-    rows = lake.read(table).to_pylist()
+    rows = rows_of(lake.read(table))
     kept = [row for row in rows if all(row.get(name) == value for name, value in where.items())]
     if roles is not None:
         kept = [row for row in kept if row["role"] == roles.get(row["score_date"])]
@@ -164,7 +165,7 @@ def _drifted(lake: Lake, table: str) -> dict[date, tuple[str, ...]]:
     if lake.find(table) is None:
         return {}
     columns: dict[date, set[str]] = {}
-    for row in lake.read(table).to_pylist():
+    for row in rows_of(lake.read(table)):
         if row["violated"]:
             columns.setdefault(row["score_date"], set()).add(row["column_name"])
     return {day: tuple(sorted(names)) for day, names in columns.items()}

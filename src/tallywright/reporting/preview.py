@@ -13,7 +13,6 @@ from tallywright.lifecycle.withdrawn import models_of_day
 from tallywright.scoring.day import decide
 from tallywright.scoring.prepare import ScoreRequest
 from tallywright.scoring.roles.eligibility import check_leak, eligible
-from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
     from datetime import date
@@ -48,7 +47,10 @@ def preview(
     require_day(project.spec, first)
     require_day(project.spec, last)
     lake = Lake.of(project.environment)
-    return [_preview_day(project, lake, day, force=force, rescore=rescore) for day in days_between(first, last)]
+    return [
+        _preview_day(project, lake, day, force=force, rescore=rescore)
+        for day in project.spec.schedule.calendar.between(first, last)
+    ]
 
 
 def _preview_day(project: Project, lake: Lake, day: date, *, force: bool, rescore: bool) -> DayPreview:

@@ -13,7 +13,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.errors import InputError, TableContractError, UsageError
 from tallywright.scoring.commit.manifests import tallies_in
-from tallywright.scoring.commit.standing import rows_of
+from tallywright.scoring.commit.standing import tally_rows
 from tallywright.spec import load_project
 from tallywright.spec.calendar import days_between
 
@@ -80,7 +80,7 @@ def scores(  # noqa: PLR0913 - keywords that seldom are needed
             remedy=f"tally days {model} lists them",
         )
     schema = _schema(name, table, columns)
-    parts = [rows_of(lake, spec, tallies[day], table, schema.names) for day in wanted if day in tallies]
+    parts = [tally_rows(lake, spec, tallies[day], table, schema.names) for day in wanted if day in tallies]
     found = pa.concat_tables([pa.Table.from_batches([], schema), *parts])
     return found.replace_schema_metadata({METADATA: _provenance(model, name, table, tallies)})
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.delta.rows import written_order
+from tallywright.data.delta.rows import rows_of, written_order
 from tallywright.monitoring.performance import COVERAGE
 from tallywright.monitoring.periods import read_periods
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, champion_on
 from tallywright.reporting.plot import Cell, HeatMap, Plot, Series
+from tallywright.score_period import HOUR_COLUMN, date_of
 from tallywright.scoring.commit.manifests import manifests
 from tallywright.tasks import HIGHER_IS_BETTER
 
@@ -88,9 +89,10 @@ class Sources:
         """All rows of `<model>__<what>`."""
         if what not in self._cache:
             table = self.spec.table(what)
-            self._cache[what] = (
-                self.lake.read(table, columns=columns).to_pylist() if self.lake.find(table) is not None else []
-            )
+            handle = self.lake.find(table)
+            stored = [] if handle is None else [field.name for field in handle.schema().fields]
+            wanted = stored if columns is None else [name for name in stored if name in (*columns, HOUR_COLUMN)]
+            self._cache[what] = [] if handle is None else rows_of(self.lake.read(table, columns=wanted))
         return self._cache[what]
 
 
@@ -127,11 +129,12 @@ def _positive_shares(sources: Sources) -> dict[date, float]:
     table = sources.spec.table("scores")
     if not sources.days or sources.lake.find(table) is None:
         return {}
+    period, first = ", ".join(sources.spec.partition), date_of(sources.days[0])
     sql = (
-        f'SELECT score_date, avg(prediction) AS share FROM "{table}"'  # noqa: S608 - names are checked by the spec
-        f" WHERE score_date >= DATE '{sources.days[0]}' GROUP BY score_date"
+        f'SELECT {period}, avg(prediction) AS share FROM "{table}"'  # noqa: S608 - names are checked by the spec
+        f" WHERE score_date >= DATE '{first}' GROUP BY {period}"
     )
-    return {row["score_date"]: row["share"] for row in query(sources.lake, sql).to_pylist()}
+    return {row["score_date"]: row["share"] for row in rows_of(query(sources.lake, sql))}
 
 
 def heat_map(sources: Sources) -> HeatMap | None:

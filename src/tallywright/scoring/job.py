@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tallywright.errors import GateRefusedError
 from tallywright.records import Role
+from tallywright.score_period import partition_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from tallywright.tasks import TaskName
 
-PARTITION: Final = "score_date"
 PROVENANCE: Final = pa.schema(
     [("model_name", pa.string()), ("model_version", pa.int64()), ("role", pa.string()), ("input_version", pa.int64())]
 )
@@ -25,9 +25,9 @@ SCORES: Final = "scores"
 """Under this name stand the rows of the scores table where a batch gives rows for several tables."""
 
 
-def scores_schema(keys: Iterable[pa.Field], outputs: pa.Schema) -> pa.Schema:
-    """Key columns, `score_date`, outputs, provenance: the columns of a scored row, in this order."""
-    return pa.schema([*keys, pa.field(PARTITION, pa.date32()), *outputs, *PROVENANCE]).remove_metadata()
+def scores_schema(keys: Iterable[pa.Field], period: pa.Schema, outputs: pa.Schema) -> pa.Schema:
+    """Key columns, those of the period, outputs, provenance: the columns of a scored row, in this order."""
+    return pa.schema([*keys, *period, *outputs, *PROVENANCE]).remove_metadata()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ScoreJob:
     input_schema: pa.Schema
     """Key and model columns as the input table declares them; a file older than a column gives nulls."""
     part_schema: pa.Schema
-    """The scores table's schema without its partition column."""
+    """The scores table's schema without its partition columns."""
     models: tuple[JobModel, ...]
     """The one that answers for the day first (unless a constant does), then canary, fallback and shadows."""
     threshold: float
@@ -159,7 +159,7 @@ class ScoreJob:
     @property
     def partition(self) -> str:
         """The folder of the day inside the table."""
-        return f"score_date={self.score_date.isoformat()}"
+        return partition_folder(self.score_date)
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +15,7 @@ from tallywright.data.delta.table import Table
 from tallywright.data.etl.ingest import INPUTS
 from tallywright.data.etl.input_files import stored_digest
 from tallywright.data.storage.options import with_process_options
+from tallywright.data.types import period_schema
 from tallywright.errors import InputError, TallyError, did_you_mean
 from tallywright.observability import log
 from tallywright.records import InputVersion, Manifest, ModelRef, Record, Role
@@ -23,7 +23,7 @@ from tallywright.scoring.commit.manifests import Tally
 from tallywright.scoring.commit.profile_table import ProfileRow
 from tallywright.scoring.commit.scores_table import open_scores, part_schema
 from tallywright.scoring.identity import Basis
-from tallywright.scoring.job import PARTITION, FallbackLimit, JobConstant, JobModel, ScoreJob, scores_schema
+from tallywright.scoring.job import FallbackLimit, JobConstant, JobModel, ScoreJob, scores_schema
 from tallywright.scoring.roles.eligibility import Candidates, missing_package
 from tallywright.scoring.roles.routing import canary_rule
 from tallywright.scoring.worker.fragments import InputSplit, plan_splits
@@ -32,6 +32,7 @@ from tallywright.scoring.worker.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import date
 
     from deltalake import DeltaTable
 
@@ -184,7 +185,7 @@ def job_for(spec: ModelSpec, lake: Lake, pinned: InputVersion, model_set: ModelS
     columns = tuple(dict.fromkeys((*spec.data.key, *model_set.input_columns)))
     input_schema = columns_of(lake.look(pinned.table), pinned.table, columns)
     keys = [input_schema.field(name) for name in spec.data.key]
-    wanted = scores_schema(keys, model_set.output_schema)
+    wanted = scores_schema(keys, period_schema(spec), model_set.output_schema)
     table = open_scores(lake, spec, wanted)
     canary = model_set.of_role(Role.CANARY)
     rule = spec.scoring.canary
@@ -267,7 +268,7 @@ def columns_of(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Sch
         InputError: It lacks one of them.
     """
     schema = arrow_schema(table)
-    readable = [column for column in schema.names if column != PARTITION]
+    readable = [column for column in schema.names if column not in table.metadata().partition_columns]
     missing = [column for column in columns if column not in readable]
     if missing:
         named = ", ".join(f"{column}{did_you_mean(column, readable)}" for column in missing)
@@ -280,8 +281,9 @@ def columns_of(table: DeltaTable, name: str, columns: tuple[str, ...]) -> pa.Sch
 
 
 def _earlier_rows(lake: Lake, spec: ModelSpec, day: date) -> list[int]:
-    """The latest row counts of the days just before, as ingest recorded them."""
-    since = day - timedelta(days=spec.data.usual_rows_days)
+    """The latest row counts of the periods just before, as ingest recorded them."""
+    calendar = spec.schedule.calendar
+    since = calendar.first_of(calendar.previous(day), spec.data.usual_rows)
     latest: dict[date, tuple[int, int]] = {}
     for row in Table(INPUTS, lake, spec).rows(columns=["score_date", "version", "rows"]):
         if since <= row["score_date"] < day:

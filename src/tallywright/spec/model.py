@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import re
-from datetime import date, time
+from datetime import date, time, timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from tallywright.score_period import HOUR_COLUMN, date_of, partition_columns
 from tallywright.spec.base import Identity, RelativePath, Section, identity_of
-from tallywright.spec.calendar import Calendar, Closed
+from tallywright.spec.calendar import Cadence, Calendar, Closed, Span, shifts_by_whole_hours
 from tallywright.spec.roles import Canary, Fallback, Version
 from tallywright.tasks import TASKS, PrimaryMetric, Task, TaskName
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+Periods = Annotated[int | None, Field(default=None, ge=0)]
+PositivePeriods = Annotated[int | None, Field(default=None, ge=1)]
+
+
+def _span(days: int, periods: int | None) -> Span:
+    return Span(days) if periods is None else Span(periods, "periods")
+
+
+def _require_one_unit(section: Section, *names: str) -> None:
+    given = section.model_fields_set
+    twice = [name for name in names if {f"{name}_days", f"{name}_periods"} <= given
+             and getattr(section, f"{name}_periods") is not None]  # fmt: skip
+    if twice:
+        raise ValueError(f"{twice[0]}_days and {twice[0]}_periods are both given; give one")
 
 
 _CRON_FIELDS: Final = (("minutes", 0, 59), ("hours", 0, 23), ("days", 1, 31), ("months", 1, 12), ("weekdays", 0, 7))
@@ -49,30 +64,48 @@ class Owner(Section):
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
 
 
-class Schedule(Section):
-    """When the score DAG runs, and by when a day must be scored."""
+_CRONS: Final = {
+    "hour": ("minute * * * *", "5 * * * *"),
+    "day": ("minute hour * * *", "0 4 * * *"),
+    "business-day": ("minute hour * * *", "0 4 * * *"),
+    "week": ("minute hour * * weekday", "0 4 * * 1"),
+    "month": ("minute hour day * *, the day at most 28", "0 4 1 * *"),
+}
+"""By cadence: the form of a cron that comes once a period, and the one that is taken when none is given."""
+_MOST_MONTH_DAY: Final = 28
+_YEARS_AHEAD: Final = timedelta(days=20 * 366)
 
+
+class Schedule(Section):
+    """When the score DAG runs, what a period is, and by when it must be scored."""
+
+    cadence: Cadence = "day"
+    """What is scored at once: an hour, a day, a week (from Monday) or a month; `business-day` is a day that is no
+    Saturday or Sunday."""
     cron: Cron = "0 4 * * *"
-    """Five-field cron in `timezone`, once a day; each run covers the day before it."""
+    """Five-field cron in `timezone`, once a period; each run covers the period before it. Without it, an hourly model
+    runs at `5 * * * *`, a weekly one at `0 4 * * 1`, a monthly one at `0 4 1 * *`."""
     timezone: str = "UTC"
     start_date: date
-    """The first score date."""
+    """The first score date: the first period is the first one that begins on it or later."""
     end_date: date | None = None
     """The last score date; historical data need one, so that nothing is scheduled today."""
     deadline: time = time(6, 0)
-    """Local time on the day after the score date by which the day must be scored; after the cron's."""
+    """Local time by which a period must be scored, on the day of the run: of a daily model, the day after the score
+    date. Later than the cron's. Of an hourly model, the minutes after the hour's end (without it, `00:30`)."""
     closed: Closed = Closed()
     catch_up: int = Field(default=7, ge=0, le=366)
     """After an outage the newest run has so many of the open periods that were missed, the latest ones, scored by the
     backfill DAG; older ones are recorded as missed. 0 records them all."""
 
-    @field_validator("cron")
+    @model_validator(mode="before")
     @classmethod
-    def _once_a_day(cls, value: str) -> str:
-        minute, hour, *days = value.split()
-        if not (minute.isdigit() and hour.isdigit() and days == ["*"] * 3):
-            raise ValueError("a score date is a day, so the cron must come once a day, such as '0 4 * * *'")
-        return value
+    def _times_of_the_cadence(cls, values: Any) -> Any:
+        """Gives cron and deadline the default of the cadence where they are not given."""
+        if not isinstance(values, dict) or values.get("cadence") not in _CRONS:
+            return values
+        times = {"cron": _CRONS[values["cadence"]][1]} | ({"deadline": "00:30"} if values["cadence"] == "hour" else {})
+        return times | values
 
     @field_validator("timezone")
     @classmethod
@@ -90,8 +123,51 @@ class Schedule(Section):
         return self
 
     @model_validator(mode="after")
+    def _once_a_period(self) -> Schedule:
+        minute, hour, day, month, weekday = self.cron.split()
+        fits = {
+            "hour": minute.isdigit() and [hour, day, month, weekday] == ["*"] * 4,
+            "week": minute.isdigit() and hour.isdigit() and weekday.isdigit() and [day, month] == ["*"] * 2,
+            "month": minute.isdigit() and hour.isdigit() and day.isdigit() and int(day) <= _MOST_MONTH_DAY
+            and [month, weekday] == ["*"] * 2,
+        }.get(self.cadence, minute.isdigit() and hour.isdigit() and [day, month, weekday] == ["*"] * 3)  # fmt: skip
+        if not fits:
+            form, example = _CRONS[self.cadence]
+            raise ValueError(
+                f"schedule.cron {self.cron!r} does not fit schedule.cadence {self.cadence}: it must come once a period "
+                f"({form}), such as {example!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _closed_fits_the_cadence(self) -> Schedule:
+        closed = self.closed
+        if closed.hours and self.cadence != "hour":
+            raise ValueError(f"schedule.closed.hours means nothing to a model whose periods are a {self.cadence}")
+        if closed.weekdays and self.cadence in ("week", "month"):
+            raise ValueError(
+                f"schedule.closed.weekdays closes no {self.cadence}: a {self.cadence} is closed when all its dates are"
+            )
+        if len(self.calendar.weekdays) == 7:  # noqa: PLR2004 - all of a week
+            raise ValueError("every business day is closed, so nothing could ever be scored; leave one open")
+        return self
+
+    @model_validator(mode="after")
+    def _hours_are_whole(self) -> Schedule:
+        last = self.end_date or self.start_date + _YEARS_AHEAD
+        if self.cadence == "hour" and not shifts_by_whole_hours(self.timezone, self.start_date, last):
+            raise ValueError(
+                f"the clocks of {self.timezone} change by half an hour, so not all of its hours have 60 minutes; use "
+                "another zone, such as UTC"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _deadline_after_cron(self) -> Schedule:
-        minute, hour = (int(part) for part in self.cron.split()[:2])
+        minute = int(self.cron.split()[0])
+        if self.cadence == "hour":
+            return self._within_the_hour(minute)
+        hour = int(self.cron.split()[1])
         starts, due = hour * 60 + minute, self.deadline.hour * 60 + self.deadline.minute
         if due > starts:
             return self
@@ -104,13 +180,34 @@ class Schedule(Section):
             f"{hour:02}:{minute:02} of the same day; {possible}"
         )
 
+    def _within_the_hour(self, minute: int) -> Schedule:
+        if self.deadline.hour == 0 and self.deadline.minute > minute:
+            return self
+        raise ValueError(
+            f"schedule.deadline {self.deadline:%H:%M} does not fit an hourly model: schedule.cron {self.cron!r} starts "
+            f"the run {minute} minutes after the hour; give minutes after the hour's end, from 00:{minute + 1:02} to "
+            "00:59" + ("" if minute < 59 else ", so start earlier")  # noqa: PLR2004 - the last minute of an hour
+        )
+
+    @property
+    def deadline_cron(self) -> str:
+        """When a period is due: the cron, with the time of the deadline in place of its own."""
+        minute, hour = str(self.deadline.minute), str(self.deadline.hour)
+        return " ".join([minute, "*" if self.cadence == "hour" else hour, *self.cron.split()[2:]])
+
     @property
     def calendar(self) -> Calendar:
-        """Which score dates are open."""
-        return Calendar.of(self.closed)
+        """The score periods: what they are, and which are open."""
+        return Calendar.of(self.closed, self.cadence, self.timezone)
 
-    def covers(self, day: date) -> bool:
-        """True when the date may be scored at all."""
+    @property
+    def first_period(self) -> date:
+        """The first period that may be scored."""
+        return self.calendar.from_date(self.start_date)
+
+    def covers(self, period: date) -> bool:
+        """True when the period (or date) may be scored at all."""
+        day = date_of(period)
         return self.start_date <= day and (self.end_date is None or day <= self.end_date)
 
 
@@ -148,31 +245,67 @@ class Data(Section):
     """Columns that may be null in every row of a day (a rate without history); in any other column that is refused."""
     lookback_days: int = Field(default=28, ge=0)
     """How many days before the score date the SQL may look at."""
+    lookback_periods: Periods = None
+    """The same in open periods."""
     label_maturity_days: int = Field(default=1, ge=0)
-    """Labels of a date count as mature this many days after it."""
+    """Labels of a period count as mature this many days after its end."""
+    label_maturity_periods: Periods = None
+    """The same in open periods."""
     label_wait_days: int | None = Field(default=None, ge=0)
-    """Labels may arrive for this many days after their date: so long they are read again at every run, a row without
-    one is `missing` and not `never`, and training leaves the date out. Not given, it is `label_maturity_days`."""
+    """Labels may arrive for this many days after their period: so long they are read again at every run, a row without
+    one is `missing` and not `never`, and training leaves the period out. Not given, it is that of maturity."""
+    label_wait_periods: Periods = None
+    """The same in open periods."""
     expectations: str = ""
     """The suite in `expectations/` that judges a day; empty means `<model>__features.yaml`."""
     usual_rows_days: int = Field(default=28, ge=1)
     """How many earlier days the usual row count is the median of."""
+    usual_rows_periods: PositivePeriods = None
+    """The same in open periods."""
     min_rows_share: Share = 0.5
     """A day with fewer rows than this share of the usual is refused."""
 
     @model_validator(mode="after")
+    def _one_unit(self) -> Data:
+        _require_one_unit(self, "lookback", "label_maturity", "label_wait", "usual_rows")
+        return self
+
+    @model_validator(mode="after")
     def _waits_for_mature_labels(self) -> Data:
-        if self.label_wait < self.label_maturity_days:
+        wait, maturity = self.label_wait, self.label_maturity
+        if wait.unit != maturity.unit:
             raise ValueError(
-                f"label_wait_days {self.label_wait_days} is less than label_maturity_days {self.label_maturity_days}: "
+                f"label_wait_{wait.unit} and label_maturity_{maturity.unit} cannot be compared; give both in "
+                f"{maturity.unit}"
+            )
+        if wait.length < maturity.length:
+            raise ValueError(
+                f"label_wait_{wait.unit} {wait.length} is less than label_maturity_{wait.unit} {maturity.length}: "
                 "labels that are still waited for are not mature"
             )
         return self
 
     @property
-    def label_wait(self) -> int:
-        """How many days after their date labels may arrive."""
-        return self.label_maturity_days if self.label_wait_days is None else self.label_wait_days
+    def lookback(self) -> Span:
+        """How far before the score period the SQL may look."""
+        return _span(self.lookback_days, self.lookback_periods)
+
+    @property
+    def label_maturity(self) -> Span:
+        """How long after their period labels count as mature."""
+        return _span(self.label_maturity_days, self.label_maturity_periods)
+
+    @property
+    def label_wait(self) -> Span:
+        """How long after their period labels may arrive."""
+        if self.label_wait_days is None and self.label_wait_periods is None:
+            return self.label_maturity
+        return _span(self.label_wait_days or 0, self.label_wait_periods)
+
+    @property
+    def usual_rows(self) -> Span:
+        """Of how long before a period the usual row count is the median."""
+        return _span(self.usual_rows_days, self.usual_rows_periods)
 
 
 class Network(Section):
@@ -206,10 +339,16 @@ class Training(Section):
     """Categorical columns by which evaluation and monitoring are also reported."""
     window_days: int = Field(default=60, ge=2)
     """Days of features before the holdout that are trained on."""
+    window_periods: PositivePeriods = None
+    """The same in open periods; the three windows are given in one unit."""
     validation_days: int = Field(default=7, ge=1)
     """The last days of the window, used for early stopping."""
+    validation_periods: PositivePeriods = None
+    """The same in open periods."""
     holdout_days: int = Field(default=14, ge=1)
     """Days after the window that only gates look at."""
+    holdout_periods: PositivePeriods = None
+    """The same in open periods."""
     min_category_rows: int = Field(default=20, ge=1)
     """A category seen less often than this becomes the unseen category."""
     seed: int = 7
@@ -241,9 +380,29 @@ class Training(Section):
                   if getattr(self, name) and not fits]  # fmt: skip
         if unused:
             raise ValueError(f"`{unused[0]}` means nothing to the task {self.task}")
-        if self.validation_days >= self.window_days:
-            raise ValueError(f"validation_days {self.validation_days} leaves nothing of window_days {self.window_days}")
+        _require_one_unit(self, "window", "validation", "holdout")
+        window, validation = self.window, self.validation
+        if window.unit != validation.unit or self.holdout.unit != window.unit:
+            raise ValueError("give window, validation and holdout all in days, or all in periods")
+        if validation.length >= window.length:
+            unit = window.unit
+            raise ValueError(f"validation_{unit} {validation.length} leaves nothing of window_{unit} {window.length}")
         return self
+
+    @property
+    def window(self) -> Span:
+        """How long before the holdout is trained on, validation included."""
+        return _span(self.window_days, self.window_periods)
+
+    @property
+    def validation(self) -> Span:
+        """The end of the window that is used for early stopping."""
+        return _span(self.validation_days, self.validation_periods)
+
+    @property
+    def holdout(self) -> Span:
+        """What only gates look at."""
+        return _span(self.holdout_days, self.holdout_periods)
 
 
 class MetricBound(Section):
@@ -380,6 +539,8 @@ class Retraining(Section):
     min_violated_columns: int = Field(default=1, ge=1)
     """A day counts as a violation when at least this many columns (or any performance bound) violate."""
     cooldown_days: int = Field(default=14, ge=0)
+    cooldown_periods: Periods = None
+    """The same in open periods."""
     trigger: bool = True
     """A confirmed decision about the newest day triggers the train DAG."""
 
@@ -387,8 +548,14 @@ class Retraining(Section):
         """What the policy decides; `trigger` says whether a decision is acted upon, not what it is."""
         return identity_of(self, _FIRST_POLICY, without={"trigger": True})
 
+    @property
+    def cooldown(self) -> Span:
+        """How long after a decision that was acted upon none comes again."""
+        return _span(self.cooldown_days, self.cooldown_periods)
+
     @model_validator(mode="after")
     def _k_of_n(self) -> Retraining:
+        _require_one_unit(self, "cooldown")
         if self.num_violation_windows > self.num_evaluation_windows:
             raise ValueError(
                 f"num_violation_windows {self.num_violation_windows} can never be reached in "
@@ -504,9 +671,14 @@ class ModelSpec(Section):
         ]
         if self.scoring.fallback is not None and self.scoring.fallback.constant is not None:
             problems += _constant_problems(self.training.kind, self.scoring.fallback.constant)
+        if self.is_hourly and self.training.window.unit == "periods":
+            problems.append(
+                "training windows of an hourly model are whole local days: give window_days, validation_days and "
+                "holdout_days"
+            )
         problems += self._unknown_metrics()
         problems += self._leaks()
-        reserved = sorted(columns & (PROVENANCE_COLUMNS | OUTPUT_COLUMNS))
+        reserved = sorted(columns & self._reserved)
         if reserved:
             problems.append(f"data.columns uses reserved names {reserved}")
         if problems:
@@ -540,9 +712,24 @@ class ModelSpec(Section):
             for name in self.data.columns
             if name.lower() == target.lower()
         ]
-        if target in PROVENANCE_COLUMNS | OUTPUT_COLUMNS | LABEL_COLUMNS:
+        if target in self._reserved | LABEL_COLUMNS:
             problems.append(f"training.target uses the reserved name {target!r}")
         return problems
+
+    @property
+    def _reserved(self) -> frozenset[str]:
+        hour = {HOUR_COLUMN} if self.is_hourly else frozenset()
+        return PROVENANCE_COLUMNS | OUTPUT_COLUMNS | hour
+
+    @property
+    def is_hourly(self) -> bool:
+        """True when score periods are hours."""
+        return self.schedule.cadence == "hour"
+
+    @property
+    def partition(self) -> tuple[str, ...]:
+        """The columns of the score period, by which tables of rows are partitioned."""
+        return partition_columns(hourly=self.is_hourly)
 
     @property
     def registered_name(self) -> str:

@@ -118,7 +118,7 @@ def _meta(origin: Origin, objective: Objective) -> PackageMeta:
         positive=classes[-1] if kind.thresholds and classes else "",
         unit="" if kind.classifies else spec.training.unit,
         threshold=spec.scoring.threshold if kind.thresholds else None,
-        trained_through=origin.snapshot.holdout_to,
+        trained_through=origin.project.spec.schedule.calendar.last_date(origin.snapshot.holdout_to),
         snapshot_json=origin.snapshot.to_json(),
         run_id=origin.run_id,
         code_version=origin.code_version,

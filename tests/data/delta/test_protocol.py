@@ -96,5 +96,5 @@ def test_wrong_partitioning(lake):
     with pytest.raises(TableContractError, match="partitioned by"):
         require_partitioned_by(lake.open("t"), "k")
     lake.replace("flat", pa.table({"n": [1]}), slice={"n": 1})
-    with pytest.raises(TableContractError, match="not partitioned by score_date"):
+    with pytest.raises(TableContractError, match="not partitioned by the period of 2024-01-01"):
         lake.files("flat", day=DAY)

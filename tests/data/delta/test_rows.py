@@ -75,6 +75,8 @@ class Row(Record):
     at: datetime | None
 
 class Spec:
+    is_hourly = False
+
     def table(self, what):
         return f"m__{what}"
 

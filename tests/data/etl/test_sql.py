@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.data.etl.transform import date_parameters, read_query, render
+from tallywright.data.etl.transform import read_query, render
 from tallywright.errors import SpecError
 
-PARAMETERS = date_parameters(date(2024, 1, 5), date(2024, 1, 6), 3)
+PARAMETERS = {"from_date": date(2024, 1, 5), "to_date": date(2024, 1, 6), "lookback_date": date(2024, 1, 2)}
 
 
 def test_dates_go_in_as_typed_literals():

@@ -27,6 +27,7 @@ from tallywright.data.delta.schema import fitted, long_texts, plain
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.observability import failpoint, log
+from tallywright.score_period import DATE_COLUMN, Hour, columns_of, date_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,7 +92,7 @@ class Change:
             StorageError: Storage that cannot be written.
             TableContractError: Rows that do not fit the table or the slice.
         """
-        version, slices = base.version() + 1, (self.slice, *self.also)
+        version, slices = base.version() + 1, [columns_of(where) for where in (self.slice, *self.also)]
         data = fitted(plain(self.with_numbers(version)), pa.schema(base.schema().to_arrow()), slices, uri)
         replacement = Replacement(data, slices, self.message, self.transaction, added=self.added)
         if self.point:
@@ -237,8 +238,11 @@ def combined(changes: Sequence[Change]) -> Change:
 
 
 def in_slice(row: Mapping[str, Any], where: Mapping[str, Value]) -> bool:
-    """True when a row is in a slice."""
-    return all(row[name] == value for name, value in where.items())
+    """True when a row is in a slice; a date selects all of its hours, as in a table."""
+    return all(
+        (row[name] if isinstance(value, Hour) or name != DATE_COLUMN else date_of(row[name])) == value
+        for name, value in where.items()
+    )
 
 
 def _slice(where: Mapping[str, Value]) -> Slice:

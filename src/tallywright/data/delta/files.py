@@ -26,6 +26,7 @@ from tallywright.data.delta.rows import MAX_TEXT, Value, candidates, keep, scala
 from tallywright.data.storage.filesystem import SMALL, SmallFileCache, filesystem_of, is_disk
 from tallywright.errors import TableContractError
 from tallywright.records import Record
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -111,7 +112,7 @@ def _milliseconds(value: datetime, *, up: bool) -> str:
 
 
 class DataFile(Record):
-    """One Parquet file of a table; `path` is absolute, `day` its score date when the table is partitioned by it."""
+    """One Parquet file of a table; `path` is absolute, `day` its period when the table is partitioned by it."""
 
     path: str
     size: int
@@ -137,7 +138,7 @@ class TableReader:
     def files(self, where: Mapping[str, Value]) -> list[DataFile]:
         """The files that may hold rows of the slice, sorted by path."""
         actions = self._actions(where)
-        days = _column(actions, "partition.score_date")
+        days = periods_of_files(actions)
         rows = _column(actions, "num_records")
         found = [
             DataFile.model_construct(path=path, size=size, rows=self._rows(path) if count is None else count, day=day)
@@ -154,6 +155,7 @@ class TableReader:
     def read(self, where: Mapping[str, Value], columns: Sequence[str] | None) -> pa.Table:
         """The rows of the slice, columns in the order given."""
         wanted = list(columns) if columns is not None else self.schema.names
+        where = columns_of(where)
         self._require([*wanted, *where])
         schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*wanted, *where])])
         actions = self._actions(where)
@@ -204,7 +206,7 @@ class TableReader:
         return pa.table(columns, schema=schema)
 
     def _actions(self, where: Mapping[str, Value]) -> pa.Table:
-        self._require(list(where))
+        self._require(list(columns_of(where)))
         return candidates(self._all_actions, where)
 
     @cached_property
@@ -273,6 +275,18 @@ def _filled(action: Mapping[str, Any], column: pa.Field, rows: int) -> pa.Array:
 def _values(schema: pa.Schema) -> set[str]:
     """The names of the partition values of these columns in add actions."""
     return {f"partition.{name}" for name in schema.names}
+
+
+def periods_of_files(actions: pa.Table) -> list[date | None]:
+    """The period of each file, of flattened add actions; None in a table that is not partitioned by it."""
+    days = _column(actions, f"partition.{DATE_COLUMN}")
+    if f"partition.{HOUR_COLUMN}" not in actions.column_names:
+        return days
+    instants = actions[f"partition.{HOUR_COLUMN}"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
+    return [
+        Hour(day, _EPOCH + instant * _MICROSECOND) if day is not None and instant is not None else day
+        for day, instant in zip(days, instants, strict=True)
+    ]
 
 
 def _column(actions: pa.Table, name: str) -> list[Any]:

@@ -74,18 +74,18 @@ def check_table_contract(table: DeltaTable) -> None:
         )
 
 
-def require_partitioned_by(table: DeltaTable, column: str) -> None:
-    """Refuses a table whose only partition column is not `column`.
+def require_partitioned_by(table: DeltaTable, *columns: str) -> None:
+    """Refuses a table whose partition columns are others.
 
     Raises:
         TableContractError: The table is partitioned otherwise.
     """
     found = table.metadata().partition_columns
-    if found != [column]:
+    if found != list(columns):
         raise TableContractError(
             f"{table.table_uri} is partitioned by {found or 'nothing'}",
-            expected=f"partitioned by {column}",
-            remedy="move the table away and ingest again",
+            expected=f"partitioned by {', '.join(columns)}",
+            remedy="move the table away and ingest again; a model keeps the kind of periods that it began with",
         )
 
 

@@ -30,6 +30,7 @@ from tallywright.data.storage.options import store_options
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
 from tallywright.observability import log
+from tallywright.score_period import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -155,14 +156,15 @@ class Lake:
             raise
 
     def files(self, table: str, *, day: date | None = None, version: Version | None = None) -> list[DataFile]:
-        """The current data files, of one date or of all, sorted by path.
+        """The current data files, of one period or of all, sorted by path.
 
         Raises:
-            TableContractError: A day is asked of a table that is not partitioned by `score_date`.
+            TableContractError: A period is asked of a table that is not partitioned by it.
         """
         handle = self.look(table, version)
-        if day is not None and "score_date" not in handle.metadata().partition_columns:
-            raise TableContractError(f"{self.uri(table)} is not partitioned by score_date")
+        partitions = handle.metadata().partition_columns
+        if day is not None and not set(columns_of({"score_date": day})) <= set(partitions):
+            raise TableContractError(f"{self.uri(table)} is not partitioned by the period of {day}")
         with storage_errors(f"listing the files of {self.uri(table)}"):
             return self._reader(table, handle).files({} if day is None else {"score_date": day})
 

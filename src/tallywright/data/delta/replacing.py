@@ -25,9 +25,11 @@ from tallywright.data.delta.files import TableReader, delta_statistics
 from tallywright.data.delta.footers import read_footer
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.storage.filesystem import filesystem_of
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, partition_folder, partition_values, period_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from deltalake import DeltaTable
 
@@ -39,10 +41,9 @@ FILES_KEY: Final = "tallywright.files"
 VERSION_KEY: Final = "tallywright.version"
 """In a commit's information: the version that it makes, which tells its file in the log from a copy of another's."""
 DATE_KEY: Final = "tallywright.date"
-"""In a commit's information: the date whose rows it replaces, in a table that is partitioned by dates."""
+"""In a commit's information: the period whose rows it replaces, in a table that is partitioned by periods."""
 WRITER_KEY: Final = "tallywright.writer"
 """In the information of our commits that do not name their files, because another library wrote them."""
-_PARTITION: Final = "score_date"
 _ROW_GROUP: Final = 262_144
 """Scoring hands out row groups: smaller ones than the default million keep every core busy, and memory low."""
 
@@ -66,11 +67,12 @@ class Replacement:
     added: bool = False
 
     def fits(self, base: DeltaTable) -> bool:
-        """True when the table has all its columns, and no partition or the one of a single score date."""
+        """True when the table has all its columns, and no partition or the one of a single score period."""
         partitions = base.metadata().partition_columns
         names = {field.name for field in base.schema().fields}
-        days = {where.get(_PARTITION) for where in self.slices}
-        dated = partitions == [_PARTITION] and len(days) == 1 and None not in days
+        days = {period_of(where) for where in self.slices}
+        by_period = partitions in ([DATE_COLUMN], [DATE_COLUMN, HOUR_COLUMN])
+        dated = by_period and len(days) == 1 and all(set(partitions) <= where.keys() for where in self.slices)
         return set(self.data.column_names) <= names and (not partitions or dated)
 
     def commit(self, base: DeltaTable, uri: str, options: Mapping[str, str]) -> None:
@@ -97,7 +99,14 @@ class Replacement:
             base.update_incremental()
 
     def _folder(self, partitions: Sequence[str]) -> str:
-        return f"{_PARTITION}={self.slices[0][_PARTITION]}/" if partitions else ""
+        return f"{partition_folder(self._period)}/" if partitions else ""
+
+    @property
+    def _period(self) -> date:
+        """The one period of the slices, in a table that is partitioned by it."""
+        found = period_of(self.slices[0])
+        assert found is not None  # noqa: S101 - it fits
+        return found
 
     def _replaced(
         self, base: DeltaTable, uri: str, options: Mapping[str, str], partitions: Sequence[str]
@@ -122,8 +131,8 @@ class Replacement:
         removed: Sequence[Mapping[str, Any]],
         partitions: Sequence[str],
     ) -> None:
-        now, day = int(time.time() * 1000), self.slices[0].get(_PARTITION)
-        values: dict[str, str | None] = {_PARTITION: str(day)} if partitions else {}
+        now = int(time.time() * 1000)
+        values = partition_values(self._period) if partitions else {}
         actions: list[AddAction | RemoveAction] = [
             RemoveAction(
                 path=action["path"],
@@ -156,7 +165,7 @@ class Replacement:
             commit_properties=CommitProperties(
                 custom_metadata={
                     **self.message,
-                    **({DATE_KEY: str(day)} if partitions else {}),
+                    **({DATE_KEY: str(self._period)} if partitions else {}),
                     FILES_KEY: json.dumps(files),
                     VERSION_KEY: str(base.version() + 1),
                 },

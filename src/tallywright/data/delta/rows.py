@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from tallywright.buffers import number_array
 from tallywright.errors import TableContractError
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour, columns_of, with_hour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Value = date | str | int | bool
+"""A date may be an hour (`score_period`), which is two columns of a table."""
 MAX_TEXT: Final = 64
 """Longer texts get no minimum and maximum: they would only bloat the log."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,22 +41,26 @@ def literal(value: Value) -> str:
     """A value as a SQL literal; text is quoted, never trusted.
 
     Raises:
-        TableContractError: A type (such as float or datetime) that makes no exact comparison.
+        TableContractError: A type (such as float) that makes no exact comparison.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(int(value))
-    if isinstance(value, date) and not isinstance(value, datetime):
+    if isinstance(value, datetime):
+        return f"'{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
+    if isinstance(value, date):
         return f"'{value.isoformat()}'"
     if isinstance(value, str):
         return "'" + str(value).replace("'", "''") + "'"
-    raise TableContractError(f"{value!r} cannot select rows", expected="a date, a text, an integer or a truth value")
+    raise TableContractError(
+        f"{value!r} cannot select rows", expected="a date, an instant, a text, an integer or a truth value"
+    )
 
 
 def predicate(where: Mapping[str, Value]) -> str:
     """The SQL condition that selects the slice."""
-    return " AND ".join(f"{quoted(name)} = {literal(value)}" for name, value in where.items())
+    return " AND ".join(f"{quoted(name)} = {literal(value)}" for name, value in columns_of(where).items())
 
 
 def quoted(name: str) -> str:
@@ -64,7 +70,7 @@ def quoted(name: str) -> str:
 
 def keep(table: pa.Table, where: Mapping[str, Value]) -> pa.Table:
     """The rows of the slice."""
-    for name, value in where.items():
+    for name, value in columns_of(where).items():
         mask = pc.equal(table[name], scalar_of(value, table.schema.field(name).type))
         table = table.filter(mask)
     return table
@@ -72,7 +78,7 @@ def keep(table: pa.Table, where: Mapping[str, Value]) -> pa.Table:
 
 def candidates(actions: pa.Table, where: Mapping[str, Value]) -> pa.Table:
     """The files (rows of flattened add actions) that may hold rows of the slice, by partition value or statistics."""
-    for name, value in where.items():
+    for name, value in columns_of(where).items():
         if f"partition.{name}" in actions.column_names:
             actions = actions.filter(_equal(actions[f"partition.{name}"], value))
         elif f"min.{name}" in actions.column_names and not isinstance(value, bool):
@@ -96,14 +102,17 @@ def _within(low: pa.ChunkedArray, high: pa.ChunkedArray, value: Value) -> pa.Chu
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """The rows as a table of `schema`; what a row lacks is null, what the schema lacks is left out."""
+    if HOUR_COLUMN in schema.names:
+        rows = [columns_of(row) for row in rows]
     columns = [_column([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """The table's rows; instants are UTC."""
+    """The table's rows; instants are UTC, and the two columns of an hour are one value, under `score_date`."""
     columns = {field.name: _values(table[field.name], field.type) for field in table.schema}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [with_hour(row) for row in rows] if columns.keys() >= {DATE_COLUMN, HOUR_COLUMN} else rows
 
 
 def scalar_of(value: Any, kind: pa.DataType) -> pa.Scalar:
@@ -112,7 +121,7 @@ def scalar_of(value: Any, kind: pa.DataType) -> pa.Scalar:
     Raises:
         pyarrow.ArrowException: It cannot be one.
     """
-    natural = pa.string() if isinstance(value, str) else _NATURAL.get(type(value))
+    natural = pa.string() if isinstance(value, str) else _NATURAL.get(date if isinstance(value, Hour) else type(value))
     return pa.scalar(value, kind) if natural is None else _column([value], natural).cast(kind)[0]
 
 
@@ -182,7 +191,7 @@ def _microseconds(instant: datetime) -> int:
 
 
 def _days(day: date) -> int:
-    return (day - _EPOCH.date()).days
+    return day.toordinal() - _EPOCH.toordinal()
 
 
 def _bits(values: NDArray[np.bool_]) -> pa.Buffer:

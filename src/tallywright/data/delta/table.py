@@ -19,6 +19,7 @@ from tallywright.data.delta.commit import Change, compare_and_swap, in_slice
 from tallywright.data.delta.rows import rows_of, table_of
 from tallywright.observability import failpoint
 from tallywright.records import Record
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,8 +84,15 @@ class Declaration(Generic[R]):
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The stored columns."""
+        """The stored columns, but for that of an hour."""
         return pa.schema([(name, _arrow_type(field)) for name, field in self.record.model_fields.items()])
+
+    @cached_property
+    def hourly_schema(self) -> pa.Schema:
+        """The stored columns where periods are hours: after the date comes the instant."""
+        place = self.schema.get_field_index(DATE_COLUMN)
+        hour = pa.field(HOUR_COLUMN, pa.timestamp("us", "UTC"))
+        return self.schema if place < 0 else self.schema.insert(place + 1, hour)
 
     def require(self, kind: Kind) -> None:
         """Refuses a write of another kind than was declared.
@@ -136,6 +144,7 @@ class Table(Generic[R]):
     def __init__(self, declaration: Declaration[R], lake: Lake, spec: ModelSpec) -> None:
         self.declaration = declaration
         self.name = spec.table(declaration.what)
+        self.schema = declaration.hourly_schema if spec.is_hourly else declaration.schema
         self._lake = lake
 
     def read(self, where: Mapping[str, Value] | None = None) -> list[R]:
@@ -159,7 +168,7 @@ class Table(Generic[R]):
         columns: Sequence[str] | None,
     ) -> list[dict[str, Any]]:
         """The rows as they will be once the pending changes are written."""
-        names = list(columns or self.declaration.schema.names)
+        names = list(columns or self.schema.names)
         needed = [*dict.fromkeys([*names, *self.declaration.slice, *where])]
         replaced = {tuple(change.slice[name] for name in self.declaration.slice) for change in pending}
         stored = [] if standing is None else rows_of(self._read(standing, where, needed))
@@ -300,11 +309,13 @@ class Table(Generic[R]):
 
     def _read(self, handle: DeltaTable, where: Mapping[str, Value] | None, columns: Sequence[str] | None) -> pa.Table:
         stored = {field.name for field in handle.schema().fields}
-        wanted = [name for name in columns or self.declaration.schema.names if name in stored]
+        wanted = [name for name in columns or self.schema.names if name in stored]
+        if DATE_COLUMN in wanted and HOUR_COLUMN not in wanted and HOUR_COLUMN in self.schema.names:
+            wanted.append(HOUR_COLUMN)
         return self._lake.read(self.name, where=where, columns=wanted, version=handle)
 
     def _change(self, records: Sequence[R], where: Mapping[str, Value] | None = None) -> Change:
-        data = table_of([record.model_dump() for record in records], self.declaration.schema)
+        data = table_of([record.model_dump() for record in records], self.schema)
         if where is None and records:
             where = {name: getattr(records[0], name) for name in self.declaration.slice}
         return Change(

@@ -15,7 +15,7 @@ from tallywright.buffers import number_array
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.fingerprint import repeated, row_hashes
 from tallywright.data.keys import value_text
-from tallywright.data.types import feature_schema, sql_name
+from tallywright.data.types import feature_schema, period_schema, sql_name
 from tallywright.errors import InputError
 from tallywright.labels import allowed_labels, is_nan, is_text, wrong_labels
 
@@ -95,7 +95,7 @@ def label_schema(spec: ModelSpec, found: pa.Schema) -> pa.Schema:
     return pa.schema(
         [
             *(features.field(name) for name in spec.data.key),
-            ("score_date", pa.date32()),
+            *period_schema(spec),
             (target, _stored(kind)),
             ("label_time", pa.timestamp("us", "UTC")),
             ("label_status", pa.string()),
@@ -159,9 +159,9 @@ def check_features(spec: ModelSpec, day: date, accepted: int, features: pa.Table
     where = f"{spec.table('features')} of {day}"
     if accepted == 0:
         raise InputError(
-            f"no rows for date {day}; nothing was changed",
-            expected=f"rows with score_date {day} that the contract accepts",
-            remedy="check that the raw files hold that day, and what the contract rejects",
+            f"no rows for {'the hour' if spec.is_hourly else 'date'} {day}; nothing was changed",
+            expected=f"rows with {spec.partition[-1]} {day} that the contract accepts",
+            remedy="check that the raw files hold that period, and what the contract rejects",
         )
     require_unique(features, spec.data.key, where)
     if features.num_rows != accepted:

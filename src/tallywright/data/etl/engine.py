@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
 from tallywright.data.etl.spark_engine import SparkSqlEngine
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     import duckdb
     import pyarrow as pa
@@ -42,7 +43,7 @@ class SqlEngine(Protocol):
 
         Args:
             relation: Its name from now on.
-            query: One SELECT, with a column `score_date`.
+            query: One SELECT, with the column of the period.
             where: The file of the query, for messages.
             check: Is given the columns before a row of them is used, and raises if they are not right.
         """
@@ -50,17 +51,17 @@ class SqlEngine(Protocol):
     def view(self, relation: str, query: str) -> None:
         """Gives a query over relations a name."""
 
-    def days(self, relation: str) -> dict[date | None, int]:
-        """The number of rows of a kept relation by score date."""
+    def days(self, relation: str) -> dict[date | datetime | None, int]:
+        """The number of rows of a kept relation by the values of the period's column."""
 
     def rows(
         self, relation: str, day: date, columns: Sequence[str], *, order: Sequence[str] = (), present: str = ""
     ) -> pa.Table:
-        """The rows of one date of a kept relation.
+        """The rows of one period of a kept relation.
 
         Args:
             relation: What was kept.
-            day: The score date.
+            day: The score period.
             columns: Which columns, in which order.
             order: Columns to sort by: numbers by value, texts by their UTF-8 bytes.
             present: Only rows in which this column is not null.
@@ -74,6 +75,7 @@ class DuckDbEngine:
     """DuckDB: queries become temporary tables of a private database."""
 
     def __init__(self, project: Project) -> None:
+        self._period = project.spec.partition[-1]
         self._connection: duckdb.DuckDBPyConnection = connect(Path(project.environment.storage.work) / "spill")
         # As Spark SQL has it, so that ROW_NUMBER() picks the same row on both.
         self._connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
@@ -95,16 +97,16 @@ class DuckDbEngine:
         """Creates the view."""
         self._connection.execute(f"CREATE VIEW {quoted(relation)} AS {query}")
 
-    def days(self, relation: str) -> dict[date | None, int]:
-        """Counts the rows by score date."""
-        query = f"SELECT score_date, count(*) FROM {quoted(relation)} GROUP BY score_date"
+    def days(self, relation: str) -> dict[date | datetime | None, int]:
+        """Counts the rows by score period."""
+        query = f"SELECT {self._period}, count(*) FROM {quoted(relation)} GROUP BY ALL"
         return {day: int(rows) for day, rows in self._connection.execute(query).fetchall()}
 
     def rows(
         self, relation: str, day: date, columns: Sequence[str], *, order: Sequence[str] = (), present: str = ""
     ) -> pa.Table:
         """Selects rows of the temporary table."""
-        query = f"SELECT {_listed(columns)} FROM {quoted(relation)} WHERE score_date = DATE '{day.isoformat()}'"
+        query = f"SELECT {_listed(columns)} FROM {quoted(relation)} WHERE {_is(day)}"
         if present:
             query += f" AND {quoted(present)} IS NOT NULL"
         return self._fetch(f"{query} ORDER BY {_listed(order)}" if order else query)
@@ -116,6 +118,13 @@ class DuckDbEngine:
     def _fetch(self, query: str) -> pa.Table:
         with sql_errors("reading a day", _REMEDY):
             return self._connection.sql(query).to_arrow_table()
+
+
+def _is(period: date) -> str:
+    """The condition that selects a period; an instant without a zone is UTC, as the session's is."""
+    if isinstance(period, Hour):
+        return f"{HOUR_COLUMN} = TIMESTAMP '{period.instant:%Y-%m-%d %H:%M:%S}'"
+    return f"{DATE_COLUMN} = DATE '{period.isoformat()}'"
 
 
 def _listed(columns: Sequence[str]) -> str:

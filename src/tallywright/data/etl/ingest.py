@@ -32,8 +32,7 @@ from tallywright.data.fingerprint import digest
 from tallywright.data.types import feature_schema
 from tallywright.errors import CommitConflictError, InputError, IntegrityError, UsageError
 from tallywright.observability import failpoint, log
-from tallywright.records import InputVersion, Record, Reference
-from tallywright.spec.calendar import days_between
+from tallywright.records import InputVersion, PeriodRecord, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,13 +43,12 @@ if TYPE_CHECKING:
     from tallywright.data.etl.labels import LabelWriter
     from tallywright.spec import ModelSpec, Project
 
-_PARTITION: Final = ("score_date",)
 _SHOWN: Final = 5
 _READINGS: Final = 5
 """How often the raw files are read when others ingest the same dates."""
 
 
-class InputRow(Record):
+class InputRow(PeriodRecord):
     """One row of `<model>__inputs`."""
 
     score_date: date
@@ -120,7 +118,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
     version = base.transaction_version(content_transaction(spec.table("features"), day))
     if version is None:
         return None
-    require_partitioned_by(base, "score_date")
+    require_partitioned_by(base, *spec.partition)
     recorded = recorded_input(lake, spec, day, base)
     files = standing_files(lake, spec, recorded, base) if recorded is not None else None
     if recorded is not None and files is not None:
@@ -197,7 +195,7 @@ def _quarantined(lake: Lake, spec: ModelSpec, day: date) -> int:
     return sum(file.rows for file in lake.files(table, day=day)) if lake.find(table) is not None else 0
 
 
-class IngestedDay(Record):
+class IngestedDay(PeriodRecord):
     """The result of ingest for one date.
 
     `version` is the input version; `changed` tells whether the feature rows are new. `labels` counts known labels,
@@ -364,7 +362,8 @@ def _days(spec: ModelSpec, first: date, last: date) -> list[date]:
                 expected=f"score dates from {spec.schedule.start_date} to {spec.schedule.end_date or 'any later day'}",
                 remedy="choose another date, or change schedule.start_date and end_date",
             )
-    return list(days_between(first, last))
+    calendar = spec.schedule.calendar
+    return list(calendar.between(calendar.require(first), last))
 
 
 def _say_closed(day: date, why: str, rows: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,13 +27,13 @@ from tallywright.data.etl.label_readings import (
     dates_to_read,
     label_readings,
     newest_date,
+    read_as_of,
 )
 from tallywright.data.etl.reading import OutdatedReadingError, Reading, write_if_changed
 from tallywright.data.etl.transform import RawRun
 from tallywright.data.fingerprint import digest, row_hashes
 from tallywright.errors import CommitConflictError, TallyError
 from tallywright.observability import log
-from tallywright.spec.calendar import end_of_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +70,9 @@ class LabelWriter:
     def __init__(self, lake: Lake, spec: ModelSpec, last: date) -> None:
         self._lake, self._spec = lake, spec
         self._read: list[LabelReading] = []
-        self.as_of = newest_date(last, label_readings(lake, spec))
-        """The newest score date that is known: what has been waited for long enough as of it was, for ever."""
+        self._calendar = spec.schedule.calendar
+        self.as_of = newest_date(self._calendar, last, label_readings(lake, spec))
+        """The newest score period that is known: what has been waited for long enough as of it was, for ever."""
 
     def write(self, day: date, labels: pa.Table, reading: Reading) -> LabelChange:
         """Replaces the labels of a date, unless the table holds the same.
@@ -82,12 +83,12 @@ class LabelWriter:
         content = digest(labels, labels.column_names)
         before = write_if_changed(self._lake, self._spec.table("labels"), labels, day, reading)
         found = LabelChange(day) if before is None else _compared(self._spec, day, before, labels)
-        mature = _known_by(labels, end_of_day(day + timedelta(days=self._spec.data.label_maturity_days), self._zone))
+        mature = _known_by(labels, self._calendar.end(self._calendar.after(day, self._spec.data.label_maturity)))
         self._read.append(
             LabelReading(
                 score_date=day,
                 model_name=self._spec.name,
-                as_of=min(self.as_of, day + timedelta(days=self._spec.data.label_wait)),
+                as_of=read_as_of(self._spec, day, self.as_of),
                 known=_count(labels, KNOWN),
                 never=_count(labels, NEVER),
                 fingerprint=content.hex,
@@ -96,10 +97,6 @@ class LabelWriter:
             )
         )
         return found
-
-    @property
-    def _zone(self) -> str:
-        return self._spec.schedule.timezone
 
     def record(self) -> None:
         """Records the readings, in one commit; equal ones make none."""

@@ -17,6 +17,7 @@ from tallywright.data.delta.lake import Change
 from tallywright.data.fingerprint import digest
 from tallywright.errors import IntegrityError
 from tallywright.observability import log
+from tallywright.score_period import Hour, date_of, partition_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tallywright.data.fingerprint import RowDigest
     from tallywright.spec import ModelSpec
 
-_PARTITION: Final = ("score_date",)
 TABLES: Final = ("quarantine", "labels", "features")
 """What a date of raw files becomes, in the order of the commits."""
 
@@ -106,7 +106,9 @@ def _stored(lake: Lake, table: str, day: date, base: DeltaTable) -> pa.Table | N
 
 def change_of(table: str, rows: pa.Table, day: date, content: RowDigest) -> Change:
     """The change that makes these rows the content of a date."""
-    message = {"userMetadata": f'{{"score_date":"{day}","rows":{content.rows},"fingerprint":"{content.hex}"}}'}
+    named = f'"score_date":"{date_of(day)}",' + (f'"score_hour":"{day}",' if isinstance(day, Hour) else "")
+    message = {"userMetadata": f'{{{named}"rows":{content.rows},"fingerprint":"{content.hex}"}}'}
     point = f"before-{table.rpartition('__')[2]}"
     transaction = content_transaction(table, day)
-    return Change(table, rows, {"score_date": day}, _PARTITION, message, transaction, LONG_LOG, point=point)
+    partition = partition_columns(hourly=isinstance(day, Hour))
+    return Change(table, rows, {"score_date": day}, partition, message, transaction, LONG_LOG, point=point)

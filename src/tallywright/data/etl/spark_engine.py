@@ -1,6 +1,6 @@
 """The SQL engine on Spark, for raw data that outgrow one machine.
 
-The rows of a query are written once, as Parquet by score date, below the work folder, and this process reads one date
+The rows of a query are written once, as Parquet by score period, below the work folder, and this process reads one date
 of them at a time: no row crosses the JVM, and a lost executor cannot make a query run twice with two results. The work
 folder must therefore be the same folder for this process and for the executors; rows that are missing are noticed.
 """
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
@@ -19,6 +20,7 @@ from pyarrow.parquet import ParquetFile
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.storage.scratch import scratch_folder
 from tallywright.errors import InputError, StorageError
+from tallywright.score_period import HOUR_COLUMN, Hour
 from tallywright.spark_session import end_session, session_runs, spark_session
 from tallywright.spark_session.machine import require_spark
 
@@ -47,10 +49,11 @@ _QUERY_FAULTS: Final = ("0A", "21", "22", "42")
 
 
 class SparkSqlEngine:
-    """Spark SQL: queries become Parquet folders, one a relation, partitioned by score date."""
+    """Spark SQL: queries become Parquet folders, one a relation, partitioned by score period."""
 
     def __init__(self, project: Project) -> None:
         require_spark()
+        self._period = project.spec.partition[-1]
         with ExitStack() as opened:
             with _spark_errors("the session of the queries", _REMEDY):
                 self._spark = opened.enter_context(_session(project))
@@ -58,7 +61,7 @@ class SparkSqlEngine:
             self._scratch = opened.enter_context(scratch_folder(work))
             self._exit = opened.pop_all()
         self._schemas: dict[str, pa.Schema] = {}
-        self._files: dict[str, dict[date | None, list[Path]]] = {}
+        self._files: dict[str, dict[date | datetime | None, list[Path]]] = {}
 
     def source(self, name: str, files: Sequence[Path]) -> None:
         """A view over the files; columns that come from `key=value` folders are text."""
@@ -76,7 +79,7 @@ class SparkSqlEngine:
         check(schema)
         folder = self._scratch / relation
         with _spark_errors(where, _REMEDY):
-            written = _write(frame, folder)
+            written = _write(frame, folder, self._period)
             kept = self._spark.read.schema(frame.schema).parquet(_local(folder))
             kept.drop(_DAY).createOrReplaceTempView(relation)
         self._schemas[relation] = schema
@@ -88,8 +91,8 @@ class SparkSqlEngine:
         with _spark_errors(relation, _REMEDY):
             self._spark.sql(query).createOrReplaceTempView(relation)
 
-    def days(self, relation: str) -> dict[date | None, int]:
-        """Counts the rows by score date, from the footers of the files."""
+    def days(self, relation: str) -> dict[date | datetime | None, int]:
+        """Counts the rows by score period, from the footers of the files."""
         with storage_errors(f"reading {self._scratch / relation}"):
             return {day: sum(map(_rows_in, files)) for day, files in self._files[relation].items()}
 
@@ -100,7 +103,7 @@ class SparkSqlEngine:
         stored = self._schemas[relation]
         schema = pa.schema([stored.field(name) for name in columns])
         with storage_errors(f"reading {self._scratch / relation}"):
-            files = self._files[relation].get(day, [])
+            files = self._files[relation].get(day.instant if isinstance(day, Hour) else day, [])
             batches = [batch for file in files for batch in _batches(file, columns, present)]
         table = (
             pa.Table.from_batches(batches).select(columns).cast(schema)
@@ -168,24 +171,31 @@ def _spark_name(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _write(frame: DataFrame, folder: Path) -> int:
-    """Writes the rows by score date; returns how many there were, as the tasks that wrote them counted."""
+def _write(frame: DataFrame, folder: Path, period: str) -> int:
+    """Writes the rows by their period; returns how many there were, as the tasks that wrote them counted."""
     from pyspark.sql import Observation, functions
 
     counted = Observation()
     # Rebalancing makes few files of small days and several of a big one, whatever the query's own partitions are.
-    dated = frame.withColumn(_DAY, functions.col("score_date")).hint("rebalance", _DAY)
+    value = functions.col(period)
+    named = value.cast("timestamp").cast("string") if period == HOUR_COLUMN else value
+    dated = frame.withColumn(_DAY, named).hint("rebalance", _DAY)
     observed = dated.observe(counted, functions.count(functions.lit(1)).alias("rows"))
     observed.write.partitionBy(_DAY).parquet(_local(folder))
     return int(counted.get["rows"])
 
 
-def _files_by_day(folder: Path) -> dict[date | None, list[Path]]:
-    found: dict[date | None, list[Path]] = {}
+def _files_by_day(folder: Path) -> dict[date | datetime | None, list[Path]]:
+    found: dict[date | datetime | None, list[Path]] = {}
     for file in sorted(folder.glob(f"{_DAY}=*/*.parquet")):
         value = file.parent.name.partition("=")[2]
-        found.setdefault(None if value == _NO_DAY else date.fromisoformat(value), []).append(file)
+        found.setdefault(None if value == _NO_DAY else _value(unquote(value)), []).append(file)
     return found
+
+
+def _value(text: str) -> date | datetime:
+    """A date, or an instant as Spark writes it in a session whose zone is UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC) if " " in text else date.fromisoformat(text)
 
 
 def _rows_in(file: Path) -> int:

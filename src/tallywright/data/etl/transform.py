@@ -1,8 +1,9 @@
 """Runs a model's three queries over its raw sources, once for a whole range of score dates.
 
-Dates go into the SQL as typed literals, and nothing else goes in; the text is the same for DuckDB and Spark SQL. The
-queries run once, on the engine of the spec; then each day is fetched by itself. Rejected rows become the reason and the
-whole row as one JSON text, made here from Arrow for every engine alike, because engines differ in how they write JSON.
+Dates and instants go into the SQL as typed literals, and nothing else goes in; the text is the same for DuckDB and
+Spark SQL. The queries run once, on the engine of the spec; then each day is fetched by itself. Rejected rows become the
+reason and the whole row as one JSON text, made here from Arrow for every engine alike, because engines differ in how
+they write JSON.
 """
 
 # ruff: noqa: S608 - relations cannot be parameters; names are quoted
@@ -11,31 +12,31 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 import pyarrow as pa
 
-from tallywright.data.delta.rows import quoted
+from tallywright.data.delta.rows import constant, quoted
 from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target, without_nan
 from tallywright.data.etl.engine import sql_engine
 from tallywright.data.etl.sources import read_sources, stamps_of
-from tallywright.data.types import feature_schema
+from tallywright.data.types import feature_schema, period_schema
 from tallywright.errors import InputError, SpecError
+from tallywright.score_period import DATE_COLUMN, Hour, columns_of, date_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from tallywright.spec import Project
-    from tallywright.spec.model import Data
+    from tallywright.spec import ModelSpec, Project
 
-_SCHEMA: Final = pa.schema([("score_date", pa.date32()), ("reason", pa.string()), ("raw_row", pa.string())])
 _LONG: Final = """
-    SELECT score_date, reject_reason AS reason, CAST(to_json(raw) AS VARCHAR) AS raw_row FROM raw ORDER BY ALL
+    SELECT reject_reason AS reason, CAST(to_json(raw) AS VARCHAR) AS raw_row FROM raw ORDER BY ALL
 """
+_REJECTED: Final = pa.schema([("reason", pa.string()), ("raw_row", pa.string())])
 # In this order: what is left as it is (texts, quoted names, comments), casts, and only then parameters.
 _TOKEN: Final = re.compile(
     r"""(?P<opaque>'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/|::)|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)""",
@@ -46,29 +47,39 @@ _CONTRACT: Final = "contract_rows"
 _FEATURES: Final = "feature_rows"
 _LABELS: Final = "label_rows"
 _REASON: Final = "reject_reason"
-_CONTRACT_SCHEMA: Final = pa.schema([("score_date", pa.date32()), (_REASON, pa.string())])
 
 
 def quarantine_rows(rejected: pa.Table) -> pa.Table:
-    """Score date, reason and JSON text of rows that have a `reject_reason`, sorted.
+    """Reason and JSON text of rows that have a `reject_reason`, sorted.
 
     The JSON object has the columns of the contract query, in its order.
     """
     if not rejected.num_rows:
-        return pa.Table.from_batches([], _SCHEMA)
+        return pa.Table.from_batches([], _REJECTED)
     with connect() as connection:
         connection.register("raw", rejected)
-        return connection.sql(_LONG).to_arrow_table().cast(_SCHEMA)
+        return connection.sql(_LONG).to_arrow_table().cast(_REJECTED)
 
 
-def date_parameters(first: date, last: date, lookback_days: int) -> dict[str, date]:
-    """The parameters of a range of score dates."""
-    return {"from_date": first, "to_date": last, "lookback_date": first - timedelta(days=lookback_days)}
+def period_parameters(spec: ModelSpec, first: date, last: date) -> dict[str, date]:
+    """The parameters of a range of score periods: its ends, and where the lookback begins.
+
+    Of hours, both the instants and the local dates.
+    """
+    calendar = spec.schedule.calendar
+    lookback = calendar.lookback(first, spec.data.lookback)
+    return _named({"from": first, "to": last, "lookback": lookback})
 
 
-def label_parameters(data: Data, as_of: date) -> dict[str, date]:
-    """What the label query is given besides: the last score date whose labels are not waited for any longer."""
-    return {"label_final_date": as_of - timedelta(days=data.label_wait)}
+def label_parameters(spec: ModelSpec, as_of: date) -> dict[str, date]:
+    """What the label query is given besides: the last score period whose labels are not waited for any longer."""
+    return _named({"label_final": spec.schedule.calendar.before(as_of, spec.data.label_wait)})
+
+
+def _named(periods: Mapping[str, date]) -> dict[str, date]:
+    dates = {f"{name}_date": date_of(period) for name, period in periods.items()}
+    hours = {f"{name}_hour": period.instant for name, period in periods.items() if isinstance(period, Hour)}
+    return dates | hours
 
 
 def read_query(file: Path, parameters: Mapping[str, date]) -> str:
@@ -87,11 +98,11 @@ def read_query(file: Path, parameters: Mapping[str, date]) -> str:
 
 
 def render(text: str, parameters: Mapping[str, date], where: str) -> str:
-    """The query with each `:name` outside texts and comments replaced by `DATE 'YYYY-MM-DD'`.
+    """The query with each `:name` outside texts and comments replaced by a literal, such as `DATE 'YYYY-MM-DD'`.
 
     Args:
         text: One SELECT (or WITH … SELECT); a semicolon may end it.
-        parameters: Name to date.
+        parameters: Name to date, or to an instant: a TIMESTAMP in UTC.
         where: The file, for messages.
 
     Raises:
@@ -142,8 +153,11 @@ def _without_last_semicolon(text: str) -> str:
 
 
 def _literal(name: str, value: date) -> str:
-    if not isinstance(value, date) or isinstance(value, datetime):
-        raise SpecError(f"parameter {name} is {value!r}", expected="a date")
+    naive = isinstance(value, datetime) and value.tzinfo is None
+    if naive or not isinstance(value, date) or isinstance(value, Hour):
+        raise SpecError(f"parameter {name} is {value!r}", expected="a date, or an instant with a zone")
+    if isinstance(value, datetime):
+        return f"TIMESTAMP '{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
     return f"DATE '{value.isoformat()}'"
 
 
@@ -184,8 +198,14 @@ class RawRun:
     ) -> None:
         self._project = project
         self._data = project.spec.data
-        self._parameters = date_parameters(first, last, self._data.lookback_days)
-        self._label_parameters = self._parameters | label_parameters(self._data, as_of or last)
+        self._calendar = project.spec.schedule.calendar
+        self._ends = {
+            _CONTRACT: (self._calendar.lookback(first, self._data.lookback), last),
+            _FEATURES: (first, last),
+            _LABELS: (first, last),
+        }
+        self._parameters = period_parameters(project.spec, first, last)
+        self._label_parameters = self._parameters | label_parameters(project.spec, as_of or last)
         self._labels_only = labels_only
         self._columns: list[str] = []
 
@@ -216,15 +236,17 @@ class RawRun:
 
     def day(self, day: date) -> RawDay:
         """The rows of one date, features and labels in key order."""
-        key = self._data.key
+        key, spec = self._data.key, self._project.spec
         rejected = self._rejected(day)
         return RawDay(
             day=day,
             accepted=self.raw_rows(day) - rejected.num_rows,
-            features=self._engine.rows(_FEATURES, day, ["score_date", *self._data.columns], order=key),
+            features=self._dated(self._engine.rows(_FEATURES, day, list(self._data.columns), order=key), day).select(
+                feature_schema(spec).names
+            ),
             labels=self.labels(day),
             label_schema=self._label_schema,
-            rejected=quarantine_rows(rejected),
+            rejected=self._dated(quarantine_rows(rejected), day),
             raw_digest=self.content.digest,
         )
 
@@ -238,8 +260,19 @@ class RawRun:
 
     def labels(self, day: date) -> pa.Table:
         """The labels of one date in key order, of the schema `label_schema` but for naive instants; NaN is none."""
-        found = self._engine.rows(_LABELS, day, self._label_schema.names, order=self._data.key)
-        return without_nan(self._project.spec, found)
+        spec = self._project.spec
+        columns = [name for name in self._label_schema.names if name not in spec.partition]
+        found = self._engine.rows(_LABELS, day, columns, order=self._data.key)
+        return without_nan(spec, self._dated(found, day).select(self._label_schema.names))
+
+    def _dated(self, rows: pa.Table, period: date) -> pa.Table:
+        """The rows with the columns of their period in front."""
+        values = columns_of({DATE_COLUMN: period})
+        columns = [
+            constant(values[field.name], field.type, rows.num_rows) for field in period_schema(self._project.spec)
+        ]
+        names = [*values, *rows.column_names]
+        return pa.table([*columns, *rows.columns], names=names)
 
     @property
     def is_current(self) -> bool:
@@ -267,40 +300,74 @@ class RawRun:
 
     def _prepare(self) -> None:
         self._keep(_CONTRACT, self._data.contract, self._check_contract)
-        self._contract_days = self._days(_CONTRACT, self._data.contract, "lookback_date")
+        self._contract_days = self._days(_CONTRACT, self._data.contract, "lookback")
         accepted = ", ".join(quoted(name) for name in self._columns if name != _REASON)
         self._engine.view("accepted", f"SELECT {accepted} FROM {_CONTRACT} WHERE {_REASON} IS NULL")
         if not self._labels_only:
             self._keep(_FEATURES, self._data.features, self._check_features)
-            self._days(_FEATURES, self._data.features, "from_date")
+            self._days(_FEATURES, self._data.features, "from")
         self._keep(_LABELS, self._data.labels, self._check_labels)
-        self._days(_LABELS, self._data.labels, "from_date")
+        self._days(_LABELS, self._data.labels, "from")
 
     def _keep(self, relation: str, file: str, check: Callable[[pa.Schema], None]) -> None:
         self._engine.keep(relation, self._queries[file], str(self._project.folder / file), check)
 
     def _check_contract(self, found: pa.Schema) -> None:
-        check_columns(found, _CONTRACT_SCHEMA, self._data.contract, others=True)
+        check_columns(found, pa.schema([self._period_field, (_REASON, pa.string())]), self._data.contract, others=True)
         self._columns = list(found.names)
 
     def _check_features(self, found: pa.Schema) -> None:
-        check_columns(found, feature_schema(self._project.spec), self._data.features)
+        check_columns(found, self._as_selected(feature_schema(self._project.spec)), self._data.features)
 
     def _check_labels(self, found: pa.Schema) -> None:
         self._label_schema = label_schema(self._project.spec, found)
-        check_columns(with_stored_target(self._project.spec, found), self._label_schema, self._data.labels)
+        expected = self._as_selected(self._label_schema)
+        check_columns(with_stored_target(self._project.spec, found), expected, self._data.labels)
 
-    def _days(self, relation: str, file: str, from_parameter: str) -> dict[date | None, int]:
-        """The number of rows by score date, all of them within the range."""
-        low, high = self._parameters[from_parameter], self._parameters["to_date"]
-        found = self._engine.days(relation)
+    @property
+    def _period_field(self) -> pa.Field:
+        """The one column by which the queries name the period of a row: of an hour its instant."""
+        return period_schema(self._project.spec).field(self._project.spec.partition[-1])
+
+    def _as_selected(self, stored: pa.Schema) -> pa.Schema:
+        """The columns that a query has to return for these stored ones: the date of an hour follows from it."""
+        partition = self._project.spec.partition
+        return pa.schema([field for field in stored if field.name not in partition[:-1]])
+
+    def _days(self, relation: str, file: str, begins: str) -> dict[date | None, int]:
+        """The number of rows by score period, all of them periods within the range."""
+        (low, high), column = self._ends[relation], self._project.spec.partition[-1]
+        by_value = self._engine.days(relation)
+        found = {self._period(value, file): rows for value, rows in by_value.items()}
         outside = {day: rows for day, rows in found.items() if day is None or not low <= day <= high}
         if outside:
             example = min((day for day in outside if day is not None), default=None)
+            kind = column.removeprefix("score_")
             raise InputError(
-                f"{file}: {sum(outside.values())} rows have score_date "
+                f"{file}: {sum(outside.values())} rows have {column} "
                 f"{'null' if example is None else f'{example} (and others)'}",
-                expected=f"score dates from {low} to {high}",
-                remedy=f"end the query with WHERE score_date BETWEEN :{from_parameter} AND :to_date",
+                expected=f"score {'hours' if kind == 'hour' else 'dates'} from {low} to {high}",
+                remedy=f"end the query with WHERE {column} BETWEEN :{begins}_{kind} AND :to_{kind}",
             )
         return found
+
+    def _period(self, value: date | datetime | None, file: str) -> date | None:
+        """The period of a value of the period's column.
+
+        Raises:
+            InputError: No period begins then.
+        """
+        if value is None:
+            return None
+        instant = value if isinstance(value, datetime) else None
+        if instant is not None and instant.tzinfo is None:
+            instant = instant.replace(tzinfo=UTC)
+        period = value if instant is None else self._calendar.period_at(instant)
+        begins = period.instant == instant if isinstance(period, Hour) else self._calendar.is_period(period)
+        if begins:
+            return period
+        raise InputError(
+            f"{file}: rows have {self._period_field.name} {value}, and no {self._calendar.cadence} begins then",
+            expected=self._calendar.form,
+            remedy=f"truncate it to the {self._calendar.cadence}, such as with date_trunc",
+        )

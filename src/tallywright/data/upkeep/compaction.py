@@ -20,12 +20,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from tallywright.data.delta.commit import Race, compare_and_swap
+from tallywright.data.delta.files import periods_of_files
 from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
 from tallywright.data.delta.standing import REPLACED_KEY, files_json
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.rewrite import Rewritten, rewrite
 from tallywright.data.upkeep.table_folder import TableFolder
 from tallywright.observability import failpoint, log
+from tallywright.score_period import partition_columns, partition_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
 TARGET_BYTES: Final = 128 << 20
 """About as large as a file may become; one of half that size is not small any more."""
 ATTEMPTS: Final = 30
+_PARTITIONS: Final = ((), partition_columns(hourly=False), partition_columns(hourly=True))
 _LEAST_BYTES: Final = 16 << 10
 """Files of up to this size, which a footer fills, are of one tier; each further one is of four times the size."""
-_DATE: Final = "score_date"
 
 
 class _BusyError(Exception):
@@ -58,7 +60,7 @@ class LiveFile:
     @property
     def partition(self) -> dict[str, str | None]:
         """The partition values of the file's actions."""
-        return {} if self.day is None else {_DATE: self.day.isoformat()}
+        return {} if self.day is None else partition_values(self.day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +116,13 @@ def compact_tiers(lake: Lake, table: str, *, width: int) -> Compaction:
 def live_files(handle: DeltaTable) -> list[LiveFile]:
     """The files of a handle's version in the order in which they are read."""
     actions = pa.table(handle.get_add_actions(flatten=True))
-    dated = f"partition.{_DATE}" in actions.column_names
-    days = actions[f"partition.{_DATE}"].to_pylist() if dated else [None] * actions.num_rows
-    rows = zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), days, strict=True)
+    rows = zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), periods_of_files(actions), strict=True)
     return sorted((LiveFile(*row) for row in rows), key=lambda file: file.path)
 
 
 def small_sets(handle: DeltaTable, min_files: int) -> Iterator[list[LiveFile]]:
     """The sets of neighbouring small files that are to become one file each."""
-    if handle.metadata().partition_columns not in ([], [_DATE]):
+    if tuple(handle.metadata().partition_columns) not in _PARTITIONS:
         return
     by_day: dict[date | None, list[LiveFile]] = {}
     for file in live_files(handle):

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from tallywright.data.delta.replacing import DATE_KEY, FILES_KEY, VERSION_KEY, WRITER_KEY
 from tallywright.data.delta.standing import files_of_json
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, period_of_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 STANDS_KEY: Final = "tallywright.stands"
 """In the information of a repair: the files that it names are all that stand from here on."""
 _MANIFEST_KEY: Final = "userMetadata"
-_PARTITION: Final = "score_date"
 Expected = dict[str, "CommittedFile | None"]
 
 
@@ -66,8 +66,9 @@ class LoggedCommit:
 
     @property
     def day(self) -> str:
-        """The date whose rows it replaces; empty where it is of no date."""
-        return str(self.info.get(DATE_KEY) or self._manifest.get("score_date") or "")
+        """The period whose rows it replaces; empty where it is of none."""
+        manifest = self._manifest
+        return str(self.info.get(DATE_KEY) or manifest.get(HOUR_COLUMN) or manifest.get(DATE_COLUMN) or "")
 
     @property
     def is_ours(self) -> bool:
@@ -141,7 +142,7 @@ class Replay:
         self.expected |= named
 
     def _clear(self, commit: LoggedCommit) -> None:
-        gone = {path for path in self.expected if commit.day and path.startswith(f"{_PARTITION}={commit.day}/")}
+        gone = {path for path in self.expected if commit.day and str(period_of_path(path)) == commit.day}
         for path in gone | commit.removed:
             self.expected.pop(path, None)
 

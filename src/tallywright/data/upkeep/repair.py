@@ -22,9 +22,10 @@ from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.compaction import live_files
 from tallywright.data.upkeep.log_replay import STANDS_KEY
-from tallywright.data.upkeep.table_check import TableCheck, day_of
+from tallywright.data.upkeep.table_check import TableCheck
 from tallywright.data.upkeep.table_folder import TableFolder
 from tallywright.errors import CommitConflictError, IntegrityError
+from tallywright.score_period import partition_values, period_of_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,9 +112,11 @@ def _wanted(check: TableCheck, live: Mapping[str, CommittedFile | None]) -> dict
     if not check.handle.metadata().partition_columns:
         return {path: file for path, file in sound.items() if file is not None}
     # A date whose files are not all sound stays as it is: half of its rows would look like a date.
-    broken = {day_of(path) for path, file in sound.items() if file is None}
-    kept = {path: file for path, file in live.items() if file is not None and day_of(path) in broken}
-    return kept | {path: file for path, file in sound.items() if file is not None and day_of(path) not in broken}
+    broken = {period_of_path(path) for path, file in sound.items() if file is None}
+    kept = {path: file for path, file in live.items() if file is not None and period_of_path(path) in broken}
+    return kept | {
+        path: file for path, file in sound.items() if file is not None and period_of_path(path) not in broken
+    }
 
 
 def _sound(check: TableCheck, path: str, committed: CommittedFile | None) -> CommittedFile | None:
@@ -145,7 +148,8 @@ def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mappin
     logged = {file.path: file for file in live_files(handle)}
 
     def values(path: str) -> dict[str, str | None]:
-        return {"score_date": str(day_of(path))} if partitions else {}
+        period = period_of_path(path)
+        return partition_values(period) if partitions and period is not None else {}
 
     added = [
         AddAction(

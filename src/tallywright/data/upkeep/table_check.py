@@ -5,9 +5,7 @@ Only the files of the dates asked for are opened; the log is replayed as a whole
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -21,9 +19,11 @@ from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.upkeep.compaction import live_files
 from tallywright.data.upkeep.log_replay import LoggedCommit, Replay
 from tallywright.data.upkeep.table_folder import TableFolder
+from tallywright.score_period import period_of_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import date
 
     from deltalake import DeltaTable
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.records import CommittedFile
 
-_DATE: Final = re.compile(r"score_date=(\d{4}-\d{2}-\d{2})/")
 _BATCH_ROWS: Final = 65_536
 
 
@@ -112,9 +111,11 @@ class TableCheck:
         for path in sorted(replay.expected.keys() | live.keys()):
             by = f" ({replay.foreign[path]})" if path in replay.foreign else ""
             if path not in live:
-                yield Problem(f"the file {path} was committed and is no longer part of the table{by}", day_of(path))
+                yield Problem(
+                    f"the file {path} was committed and is no longer part of the table{by}", period_of_path(path)
+                )
             elif path not in replay.expected:
-                yield Problem(f"the file {path} was added by another writer{by}", day_of(path))
+                yield Problem(f"the file {path} was added by another writer{by}", period_of_path(path))
 
     def _damage(self, path: str, file: DataFile, committed: CommittedFile | None) -> str:
         """What is wrong with a live file; empty when nothing is. All its pages are read."""
@@ -155,12 +156,6 @@ class TableCheck:
         except (OSError, pa.ArrowException):
             return None
         return total
-
-
-def day_of(path: str) -> date | None:
-    """The score date in the path of a file."""
-    match = _DATE.search(path)
-    return date.fromisoformat(match[1]) if match else None
 
 
 def _paths(handle: DeltaTable) -> list[str]:

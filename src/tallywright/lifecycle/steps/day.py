@@ -258,6 +258,7 @@ def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[st
     A day that a fallback scored is not compared: its figures would be of another model than the policy follows.
     """
     from tallywright.monitoring.drift import compare_day, drift_of, write_drift
+    from tallywright.scoring.commit.profile_table import profile_of_date
 
     champion = manifest.primary
     if champion.role is not Role.CHAMPION:
@@ -271,8 +272,9 @@ def compare(context: RunContext, manifest: Manifest, row: ProfileRow) -> dict[st
             raise
         log.warning("the drift of %s stands as it was compared before: %s", context.day, error.found)
         return {"signals": len(rows), "violated": sorted({one.column_name for one in rows if one.violated})}
-    signals = compare_day(context.spec, package, manifest, row.profile)
-    write_drift(context.lake, context.spec, manifest, signals)
+    found, since = profile_of_date(context.lake, context.spec, row)
+    signals = compare_day(context.spec, package, manifest, found)
+    write_drift(context.lake, context.spec, manifest, signals, since=since)
     violated = sorted({signal.column for signal in signals if signal.violated})
     log.info("drift of %s: %d comparisons, %s", context.day, len(signals), ", ".join(violated) or "none violated")
     latest = generation_of(context.lake, context.spec, manifest.score_date)

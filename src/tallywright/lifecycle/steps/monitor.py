@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.lifecycle.late_labels import read_labels_again, realise_standing
@@ -12,6 +12,7 @@ from tallywright.scoring.commit.standing import require_standing
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import date
 
     from tallywright.lifecycle.context import RunContext
 
@@ -22,7 +23,7 @@ _DAYS_IN_RESULT: Final = 10
 def monitor(context: RunContext) -> dict[str, Any]:
     """Reads late labels, realises the days whose labels matured, records the periods, makes the day's decision."""
     read = labels(context)
-    changed = [date.fromisoformat(day) for day in read["labels_changed"]]
+    changed = [context.spec.schedule.calendar.parse(day) for day in read["labels_changed"]]
     scored = scored_dates(context.lake, context.spec)
     return read | _realised(context, changed, scored) | record_scored(context, scored) | decide(context)
 
@@ -60,7 +61,7 @@ def decide(context: RunContext) -> dict[str, Any]:
         "act": act,
         "reasons": list(decision.reasons),
         "decision_id": decision.decision_id,
-        "train_as_of": str(context.day + timedelta(days=1)),
+        "train_as_of": str(context.spec.schedule.calendar.last_date(context.day) + timedelta(days=1)),
     }
 
 

@@ -12,7 +12,6 @@ from tallywright.data.etl.input_files import stored_digest
 from tallywright.data.snapshot import Snapshot, take_snapshot
 from tallywright.lifecycle.handover import hand_over_package, hand_over_snapshot, handed_snapshot
 from tallywright.packaging.package import load_package
-from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
@@ -34,7 +33,8 @@ def _require_ingested(context: RunContext, taken: Snapshot) -> None:
     lake, spec = context.lake, context.spec
     base = lake.look(taken.features.table)
     with lake.batching():
-        for day in filter(spec.schedule.calendar.is_open, days_between(taken.train_from, taken.holdout_to)):
+        calendar = spec.schedule.calendar
+        for day in calendar.open_between(calendar.first_on(taken.train_from), calendar.last_on(taken.holdout_to)):
             recorded = input_version(lake, spec, day)
             if stored_digest(lake, spec, day, base).hex != recorded.fingerprint:
                 raise damaged(lake.uri(recorded.table), "", "they are not those that were ingested", day)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from tallywright.data.delta.damage import remedy_for
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.upkeep.seal import TableSeal
-from tallywright.records import Record
+from tallywright.records import PeriodRecord, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _SEALS: Final = TypeAdapter(dict[str, TableSeal])
 _KEPT: Final = 50
 
 
-class Defect(Record):
+class Defect(PeriodRecord):
     """One thing that is not what was committed, and the command that repairs it."""
 
     what: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -47,12 +46,15 @@ def repair_model(context: RunContext) -> None:
         _tried(partial(record_tally, lake, spec, tally), f"the tally of {tally.manifest.score_date}")
     _tried(partial(_record_models, context, tallies), "the registered versions")
     _tried(partial(_repair_aliases, context), "the registry's aliases")
-    maturity = timedelta(days=spec.data.label_maturity_days)
     for tally in tallies:
         day = tally.manifest.score_date
         if not _tried(partial(reports, lake, spec, subject=day_subject(tally.manifest.input)), f"the gate of {day}"):
             _tried(partial(run_step, replace(context, day=day), "day_gate"), f"the gate of {day}")
-        for step, when in (("drift", day), ("performance", day + maturity), ("decide", day)):
+        for step, when in (
+            ("drift", day),
+            ("performance", spec.schedule.calendar.after(day, spec.data.label_maturity)),
+            ("decide", day),
+        ):
             _tried(partial(run_step, replace(context, day=when), step), f"{step} of {when}")
 
 

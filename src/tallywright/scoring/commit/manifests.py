@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tallywright.data.delta.standing import Files, files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import InputError
-from tallywright.records import CommittedFile, Manifest, Record
+from tallywright.records import CommittedFile, Manifest, PeriodRecord, Record
 from tallywright.scoring.commit.scores_table import generation_in
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ MANIFEST_KEY: Final = "userMetadata"
 _RECENT: Final = 64
 
 
-class TallyRow(Record):
+class TallyRow(PeriodRecord):
     """One row of `<model>__tallies`."""
 
     score_date: date

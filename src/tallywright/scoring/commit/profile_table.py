@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.profiles.profile import Profile
-from tallywright.records import Manifest, Record, Role, digest_of
+from tallywright.records import Manifest, PeriodRecord, Role, digest_of
+from tallywright.score_period import Hour, date_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from tallywright.spec.model import ModelSpec
 
 
-class ProfileRow(Record):
+class ProfileRow(PeriodRecord):
     """One row of `<model>__profile`."""
 
     score_date: date
@@ -69,6 +72,23 @@ def read_profiles(lake: Lake, spec: ModelSpec, manifest: Manifest) -> dict[str, 
     wanted = {manifest.profile_digest, *(one.profile_digest for one in manifest.roles)}
     by_digest = {digest_of(row.profile_json): row for row in rows}
     return {digest: row for digest, row in by_digest.items() if digest in wanted}
+
+
+def profile_of_date(lake: Lake, spec: ModelSpec, row: ProfileRow) -> tuple[Profile, date]:
+    """The profile of all hours of a date up to one, by the same model, and the first of them.
+
+    Of another period it is its own profile: only hours are parts of the unit of evidence.
+    """
+    if not isinstance(row.score_date, Hour):
+        return row.profile, row.score_date
+    same = ("model_version", "role", "definition_digest")
+    latest: dict[date, ProfileRow] = {row.score_date: row}
+    for other in Table(PROFILE, lake, spec).read({"score_date": date_of(row.score_date)}):
+        known = latest.get(other.score_date)
+        is_newer = other.score_date < row.score_date and (known is None or known.generation < other.generation)
+        if is_newer and all(getattr(other, name) == getattr(row, name) for name in same):
+            latest[other.score_date] = other
+    return reduce(add, (latest[hour].profile for hour in sorted(latest))), min(latest)
 
 
 def write_profiles(lake: Lake, spec: ModelSpec, rows: Sequence[ProfileRow]) -> None:

@@ -14,7 +14,6 @@ from tallywright.data.delta.lake import Change
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import CommitConflictError, StorageError, TableContractError
-from tallywright.scoring.job import PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +33,9 @@ def generation_in(table: DeltaTable, spec: ModelSpec, day: date) -> int:
 
 
 def part_schema(table: DeltaTable) -> pa.Schema:
-    """The schema that every part must have, exactly: the table's without the partition column."""
-    return pa.schema([field for field in arrow_schema(table) if field.name != PARTITION])
+    """The schema that every part must have, exactly: the table's without the partition columns."""
+    partitions = table.metadata().partition_columns
+    return pa.schema([field for field in arrow_schema(table) if field.name not in partitions])
 
 
 def open_scores(lake: Lake, spec: ModelSpec, wanted: pa.Schema, *, what: str = "scores") -> DeltaTable:
@@ -52,7 +52,7 @@ def open_scores(lake: Lake, spec: ModelSpec, wanted: pa.Schema, *, what: str = "
         StorageError: It cannot be created or opened.
     """
     name = spec.table(what)
-    change = Change(name, pa.Table.from_batches([], wanted), {}, (PARTITION,))
+    change = Change(name, pa.Table.from_batches([], wanted), {}, spec.partition)
 
     def failure(error: Exception) -> StorageError:
         return StorageError(

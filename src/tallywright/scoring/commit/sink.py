@@ -24,11 +24,11 @@ from tallywright.data.storage.store_errors import cause_of, store_remedy
 from tallywright.errors import CommitConflictError, EngineError, StorageError, TallyError
 from tallywright.observability import failpoint, log
 from tallywright.records import CommittedFile, Role
+from tallywright.score_period import partition_values
 from tallywright.scoring.commit.manifests import MANIFEST_KEY, Tally, latest_tally, logged_tallies
 from tallywright.scoring.commit.scores_table import generation_in
 from tallywright.scoring.commit.verify import check_cover, check_sizes, part_path, staged_paths, verify_parts
 from tallywright.scoring.identity import FORCED, basis_of, champion_stands, outdated, reason_between
-from tallywright.scoring.job import PARTITION
 from tallywright.scoring.worker.fragments import discard
 from tallywright.scoring.worker.kernel import DaySums
 
@@ -234,13 +234,13 @@ def parts_writer(job: ScoreJob, parts: Sequence[PartManifest]) -> Writer:
 
 
 def _write(table: DeltaTable, manifest: Manifest, transaction: str, parts: Sequence[PartManifest]) -> None:
-    day = manifest.score_date.isoformat()
+    period = partition_values(manifest.score_date)
     now = int(manifest.committed_at.timestamp() * 1000)
     adds: list[AddAction | RemoveAction] = [
         AddAction(
             path=part.path,
             size=part.size,
-            partition_values={PARTITION: day},
+            partition_values=period,
             modification_time=now,
             data_change=True,
             stats=part.statistics,
@@ -251,8 +251,8 @@ def _write(table: DeltaTable, manifest: Manifest, transaction: str, parts: Seque
         adds,
         mode="overwrite",
         schema=table.schema(),
-        partition_by=[PARTITION],
-        partition_filters=[(PARTITION, "=", day)],
+        partition_by=list(period),
+        partition_filters=[(name, "=", value or "") for name, value in period.items()],
         commit_properties=CommitProperties(
             custom_metadata={MANIFEST_KEY: manifest.to_json(), VERSION_KEY: str(table.version() + 1)},
             max_commit_retries=0,

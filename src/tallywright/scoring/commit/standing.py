@@ -66,7 +66,7 @@ def require_standing(lake: Lake, spec: ModelSpec, tally: Tally) -> None:
         raise integrity_error(spec, tally.manifest, found.problem)
 
 
-def rows_of(
+def tally_rows(
     lake: Lake, spec: ModelSpec, tally: Tally, handle: DeltaTable, columns: Sequence[str] | None = None
 ) -> pa.Table:
     """The rows of a tally in one version of the scores table, read only where they are what it has committed.
@@ -168,7 +168,8 @@ def _by_content(lake: Lake, spec: ModelSpec, table: str, handle: DeltaTable, tal
 
 
 def _compared(handle: DeltaTable) -> list[str]:
-    return [field.name for field in handle.schema().fields if field.name != "score_date"]
+    partitions = handle.metadata().partition_columns
+    return [field.name for field in handle.schema().fields if field.name not in partitions]
 
 
 def _digest_of(lake: Lake, table: str, handle: DeltaTable, files: Sequence[CommittedFile]) -> RowDigest | None:

@@ -16,6 +16,7 @@ from tallywright.errors import LeakError, PackageError, SpecError, TallyError
 from tallywright.observability import log
 from tallywright.packaging.manifest import Postprocess
 from tallywright.records import ModelRef, Role, RoleTally
+from tallywright.score_period import date_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,7 @@ PACKAGE: Final = "package"
 
 def leaks(ref: ModelRef, day: date) -> bool:
     """True for a model whose training data reach the date, or that does not say how far they reach."""
-    return not ref.is_constant and (ref.trained_through is None or ref.trained_through >= day)
+    return not ref.is_constant and (ref.trained_through is None or ref.trained_through >= date_of(day))
 
 
 def check_leak(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> bool:

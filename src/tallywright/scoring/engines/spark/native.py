@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.commit import LostRaceError
 from tallywright.data.fingerprint import RowDigest
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, columns_of, partition_values
 from tallywright.scoring.commit.manifests import MANIFEST_KEY
 from tallywright.scoring.commit.verify import check_outputs, check_rows, verify_rows
 from tallywright.scoring.engines.spark.failures import engine_error, ignore_lost_jvm, without_java
 from tallywright.scoring.engines.spark.packed import SCHEMA, KeysTask, PackedCounts, unpacked
-from tallywright.scoring.job import PARTITION, SCORES
+from tallywright.scoring.job import SCORES
 from tallywright.scoring.worker.kernel import DaySums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import date
 
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -52,9 +54,13 @@ def day_session(session: SparkSession, job: ScoreJob) -> SparkSession:
 def read_day(session: SparkSession, day: PinnedDay) -> DataFrame:
     """The rows of the day in the pinned version: key and model columns."""
     table = session.read.format("delta").option("versionAsOf", day.pinned.version).load(spark_address(day.table))
-    return table.where(f"{PARTITION} = DATE '{day.job.score_date}'").select(
-        *(f"`{name}`" for name in day.job.input_schema.names)
-    )
+    return table.where(_condition(day.job.score_date)).select(*(f"`{name}`" for name in day.job.input_schema.names))
+
+
+def _condition(period: date) -> str:
+    """The SQL that selects a period; the session's zone is UTC."""
+    kinds = {DATE_COLUMN: "DATE", HOUR_COLUMN: "TIMESTAMP"}
+    return " AND ".join(f"{name} = {kinds[name]} '{value}'" for name, value in partition_values(period).items())
 
 
 def spark_address(address: str) -> str:
@@ -115,14 +121,17 @@ class PackedRows:
 
         table = spark_address(address)
         options: dict[str, Any] = {
-            "replaceWhere": f"{PARTITION} = DATE '{manifest.score_date}'",
+            "replaceWhere": _condition(manifest.score_date),
             "txnAppId": transaction,
             "txnVersion": manifest.generation,
             MANIFEST_KEY: manifest.to_json(),
         }
         try:
-            columns = self.session.read.format("delta").load(table).drop(PARTITION).schema
-            rows = self._rows(*labels).mapInArrow(unpacked, columns).withColumn(PARTITION, lit(manifest.score_date))
+            period = columns_of({DATE_COLUMN: manifest.score_date})
+            columns = self.session.read.format("delta").load(table).drop(*period).schema
+            rows = self._rows(*labels).mapInArrow(unpacked, columns)
+            for name, value in period.items():
+                rows = rows.withColumn(name, lit(value))
             rows.write.format("delta").mode("overwrite").options(**options).save(table)
         except Conflict as error:
             raise LostRaceError(without_java(str(error))) from error
