@@ -317,6 +317,8 @@ class RoleTally(StoredPart):
     """Of its row in `<model>__profile`; empty when it scored nothing."""
     note: str = ""
     """Why it was not heard: its package is missing, a limit is broken, it has seen the day."""
+    figures: str = ""
+    """What a canary was judged by, with intervals and rows; empty for others, and in tallies of before."""
 
 
 class Manifest(PeriodRecord, StoredRecord):

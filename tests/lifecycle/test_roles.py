@@ -139,6 +139,7 @@ def test_trace_names_the_model_of_the_very_row(life) -> None:
     assert {role: (one["model"]["version"], one["model"]["role"]) for role, one in found.items()} == {
         "champion": (1, "champion"), "canary": (2, "canary")
     }  # fmt: skip
+    assert "differs from the champion's by" in found["champion"]["tally"]["canary judged by"]
     constant = trace(life.project, keys(life, "fallback")[0], DAY)
     assert (constant["model"]["version"], constant["score"]["probability"]) == (0, 0.25)
     assert "constant" in constant["model"]["note"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,14 +14,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from ports import free_port
 
+from tallywright.cli.doctor import doctor
 from tallywright.errors import PackageError, TrackingError, UsageError
+from tallywright.lifecycle.context import RunContext
+from tallywright.lifecycle.verify.model import verify_model
+from tallywright.lifecycle.verify.repair import repair_model
 from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.package import PackageCache, load_package
 from tallywright.records import Promotion, Verdict
 from tallywright.registry import versions
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, champion_on
 
 from .conftest import DAY, NOW, reference, report
 
@@ -140,7 +146,7 @@ def test_a_candidate_comes_back_before_it_is_registered(project, package, run_id
         versions.fetch_candidate(project, run_id, "0" * 64, cache)
 
 
-def test_aliases_follow_the_log_and_are_repaired(project, package, lake):
+def test_aliases_follow_the_log_and_are_repaired(project, package, lake, run_id):
     log = PromotionLog(lake, project.spec)
     assert versions.project_aliases(project, log) == []
     refs = [
@@ -161,6 +167,45 @@ def test_aliases_follow_the_log_and_are_repaired(project, package, lake):
     promote(log, refs[0], 8, action="rollback")
     assert versions.project_aliases(project, log) == ["champion: 2 -> 1", "previous: 1 -> none"]
     assert aliases(project) == {"champion": 1, "challenger": 3}
+
+
+def test_an_alias_that_somebody_moved_is_found_by_verify_and_doctor_and_repaired(project, package, lake):
+    log = PromotionLog(lake, project.spec)
+    refs = [
+        versions.register(project, package(name, weight=weight).folder, run_id=new_run(project), reports=[])
+        for name, weight in (("a", 1.0), ("b", 2.0))
+    ]
+    promote(log, refs[0])
+    promote(log, refs[1], 5)
+    versions.project_aliases(project, log)
+    context = RunContext(project, DAY, "test")
+
+    def found() -> list[str]:
+        defects = verify_model(project, context.lake, now=NOW, deep=True)
+        return [f"{one.problem}; {one.remedy}" for one in defects if one.what == "registry"]
+
+    def doctors() -> dict[str, str]:
+        done = CliRunner().invoke(doctor, ["--root", str(project.root), "--json"])
+        return next(row for row in json.loads(done.stdout) if row["check"] == "registry toy")
+
+    assert found() == []
+    assert doctors()["verdict"] == "pass"
+    with mlflow_client(project.environment.tracking.uri) as client:
+        client.set_registered_model_alias("toy", "champion", "1")
+        client.delete_registered_model_alias("toy", "previous")
+    assert found() == [
+        "toy: the alias champion names version 1, by the promotion log it is version 2; tally verify toy --repair",
+        "toy: the alias previous names no version, by the promotion log it is version 1; tally verify toy --repair",
+    ]
+    told = doctors()
+    assert (told["verdict"], told["to_do"]) == ("fail", "tally verify toy --repair")
+    assert "champion names version 1" in told["found"]
+    # The log is the truth: scoring goes on by it, and the repair changes the registry.
+    assert champion_on(log.entries(), DAY + timedelta(days=9)).model_version == 2
+    repair_model(context)
+    assert aliases(project) == {"champion": 2, "previous": 1}
+    assert found() == []
+    assert doctors()["verdict"] == "pass"
 
 
 def test_a_run_or_version_that_is_not_there(project, package, run_id):

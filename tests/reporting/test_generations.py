@@ -14,8 +14,9 @@ from shared import shared
 from synthetic import DAY, make_features, make_package, make_project, make_request, put_day, read_scores
 
 from tallywright.data.delta.lake import Lake
-from tallywright.errors import InputError
+from tallywright.errors import InputError, IntegrityError
 from tallywright.reporting.generations import diff
+from tallywright.scoring.commit.manifests import record_tally, recorded_tallies
 from tallywright.scoring.day import score_day
 
 ROWS = 60
@@ -155,10 +156,29 @@ def test_what_vacuum_deleted_is_said(tmp_path) -> None:
         diff(project, DAY, (1, 5))
 
 
-def test_a_difference_that_nothing_explains_is_called_that(tmp_path) -> None:
-    """Rows of generation 2 that another writer has changed before this version of the table was made."""
+def test_a_generation_whose_file_is_another_one_is_damage_and_no_difference(tmp_path) -> None:
     project = live(tmp_path)
     lake = Lake.of(project.environment)
+    tallies = {one.manifest.generation: one for one in recorded_tallies(lake, project.spec, DAY)}
+    torn = Path(lake.uri("shop__scores"), tallies[2].manifest.files[0].path)
+    torn.write_bytes(torn.read_bytes()[:-200])
+    with pytest.raises(IntegrityError, match=f"2024-03-01 .* generation 2 .*{torn.name}") as caught:
+        diff(project, DAY, (1, 2))
+    assert caught.value.remedy.startswith("restore the file from a backup, or compare other generations")
+    newest = Path(lake.uri("shop__scores"), tallies[5].manifest.files[0].path)
+    newest.unlink()
+    with pytest.raises(IntegrityError, match=f"2024-03-01 .* generation 5 .*{newest.name}: it is gone") as caught:
+        diff(project, DAY, (1, 5))
+    assert caught.value.remedy == "tally score shop --date 2024-03-01"
+
+
+def test_a_difference_that_nothing_explains_is_called_that(tmp_path) -> None:
+    """A row of generation 5 that another writer has changed; the tally is of the time before they named their files."""
+    project = live(tmp_path)
+    lake = Lake.of(project.environment)
+    (newest,) = (one for one in recorded_tallies(lake, project.spec, DAY) if one.manifest.generation == 5)
+    before_files = newest.manifest.model_copy(update={"files": ()})
+    record_tally(lake, project.spec, newest.model_copy(update={"manifest": before_files}))
     before = diff(project, DAY, (1, 5))
     assert before.rows.num_rows == 0
     version = lake.look("shop__scores").version()

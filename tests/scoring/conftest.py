@@ -20,6 +20,7 @@ from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.packaging.package import Package
 from tallywright.records import InputVersion
 from tallywright.scoring.day import score_day
+from tallywright.scoring.execution import Progress
 from tallywright.scoring.prepare import ScoreOutcome, ScoreRequest
 from tallywright.spec.model import ModelSpec
 
@@ -46,8 +47,8 @@ class Shop:
     def request(self, pinned: InputVersion, **changes: Any) -> ScoreRequest:
         return make_request(self.lake, changes.pop("spec", self.spec), pinned, self.package, **changes)
 
-    def score(self, pinned: InputVersion, **changes: Any) -> ScoreOutcome:
-        return score_day(self.request(pinned, **changes))
+    def score(self, pinned: InputVersion, *, progress: Progress | None = None, **changes: Any) -> ScoreOutcome:
+        return score_day(self.request(pinned, **changes), progress=progress)
 
     def version(self, table: str = "scores") -> int:
         return self.lake.open(self.spec.table(table)).version()

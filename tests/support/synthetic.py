@@ -148,7 +148,8 @@ def network(
 ) -> bytes:
     """Embeddings and clipped numbers through one hidden layer; a broken one answers with 2 instead of a share.
 
-    With a fault, rows whose `c0` was not seen in training get 2 more (`output`), or make the graph fail (`prediction`).
+    With a fault, rows whose `c0` was not seen in training get 2 more (`output`), or make the graph fail (`prediction`;
+    `unread`, too, but for a reason that nobody can read from the graph's indices).
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -189,7 +190,7 @@ def network(
     ]
     if fault:
         # Only row 0 of `more` exists: place 9 is out of bounds, and the graph fails.
-        more, place = ([0.0], 9) if fault == "prediction" else ([0.0, 2.0], 1)
+        more, place = ([0.0, 2.0], 1) if fault == "output" else ([0.0], 9)
         weights += [
             constant("more", more),
             numpy_helper.from_array(np.array(1, dtype=np.int64), "unseen"),
@@ -199,7 +200,8 @@ def network(
         nodes += [
             helper.make_node("Equal", ["code0", "unseen"], ["is_unseen"]),
             helper.make_node("Where", ["is_unseen", "place", "first"], ["where"]),
-            helper.make_node("Gather", ["more", "where"], ["added"]),
+            *_moved(fault),
+            helper.make_node("Gather", ["more", "moved"], ["added"]),
             helper.make_node("Add", ["sound", "added"], ["score"]),
         ]
     inputs = [helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["n", numeric])]
@@ -211,6 +213,19 @@ def network(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _moved(fault: str) -> list[Any]:
+    """Passes the places on; `unread` through a root, after which indices are not taken from the graph alone."""
+    from onnx import TensorProto, helper
+
+    if fault != "unread":
+        return [helper.make_node("Identity", ["where"], ["moved"])]
+    return [
+        helper.make_node("Cast", ["where"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Sqrt", ["wide"], ["root"]),
+        helper.make_node("Cast", ["root"], ["moved"], to=TensorProto.INT64),
+    ]
 
 
 def _head(task: str, name: str) -> list[Any]:

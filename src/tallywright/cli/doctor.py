@@ -26,6 +26,9 @@ from tallywright.spec.load import load_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tallywright.data.delta.lake import Lake
+    from tallywright.spec import Project
+
 JAVA_AT_LEAST: Final = 17
 FREE_BYTES_AT_LEAST: Final = 2_000_000_000
 # Extra -> a package whose presence shows that the extra is installed.
@@ -45,15 +48,17 @@ EXTRAS: Final = {
 def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None:
     """Check Python, Java, packages, storage, tracking, connections and table features; exit 1 if something fails."""
     settings = load_environment(root=root, environment=environment)
+    tracking = list(_tracking(settings))
+    reachable = all(check.verdict is Verdict.PASS for check in tracking)
     checks = [
         *_machine(),
         *_storage(settings),
-        *_tracking(settings),
+        *tracking,
         *_connections(settings),
         *_tables(settings),
         *_specs(root, environment),
         *_clocks(root, environment),
-        *_integrity(root, environment),
+        *_integrity(root, environment, reachable=reachable),
     ]
     rows = [{"check": check.name, "verdict": check.verdict.value, "found": check.observed, "to_do": check.evidence}
             for check in checks]  # fmt: skip
@@ -228,8 +233,24 @@ def _clocks(root: Path | None, environment: str | None) -> Iterator[Check]:
             yield _check(f"clock {name}", "; ".join(jumps), Verdict.WARN, to_do)
 
 
-def _integrity(root: Path | None, environment: str | None) -> Iterator[Check]:
-    """The promotion log of each model, and the verdict of its last verification."""
+def _aliases(project: Project, lake: Lake) -> Iterator[Check]:
+    """Checks whether the registry's aliases name the versions that the promotion log says; or there are no versions."""
+    from tallywright.registry.promotion_log import PromotionLog
+    from tallywright.registry.versions import stale_aliases
+
+    name = f"registry {project.spec.name}"
+    try:
+        stale = stale_aliases(project, PromotionLog(lake, project.spec))
+    except TallyError as error:
+        yield _check(name, error.found, Verdict.FAIL, error.remedy)
+        return
+    told = "; ".join(map(str, stale))
+    yield _check(name, told or "its aliases follow the promotion log", Verdict.FAIL if stale else Verdict.PASS,
+                 f"tally verify {project.spec.name} --repair")  # fmt: skip
+
+
+def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -> Iterator[Check]:
+    """The promotion log of each model, the registry's aliases, and the verdict of the last verification."""
     from tallywright.data.delta.lake import Lake
     from tallywright.lifecycle.verify.findings import last_verdict
     from tallywright.registry.promotion_log import PromotionLog
@@ -247,6 +268,8 @@ def _integrity(root: Path | None, environment: str | None) -> Iterator[Check]:
             continue
         if problems:
             yield _check(f"promotions {name}", problems[0], Verdict.FAIL, f"tally verify {name} --repair")
+        elif reachable:
+            yield from _aliases(project, lake)
         if verdict is None:
             yield _check(f"verify {name}", "never verified", Verdict.WARN, f"tally verify {name}")
             continue

@@ -60,7 +60,9 @@ def _today(schedule: Schedule) -> date:
 @project_options
 @click.option("--from", "first", type=PERIOD, help="The first date or period.")
 @click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
-@click.option("--deep", is_flag=True, help="Compare contents too, and take packages from the registry.")
+@click.option(
+    "--deep", is_flag=True, help="Compare contents and the registry's aliases too, and take packages from the registry."
+)
 @click.option("--repair", is_flag=True, help="First bring back what the log names and make records again.")
 @click.option("--accept", is_flag=True, help="First take all tables as they are for what was committed.")
 @json_option

@@ -27,6 +27,8 @@ from tallywright.score_period import date_of
 from tallywright.spec.calendar import Span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import duckdb
     import pyarrow as pa
 
@@ -69,13 +71,16 @@ class Snapshot(Record):
         return windows[split]
 
 
-def take_snapshot(project: Project, lake: Lake, as_of: date) -> Snapshot:
+def take_snapshot(
+    project: Project, lake: Lake, as_of: date, *, require: Callable[[Snapshot], None] | None = None
+) -> Snapshot:
     """Takes the snapshot of the data that were known on the as-of date.
 
     Args:
         project: The model project; sizes of the windows come from `training`.
         lake: Where the tables are.
         as_of: Nothing of this day or later takes part, nor a label that arrived on it or later.
+        require: Is asked, before a row is read, whether the data of the windows are sound, and raises where not.
 
     Raises:
         InputError: Days of the windows that were not ingested, or a split without a labelled row.
@@ -83,6 +88,8 @@ def take_snapshot(project: Project, lake: Lake, as_of: date) -> Snapshot:
     spec = project.spec
     snapshot = _windows(spec, lake, as_of)
     _require_days(spec, lake, snapshot)
+    if require is not None:
+        require(snapshot)
     _count_waiting(spec, lake, snapshot)
     rows: dict[str, int] = {}
     coverage: dict[str, float] = {}

@@ -14,13 +14,17 @@ from tallywright.buffers import number_array, string_array
 from tallywright.errors import PackageError
 from tallywright.metrics import decided
 from tallywright.packaging.package import ONNX, Package
+from tallywright.packaging.refusals import Refusals
 from tallywright.tasks import TASKS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from tallywright.packaging.manifest import Postprocess
     from tallywright.packaging.preprocess import ModelInput
+    from tallywright.packaging.refusals import Lookup
     from tallywright.profiles.profile import ProfileDefinition
 
 MICRO_BATCH: Final = 2048
@@ -113,6 +117,8 @@ class Predictor:
         matrices: dict[str, NDArray[Any]] = {"numeric": numeric, "categorical": categorical}
         self._feed = {name: matrix for name, matrix in matrices.items() if matrix.shape[1]}
         self._any_rows = not any(isinstance(node.shape[0], int) for node in self._session.get_inputs() if node.shape)
+        self._refusals: Refusals | None = None
+        self._confirmed: dict[Lookup, bool] = {}
 
     def predict(self, batch: pa.RecordBatch) -> Prediction:
         """Scores a batch; the outputs have its rows in its order.
@@ -150,14 +156,36 @@ class Predictor:
             PackageError: The graph raises an error.
         """
         scores = self.no_scores(inputs.rows)
+        for start, rows in self._fed(inputs):
+            scores[start : start + rows] = self._run()[:rows]
+        return scores
+
+    def refused(self, inputs: ModelInput) -> NDArray[np.bool_]:
+        """A mask of rows that the graph is known to refuse, at the cost of a part of it; others may fail too.
+
+        Whatever is known of a lookup is confirmed once by the graph itself: it refuses the first such row alone, too.
+        """
+        if self._refusals is None:
+            self._refusals = Refusals(self.package.read(ONNX), _open)
+        known = np.zeros(inputs.rows, dtype=np.bool_)
+        for start, rows in self._fed(inputs) if self._refusals.lookups else ():
+            for lookup, mask in self._refusals.find(self._feed).items():
+                refused = mask[:rows]
+                if refused.any() and lookup not in self._confirmed:
+                    first = start + int(refused.argmax())
+                    self._confirmed[lookup] = self.fails(inputs.take(slice(first, first + 1)))
+                if self._confirmed.get(lookup):
+                    known[start : start + rows] |= refused
+        return known
+
+    def _fed(self, inputs: ModelInput) -> Iterator[tuple[int, int]]:
+        """Fills the feed with one piece of the inputs after another, padded; start and rows of each."""
         for start in range(0, inputs.rows, MICRO_BATCH):
             rows = min(MICRO_BATCH, inputs.rows - start)
             for name, matrix in self._feed.items():
                 matrix[:rows] = getattr(inputs, name)[start : start + rows]
                 matrix[rows:] = 0
-            result = self._run()
-            scores[start : start + rows] = result[:rows]
-        return scores
+            yield start, rows
 
     def fails(self, inputs: ModelInput) -> bool:
         """True when the graph raises an error for these rows; cheaper than their scores where they are few."""
@@ -191,7 +219,12 @@ class Predictor:
         return Predictor(self.package, threshold=self.threshold)
 
 
-def _session(package: Package) -> Any:
+def _open(model: bytes) -> Any:
+    """A session of ONNX Runtime in which equal rows get equal bits.
+
+    Raises:
+        Exception: Of ONNX Runtime, when it does not know how to run this model.
+    """
     options = onnxruntime.SessionOptions()
     # More than one thread would split sums differently: tree ensembles then change their bits.
     options.intra_op_num_threads = 1
@@ -199,8 +232,12 @@ def _session(package: Package) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Errors are raised; its own log would repeat each of them on stderr.
     options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _session(package: Package) -> Any:
     try:
-        session = onnxruntime.InferenceSession(package.read(ONNX), options, providers=["CPUExecutionProvider"])
+        session = _open(package.read(ONNX))
     except PackageError:
         raise
     except Exception as error:

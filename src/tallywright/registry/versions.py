@@ -197,6 +197,19 @@ def _artifact(digest: str) -> str:
     return f"packages/{digest}"
 
 
+@dataclass(frozen=True, slots=True)
+class StaleAlias:
+    """An alias of the registry that differs from the promotion log; None where it is not there, or must not be."""
+
+    alias: str
+    found: int | None
+    wanted: int | None
+
+    def __str__(self) -> str:
+        found, wanted = (f"version {one}" if one else "no version" for one in (self.found, self.wanted))
+        return f"the alias {self.alias} names {found}, by the promotion log it is {wanted}"
+
+
 def project_aliases(project: Project, log: PromotionLog) -> list[str]:
     """Sets the registry's aliases from the promotion log, and returns the changes as texts.
 
@@ -206,20 +219,28 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
     Raises:
         TrackingError: MLflow is missing or away; the log stays the truth, the next call repairs.
     """
-    name, entries = project.spec.registered_name, log.entries()
+    name = project.spec.registered_name
     with mlflow_client(project.environment.tracking.uri) as client:
-        versions = [int(item.version) for item in versions_of(client, name)]
-        if not versions:
-            return []
-        wanted = _wanted(entries, versions)
-        found = {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
-        repairs = [alias for alias in wanted if found.get(alias) != wanted[alias]]
-        for alias in repairs:
-            if wanted[alias] is None:
-                client.delete_registered_model_alias(name, alias)
+        stale = _stale(client, name, log.entries())
+        for one in stale:
+            if one.wanted is None:
+                client.delete_registered_model_alias(name, one.alias)
             else:
-                client.set_registered_model_alias(name, alias, str(wanted[alias]))
-    return [f"{alias}: {found.get(alias) or 'none'} -> {wanted[alias] or 'none'}" for alias in repairs]
+                client.set_registered_model_alias(name, one.alias, str(one.wanted))
+    return [f"{one.alias}: {one.found or 'none'} -> {one.wanted or 'none'}" for one in stale]
+
+
+def stale_aliases(project: Project, log: PromotionLog) -> list[StaleAlias]:
+    """The aliases `champion` and `previous` that are not what the promotion log says; nothing is changed.
+
+    `challenger` is no matter of the log: it follows a registration only with the next promotion.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    with mlflow_client(project.environment.tracking.uri) as client:
+        stale = _stale(client, project.spec.registered_name, log.entries())
+    return [one for one in stale if one.alias != CHALLENGER]
 
 
 def ping(environment: Environment) -> None:
@@ -230,6 +251,15 @@ def ping(environment: Environment) -> None:
     """
     with mlflow_client(environment.tracking.uri) as client:
         client.search_registered_models(max_results=1)
+
+
+def _stale(client: Any, name: str, entries: Sequence[Promotion]) -> list[StaleAlias]:
+    versions = [int(item.version) for item in versions_of(client, name)]
+    if not versions:
+        return []
+    found = {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    wanted = _wanted(entries, versions)
+    return [StaleAlias(alias, found.get(alias), to) for alias, to in wanted.items() if found.get(alias) != to]
 
 
 def _wanted(entries: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:

@@ -7,12 +7,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tallywright.data.delta.damage import GONE
 from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
 from tallywright.errors import InputError, IntegrityError, StorageError
-from tallywright.reporting.reader import require_rows
 from tallywright.scoring.commit.manifests import logged_tallies, recorded_tallies
+from tallywright.scoring.commit.scores_table import generation_in
+from tallywright.scoring.commit.standing import tally_rows
 from tallywright.scoring.identity import MODEL, RESTATED, SPEC, changes_between
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def diff(project: Project, day: date, generations: tuple[int, int] | None = None
 
     Raises:
         InputError: The day has no such generations, or the rows of one were deleted by maintenance.
+        IntegrityError: The rows of one are not those that it has committed.
         StorageError: The lake cannot be read.
     """
     lake, spec = Lake.of(project.environment), project.spec
@@ -96,12 +99,22 @@ def _chosen(lake: Lake, spec: ModelSpec, day: date, wanted: tuple[int, int] | No
 
 
 def _rows(lake: Lake, spec: ModelSpec, tally: Tally) -> pa.Table:
-    """The rows of a generation, at the version of the table that it made."""
+    """The rows of a generation, at the version of the table that it made; those of the newest as they stand now.
+
+    Raises:
+        InputError: Maintenance has deleted them.
+        IntegrityError: They are not what it has committed.
+    """
     manifest, table = tally.manifest, spec.table("scores")
+    newest = lake.find(table)
+    if newest is not None and generation_in(newest, spec, manifest.score_date) == manifest.generation:
+        return tally_rows(lake, spec, tally, newest)
     try:
-        rows = lake.read(table, where={"score_date": manifest.score_date}, version=tally.version)
+        return tally_rows(lake, spec, tally.held_by(manifest.files), lake.look(table, tally.version))
     except (StorageError, IntegrityError) as error:
         lake.files(table, day=manifest.score_date)  # raises where it is the storage that is away
+        if isinstance(error, IntegrityError) and GONE not in error.found:
+            raise _lost(spec, manifest, error) from error
         raise InputError(
             f"generation {manifest.generation} of {manifest.score_date} can no longer be read: version "
             f"{tally.version} of {table} is gone ({error.found})",
@@ -109,8 +122,15 @@ def _rows(lake: Lake, spec: ModelSpec, tally: Tally) -> pa.Table:
             f"maintenance.retention_days ({spec.maintenance.retention_days})",
             remedy="compare younger generations; `tally trace` tells what the manifest of this one says",
         ) from error
-    require_rows(manifest, rows, f"version {tally.version} of {table}")
-    return rows
+
+
+def _lost(spec: ModelSpec, manifest: Manifest, error: IntegrityError) -> IntegrityError:
+    """The error about a generation that was replaced: nothing commits it again."""
+    return IntegrityError(
+        error.found,
+        expected=f"the files that generation {manifest.generation} of {spec.name} committed",
+        remedy="restore the file from a backup, or compare other generations: this one is not the one that stands",
+    )
 
 
 def _inputs(lake: Lake, manifests: Sequence[Manifest]) -> tuple[tuple[pa.Table, ...], str]:

@@ -13,6 +13,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.errors import InputError, TableContractError, UsageError
 from tallywright.scoring.commit.manifests import tallies_in
+from tallywright.scoring.commit.standing import tally_rows
 from tallywright.spec import load_project
 from tallywright.spec.calendar import days_between
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
 
-    from tallywright.records import Manifest
     from tallywright.scoring.commit.manifests import Tally
 
 METADATA: Final = b"tallywright"
@@ -60,7 +60,8 @@ def scores(  # noqa: PLR0913 - keywords that seldom are needed
 
     Raises:
         UsageError: A date that is none, a range out of order, no date at all, or no such project.
-        InputError: A date that has no tally, or whose rows are not those of its tally.
+        InputError: A date that has no tally.
+        IntegrityError: A date whose rows are not those of its tally: files that were added, changed, damaged or lost.
         TableContractError: A column that the table does not have.
         StorageError: The lake cannot be read.
     """
@@ -79,40 +80,9 @@ def scores(  # noqa: PLR0913 - keywords that seldom are needed
             remedy=f"tally days {model} lists them",
         )
     schema = _schema(name, table, columns)
-    parts = [_rows_of(lake, name, table, tallies[day].manifest, schema.names) for day in wanted if day in tallies]
+    parts = [tally_rows(lake, spec, tallies[day], table, schema.names) for day in wanted if day in tallies]
     found = pa.concat_tables([pa.Table.from_batches([], schema), *parts])
     return found.replace_schema_metadata({METADATA: _provenance(model, name, table, tallies)})
-
-
-def _rows_of(lake: Lake, name: str, table: DeltaTable, manifest: Manifest, columns: Sequence[str]) -> pa.Table:
-    """The rows of one tally.
-
-    Raises:
-        InputError: There are more or fewer than it has committed.
-    """
-    rows = lake.read(name, where={"score_date": manifest.score_date}, columns=columns, version=table)
-    require_rows(manifest, rows, name)
-    return rows
-
-
-def require_rows(manifest: Manifest, rows: pa.Table, where: str) -> None:
-    """Refuses rows that are more or fewer than a tally has committed.
-
-    Args:
-        manifest: Of the tally.
-        rows: Of its date.
-        where: What they were read from.
-
-    Raises:
-        InputError: Says how many there are, and how many were committed.
-    """
-    if rows.num_rows != manifest.rows:
-        raise InputError(
-            f"{where} has {rows.num_rows:,} rows of {manifest.score_date}; generation {manifest.generation} has "
-            f"committed {manifest.rows:,}",
-            expected="the rows that were committed; another writer has changed the table",
-            remedy=f"tally score {manifest.model} --date {manifest.score_date} --force",
-        )
 
 
 def _schema(name: str, table: DeltaTable, columns: Sequence[str] | None) -> pa.Schema:

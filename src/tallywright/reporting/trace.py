@@ -150,7 +150,8 @@ def _tally(manifest: Manifest) -> dict[str, Any]:
     )  # fmt: skip
     found: dict[str, Any] = {name: getattr(manifest, name) for name in names}
     left_out = [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note]
-    return found | {"rows by role": manifest.rows_by_role, "left out": left_out}
+    found |= {"rows by role": manifest.rows_by_role, "left out": left_out}
+    return found | {f"{one.role.value} judged by": one.figures for one in manifest.roles if one.figures}
 
 
 def _model(ref: ModelRef, package: Package) -> dict[str, Any]:

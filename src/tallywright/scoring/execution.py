@@ -15,8 +15,9 @@ from tallywright.scoring.commit.profile_table import profile_digest
 from tallywright.scoring.commit.shadows import commit_sound_shadows
 from tallywright.scoring.commit.sink import CommitResult, UncertainCommitError, commit_tally
 from tallywright.scoring.engines.base import PinnedDay, require_io
+from tallywright.scoring.identity import DAMAGED, FORCED
 from tallywright.scoring.job import SCORES, label_of
-from tallywright.scoring.roles.limits import broken_limits, check_fallback
+from tallywright.scoring.roles.limits import CanaryVerdict, check_fallback, judge_canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Told the rows scored so far and the rows of the day; called from any thread, one at a time."""
+_NO_CANARY = CanaryVerdict("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,19 @@ class DayExecution:
     def advance(self) -> Callable[[int], None]:
         """Reports progress of one pass over the day."""
         return _counter(self.progress, self.request.input.rows)
+
+    @property
+    def repeated_verdict(self) -> CanaryVerdict:
+        """The canary's verdict in the tally that this one repeats: equal inputs get the same rows for ever.
+
+        So a day on which a canary was taken back by the rules of its time stays with the champion.
+        """
+        standing = self.decision.standing
+        tried = any(ref.role is Role.CANARY for ref in self.request.models)
+        if standing is None or not tried or self.decision.reason not in {FORCED, DAMAGED}:
+            return _NO_CANARY
+        canary = next((one for one in standing.manifest.roles if one.role is Role.CANARY), None)
+        return CanaryVerdict(canary.note, "", canary.figures) if canary is not None else _NO_CANARY
 
     def day(self, job: ScoreJob) -> PinnedDay:
         """The day as an engine is given it."""
@@ -90,29 +105,36 @@ def execute(execution: DayExecution, engine: Engine, job: ScoreJob) -> tuple[Com
     """
     request = execution.request
     require_io(engine.name, request.spec.scoring.io)
-    with engine.staged(execution.day(job), execution.advance) as first:
-        problem = _canary_problem(request, first)
-        if not problem:
-            return _commit(execution, first, "")
-        first.discard()
-    log.warning("%s: the champion takes all rows, the canary broke its limits: %s", job.score_date, problem)
+    verdict = execution.repeated_verdict
+    if not verdict.broken:
+        with engine.staged(execution.day(job), execution.advance) as first:
+            verdict = _judge_canary(request, first)
+            if not verdict.broken:
+                return _commit(execution, first, verdict)
+            first.discard()
+    log.warning("%s: the champion takes all rows, the canary broke its limits: %s", job.score_date, verdict.broken)
     with engine.staged(execution.day(job.without_canary()), execution.advance) as second:
-        return _commit(execution, second, problem)
+        return _commit(execution, second, verdict)
 
 
-def _canary_problem(request: ScoreRequest, day: StagedOutput) -> str:
-    """Names the limits that the canary broke over the whole day; empty when it kept them or there is none."""
+def _judge_canary(request: ScoreRequest, day: StagedOutput) -> CanaryVerdict:
+    """Judges the canary by its limits over the whole day; nothing is said where there is none."""
     if day.job.canary is None or request.spec.scoring.canary is None:
-        return ""
+        return _NO_CANARY
     try:
         day.check_cover()
     except BaseException:
         day.discard()
         raise
-    return broken_limits(request.spec.scoring.canary.limits, day.sums.canary)
+    verdict = judge_canary(request.spec.scoring.canary.limits, day.sums.canary)
+    if verdict.unsettled:
+        log.warning("%s: the canary keeps its rows; of its limits, %s", day.job.score_date, verdict.unsettled)
+    elif not verdict.broken:
+        log.info("%s: the canary kept its limits: %s", day.job.score_date, verdict.figures)
+    return verdict
 
 
-def _commit(execution: DayExecution, day: StagedOutput, canary_note: str) -> tuple[CommitResult, DaySums]:
+def _commit(execution: DayExecution, day: StagedOutput, verdict: CanaryVerdict) -> tuple[CommitResult, DaySums]:
     """Verifies the day; commits its shadows, then its scores."""
     request, sums = execution.request, day.sums
     try:
@@ -127,11 +149,11 @@ def _commit(execution: DayExecution, day: StagedOutput, canary_note: str) -> tup
     manifest = execution.manifest(sums.profile, keys.hex)
     shadows = commit_sound_shadows(request.lake, request.spec, day, manifest)
     failpoint("shadowed")
-    roles = (*_served(request, sums, canary_note), *shadows, *execution.model_set.absent)
+    roles = (*_served(request, sums, verdict), *shadows, *execution.model_set.absent)
     return _commit_scores(request, day, manifest.model_copy(update={"roles": roles, "files": day.files()})), sums
 
 
-def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[RoleTally]:
+def _served(request: ScoreRequest, sums: DaySums, verdict: CanaryVerdict) -> Iterator[RoleTally]:
     """The tally of each role in the scores table."""
     primary = label_of(request.champion.role, request.champion.version)
     served = sums.served or {primary: request.input.rows}
@@ -145,7 +167,8 @@ def _served(request: ScoreRequest, sums: DaySums, canary_note: str) -> Iterator[
             version=ref.version,
             rows=served.get(label, 0),
             profile_digest=profile_digest(profile) if profile is not None and profile.rows else "",
-            note=canary_note if ref.role is Role.CANARY else "",
+            note=verdict.broken if ref.role is Role.CANARY else "",
+            figures=verdict.figures if ref.role is Role.CANARY else "",
         )
 
 

@@ -19,7 +19,7 @@ Failure = Literal["package", "output", "prediction"]
 
 
 class CanaryLimits(Section):
-    """What a canary may do to a day; beyond it the champion takes all rows, decided before the commit."""
+    """What a canary may do to a day; beyond it by its 95 % interval, the champion takes all rows before the commit."""
 
     max_problem_share: float = Field(default=0.0, ge=0, le=1)
     """Of the canary's rows, those whose output breaks the output gate or cannot be computed; up to this share the

@@ -13,6 +13,7 @@ from synthetic import DAY, make_features, make_package
 
 from tallywright.errors import GateRefusedError, PackageError
 from tallywright.packaging.predictor import MICRO_BATCH, Predictor
+from tallywright.packaging.refusals import Lookup
 from tallywright.scoring.job import FallbackLimit
 from tallywright.scoring.roles.failing_rows import Allowance, HopelessError, score_sound_rows
 from tallywright.scoring.roles.role_model import predict_all, predict_checked
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 ROWS = 65_536
 """A whole batch: 32 runs of the graph where all rows are sound."""
+RUNS = ROWS // MICRO_BATCH
+FAULTS = ("prediction", "unread")
 
 
 class Counting:
@@ -29,6 +32,9 @@ class Counting:
 
     def __init__(self, session: Any) -> None:
         self.session, self.runs, self.errors, self.rows = session, 0, 0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
 
     def run(self, names: list[str], feed: dict[str, Any]) -> Any:
         self.runs += 1
@@ -40,10 +46,14 @@ class Counting:
             raise
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """Fails on rows whose `c0` is no category of the training."""
-    return make_package(tmp_path_factory.mktemp("package") / "a", fault="prediction", seed=7)
+@pytest.fixture(scope="module", params=FAULTS)
+def package(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Package:
+    """Fails on rows whose `c0` is no category of the training: for a reason that can be read from it, or cannot."""
+    return make_package(tmp_path_factory.mktemp("package") / "a", fault=request.param, seed=7)
+
+
+only_read = pytest.mark.parametrize("package", ["prediction"], indirect=True)
+only_unread = pytest.mark.parametrize("package", ["unread"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +101,60 @@ def test_an_error_that_is_not_covered_ends_the_batch_at_once(package: Package) -
     assert (counting.runs, counting.errors) == (1, 1)
 
 
+@only_read
+@pytest.mark.parametrize("failing", [1, 66, 655, 3276])
+def test_failing_rows_cost_one_error_and_the_rows_around_it(package: Package, failing: int) -> None:
+    """However many they are: the first error, one row alone that confirms why, the sound rows of that piece again."""
+    predictor, counting = counted(package)
+    mask = np.zeros(ROWS, bool)
+    mask[np.random.default_rng(failing).permutation(ROWS)[:failing]] = True
+    limit = FallbackLimit.of(0.05, ROWS, DAY)
+    found = predict_checked(predictor, batch_with(mask), Allowance(limit.rows, np.ones(ROWS, bool)))
+    assert np.array_equal(found.failed, mask)
+    assert counting.errors == 2
+    assert counting.runs <= RUNS + 2
+    assert counting.rows <= ROWS + MICRO_BATCH + 1
+    # The look at the indices is a session of its own: one pass over what is not scored yet, of a few nodes.
+    looks = predictor._refusals
+    assert looks is not None
+    assert [lookup.size for lookup in looks.lookups] == [6, 6, 1]
+    assert [node.name for node in looks._session.get_inputs()] == ["numeric", "categorical"]
+
+
+@only_read
+def test_sound_batches_are_not_looked_at(package: Package) -> None:
+    predictor, counting = counted(package)
+    predict_checked(predictor, batch_with(np.zeros(ROWS, bool)))
+    assert (counting.runs, counting.errors, predictor._refusals) == (RUNS, 0, None)
+
+
+@only_read
+def test_a_refusal_that_the_graph_does_not_confirm_counts_for_nothing(package: Package) -> None:
+    predictor, counting = counted(package)
+    failing = np.arange(900) % 300 == 7
+    inputs = package.preprocess.transform(batch_with(failing))
+    assert np.array_equal(predictor.refused(inputs), failing)
+    assert predictor._refusals is not None
+    wrong = Lookup("categorical", 0)
+    predictor._refusals.lookups += (wrong,)
+    assert np.array_equal(predictor.refused(inputs), failing)
+    assert predictor._confirmed == {Lookup("moved", 1): True, wrong: False}
+    assert (counting.runs, counting.errors) == (2, 1)
+
+
+@only_read
+@pytest.mark.parametrize("failing", [3277, ROWS // 5])
+def test_more_known_refusals_than_may_fall_back_end_it_before_another_row_is_scored(package, failing) -> None:  # type: ignore[no-untyped-def]
+    predictor, counting = counted(package)
+    mask = np.zeros(ROWS, bool)
+    mask[np.random.default_rng(failing).permutation(ROWS)[:failing]] = True
+    limit = FallbackLimit.of(0.05, ROWS, DAY)
+    with pytest.raises(HopelessError) as caught:
+        predict_checked(predictor, batch_with(mask), Allowance(limit.rows, np.ones(ROWS, bool)))
+    assert (caught.value.failing, caught.value.tried) == (failing, ROWS)
+    assert (counting.runs, counting.errors) == (2, 2)
+
+
 @pytest.mark.parametrize("every", [2, 5, 8])
 def test_a_share_that_cannot_be_kept_is_found_out_by_a_few_rows(package: Package, every: int) -> None:
     """An error costs about as much as two thousand rows; a sound batch is 65,536 of them."""
@@ -103,6 +167,7 @@ def test_a_share_that_cannot_be_kept_is_found_out_by_a_few_rows(package: Package
     assert counting.rows < ROWS / 16
 
 
+@only_unread
 def test_a_few_failing_rows_cost_less_than_a_second_pass(package: Package) -> None:
     predictor, counting = counted(package)
     failing = np.zeros(ROWS, bool)

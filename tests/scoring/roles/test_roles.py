@@ -50,7 +50,7 @@ def packages(tmp_path_factory):
 def cast(shop, packages):
     """Scores a day with models in roles; packages are named as in the fixture, versions follow the order."""
 
-    def act(pinned, *, lost=(), scoring=None, force=False, **roles):
+    def act(pinned, *, lost=(), scoring=None, force=False, progress=None, **roles):
         named = [(Role(role), roles.get(role)) for role in ("champion", "canary", "fallback")]
         named[0] = (Role.CHAMPION, roles.get("champion", 1))
         named += [(Role.SHADOW, name) for name in roles.get("shadows", ())]
@@ -60,7 +60,7 @@ def cast(shop, packages):
         for name in lost:
             del at_hand[packages[name].digest]
         request = {"models": tuple(model_ref(spec, *one) for one in found), "packages": at_hand, "spec": spec}
-        return shop.score(pinned, force=force, **request)
+        return shop.score(pinned, force=force, progress=progress, **request)
 
     return act
 
@@ -177,6 +177,29 @@ def test_a_canary_far_from_the_champion_leaves_all_rows_to_it(shop, cast, packag
     assert len(shop.files()) == 1
     assert len(shop.lake.files("shop__shadow")) == len(shop.files("shadow"))
     assert cast(outcome.manifest.input, canary=2, shadows=[3], scoring=scoring).action == "unchanged"
+
+
+def test_a_repeat_of_a_day_whose_canary_broke_its_limits_takes_the_verdict_as_it_stands(shop, cast) -> None:
+    pinned, passes = shop.put(1000), []
+    scoring = with_canary(max_mean_difference=0.001)
+    first = cast(pinned, canary=2, scoring=scoring, progress=lambda done, _: passes.append(done)).manifest
+    assert max(passes) == 1000
+    assert passes.count(1000) == 2
+    passes.clear()
+    again = cast(pinned, canary=2, scoring=scoring, force=True, progress=lambda done, _: passes.append(done)).manifest
+    assert (again.generation, again.reason, passes.count(1000)) == (2, "forced", 1)
+    assert again.roles == first.roles
+
+
+def test_few_rows_of_a_canary_are_no_proof_and_the_figures_say_so(shop, cast, caplog) -> None:
+    """The models differ by more than the limit on these rows, by no more than chance allows."""
+    features = make_features(160)
+    outcome = cast(shop.put(features), canary=3, scoring=with_canary(share=0.1, max_mean_difference=0.05))
+    (canary,) = (one for one in outcome.manifest.roles if one.role is Role.CANARY)
+    assert canary.rows < 25
+    assert "more than 0.05 is not shown" in caplog.text
+    assert f"the mean score of {canary.rows} rows differs from the champion's by" in canary.figures
+    assert canary.note == ""
 
 
 @pytest.mark.parametrize("fault", ["output", "prediction"])

@@ -19,6 +19,8 @@ _DATE: Final = re.compile(r"score_date=(\d{4}-\d{2}-\d{2})/")
 _INGESTED: Final = frozenset({"features", "labels", "quarantine", "inputs"})
 _TRUTH: Final = "promotions"
 """Its entries are made of nothing else."""
+GONE: Final = "it is gone"
+"""Of a file that is not there."""
 _SCORED: Final = frozenset({"scores", "shadow"})
 
 
@@ -47,7 +49,7 @@ def damage_of(uri: str, path: str) -> Iterator[None]:
 
 def words_for(error: Exception) -> str:
     """What is wrong with a file that cannot be read, in a few words."""
-    return "it is gone" if isinstance(error, FileNotFoundError) else f"it cannot be read: {cause_of(error)}"
+    return GONE if isinstance(error, FileNotFoundError) else f"it cannot be read: {cause_of(error)}"
 
 
 def damaged(uri: str, path: str, cause: str, day: date | str | None = None) -> IntegrityError:

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _COMMIT: Final = re.compile(r"\d{20}\.json")
+_NUMBER, _TEXTS = (int,), (dict,)
+_ACTIONS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
+    "add": {
+        "path": (str,),
+        "partitionValues": _TEXTS,
+        "size": _NUMBER,
+        "modificationTime": _NUMBER,
+        "dataChange": (bool,),
+    },
+    "remove": {"path": (str,), "dataChange": (bool,)},
+    "txn": {"appId": (str,), "version": _NUMBER},
+    "metaData": {"id": (str,), "format": (dict,), "schemaString": (str,), "partitionColumns": (list,)},
+    "protocol": {"minReaderVersion": _NUMBER, "minWriterVersion": _NUMBER},
+    "commitInfo": {},
+}
+"""What an action must have, by the Delta protocol (https://github.com/delta-io/delta/blob/master/PROTOCOL.md#actions)."""
 _CHECKPOINT: Final = re.compile(r"\d{20}\.checkpoint\.[\w.-]*parquet")
 
 
@@ -59,9 +75,27 @@ def is_readable(name: str, content: bytes) -> bool:
     """True when a file of a log is a whole checkpoint or a whole commit, by its name."""
     try:
         if name.endswith(".json"):
-            lines = [json.loads(line) for line in content.decode().splitlines() if line.strip()]
-            return bool(lines) and all(isinstance(line, dict) for line in lines)
+            lines = [
+                json.loads(line, parse_constant=_no_number) for line in content.decode().split("\n") if line.strip()
+            ]
+            return bool(lines) and all(isinstance(line, dict) and _is_action(line) for line in lines)
         pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (ValueError, OSError, pa.ArrowException):
         return False
     return True
+
+
+def _is_action(line: Mapping[str, object]) -> bool:
+    """True when each action of a line that we know has what it must have."""
+    for name, required in _ACTIONS.items():
+        if name not in line:
+            continue
+        action = line[name]
+        if not isinstance(action, dict) or any(type(action.get(key)) not in kinds for key, kinds in required.items()):
+            return False
+    return True
+
+
+def _no_number(text: str) -> float:
+    """NaN and infinities, which Python reads, are no JSON."""
+    raise ValueError(text)

@@ -162,6 +162,7 @@ def score(context: RunContext) -> dict[str, Any]:
         "models": [f"{model.role.value}: version {model.version}" for model in manifest.models],
         "rows_by_role": manifest.rows_by_role,
         "left_out": [f"{one.role.value} {one.version}: {one.note}" for one in manifest.roles if one.note],
+        **{f"{one.role.value}_figures": one.figures for one in manifest.roles if one.figures},
         **({"withdrawn": note} if note else {}),
     } | compare(context, manifest, row)
 

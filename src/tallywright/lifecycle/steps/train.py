@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,7 @@ def snapshot(context: RunContext) -> dict[str, Any]:
     Raises:
         IntegrityError: A day of the windows is not what was ingested.
     """
-    taken = take_snapshot(context.project, context.lake, context.day)
-    _require_ingested(context, taken)
+    taken = take_snapshot(context.project, context.lake, context.day, require=partial(_require_ingested, context))
     hand_over_snapshot(context, taken.to_json())
     return taken.model_dump(mode="json")
 

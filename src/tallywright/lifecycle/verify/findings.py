@@ -27,7 +27,7 @@ class Defect(PeriodRecord):
     """One thing that is not what was committed, and the command that repairs it."""
 
     what: str
-    """The table, or `packages`."""
+    """The table, or `packages`, `registry`, `records`."""
     score_date: date | None = None
     problem: str
     remedy: str

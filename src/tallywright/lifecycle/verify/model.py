@@ -9,6 +9,7 @@ from tallywright.lifecycle.small_tables import model_tables
 from tallywright.lifecycle.verify.findings import Defect, last_verdict, record_verdict, seals_in
 from tallywright.lifecycle.verify.records import (
     ingested_days,
+    verify_aliases,
     verify_inputs,
     verify_packages,
     verify_promotions,
@@ -43,7 +44,7 @@ def verify_model(
         lake: Where its tables are.
         now: The wall clock of the verdict.
         days: The first and the last score date that are looked at; None for an open end.
-        deep: Compare contents too, and take packages from the registry.
+        deep: Compare contents too, take packages from the registry, and compare its aliases with the log.
 
     Returns:
         What was found, the tables first; nothing when all stands.
@@ -77,6 +78,8 @@ def _records(project: Project, lake: Lake, days: Range, *, deep: bool) -> Iterat
     yield from verify_tallies(lake, spec, tallies, deep=deep)
     yield from verify_promotions(lake, spec, tallies)
     yield from verify_packages(project, tallies, deep=deep)
+    if deep:
+        yield from verify_aliases(project, lake)
 
 
 def _guarded(findings: Iterator[Defect]) -> Iterator[Defect]:

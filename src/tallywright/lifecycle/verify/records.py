@@ -125,6 +125,19 @@ def verify_packages(project: Project, tallies: list[Tally], *, deep: bool) -> It
             yield Defect(what="packages", problem=f"version {ref.version}: {error.found}", remedy=error.remedy)
 
 
+def verify_aliases(project: Project, lake: Lake) -> Iterator[Defect]:
+    """Yields the registry's aliases that do not name the versions that the promotion log says.
+
+    Raises:
+        TrackingError: The registry is missing or away.
+    """
+    from tallywright.registry.versions import stale_aliases
+
+    for stale in stale_aliases(project, PromotionLog(lake, project.spec)):
+        remedy = f"tally verify {project.spec.name} --repair"
+        yield Defect(what="registry", problem=f"{project.spec.registered_name}: {stale}", remedy=remedy)
+
+
 def ingested_days(lake: Lake, spec: ModelSpec) -> list[date]:
     """The dates that were ingested, by their records and by the table of features."""
     recorded = {row["score_date"] for row in Table(INPUTS, lake, spec).rows(columns=["score_date"])}

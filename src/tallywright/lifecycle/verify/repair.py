@@ -45,6 +45,7 @@ def repair_model(context: RunContext) -> None:
     for tally in tallies:
         _tried(partial(record_tally, lake, spec, tally), f"the tally of {tally.manifest.score_date}")
     _tried(partial(_record_models, context, tallies), "the registered versions")
+    _tried(partial(_repair_aliases, context), "the registry's aliases")
     for tally in tallies:
         day = tally.manifest.score_date
         if not _tried(partial(reports, lake, spec, subject=day_subject(tally.manifest.input)), f"the gate of {day}"):
@@ -85,6 +86,14 @@ def _make_evidence(context: RunContext) -> None:
                 trained_through=entry.trained_through,
             )
             record_version(lake, spec, ref, decision.reports, recorded_at=entry.recorded_at)
+
+
+def _repair_aliases(context: RunContext) -> None:
+    """Lets the registry's aliases name the versions that the promotion log says."""
+    from tallywright.registry.versions import project_aliases
+
+    for repair in project_aliases(context.project, PromotionLog(context.lake, context.spec)):
+        log.info("registry: %s", repair)
 
 
 def _record_models(context: RunContext, tallies: Sequence[Tally]) -> None:

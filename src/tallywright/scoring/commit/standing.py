@@ -48,7 +48,7 @@ def standing_of(lake: Lake, spec: ModelSpec, tally: Tally) -> Standing:
     Raises:
         StorageError: Storage that cannot be read.
     """
-    found = _standing(lake, spec, spec.table("scores"), tally)
+    found = _standing(lake, spec.table("scores"), lake.find(spec.table("scores")), spec, tally)
     if found.problem or not any(one.role is Role.SHADOW and one.rows for one in tally.manifest.roles):
         return found
     problem = shadow_problem(lake, spec, tally.manifest)
@@ -64,6 +64,23 @@ def require_standing(lake: Lake, spec: ModelSpec, tally: Tally) -> None:
     found = standing_of(lake, spec, tally)
     if found.problem:
         raise integrity_error(spec, tally.manifest, found.problem)
+
+
+def tally_rows(
+    lake: Lake, spec: ModelSpec, tally: Tally, handle: DeltaTable, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of a tally in one version of the scores table, read only where they are what it has committed.
+
+    Raises:
+        IntegrityError: Names the file that is not, the date, and how to repair it.
+        StorageError: Storage that cannot be read.
+        TableContractError: A column that the table does not have.
+    """
+    table, day = spec.table("scores"), tally.manifest.score_date
+    problem = _standing(lake, table, handle, spec, tally).problem
+    if problem:
+        raise integrity_error(spec, tally.manifest, problem)
+    return lake.read(table, where={"score_date": day}, columns=columns, version=handle)
 
 
 def integrity_error(spec: ModelSpec, manifest: Manifest, problem: str) -> IntegrityError:
@@ -82,7 +99,7 @@ def shadow_problem(lake: Lake, spec: ModelSpec, manifest: Manifest) -> str:
     if handle is None:
         return f"the table {table} is gone"
     tally = next(logged_tallies(handle, manifest.score_date), None)
-    return "" if tally is None else _standing(lake, spec, table, tally).problem
+    return "" if tally is None else _standing(lake, table, handle, spec, tally).problem
 
 
 def files_at_commit(lake: Lake, spec: ModelSpec, tally: Tally) -> Files:
@@ -120,9 +137,8 @@ def _missing(lake: Lake, live: Sequence[DataFile]) -> str:
     return ""
 
 
-def _standing(lake: Lake, spec: ModelSpec, table: str, tally: Tally) -> Standing:
+def _standing(lake: Lake, table: str, handle: DeltaTable | None, spec: ModelSpec, tally: Tally) -> Standing:
     day = tally.manifest.score_date
-    handle = lake.find(table)
     if handle is None:
         return Standing(f"the table {table} is gone")
     with storage_errors(f"comparing {day} of {lake.uri(table)} with its tally"):

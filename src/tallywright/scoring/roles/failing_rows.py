@@ -1,10 +1,12 @@
 """Finds the rows of a batch on which a model's graph raises an error, without asking more often than is needed.
 
 An error of ONNX Runtime is dear, about as dear as two thousand sound rows, and tells nothing but that some row of those
-asked for fails. So the search first finds out whether more rows fail than may (a few rows, one at a time, in random
-order), and ends there; otherwise it halves groups whose size suits the share of rows that fail, and skips each half
-that must fail because the other one is sound. Which rows fail stays a function of each row alone: a row fails if the
-graph raises an error for it.
+asked for fails. So the first error is followed by one look at all indices that the graph looks up (`refusals`): the
+rows that it is known to refuse are left out, which costs part of a pass, however many they are. The rest is scored as
+usual. Where it fails still, for a reason that cannot be read, rows are searched: first whether more of them fail than
+may (a few rows, one at a time, in random order), which ends it; otherwise by halving groups whose size suits the share
+of rows that fail, and without asking for a half that must fail because the other one is sound. Which rows fail stays a
+function of each row alone: a row fails if the graph raises an error for it.
 """
 
 from __future__ import annotations
@@ -69,17 +71,18 @@ def score_sound_rows(
     Raises:
         HopelessError: More rows fail than may.
     """
-    search = _Search(predictor, inputs, allowance)
     scores = predictor.no_scores(inputs.rows)
-    for start in range(0, inputs.rows, MICRO_BATCH):
-        rows = np.arange(start, min(start + MICRO_BATCH, inputs.rows))
-        try:
-            scores[rows] = predictor.score(inputs.take(slice(start, start + MICRO_BATCH)))
-        except PackageError:
-            search.find(rows)
-            sound = rows[~search.failed[rows]]
-            search.failed[sound] = ~_scored(predictor, inputs, sound, scores)
-    return scores, search.failed
+    done = 0
+    try:
+        for start in range(0, inputs.rows, MICRO_BATCH):
+            scores[start : start + MICRO_BATCH] = predictor.score(inputs.take(slice(start, start + MICRO_BATCH)))
+            done = start + MICRO_BATCH
+    except PackageError:
+        search = _Search(predictor, inputs, allowance)
+        rest = search.leave_out(done)
+        search.score(rest, scores, failed_before=not search.failed[done : done + MICRO_BATCH].any())
+        return scores, search.failed
+    return scores, np.zeros(inputs.rows, dtype=np.bool_)
 
 
 def _scored(
@@ -107,7 +110,36 @@ class _Search:
         self.failed = np.zeros(inputs.rows, dtype=np.bool_)
         self._predictor, self._inputs, self._allowance = predictor, inputs, allowance
         self._share: float | None = None
+        self._open = np.arange(inputs.rows)
         self._found = 0
+
+    def leave_out(self, start: int) -> NDArray[np.intp]:
+        """Marks the rows from `start` on that the graph is known to refuse; returns the others.
+
+        Raises:
+            HopelessError: They are more than may fail.
+        """
+        self.failed[start:] = self._predictor.refused(self._inputs.take(slice(start, None)))
+        if self._allowance is not None:
+            self._found = int(np.count_nonzero(self.failed & self._allowance.counts))
+            if self._found > self._allowance.most:
+                raise HopelessError(self._found, self._inputs.rows)
+        self._open = start + np.flatnonzero(~self.failed[start:])
+        return self._open
+
+    def score(self, rows: NDArray[np.intp], scores: NDArray[np.float32], *, failed_before: bool) -> None:
+        """Scores these rows as far as they can be, and marks the others; the first piece is not asked a second time."""
+        for start in range(0, rows.size, MICRO_BATCH):
+            part = rows[start : start + MICRO_BATCH]
+            if start or not failed_before:
+                try:
+                    scores[part] = self._predictor.score(self._inputs.take(part))
+                    continue
+                except PackageError:
+                    pass
+            self.find(part)
+            sound = part[~self.failed[part]]
+            self.failed[sound] = ~_scored(self._predictor, self._inputs, sound, scores)
 
     def find(self, rows: NDArray[np.intp]) -> None:
         """Marks the rows that fail among these, of which one at least does."""
@@ -150,15 +182,15 @@ class _Search:
         return self._predictor.fails(self._inputs.take(rows))
 
     def _probe(self) -> float:
-        """The share of failing rows among some that are drawn at random.
+        """The share of failing rows among some that are drawn at random from those of which nothing is known.
 
         Raises:
             HopelessError: It is far above the share that may fail.
         """
-        drawn = np.flatnonzero(self._allowance.counts) if self._allowance else np.arange(self._inputs.rows)
+        drawn = self._open[self._allowance.counts[self._open]] if self._allowance else self._open
         if not drawn.size:
             return 0.0
-        most = min(self._allowance.most / drawn.size, 1.0) if self._allowance else 1.0
+        most = min((self._allowance.most - self._found) / drawn.size, 1.0) if self._allowance else 1.0
         failing = tried = 0
         for row in _some(drawn):
             tried += 1

@@ -1,7 +1,12 @@
-"""What is judged over the whole day before the commit: a canary's limits, and how many rows may fall back."""
+"""What is judged over the whole day before the commit: a canary's limits, and how many rows may fall back.
+
+The canary's rows are a random part of the day's, drawn by the hash of their keys: what is found in few of them may be
+chance. So a limit is broken when the interval of the figure lies beyond it, not when the figure does.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallywright.errors import GateRefusedError
@@ -15,22 +20,68 @@ if TYPE_CHECKING:
     from tallywright.spec.roles import CanaryLimits, Fallback
 
 
-def broken_limits(limits: CanaryLimits, counts: CanaryCounts) -> str:
-    """Which limits the canary broke, in words; empty when it kept them."""
+@dataclass(frozen=True, slots=True)
+class CanaryVerdict:
+    """How a canary did against its limits, in words.
+
+    Attributes:
+        broken: The limits that it is shown to be beyond; empty when it kept them.
+        unsettled: Those that it is beyond by figures that may be chance, or that could not be judged.
+        figures: All figures, with their intervals.
+    """
+
+    broken: str
+    unsettled: str
+    figures: str
+
+
+def judge_canary(limits: CanaryLimits, counts: CanaryCounts) -> CanaryVerdict:
+    """Holds the intervals of a canary's figures against its limits."""
     if counts.stopped:
-        return "rows have no sound answer: its graph raises an error, and max_problem_share allows none"
-    found = []
-    if counts.problem_share > limits.max_problem_share:
-        found.append(
-            f"{counts.problems} of {counts.rows} rows have no sound answer, "
-            f"{counts.problem_share:.2%} are more than {limits.max_problem_share:.2%}"
-        )
-    if counts.mean_difference > limits.max_mean_difference:
-        found.append(
-            f"the mean score of {counts.compared} rows differs from the champion's by {counts.mean_difference:.4g}, "
-            f"more than {limits.max_mean_difference:g}"
-        )
-    return "; ".join(found)
+        problem = "rows have no sound answer: its graph raises an error, and max_problem_share allows none"
+        return CanaryVerdict(problem, "", problem)
+    judged = [_problems(limits.max_problem_share, counts), _difference(limits.max_mean_difference, counts)]
+    return CanaryVerdict(
+        "; ".join(f"{one.figure}, more than {one.limit}" for one in judged if one.beyond),
+        "; ".join(f"{one.figure}: {one.doubt}" for one in judged if one.doubt),
+        "; ".join(one.figure for one in judged),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One figure in words, its limit, whether it is shown to be beyond it, and what is not known."""
+
+    figure: str
+    limit: str
+    beyond: bool
+    doubt: str
+
+
+def _problems(limit: float, counts: CanaryCounts) -> _Judged:
+    found = counts.problem_share
+    figure = (
+        f"{counts.problems} of {counts.rows} rows have no sound answer, "
+        f"{found.value:.2%} [{found.lower:.2%}, {found.upper:.2%}]"
+    )
+    return _judged(figure, f"{limit:.2%}", shown=found.lower > limit, seen=found.value > limit)
+
+
+def _difference(limit: float, counts: CanaryCounts) -> _Judged:
+    found = counts.mean_difference
+    if found is None:
+        figure = f"the mean score of {counts.compared} rows has no interval"
+        return _Judged(figure, f"{limit:g}", beyond=False, doubt="not judged, at least 2 rows are needed")
+    figure = (
+        f"the mean score of {found.rows} rows differs from the champion's by "
+        f"{found.value:+.4g} [{found.lower:+.4g}, {found.upper:+.4g}]"
+    )
+    shown = found.lower > limit or found.upper < -limit
+    return _judged(figure, f"{limit:g}", shown=shown, seen=abs(found.value) > limit)
+
+
+def _judged(figure: str, limit: str, *, shown: bool, seen: bool) -> _Judged:
+    return _Judged(figure, limit, shown, f"more than {limit} is not shown" if seen and not shown else "")
 
 
 def check_fallback(fallback: Fallback, served: Mapping[str, int], day: date) -> None:

@@ -21,6 +21,7 @@ from tallywright.data.fingerprint import RowDigest
 from tallywright.packaging.predictor import Prediction, Predictor
 from tallywright.records import Record
 from tallywright.scoring.roles.failing_rows import Allowance, score_sound_rows
+from tallywright.scoring.roles.intervals import Interval, mean_interval, share_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     AnyPredictor = Predictor | ConstantPredictor
 
 _LIMIT = 2.0**40
+_HALF_BITS = 21
+_CHUNK = 1 << 16
 SHARES = frozenset({"probability", "probabilities", "confidence"})
 """Outputs that lie between 0 and 1."""
 
@@ -40,7 +43,9 @@ SHARES = frozenset({"probability", "probabilities", "confidence"})
 class CanaryCounts(Record):
     """How a canary did on its share of the rows.
 
-    `compared` rows have a sound prediction of both; the totals are their scores in units of 2**-bits, the champion's.
+    `compared` rows have a sound prediction of both; the totals are their scores in units of 2**-bits, the champion's,
+    and the squares are those of the canary's score less the champion's, row by row. All are whole numbers, so partial
+    counts add up to the same whatever the split, the order and the engine.
     """
 
     rows: int = 0
@@ -48,27 +53,26 @@ class CanaryCounts(Record):
     compared: int = 0
     champion_total: int = 0
     canary_total: int = 0
+    difference_squares: int = 0
     bits: int = 0
     stopped: bool = False
     """True where its graph failed although no row may be without an answer: nothing was counted from there on."""
 
     def __add__(self, other: CanaryCounts) -> CanaryCounts:
         stopped = self.stopped or other.stopped
-        added = ("rows", "problems", "compared", "champion_total", "canary_total")
+        added = ("rows", "problems", "compared", "champion_total", "canary_total", "difference_squares")
         sums = {name: getattr(self, name) + getattr(other, name) for name in added}
         return CanaryCounts(bits=max(self.bits, other.bits, key=abs), stopped=stopped, **sums)
 
     @property
-    def problem_share(self) -> float:
+    def problem_share(self) -> Interval:
         """The share of the canary's rows without a sound prediction."""
-        return self.problems / self.rows if self.rows else 0.0
+        return share_interval(self.problems, self.rows)
 
     @property
-    def mean_difference(self) -> float:
-        """The absolute difference of the mean scores on the compared rows."""
-        if not self.compared:
-            return 0.0
-        return abs(self.canary_total - self.champion_total) / self.compared / 2.0**self.bits
+    def mean_difference(self) -> Interval | None:
+        """The mean of the canary's score less the champion's on the compared rows; None for fewer than two."""
+        return mean_interval(self.compared, self.canary_total - self.champion_total, self.difference_squares, self.bits)
 
 
 class RoleCounts(Record):
@@ -85,10 +89,32 @@ class RoleCounts(Record):
     """What the output gate found in the rows of a shadow."""
 
 
-def fixed_point_sum(scores: NDArray[np.float32], bits: int) -> int:
-    """The sum of scores in units of 2**-bits, each rounded by itself."""
-    units = np.clip(np.rint(scores.astype(np.float64) * 2.0**bits), -_LIMIT, _LIMIT)
-    return int(units.astype(np.int64).sum())
+def compared(champion: NDArray[np.float32], canary: NDArray[np.float32], bits: int) -> CanaryCounts:
+    """The counts of rows with a sound score of both; each score is rounded by itself to units of 2**-bits."""
+    mine, its = _in_units(canary, bits), _in_units(champion, bits)
+    return CanaryCounts(
+        compared=mine.size,
+        champion_total=int(its.sum()),
+        canary_total=int(mine.sum()),
+        difference_squares=_square_sum(mine - its),
+        bits=bits,
+    )
+
+
+def _in_units(scores: NDArray[np.float32], bits: int) -> NDArray[np.int64]:
+    return np.clip(np.rint(scores.astype(np.float64) * 2.0**bits), -_LIMIT, _LIMIT).astype(np.int64)
+
+
+def _square_sum(values: NDArray[np.int64]) -> int:
+    """The exact sum of squares of whole numbers up to 2**41: in halves and pieces, none of which overflows."""
+    total = 0
+    for start in range(0, values.size, _CHUNK):
+        piece = values[start : start + _CHUNK]
+        high, low = piece >> _HALF_BITS, piece & ((1 << _HALF_BITS) - 1)
+        total += int(high @ high) << 2 * _HALF_BITS
+        total += int(high @ low) << _HALF_BITS + 1
+        total += int(low @ low)
+    return total
 
 
 def problems_in(outputs: pa.RecordBatch) -> Counter[str]:

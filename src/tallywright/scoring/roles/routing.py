@@ -18,7 +18,7 @@ from tallywright.scoring.roles.failing_rows import Allowance, HopelessError
 from tallywright.scoring.roles.role_model import (
     CanaryCounts,
     CheckedPrediction,
-    fixed_point_sum,
+    compared,
     predict_all,
     predict_checked,
 )
@@ -161,14 +161,8 @@ class Router:
         good = np.flatnonzero(~checked.broken)
         both = good[~primary.broken[rows[good]]]
         bits = self._primary.predictor.definition.score_bits
-        counts.canary += CanaryCounts(
-            rows=int(rows.size),
-            problems=int(rows.size - good.size),
-            compared=int(both.size),
-            champion_total=fixed_point_sum(primary.prediction.scores[rows[both]], bits),
-            canary_total=fixed_point_sum(checked.prediction.scores[both], bits),
-            bits=bits,
-        )
+        counts.canary += CanaryCounts(rows=int(rows.size), problems=int(rows.size - good.size))
+        counts.canary += compared(primary.prediction.scores[rows[both]], checked.prediction.scores[both], bits)
         _profile(counts.profiles[role_model.label], checked, good)
         chosen.assign(CANARY, checked.outputs, rows[good], good)
 

@@ -1,0 +1,63 @@
+"""What the engine of a table cannot read in its log, is called damaged by name, whichever bit of its commit flips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from tallywright.data.delta.log_damage import is_readable, log_damage
+from tallywright.errors import IntegrityError
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table whose newest commit replaces rows in an app transaction."""
+    folder = tmp_path_factory.mktemp("lake") / "shop__scores"
+    write_deltalake(folder, pa.table({"n": [1, 2]}))
+    told = CommitProperties(app_transactions=[Transaction("tallywright/shop", 3)])
+    write_deltalake(folder, pa.table({"n": [3]}), mode="overwrite", commit_properties=told)
+    return folder
+
+
+def _opens(table: Path) -> bool:
+    try:
+        DeltaTable(table).file_uris()
+    except Exception:  # noqa: BLE001 - whatever it is that the engine says
+        return False
+    return True
+
+
+def test_a_commit_that_cannot_be_opened_is_found_damaged(table: Path) -> None:
+    file = table / f"_delta_log/{1:020d}.json"
+    good = file.read_bytes()
+    assert is_readable(file.name, good)
+    missed = []
+    try:
+        for bit in range(0, len(good) * 8, 3):
+            content = bytearray(good)
+            content[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(content)
+            if is_readable(file.name, bytes(content)) and not _opens(table):
+                missed.append(bytes(content[max(0, bit // 8 - 20) : bit // 8 + 20]))
+    finally:
+        file.write_bytes(good)
+    assert missed == []
+
+
+@pytest.mark.parametrize(
+    "text", ['{"add":{"qath":1}}', '{"add":null}', '{"txn":{"appId":"a","version":NaN}}', "{}\x0b{}", ""]
+)
+def test_lines_that_python_alone_would_read_are_damage(table: Path, text: str) -> None:
+    newest = table / f"_delta_log/{1:020d}.json"
+    good = newest.read_bytes()
+    try:
+        newest.write_text(text)
+        error = log_damage(str(table), {})
+    finally:
+        newest.write_bytes(good)
+    assert isinstance(error, IntegrityError)
+    assert newest.name in error.found
+    assert error.remedy == "tally verify shop --repair"
