@@ -130,6 +130,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_a_session_that_ended_or_died_makes_room_for_the_next(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")} | QUIET_BRIEF_JVM

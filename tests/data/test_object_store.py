@@ -183,6 +183,7 @@ def test_of_two_commits_from_one_version_one_stands(lake):
     assert keys(lake) == ["a"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_writers_that_race_for_one_date_a_hundred_times(bucket, lake):
     """Each round both decide on the same version: one commit lands, the other is told."""

@@ -110,6 +110,7 @@ def days(world: World) -> list[Any]:
     ]
 
 
+@pytest.mark.long
 def test_runs_survive_the_supervisor_of_a_task_and_the_scheduler(live: Live, copy: Callable[..., World]) -> None:
     calm = copy("calm")
     for day in (UNSUPERVISED, UNSCHEDULED):

@@ -47,6 +47,7 @@ def _training_data(project: Project) -> list:
     return [read_split(project, lake, snapshot, split) for split in SPLITS]
 
 
+@pytest.mark.long
 def test_a_life_goes_on_as_if_nobody_had_tidied_up(copy) -> None:
     world = copy()
     # A renamed order restates its day and, as its delivery is no longer found, the rates of the seven days after it:

@@ -39,6 +39,7 @@ def stored(tmp_path: Path, bucket: Bucket) -> World:
     return World(root, environment=keys)
 
 
+@pytest.mark.long
 def test_a_life_on_an_object_store_is_the_life_on_a_disk(stored, alive, bucket) -> None:
     told = [
         stored.tally("ingest", stored.model, "--from", "2025-01-01", "--to", "2025-04-05"),

@@ -46,6 +46,7 @@ def finished(driver: Driver, twins: Twins, watch: Watch, old: str, new: str) -> 
     watch.saw(old, new)
 
 
+@pytest.mark.long
 def test_the_parts_of_a_killed_executor_are_made_again_by_another(
     cluster: Cluster, start: Start, twins: Twins, watch: Watch
 ) -> None:

@@ -71,6 +71,7 @@ def profiles(lake: Lake) -> list[dict]:
     return lake.read("shop__profile").sort_by([("score_date", "ascending"), ("generation", "ascending")]).to_pylist()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_maintainers_beside_runs_disturb_nothing(start, tmp_path) -> None:
     calm, busy = worked(tmp_path / "calm", DAYS, 2), worked(tmp_path / "busy", DAYS, 2)

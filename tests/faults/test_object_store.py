@@ -72,6 +72,7 @@ def stored(tmp_path: Path, bucket: Bucket) -> tuple[Place, dict[str, str]]:
     return Place(tmp_path, Lake(address, bucket.options)), environment
 
 
+@pytest.mark.long
 def test_killed_runs_leave_the_old_tally_or_the_new_one_and_the_retry_finishes(start, stored, tmp_path) -> None:
     place, environment = stored
     calm = Place(tmp_path / "calm", Lake(str(tmp_path / "calm" / "lake")))

@@ -19,15 +19,20 @@ from tallywright.spec import load_project
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 
-FAST = {"training": {"network": {"hidden": [16], "epochs": 5}, "baselines": False}}
+# What the model is worth is no matter here.
+FAST: dict[str, Any] = {
+    "training": {"network": {"hidden": [16], "epochs": 5}, "baselines": False},
+    "gates": {"floors": {}, "max_calibration_error": 1.0, "min_holdout_rows": 50},
+}
 HOURLY = {
     "schedule": {"timezone": "Europe/Berlin", "start_date": date(2025, 3, 20), "end_date": date(2025, 10, 31)},
     "data": {"lookback_days": 1, "label_maturity_days": None, "label_maturity_periods": 3, "min_rows_share": 0.2},
     "training": FAST["training"] | {"window_days": 4, "validation_days": 1, "holdout_days": 2},
-    "gates": {"min_holdout_rows": 100, "floors": {}},
+    "gates": FAST["gates"],
 }
 WEEKLY = FAST | {"schedule": {"start_date": date(2025, 1, 1)}, "data": {"label_maturity_days": 1}}
 MONTHLY = {
+    "gates": FAST["gates"],
     "training": FAST["training"] | {
         "window_days": None, "validation_days": None, "holdout_days": None,
         "window_periods": 2, "validation_periods": 1, "holdout_periods": 1,

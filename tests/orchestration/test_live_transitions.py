@@ -236,6 +236,7 @@ def test_repeating_the_run_starts_no_second_training(
     assert live.train_runs() == [decided_train]
 
 
+@pytest.mark.long
 def test_a_rejected_candidate_leaves_the_champion_alone(
     rejected: dict[str, str], log_after_rejection: list[dict[str, Any]]
 ) -> None:

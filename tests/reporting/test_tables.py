@@ -102,6 +102,8 @@ def test_keys_and_slices_are_columns(declaration) -> None:
 @declared
 def test_a_table_that_nobody_wrote_has_no_rows(declaration, tmp_path) -> None:
     class Spec:
+        is_hourly = False
+
         def table(self, what: str) -> str:
             return f"shop__{what}"
 

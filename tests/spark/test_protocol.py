@@ -196,6 +196,7 @@ def test_a_commit_while_spark_writes_is_a_race_that_equal_inputs_may_lose(shop, 
     assert read_scores(shop.lake, make_spec()).num_rows == 300
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shop", ["engine"], indirect=True)
 def test_a_day_is_compacted_while_spark_writes_it(shop, monkeypatch, tmp_path) -> None:
     """Delta's writer gives up, and the same rows are committed on top of the new files."""

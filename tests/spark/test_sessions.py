@@ -142,11 +142,12 @@ def test_queries_and_scoring_in_one_process(repository: Path, tmp_path: Path, pa
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("io", "kills"),
     [
         ("direct", ["ship", "none", "before"]),
-        pytest.param("engine", ["ship", "staged", "none"], marks=pytest.mark.long),
+        ("engine", ["ship", "staged", "none"]),
     ],
 )
 def test_the_days_after_a_jvm_that_died_are_scored(

@@ -115,6 +115,7 @@ def test_a_repeated_run_is_one_run_in_sqlite(project_with, tmp_path):
     assert count == 2 + 6
 
 
+@pytest.mark.long
 def test_a_repeated_run_is_one_run_on_a_server(project_with, server, capfd):
     log_twice(project_with(server))
     assert capfd.readouterr().out == ""  # standard output belongs to results

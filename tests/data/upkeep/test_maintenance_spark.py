@@ -28,6 +28,7 @@ def seen(spark: SparkSession, lake: Lake) -> list[tuple]:
     return sorted(tuple(row) for row in rows)
 
 
+@pytest.mark.long
 def test_spark_and_maintenance_take_turns(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(f"{tmp_path}/lake")
     for number in range(3):
