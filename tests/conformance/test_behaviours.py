@@ -19,9 +19,12 @@ from deltalake import DeltaTable, QueryBuilder
 from synthetic import DAY, make_features, make_package, make_spec, put_day, read_scores
 
 from tallywright.data.delta.lake import Lake
+from tallywright.data.delta.rows import rows_of
 from tallywright.data.fingerprint import digest
+from tallywright.data.query import query
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import ModelRef
+from tallywright.score_period import Hour
 from tallywright.scoring.day import score_day
 
 from .conftest import around, crossed, every_way
@@ -197,3 +200,26 @@ def test_constants_of_extreme_values_keep_their_bits(bench) -> None:
     rows, _ = bench.score(pieces_of(features, [1, 2]))
     outputs = bench.directly(features)
     assert content(rows.select(outputs.column_names)) == content(outputs)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_hour_is_scored_and_read_alike(bench) -> None:
+    """Two hours of one date, as when clocks are set back: each replaces its own rows, in every reader's eyes."""
+    lake = Lake(str(bench.root / "lake"))
+    spec = make_spec(schedule={"cadence": "hour", "timezone": "Europe/Berlin"}, scoring={"io": bench.way.io})
+    hours = [Hour(date(2024, 10, 27), datetime(2024, 10, 27, hour, tzinfo=UTC)) for hour in (0, 1)]
+    halves = [FEATURES.slice(0, 300), FEATURES.slice(300)]
+    for hour, rows in zip(hours, halves, strict=True):
+        score_day(replace(bench.request(lake, put_day(lake, spec, rows, day=hour)), spec=spec))
+    again = replace(bench.request(lake, put_day(lake, spec, halves[0].slice(1), day=hours[0])), spec=spec)
+    restated = score_day(again)
+    assert (restated.action, restated.manifest.generation, restated.manifest.rows) == ("committed", 2, 299)
+    assert score_day(again).action == "unchanged"
+    for hour, rows in zip(hours, [halves[0].slice(1), halves[1]], strict=True):
+        outputs = bench.directly(rows)
+        found = read_scores(lake, spec, hour)
+        assert {found["score_hour"][0].value, found["score_hour"][-1].value} == {int(hour.instant.timestamp() * 1e6)}
+        assert content(found.select(outputs.column_names)) == content(outputs)
+    sql = "select score_date, score_hour, count(*) n from shop__scores group by all order by 2"
+    assert rows_of(query(lake, sql)) == [{"score_date": hours[0], "n": 299}, {"score_date": hours[1], "n": 300}]
+    assert {file.day for file in lake.files(spec.table("scores"))} == set(hours)

@@ -21,12 +21,14 @@ from tallywright.data.delta.generation import content_transaction
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.filesystem import filesystem_of
+from tallywright.data.types import period_schema
 from tallywright.packaging.meta import PackageMeta
 from tallywright.packaging.package import Package, PackageContents, load_package, write_package
 from tallywright.packaging.preprocess import Category, Preprocess
 from tallywright.profiles.accumulate import Accumulator
 from tallywright.profiles.profile import define
 from tallywright.records import InputVersion, Manifest, ModelRef, Role, digest_of
+from tallywright.score_period import columns_of as period_columns
 from tallywright.scoring.commit.profile_table import ProfileRow, read_profiles
 from tallywright.scoring.prepare import ScoreRequest
 from tallywright.spec import Project, load_project
@@ -257,18 +259,20 @@ def commit_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = D
 
 
 def put_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = DAY) -> InputVersion:
-    """Writes a day of the feature table as ingest does, and its input record."""
-    dated = features.append_column("score_date", pa.array([day] * features.num_rows, pa.date32()))
+    """Writes a period of the feature table as ingest does, and its input record."""
+    dated, period = features, period_columns({"score_date": day})
+    for column in period_schema(spec):
+        dated = dated.append_column(column, pa.array([period[column.name]] * features.num_rows, column.type))
     table = spec.table("features")
-    version = lake.replace(table, dated, slice={"score_date": day}, partition_by=("score_date",))
+    version = lake.replace(table, dated, slice={"score_date": day}, partition_by=spec.partition)
     columns = list(features.column_names)
     fingerprint = digest(features, columns).hex
     pinned = InputVersion(table=table, score_date=day, version=version, fingerprint=fingerprint, rows=features.num_rows)
     record = pa.Table.from_pylist(
-        [{"score_date": day, "version": version, "fingerprint": fingerprint, "rows": features.num_rows}],
+        [period | {"version": version, "fingerprint": fingerprint, "rows": features.num_rows}],
         schema=pa.schema(
             [
-                ("score_date", pa.date32()),
+                *period_schema(spec),
                 ("version", pa.int64()),
                 ("fingerprint", pa.string()),
                 ("rows", pa.int64()),

@@ -54,25 +54,23 @@ def period_of(project: Project, text: str) -> date:
     Raises:
         UsageError: It names none; of an hourly model, a date names several.
     """
-    calendar = project.spec.schedule.calendar
-    try:
-        return calendar.parse(text)
-    except ValueError as error:
-        raise UsageError(str(error).partition("; expected ")[0], expected=calendar.form) from error
+    first, last = ends_of(project, text)
+    if first == last:
+        return first
+    raise UsageError(f"{text!r} is not an hour", expected=project.spec.schedule.calendar.form)
 
 
 def ends_of(project: Project, text: str) -> tuple[date, date]:
-    """The first and last score period that a text names: one and the same, but of an hourly model a date names all.
+    """The first and last score period that a text names; see `Calendar.ends`.
 
     Raises:
         UsageError: It names none.
     """
     calendar = project.spec.schedule.calendar
-    day = parse_day(text) if calendar.is_hourly else None
-    if day is not None:
-        return calendar.first_on(day), calendar.last_on(day)
-    period = period_of(project, text)
-    return period, period
+    try:
+        return calendar.ends(text)
+    except ValueError as error:
+        raise UsageError(str(error).partition("; expected ")[0], expected=calendar.form) from error
 
 
 def period_range(project: Project, first: str | None, last: str | None) -> tuple[date | None, date | None]:

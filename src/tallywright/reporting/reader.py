@@ -12,10 +12,10 @@ import pyarrow as pa
 from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.errors import InputError, TableContractError, UsageError
+from tallywright.score_period import Hour
 from tallywright.scoring.commit.manifests import tallies_in
 from tallywright.scoring.commit.standing import tally_rows
 from tallywright.spec import load_project
-from tallywright.spec.calendar import days_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from tallywright.scoring.commit.manifests import Tally
+    from tallywright.spec.calendar import Calendar
 
 METADATA: Final = b"tallywright"
 """The key of the schema's metadata under which the provenance of the rows stands, as JSON."""
@@ -51,7 +52,8 @@ def scores(  # noqa: PLR0913 - keywords that seldom are needed
 
     Args:
         model: Name of the model project.
-        dates: A date, as such or as `YYYY-MM-DD`, or several.
+        dates: A date, as such or as `YYYY-MM-DD`, or several. Of an hourly model a date means all of its hours, and
+            `2025-03-30T01:00Z` one.
         to: The last date, inclusive, where `dates` is the first of a range.
         columns: The columns wanted, in that order; all of them by default.
         allow_missing: Leave out dates that were never scored, such as closed days; they are an error otherwise.
@@ -66,8 +68,8 @@ def scores(  # noqa: PLR0913 - keywords that seldom are needed
         StorageError: The lake cannot be read.
     """
     project = load_project(model, root=None if root is None else Path(root), environment=environment)
-    wanted = _dates(dates, to)
     lake, spec = Lake.of(project.environment), project.spec
+    wanted = _dates(spec.schedule.calendar, dates, to)
     name = spec.table("scores")
     table = lake.find(name)
     tallies = {} if table is None else tallies_in(lake, spec, table, wanted)
@@ -114,8 +116,8 @@ def _provenance(model: str, name: str, table: DeltaTable, tallies: Mapping[date,
     return json.dumps(told)
 
 
-def _dates(dates: date | str | Iterable[date | str], to: date | str | None) -> list[date]:
-    """The dates in order, each once.
+def _dates(calendar: Calendar, dates: date | str | Iterable[date | str], to: date | str | None) -> list[date]:
+    """The periods in order, each once.
 
     Raises:
         UsageError: As `scores`.
@@ -123,14 +125,14 @@ def _dates(dates: date | str | Iterable[date | str], to: date | str | None) -> l
     if to is not None:
         if not isinstance(dates, date | str):
             raise UsageError("`to` was given beside several dates", expected="one date, the first of the range")
-        first, last = _date(dates), _date(to)
+        first, last = _ends(calendar, dates)[0], _ends(calendar, to)[1]
         if last < first:
             raise UsageError(f"to={last} is before {first}", expected="a range in order, both ends included")
-        return list(days_between(first, last))
+        return list(calendar.between(first, last))
     if isinstance(dates, date | str):
         dates = [dates]
     try:
-        found = {_date(one) for one in dates}
+        found = {period for one in dates for period in calendar.between(*_ends(calendar, one))}
     except TypeError:
         raise UsageError(f"dates: found {dates!r}", expected="a date, or several") from None
     if not found:
@@ -138,13 +140,13 @@ def _dates(dates: date | str | Iterable[date | str], to: date | str | None) -> l
     return sorted(found)
 
 
-def _date(value: date | str) -> date:
+def _ends(calendar: Calendar, value: date | str) -> tuple[date, date]:
+    """The first and last period that a value names: one and the same, but where periods are hours a date names all."""
+    # An instant is a date to Python, and would silently lose its time.
+    text = str(value) if isinstance(value, Hour) or type(value) is date else value
     try:
-        # An instant is a date to Python, and would silently lose its time.
-        if type(value) is date:
-            return value
-        if isinstance(value, str) and date.fromisoformat(value).isoformat() == value:
-            return date.fromisoformat(value)
+        if isinstance(text, str):
+            return calendar.ends(text)
     except ValueError:
         pass
-    raise UsageError(f"{value!r} is not a date", expected="a datetime.date, or a text such as 2013-03-08")
+    raise UsageError(f"{value!r} is not a date", expected=f"a datetime.date, or a text: {calendar.form}")

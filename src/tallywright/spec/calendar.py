@@ -216,6 +216,18 @@ class Calendar:
             raise ValueError(f"{text!r} is not a date; expected {self.form}")
         return self.require(day)
 
+    def ends(self, text: str) -> tuple[date, date]:
+        """The first and last period that a text names: one and the same, but where periods are hours a date names all.
+
+        Raises:
+            ValueError: As `parse`.
+        """
+        day = parse_day(text) if self.is_hourly else None
+        if day is not None:
+            return self.first_on(day), self.last_on(day)
+        period = self.parse(text)
+        return period, period
+
     def require(self, period: date) -> date:
         """The period itself.
 
