@@ -1,63 +1,89 @@
-"""What a run waits for: the period itself, its last date or its last hour, in a table of another model."""
+"""What a run waits for: the last open period, by then, of a table of another model."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
-from synthetic import make_features, make_spec, put_day
+from synthetic import make_features, make_project, make_spec, put_day
 
 from tallywright.data.awaited import awaited, require_awaited
 from tallywright.data.delta.lake import Lake
 from tallywright.errors import InputError, SpecError
 from tallywright.score_period import Hour
+from tallywright.spec import Project
 
-SUNDAY = date(2024, 3, 10)
+FRIDAY, SUNDAY = date(2024, 3, 8), date(2024, 3, 10)
 
 
 @pytest.fixture
-def lake(tmp_path) -> Lake:
-    """A lake with a daily table and an hourly one, each up to a Sunday."""
+def lake(tmp_path: Path) -> Lake:
+    """A lake with a daily table, an hourly one, and one of business days, each up to the end of a week."""
     lake, rows = Lake(str(tmp_path / "lake")), make_features(5)
-    put_day(lake, make_spec().model_copy(update={"name": "days"}), rows, day=SUNDAY)
-    hourly = make_spec(schedule={"cadence": "hour"}).model_copy(update={"name": "hours"})
-    put_day(lake, hourly, rows, day=Hour(SUNDAY, datetime(2024, 3, 10, 23, tzinfo=UTC)))
+    hour = Hour(SUNDAY, datetime(2024, 3, 10, 23, tzinfo=UTC))
+    for name, cadence, period in [("days", "day", SUNDAY), ("hours", "hour", hour), ("work", "business-day", FRIDAY)]:
+        spec = make_spec(schedule={"cadence": cadence}).model_copy(update={"name": name})
+        put_day(lake, spec, rows, day=period)
     return lake
 
 
-@pytest.mark.parametrize("table", ["days__features", "hours__features"])
+@pytest.fixture
+def waiting(tmp_path: Path) -> Callable[..., Project]:
+    """A project with a model that waits, beside one of business days."""
+    work = make_project(tmp_path, schedule={"cadence": "business-day"}).folder
+    shutil.copytree(work, work.with_name("work"))
+    file = work.with_name("work") / "model.yaml"
+    file.write_text(file.read_text().replace("name: shop", "name: work"))
+    return lambda **schedule: make_project(tmp_path, schedule=schedule)
+
+
 @pytest.mark.parametrize(
-    ("cadence", "there", "missing"),
-    [("day", SUNDAY, date(2024, 3, 9)), ("week", date(2024, 3, 4), date(2024, 3, 11))],
+    ("table", "cadence", "there", "missing"),
+    [
+        ("days__features", "day", SUNDAY, date(2024, 3, 11)),
+        ("days__features", "week", date(2024, 3, 4), date(2024, 3, 11)),
+        ("hours__features", "day", SUNDAY, date(2024, 3, 9)),
+        ("hours__features", "week", date(2024, 3, 4), date(2024, 2, 26)),
+        ("work__features", "week", date(2024, 3, 4), date(2024, 3, 11)),
+        ("work__features", "day", SUNDAY, date(2024, 3, 11)),
+    ],
 )
-def test_a_table_has_a_period_with_its_last_date_or_hour(lake, table, cadence, there, missing) -> None:
-    spec = make_spec(schedule={"cadence": cadence, "after": table}).model_copy(update={"name": "later"})
-    assert awaited(lake, spec, there) == ""
-    assert awaited(lake, spec, missing) == f"{table} holds nothing of {missing}"
-    with pytest.raises(InputError, match=r"schedule\.after has the runs of later wait for it"):
-        require_awaited(lake, spec, missing)
+def test_a_table_has_to_hold_its_last_open_period(
+    lake: Lake, waiting: Callable[..., Project], table: str, cadence: str, there: date, missing: date
+) -> None:
+    project = waiting(cadence=cadence, after=table)
+    assert awaited(project, lake, there) == ""
+    assert f"{table} holds nothing of " in awaited(project, lake, missing)
+    with pytest.raises(InputError, match=r"schedule\.after has the runs of shop about .* wait for it"):
+        require_awaited(project, lake, missing)
 
 
-def test_an_hour_waits_for_its_own(lake) -> None:
-    spec = make_spec(schedule={"cadence": "hour", "after": "hours__features"}).model_copy(update={"name": "later"})
-    calendar = spec.schedule.calendar
-    assert awaited(lake, spec, calendar.parse("2024-03-10T23:00Z")) == ""
-    assert awaited(lake, spec, calendar.parse("2024-03-10T22:00Z"))
+def test_an_hour_waits_for_its_own(lake: Lake, waiting: Callable[..., Project]) -> None:
+    project = waiting(cadence="hour", after="hours__features")
+    calendar = project.spec.schedule.calendar
+    assert awaited(project, lake, calendar.parse("2024-03-10T23:00Z")) == ""
+    missing = awaited(project, lake, calendar.parse("2024-03-10T22:00Z"))
+    assert missing == "hours__features holds nothing of 2024-03-10T22:00Z"
 
 
-def test_a_table_that_is_not_there_yet_is_waited_for_and_one_without_dates_is_a_mistake(lake) -> None:
-    spec = make_spec(schedule={"after": "weather__features"})
-    assert awaited(lake, spec, SUNDAY) == "there is no weather__features yet"
+def test_a_table_that_is_not_there_yet_is_waited_for_and_one_without_dates_is_a_mistake(
+    lake: Lake, waiting: Callable[..., Project]
+) -> None:
+    project = waiting(after="weather__features")
+    assert awaited(project, lake, SUNDAY) == "there is no weather__features yet"
     lake.replace("weather__features", pa.table({"k": [1]}), slice={"k": 1})
     with pytest.raises(SpecError, match="not partitioned by score_date"):
-        awaited(lake, spec, SUNDAY)
+        awaited(project, lake, SUNDAY)
 
 
-def test_nothing_and_an_asset_are_not_looked_for_in_the_lake(lake) -> None:
+def test_nothing_and_an_asset_are_not_looked_for_in_the_lake(lake: Lake, waiting: Callable[..., Project]) -> None:
     for after in ("", "s3://bucket/weather"):
-        assert awaited(lake, make_spec(schedule={"after": after}), SUNDAY) == ""
+        assert awaited(waiting(after=after), lake, SUNDAY) == ""
 
 
 @pytest.mark.parametrize(

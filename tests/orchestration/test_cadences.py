@@ -30,8 +30,10 @@ HOURLY = {
     "training": FAST["training"] | {"window_days": 4, "validation_days": 1, "holdout_days": 2},
     "gates": FAST["gates"],
 }
-WEEKLY = FAST | {"schedule": {"start_date": date(2025, 1, 1)}, "data": {"label_maturity_days": 1}}
+WEEKLY = FAST | {"schedule": {"after": "work_days__features"}, "data": {"label_maturity_days": 1}}
+WEATHER = "weather://station/daily"
 MONTHLY = {
+    "schedule": {"after": WEATHER},
     "gates": FAST["gates"],
     "training": FAST["training"] | {
         "window_days": None, "validation_days": None, "holdout_days": None,
@@ -57,7 +59,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, tally: Callable[..., str]) ->
     tally(root, "ingest", "hours", "--from", "2025-03-20", "--to", "2025-03-26")
     tally(root, "ingest", "weeks", "--from", "2025-01-06", "--to", "2025-03-24")
     tally(root, "ingest", "months", "--from", "2025-01", "--to", "2025-03")
-    tally(root, "ingest", "work_days", "--from", "2025-01-01", "--to", "2025-04-01")
+    tally(root, "ingest", "work_days", "--from", "2025-01-01", "--to", "2025-04-25")
     return root
 
 
@@ -98,6 +100,10 @@ def test_the_life_of_each_cadence_through_airflow(
             return scored(root, model, tally)
 
         assert run("weeks", date(2025, 4, 7), date(2025, 4, 21)) == ["2025-04-07", "2025-04-14", "2025-04-21"]
+        state, tasks = ended(rest, "months__score", {"date": "2025-04-01"})
+        assert (state, tasks["await_input"], tasks["ingest"]) == ("failed", "failed", "upstream_failed")
+        (asset,) = rest.call("GET", "/assets", uri_pattern=WEATHER)["assets"]
+        rest.call("POST", "/assets/events", {"asset_id": asset["id"], "extra": {}})
         assert run("months", date(2025, 4, 1), date(2025, 4, 1)) == ["2025-04-01"]
         assert run("work_days", date(2025, 4, 16), date(2025, 4, 22)) == ["2025-04-16", "2025-04-17", "2025-04-22"]
         spring = [f"2025-03-{hour}Z" for hour in ("30T00:00", "30T01:00", "30T02:00")]

@@ -112,7 +112,7 @@ def _ingested(context: RunContext, first: date, last: date) -> bool:
     """Ingests the range at once; False where a day of it is refused."""
     try:
         for day in context.spec.schedule.calendar.open_between(first, last):
-            require_awaited(context.lake, context.spec, day)
+            require_awaited(context.project, context.lake, day)
         ingest(context.project, context.lake, first, last)
     except InputError as error:
         log.warning("day by day, because a day of the range is refused: %s", error.found)

@@ -35,7 +35,7 @@ def await_input(context: RunContext) -> dict[str, Any]:
     """Looks whether the table that runs wait for (`schedule.after`) holds the period."""
     from tallywright.data.awaited import awaited
 
-    missing = awaited(context.lake, context.spec, context.day)
+    missing = awaited(context.project, context.lake, context.day)
     return {"ready": not missing} | ({"missing": missing} if missing else {})
 
 
@@ -45,7 +45,7 @@ def ingest(context: RunContext) -> dict[str, Any]:
     from tallywright.data.etl.ingest import ingest as ingest_days
 
     if context.spec.schedule.calendar.is_open(context.day):
-        require_awaited(context.lake, context.spec, context.day)
+        require_awaited(context.project, context.lake, context.day)
     found = ingest_days(context.project, context.lake, context.day, context.day)
     if not found:
         return {"action": "closed", "why": context.spec.schedule.calendar.why_closed(context.day)}
