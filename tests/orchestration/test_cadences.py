@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -71,8 +72,6 @@ def ended(rest: AirflowRest, dag: str, params: dict[str, Any]) -> tuple[str, dic
 
 
 def scored(root: Path, model: str, tally: Callable[..., str]) -> list[str]:
-    import json
-
     rows = json.loads(tally(root, "days", model, "--json"))
     assert {row["state"] for row in rows} <= {"scored", "closed"}
     return [row["score_date"] for row in rows if row["state"] == "scored"]
@@ -121,10 +120,8 @@ def test_the_life_of_each_cadence_through_airflow(
         state, _ = ended(rest, "hours__score", {"date": "2025-03-30T02:30Z"})
         assert state == "failed"
 
-    doubled = tally(
-        root, "query", "select count(*) n, count(distinct order_id) k, count(distinct score_hour) h from hours__scores "
-        "where score_date = '2025-10-26'", "--json",
-    )  # fmt: skip
-    assert doubled.split() == ["[", "{", '"n":', "150,", '"k":', "150,", '"h":', "25", "}", "]"]
+    sql = "select count(*) n, count(distinct order_id) k, count(distinct score_hour) h from hours__scores "
+    doubled = tally(root, "query", sql + "where score_date = '2025-10-26'", "--json")
+    assert json.loads(doubled) == [{"n": 150, "k": 150, "h": 25}]
     for model in ("hours", "weeks", "months", "work_days"):
         assert "stands" in tally(root, "verify", model, "--deep")
