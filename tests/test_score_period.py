@@ -21,6 +21,7 @@ from tallywright.score_period import (
     partition_values,
     period_of,
     period_of_path,
+    table_of_path,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ def test_the_folder_that_spark_names_is_read_too() -> None:
     path = "score_date=2025-10-26/score_hour=2025-10-26%252001%253A00%253A00/part-0.parquet"
     assert period_of_path(path) == period_of_path(path.replace("%25", "%")) == SECOND
     assert period_of_path("part-0.parquet") is None
+
+
+@pytest.mark.parametrize("period", [DAY, FIRST])
+def test_a_files_address_is_its_tables_and_its_path(period: date) -> None:
+    inside = f"{partition_folder(period)}/part-1.parquet"
+    assert table_of_path(f"s3://bucket/lake/shop__scores/{inside}") == ("s3://bucket/lake/shop__scores", inside)
 
 
 def test_the_log_says_an_instant_with_its_zone() -> None:

@@ -129,6 +129,12 @@ def period_of_path(path: str) -> date | None:
     return Hour(day, datetime.strptime(digits + "+0000", "%Y%m%d%H%M%z"))
 
 
+def table_of_path(path: str) -> tuple[str, str]:
+    """The address of the table that a data file of a period belongs to, and the file's path in it."""
+    table, marker, inside = path.rpartition(f"/{DATE_COLUMN}=")
+    return (table, f"{marker[1:]}{inside}") if marker else (path.rpartition("/")[0], path.rpartition("/")[2])
+
+
 def with_hour(row: dict[str, Any]) -> dict[str, Any]:
     """The row of a table with its period under `score_date`, where the table has the instants of hours."""
     instant = row.pop(HOUR_COLUMN, None)

@@ -19,6 +19,7 @@ from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.data.storage.store_errors import cause_of
 from tallywright.errors import StorageError
 from tallywright.records import Record
+from tallywright.score_period import table_of_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -111,7 +112,7 @@ def _rows(fragments: Iterable[Fragment]) -> int:
 
 
 def _row_group_sizes(path: str, options: Mapping[str, str], committed: CommittedFile | None) -> list[int]:
-    table = path.rsplit("/", 2)[0]
+    table, _ = table_of_path(path)
     try:
         with damage_of(table, path):
             footer = read_footer(path, options)

@@ -28,6 +28,7 @@ from tallywright.errors import InputError, StorageError
 from tallywright.observability import failpoint
 from tallywright.profiles.profile import Profile
 from tallywright.records import Record
+from tallywright.score_period import table_of_path
 from tallywright.scoring.job import PROVENANCE, SCORES
 from tallywright.scoring.roles.role_model import CanaryCounts, RoleCounts
 from tallywright.scoring.worker.fragments import discard
@@ -162,17 +163,11 @@ def read_fragment(job: ScoreJob, fragment: Fragment) -> Iterator[pa.RecordBatch]
     """
     batches = _read_batches(job, fragment)
     while True:
-        with damage_of(*_table_of(fragment.path)):
+        with damage_of(*table_of_path(fragment.path)):
             batch = next(batches, None)
         if batch is None:
             return
         yield batch
-
-
-def _table_of(path: str) -> tuple[str, str]:
-    """The address of the table that a data file of a date belongs to, and the file's path in it."""
-    table, folder, file = path.rsplit("/", 2)
-    return table, f"{folder}/{file}"
 
 
 def _read_batches(job: ScoreJob, fragment: Fragment) -> Iterator[pa.RecordBatch]:
