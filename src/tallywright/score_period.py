@@ -130,9 +130,12 @@ def period_of_path(path: str) -> date | None:
 
 
 def table_of_path(path: str) -> tuple[str, str]:
-    """The address of the table that a data file of a period belongs to, and the file's path in it."""
+    """The address of the table that a data file belongs to, and the file's path in it: its partition and its name."""
     table, marker, inside = path.rpartition(f"/{DATE_COLUMN}=")
-    return (table, f"{marker[1:]}{inside}") if marker else (path.rpartition("/")[0], path.rpartition("/")[2])
+    if marker:
+        return table, f"{marker[1:]}{inside}"
+    table, folder, file = path.rsplit("/", 2)
+    return table, f"{folder}/{file}"
 
 
 def with_hour(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from tallywright.data.delta.table import Table
 from tallywright.errors import GateRefusedError, InputError
 from tallywright.monitoring.decisions import DECISIONS, current_decisions, decide_days
 from tallywright.monitoring.periods import (
-    LOOK_BACK,
     PERIODS,
     Period,
     PeriodState,
     due_periods,
     first_due,
+    look_back,
     read_periods,
     reason_code,
     record_periods,
@@ -104,9 +104,9 @@ def test_the_gap_reaches_back_to_the_last_scored_date_and_leaves_closed_ones_out
 def test_how_far_one_looks_back_is_bounded() -> None:
     far = day(400)
     gap = unscored_since(SPEC, far, {DAY})
-    assert (len(gap), gap[-1]) == (LOOK_BACK, SPEC.schedule.calendar.previous_open(far))
+    assert (len(gap), gap[-1]) == (look_back(SPEC), SPEC.schedule.calendar.previous_open(far))
     looked = due_periods(SPEC, far, DAY)
-    assert sum(SPEC.schedule.calendar.is_open(one) for one in looked) == LOOK_BACK
+    assert sum(SPEC.schedule.calendar.is_open(one) for one in looked) == look_back(SPEC)
     assert due_periods(SPEC, day(3), DAY) == [day(number) for number in range(4)]
 
 

@@ -27,7 +27,7 @@ FAST: dict[str, Any] = {
 }
 HOURLY = {
     "schedule": {"timezone": "Europe/Berlin", "start_date": date(2025, 3, 20), "end_date": date(2025, 10, 31)},
-    "data": {"lookback_days": 1, "label_maturity_days": None, "label_maturity_periods": 3, "min_rows_share": 0.2},
+    "data": {"lookback_days": 8, "label_maturity_days": None, "label_maturity_periods": 3, "min_rows_share": 0.2},
     "training": FAST["training"] | {"window_days": 4, "validation_days": 1, "holdout_days": 2},
     "gates": FAST["gates"],
 }

@@ -151,3 +151,24 @@ def test_the_distribution_tells_airflow_of_the_timetable(airflow: None, reposito
         "tallywright": f"{TallywrightPlugin.__module__}:{TallywrightPlugin.__name__}"
     }
     assert TallywrightPlugin.timetables == [OpenPeriodsTimetable]
+
+
+@pytest.mark.parametrize(
+    ("cadence", "cron", "end_date", "last"),
+    [("week", "0 4 * * 3", "2013-03-11", date(2013, 3, 11)), ("week", "0 4 * * 0", "2013-03-15", date(2013, 3, 11)),
+     ("month", "0 4 15 * *", "2013-06-10", date(2013, 6, 1)), ("day", "0 4 * * *", "2013-03-11", date(2013, 3, 11))],
+)  # fmt: skip
+def test_the_last_period_that_begins_by_the_end_date_has_its_run(
+    airflow: None, repository: Path, cadence: str, cron: str, end_date: str, last: date
+) -> None:
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    from tallywright.orchestration.dags import model_dag
+
+    sets = [f"schedule.cadence={cadence}", f"schedule.cron={cron}", f"schedule.end_date={end_date}"]
+    project = load_project("flight_delays", root=repository, overrides=sets)
+    for pipeline in (Pipeline.SCORE, Pipeline.WATCH):
+        dag = model_dag(project, pipeline)
+        table = CronDataIntervalTimetable(dag.schedule.expression, "America/New_York")
+        found = starts(table, dag.start_date, dag.end_date)
+        assert project.spec.schedule.calendar.period_at(found[-1]) == last

@@ -206,3 +206,12 @@ def test_a_length_is_given_in_days_or_in_periods(section: type, keys: dict[str, 
 def test_a_policy_in_days_keeps_its_identity() -> None:
     assert Retraining().identity() == Retraining(cooldown_days=14).identity()
     assert Retraining().identity() != Retraining(cooldown_periods=14).identity()
+
+
+@given(calendars(), INSTANTS, SPANS)
+def test_what_is_final_is_so_at_the_end_of_a_date(calendar: Calendar, instant: datetime, span: Span) -> None:
+    period = calendar.period_at(instant)
+    settled, after = calendar.settled(period, span), calendar.after(period, span)
+    assert date_of(settled) == date_of(after)
+    assert calendar.ends_its_date(settled)
+    assert calendar.is_hourly or settled == after

@@ -101,8 +101,8 @@ def project_options(command: Command) -> Command:
     return with_project
 
 
-def range_options(command: Command) -> Command:
-    """Adds `--date`, or `--from` and `--to` (both inclusive); the command receives the periods `first` and `last`."""
+def typed_range_options(command: Command) -> Command:
+    """Adds `--date`, or `--from` and `--to` (both inclusive); the command receives `first` and `last` as typed."""
 
     @click.option("--date", "day", type=PERIOD, help="One date, or the period that it stands for.")
     @click.option("--from", "first", type=PERIOD, help="The first date or period.")
@@ -111,12 +111,24 @@ def range_options(command: Command) -> Command:
     def with_range(project: Project, *, day: str | None, first: str | None, last: str | None, **others: Any) -> Any:
         if day is not None and (first or last):
             raise UsageError("--date and --from/--to were both given", expected="one of them")
-        low, high = period_range(project, day or first, day or last)
+        low, high = day or first, day or last
         if low is None or high is None:
             raise UsageError("no dates were given", expected="--date D, or --from A --to B (both inclusive)")
         return command(project, first=low, last=high, **others)
 
     return with_range
+
+
+def range_options(command: Command) -> Command:
+    """As `typed_range_options`; the command receives the periods."""
+
+    @typed_range_options
+    @wraps(command)
+    def with_periods(project: Project, *, first: str, last: str, **others: Any) -> Any:
+        low, high = period_range(project, first, last)
+        return command(project, first=low, last=high, **others)
+
+    return with_periods
 
 
 def require_order(first: date | None, last: date | None) -> None:

@@ -13,6 +13,7 @@ from tallywright.cli.options import (
     DATE,
     PERIOD,
     context_for,
+    ends_of,
     json_option,
     new_run_id,
     parse_date,
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 FORCE: Final = "Score again although the inputs are equal; with --reason, also over what is newer."
 OVERRIDE: Final = "With --force: why it goes over whatever stands; kept in the manifest."
+
+
+def _one_period(project: Project, text: str) -> tuple[date, date]:
+    """The ends of the one period that a text names."""
+    period = period_of(project, text)
+    return period, period
 
 
 @click.command()
@@ -65,8 +72,9 @@ def run(
         raise UsageError(f"{found.name} decides nothing", expected="--act with monitor or decide")
     if given["page"] and not found.pages:
         raise UsageError(f"{found.name} has no page", expected="--page with day-gate")
-    period, to = (period_of(project, day) if pipeline.is_about_periods else parse_date(day)), given.pop("to")
-    options = RunOptions(last=None if to is None else period_of(project, to), **given)
+    to, typed = given.pop("to"), ends_of if found.ranged else _one_period
+    period = typed(project, day)[0] if pipeline.is_about_periods else parse_date(day)
+    options = RunOptions(last=None if to is None else typed(project, to)[1], **given)
     context = context_for(project, period, run_id or new_run_id(pipeline), options)
     log.info("%s %s, from --date", pipeline.date_name, period)
     result = run_step(context, found.name)
@@ -98,8 +106,9 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
     if as_json:
         click.echo(to_json([day.model_dump(mode="json") for day in days]))
         return
-    click.echo(f"{len(days)} days, {sum(day.rows for day in days):,} rows; {written} written, "
-               f"{len(days) - written} unchanged" + f"; {closed} closed days left out" * bool(closed))  # fmt: skip
+    name = project.spec.schedule.calendar.name
+    click.echo(f"{len(days)} {name}s, {sum(day.rows for day in days):,} rows; {written} written, "
+               f"{len(days) - written} unchanged" + f"; {closed} closed {name}s left out" * bool(closed))  # fmt: skip
 
 
 @click.command()

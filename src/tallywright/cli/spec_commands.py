@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from tallywright.cli.console import show_rows, to_json
-from tallywright.cli.options import json_option, project_options, range_options
+from tallywright.cli.options import (
+    ends_of,
+    json_option,
+    parse_date,
+    project_options,
+    require_order,
+    typed_range_options,
+)
 from tallywright.errors import SpecError
 from tallywright.lifecycle.champion_check import champion_problems
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.spec import Project, load_project, model_names
 from tallywright.spec.schema import json_schema
-
-if TYPE_CHECKING:
-    from datetime import date
 
 # As texts: of an enumeration, click offers the names (SCORE) and not the values.
 _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
@@ -69,10 +73,10 @@ def _missing_files(project: Project) -> list[str]:
 
 @click.command()
 @project_options
-@range_options
+@typed_range_options
 @click.option("--pipeline", type=click.Choice(_PIPELINES), default=Pipeline.SCORE.value, show_default=True)
 @json_option
-def explain(project: Project, first: date, last: date, pipeline: str, *, as_json: bool) -> None:
+def explain(project: Project, first: str, last: str, pipeline: str, *, as_json: bool) -> None:
     """Print the steps of a run, and for scoring which model each date would get and why; changes nothing."""
     from tallywright.reporting.preview import preview
 
@@ -81,7 +85,13 @@ def explain(project: Project, first: date, last: date, pipeline: str, *, as_json
          "retries": step.retries, "timeout": str(step.timeout)}
         for step in plan(project.spec, pipeline)
     ]  # fmt: skip
-    days = [row.as_dict() for row in preview(project, first, last)] if pipeline == Pipeline.SCORE else []
+    days = []
+    if Pipeline(pipeline).is_about_periods:
+        low, high = ends_of(project, first)[0], ends_of(project, last)[1]
+        require_order(low, high)
+        days = [row.as_dict() for row in preview(project, low, high)] if pipeline == Pipeline.SCORE else []
+    else:
+        require_order(parse_date(first), parse_date(last))
     if as_json:
         click.echo(to_json({"model": project.spec.name, "pipeline": pipeline, "steps": steps, "days": days}))
         return

@@ -131,11 +131,18 @@ def read_split(project: Project, lake: Lake, snapshot: Snapshot, split: Split) -
 
 
 def last_period(spec: ModelSpec, as_of: date) -> date:
-    """The last period whose labels have all arrived by the as-of date: the end of the windows."""
+    """The last period whose labels have all arrived by the as-of date: the end of the windows.
+
+    Windows of an hourly model are whole local dates, so it is the last hour of one.
+    """
     calendar, wait = spec.schedule.calendar, spec.data.label_wait
     if wait.unit == "days":
         return calendar.over_on(as_of - timedelta(days=max(1, wait.length)))
-    return calendar.before(calendar.over_on(as_of - _DAY), Span(max(0, wait.length - 1), "periods"))
+    last = calendar.before(calendar.over_on(as_of - _DAY), Span(max(0, wait.length - 1), "periods"))
+    day = date_of(last)
+    if calendar.is_hourly and last < calendar.last_open_on(day):
+        day -= _DAY
+    return calendar.over_on(calendar.last_date(day))
 
 
 def _windows(spec: ModelSpec, lake: Lake, as_of: date) -> Snapshot:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import InputError, TallyError, UsageError
 from tallywright.monitoring.periods import (
-    LOOK_BACK,
     Period,
     PeriodState,
     due_periods,
     first_due,
+    look_back,
     read_periods,
     record_periods,
     unscored_since,
@@ -99,9 +99,10 @@ def unscored_error(context: RunContext, unscored: Sequence[tuple[date, str]]) ->
     model, first, last = context.spec.name, unscored[0][0], unscored[-1][0]
     named = ", ".join(f"{day} ({state})" for day, state in unscored[: -_SHOWN - 1 : -1])
     more = f" and {len(unscored) - _SHOWN} more" if len(unscored) > _SHOWN else ""
+    most = look_back(context.spec)
     return InputError(
         f"{model} has no tally of {named}{more}",
-        expected=f"every due period scored (the watch looks back to the last scored date, at most {LOOK_BACK} periods)",
+        expected=f"every due period scored (the watch looks back to the last scored date, at most {most} periods)",
         remedy=f"tally backfill {model} --from {first} --to {last}",
     )
 

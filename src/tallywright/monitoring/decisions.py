@@ -205,7 +205,7 @@ def _performance(lake: Lake, spec: ModelSpec) -> tuple[dict[date, list[str]], di
     for row in rows:
         age = row["label_age_days"]
         first[row["score_date"]] = min(age, first.get(row["score_date"], age))
-    known_on = spec.schedule.calendar.last_on
+    known_on = spec.schedule.calendar.last_open_on
     violated: dict[date, list[str]] = defaultdict(list)
     not_judged: dict[date, list[str]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["score_date"], row["metric"])):

@@ -55,7 +55,7 @@ def dates_due(
     standing, readings = _computed_from(lake, spec), label_readings(lake, spec)
     found: list[Due] = []
     for day in sorted(scored):
-        matures = calendar.after(day, maturity)
+        matures = calendar.settled(day, maturity)
         if matures > newest:
             continue
         reading = readings.get(day)
@@ -64,8 +64,8 @@ def dates_due(
         mature = due(day, matures, early)
         if mature is not None or day in run.done:
             found.append(mature or Due(day, matures, early))
-        ends = calendar.after(day, wait)
-        later = calendar.last_on(read_as_of(spec, day, newest))
+        ends = calendar.settled(day, wait)
+        later = calendar.last_open_on(read_as_of(spec, day, newest))
         older = label_age(calendar, day, later) > label_age(calendar, day, matures)
         if older and (later == ends or day in changed):
             again = due(day, later, late)

@@ -197,7 +197,7 @@ def _realised_at(lake: Lake, spec: ModelSpec, due: Due, position: Position) -> P
     scored = [labelled_rows(lake, spec, day, as_of)]
     if tally is not None:
         scored += labelled_shadows(lake, spec, tally, as_of)
-    mature = as_of >= calendar.after(day, spec.data.label_maturity)
+    mature = as_of >= calendar.settled(day, spec.data.label_maturity)
     common = {
         "score_date": day,
         "window_start": day,

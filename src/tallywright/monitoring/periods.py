@@ -25,8 +25,13 @@ if TYPE_CHECKING:
     from tallywright.records import Manifest
     from tallywright.spec.model import ModelSpec
 
-LOOK_BACK: Final = 92
-"""The watch, and the newest run after an outage, look at so many open periods before theirs, at most."""
+_LOOK_BACK: Final = 92
+_HOURS_A_DAY: Final = 24
+
+
+def look_back(spec: ModelSpec) -> int:
+    """The watch, and the newest run after an outage, look at so many open periods before theirs, at most."""
+    return _LOOK_BACK * (_HOURS_A_DAY if spec.is_hourly else 1)
 
 
 class PeriodState(StrEnum):
@@ -224,14 +229,14 @@ def _is_stronger(current: PeriodRow, found: Period) -> bool:
 def unscored_since(spec: ModelSpec, day: date, scored: Collection[date]) -> list[date]:
     """The open periods between the last scored date before `day` and `day`, both left out, in order.
 
-    At most `LOOK_BACK` of them, the latest; none where no date before `day` was ever scored.
+    At most `look_back` of them, the latest; none where no date before `day` was ever scored.
     """
     earlier = [one for one in scored if one < day]
     if not earlier:
         return []
     found: list[date] = []
     for one in _open_before(spec, day):
-        if one <= max(earlier) or len(found) == LOOK_BACK:
+        if one <= max(earlier) or len(found) == look_back(spec):
             break
         found.append(one)
     return found[::-1]
@@ -245,12 +250,12 @@ def first_due(scored: Collection[date], rows: Collection[date], day: date) -> da
 def due_periods(spec: ModelSpec, day: date, first: date) -> list[date]:
     """The periods to be looked at on the deadline of `day`, open or closed, in order.
 
-    From `first` on, and at most `LOOK_BACK` open ones.
+    From `first` on, and at most `look_back` open ones.
     """
     opened = 0
     found: list[date] = []
     for one in _back_from(spec, day):
-        if one < first or opened == LOOK_BACK:
+        if one < first or opened == look_back(spec):
             break
         found.append(one)
         opened += spec.schedule.calendar.is_open(one)

@@ -119,7 +119,7 @@ def _timing(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Any]:
     return {
         "schedule": timetable,
         "start_date": _local(date_of(schedule.first_period), time.min, schedule),
-        "end_date": schedule.end_date and _local(schedule.end_date, time(23, 59, 59), schedule),
+        "end_date": schedule.end_date and _end_of_the_last(schedule, schedule.end_date),
         "max_active_runs": active,
     }
 
@@ -132,6 +132,13 @@ def _on_open_dates(cron: str, schedule: Schedule) -> Any:
     from tallywright.orchestration.timetable import OpenPeriodsTimetable
 
     return OpenPeriodsTimetable(cron, schedule.timezone, calendar)
+
+
+def _end_of_the_last(schedule: Schedule, end_date: date) -> datetime:
+    """The last second of the last period that begins on the end date or earlier."""
+    calendar = schedule.calendar
+    last = calendar.end(calendar.last_on(end_date)) - timedelta(seconds=1)
+    return last.astimezone(ZoneInfo(schedule.timezone))
 
 
 def _local(day: date, at: time, schedule: Schedule) -> datetime:

@@ -144,9 +144,10 @@ def _ends(calendar: Calendar, value: date | str) -> tuple[date, date]:
     """The first and last period that a value names: one and the same, but where periods are hours a date names all."""
     # An instant is a date to Python, and would silently lose its time.
     text = str(value) if isinstance(value, Hour) or type(value) is date else value
+    if not isinstance(text, str):
+        raise UsageError(f"{value!r} is not a date", expected=f"a datetime.date, or a text: {calendar.form}")
     try:
-        if isinstance(text, str):
-            return calendar.ends(text)
-    except ValueError:
-        pass
-    raise UsageError(f"{value!r} is not a date", expected=f"a datetime.date, or a text: {calendar.form}")
+        return calendar.ends(text)
+    except ValueError as error:
+        found = str(error).partition("; expected ")[0]
+        raise UsageError(found, expected=f"a datetime.date, or a text: {calendar.form}") from error

@@ -191,6 +191,13 @@ class Calendar:
         last = end_of_day(day, self.timezone) - _INSTANT
         return self.period_at(last) if self.is_hourly else self._first_date(day)
 
+    def last_open_on(self, day: date) -> date:
+        """The last open hour of a local date, as long as it has one; else as `last_on`."""
+        last = found = self.last_on(day)
+        while self.is_hourly and not self.is_open(found) and date_of(found) == day:
+            found = self.previous(found)
+        return found if date_of(found) == day else last
+
     def over_on(self, day: date) -> date:
         """The last period that is over when a local date is."""
         last = self.last_on(day)
@@ -380,6 +387,14 @@ class Calendar:
             period if not span.length else next(islice(self._open_from(period, forwards=True), span.length - 1, None))
         )
 
+    def settled(self, period: date, span: Span) -> date:
+        """The period as of which something is final of which that is said a span after this one: as `after`.
+
+        The unit of evidence of hours is the local date, so it is the last open hour of the date.
+        """
+        found = self.after(period, span)
+        return self.last_open_on(date_of(found)) if self.is_hourly else found
+
     def before(self, period: date, span: Span) -> date:
         """The last period of which the span has passed at the end of this one: the last with `after` not later."""
         if span.unit == "days":
@@ -409,7 +424,7 @@ class Calendar:
 
     def ends_its_date(self, period: date) -> bool:
         """True unless it is an hour that is followed by an open hour of its date."""
-        return not self.is_hourly or date_of(self.next_open(period)) != date_of(period)
+        return not self.is_hourly or period >= self.last_open_on(date_of(period))
 
 
 EVERY_DAY: Final = Calendar()

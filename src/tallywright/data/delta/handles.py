@@ -74,6 +74,25 @@ def check_table_contract(table: DeltaTable) -> None:
         )
 
 
+CADENCE: Final = "tallywright.cadence"
+"""The property of a feature table that says what its periods are, where they are no dates or hours."""
+
+
+def require_cadence(table: DeltaTable, cadence: str) -> None:
+    """Refuses a table whose periods are of another kind: of two kinds, rows would be in the table twice.
+
+    Raises:
+        TableContractError: Names both.
+    """
+    found = table.metadata().configuration.get(CADENCE, "day")
+    if cadence in ("day", "week", "month") and found != cadence:
+        raise TableContractError(
+            f"{table.table_uri} has rows by the {found}, and the model is scored by the {cadence}",
+            expected="the schedule.cadence that the model began with",
+            remedy="set schedule.cadence back, or give the new model another name",
+        )
+
+
 def require_partitioned_by(table: DeltaTable, *columns: str) -> None:
     """Refuses a table whose partition columns are others.
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tallywright.data.delta.commit import Change, compare_and_swap, in_slice
 from tallywright.data.delta.rows import rows_of, table_of
+from tallywright.errors import TableContractError
 from tallywright.observability import failpoint
 from tallywright.records import Record
 from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN
@@ -309,6 +310,12 @@ class Table(Generic[R]):
 
     def _read(self, handle: DeltaTable, where: Mapping[str, Value] | None, columns: Sequence[str] | None) -> pa.Table:
         stored = {field.name for field in handle.schema().fields}
+        if DATE_COLUMN in self.schema.names and (HOUR_COLUMN in stored) != (HOUR_COLUMN in self.schema.names):
+            raise TableContractError(
+                f"{self.name} is of a model that is {'' if HOUR_COLUMN in stored else 'not '}scored by the hour",
+                expected="the schedule.cadence that the model began with: its tables have periods of one kind",
+                remedy="set schedule.cadence back, or give the new model another name",
+            )
         wanted = [name for name in columns or self.schema.names if name in stored]
         if DATE_COLUMN in wanted and HOUR_COLUMN not in wanted and HOUR_COLUMN in self.schema.names:
             wanted.append(HOUR_COLUMN)

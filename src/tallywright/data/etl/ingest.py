@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from tallywright.data.delta.commit import compare_and_swap
 from tallywright.data.delta.generation import content_transaction, content_version
-from tallywright.data.delta.handles import require_partitioned_by
+from tallywright.data.delta.handles import require_cadence, require_partitioned_by
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.standing import files_json, files_of_json
@@ -119,6 +119,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
     if version is None:
         return None
     require_partitioned_by(base, *spec.partition)
+    require_cadence(base, spec.schedule.calendar.cadence)
     recorded = recorded_input(lake, spec, day, base)
     files = standing_files(lake, spec, recorded, base) if recorded is not None else None
     if recorded is not None and files is not None:
@@ -402,9 +403,10 @@ def _write_features(
 ) -> tuple[InputVersion, bool]:
     """Commits the date's features unless equal ones are there, and records its input version."""
     table, content = spec.table("features"), digest(features, feature_schema(spec).names)
-    change = change_of(table, features, raw.day, content)
+    change = change_of(table, features, raw.day, content, cadence=spec.schedule.calendar.cadence)
 
     def attempt(base: DeltaTable) -> tuple[InputVersion, bool]:
+        require_cadence(base, spec.schedule.calendar.cadence)
         found = None if reading.force else _sound_input(lake, spec, raw.day, base)
         changed = found is None or found.fingerprint != content.hex
         if changed:

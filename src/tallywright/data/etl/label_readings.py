@@ -63,7 +63,7 @@ def read_as_of(spec: ModelSpec, period: date, newest: date) -> date:
     """
     calendar = spec.schedule.calendar
     day = date_of(newest)
-    over = day if newest == calendar.last_on(day) else day - _DAY
+    over = day if newest >= calendar.last_open_on(day) else day - _DAY
     return min(over, date_of(calendar.after(period, spec.data.label_wait)))
 
 

@@ -83,7 +83,7 @@ class LabelWriter:
         content = digest(labels, labels.column_names)
         before = write_if_changed(self._lake, self._spec.table("labels"), labels, day, reading)
         found = LabelChange(day) if before is None else _compared(self._spec, day, before, labels)
-        mature = _known_by(labels, self._calendar.end(self._calendar.after(day, self._spec.data.label_maturity)))
+        mature = _known_by(labels, self._calendar.end(self._calendar.settled(day, self._spec.data.label_maturity)))
         self._read.append(
             LabelReading(
                 score_date=day,

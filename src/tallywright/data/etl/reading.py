@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.commit import compare_and_swap
 from tallywright.data.delta.generation import content_transaction, content_version
-from tallywright.data.delta.handles import LONG_LOG
+from tallywright.data.delta.handles import CADENCE, LONG_LOG
 from tallywright.data.delta.lake import Change
 from tallywright.data.fingerprint import digest
 from tallywright.errors import IntegrityError
@@ -104,11 +104,12 @@ def _stored(lake: Lake, table: str, day: date, base: DeltaTable) -> pa.Table | N
         return None
 
 
-def change_of(table: str, rows: pa.Table, day: date, content: RowDigest) -> Change:
-    """The change that makes these rows the content of a date."""
+def change_of(table: str, rows: pa.Table, day: date, content: RowDigest, *, cadence: str = "day") -> Change:
+    """The change that makes these rows the content of a period."""
     named = f'"score_date":"{date_of(day)}",' + (f'"score_hour":"{day}",' if isinstance(day, Hour) else "")
     message = {"userMetadata": f'{{{named}"rows":{content.rows},"fingerprint":"{content.hex}"}}'}
     point = f"before-{table.rpartition('__')[2]}"
     transaction = content_transaction(table, day)
     partition = partition_columns(hourly=isinstance(day, Hour))
-    return Change(table, rows, {"score_date": day}, partition, message, transaction, LONG_LOG, point=point)
+    properties = LONG_LOG if cadence in ("day", "hour") else {**LONG_LOG, CADENCE: cadence}
+    return Change(table, rows, {"score_date": day}, partition, message, transaction, properties, point=point)

@@ -52,7 +52,7 @@ def repair_model(context: RunContext) -> None:
             _tried(partial(run_step, replace(context, day=day), "day_gate"), f"the gate of {day}")
         for step, when in (
             ("drift", day),
-            ("performance", spec.schedule.calendar.after(day, spec.data.label_maturity)),
+            ("performance", spec.schedule.calendar.settled(day, spec.data.label_maturity)),
             ("decide", day),
         ):
             _tried(partial(run_step, replace(context, day=when), step), f"{step} of {when}")
