@@ -131,8 +131,10 @@ def test_another_kind_of_periods_is_refused(hours: Hours) -> None:
         .replace("cadence: hour", "cadence: day")
         .replace("    hours:\n    - 22\n    - 23\n", "    dates: []\n")
     )
-    for command in ("days", "report", "verify"):
+    for command in ("days", "report"):
         assert "scored by the hour" in hours.tally(command, "hours", code=5), command
+    found = run_tally(("verify", "hours"), hours.root, os.environ)
+    assert (found.returncode, "scored by the hour" in found.stdout) == (15, True)
 
 
 def test_a_date_means_all_its_hours(hours: Hours) -> None:
