@@ -39,6 +39,9 @@ Beside its large tables (`features`, `labels`, `quarantine`, `scores`, `shadow`,
 columns that the spec gives them) a model has the tables below. `tallies` of the model `flight_delays` is the Delta
 table `flight_delays__tallies` in the lake. A table is made with its first row. Columns are added, never repurposed:
 one that is younger than a row is null there. All instants are UTC.
+
+Of an hourly model ([cadence](cadence.md)) each of them that has `score_date` has the instant `score_hour` after it, and the
+key and the slice are of both; the large tables are partitioned by both.
 """
 
 
