@@ -40,8 +40,8 @@ columns that the spec gives them) a model has the tables below. `tallies` of the
 table `flight_delays__tallies` in the lake. A table is made with its first row. Columns are added, never repurposed:
 one that is younger than a row is null there. All instants are UTC.
 
-Of an hourly model ([cadence](cadence.md)) each of them that has `score_date` has the instant `score_hour` after it, and the
-key and the slice are of both; the large tables are partitioned by both.
+Of an hourly model ([cadence](cadence.md)) each of them that has `score_date` has the instant `score_hour` after it,
+and the key and the slice are of both; the large tables are partitioned by both.
 """
 
 
