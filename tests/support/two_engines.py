@@ -35,14 +35,17 @@ def ingested(project: Project, engine: str, folder: Path, first: date, last: dat
 
 
 def lake_rows(project: Project, engine: str, folder: Path) -> dict[str, tuple[pa.Schema, list[Any]]]:
-    """Schema and rows of each table to the bit, in stored order within a date; less what only the clock decides."""
+    """Schema and rows of each table to the bit, in stored order within a period; less what only the clock decides."""
     lake = Lake.of(on(project, engine, folder).environment)
     found = {}
     for table in lake.tables():
         rows = lake.read(table)
         rows = rows.drop_columns([name for name in _OF_THE_RUN if name in rows.column_names])
-        dates = sorted(set(rows["score_date"].to_pylist()))
-        parts = [rows.filter(pa.compute.equal(rows["score_date"], day)) for day in dates]
+        column = "score_hour" if "score_hour" in rows.column_names else "score_date"
+        parts = [
+            rows.filter(pa.compute.equal(rows[column], one))
+            for one in sorted(pa.compute.unique(rows[column]).to_pylist())
+        ]
         found[table] = (rows.schema, [row for part in parts for row in exact_rows(part)])
     return found
 

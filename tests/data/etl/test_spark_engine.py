@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cadences import add_model, write_orders
 from click.testing import CliRunner
 from two_engines import ENGINES, assert_equal_on_all, ingested, lake_rows
 
@@ -116,6 +117,26 @@ def test_the_project_of_tally_init(tmp_path: Path) -> None:
     project = load_project("late_orders", root=tmp_path / "p", environment="local")
     days = assert_equal_on_all(project, tmp_path, date(2025, 1, 20), date(2025, 1, 22))
     assert min(day.rows for day in days) > 50
+
+
+@pytest.mark.usefixtures("spark")
+@pytest.mark.parametrize(
+    ("cadence", "first", "last", "periods"),
+    [
+        ("hour", "2025-03-29T22:00Z", "2025-03-30T02:00Z", 5),
+        ("week", "2025-01-06", "2025-01-13", 2),
+        ("month", "2025-01", "2025-02", 2),
+    ],
+)
+def test_periods_of_every_cadence(tmp_path: Path, cadence: str, first: str, last: str, periods: int) -> None:
+    zone = {"schedule": {"timezone": "Europe/Berlin"}} if cadence == "hour" else {}
+    model = add_model(tmp_path / "p", "orders", cadence, zone)
+    if cadence == "hour":
+        write_orders(model / "raw", [(date(2025, 3, 15), date(2025, 3, 30))], an_hour=4)
+    project = load_project("orders", root=tmp_path / "p", environment="local")
+    calendar = project.spec.schedule.calendar
+    found = assert_equal_on_all(project, tmp_path, calendar.parse(first), calendar.parse(last))
+    assert (len(found), min(one.rows for one in found) > 3) == (periods, True)
 
 
 @pytest.mark.usefixtures("spark")

@@ -59,6 +59,7 @@ class Change:
         message: Commit metadata; values are texts.
         transaction: An app transaction whose version becomes the Delta version of this commit.
         properties: Table properties, used when the table has to be created.
+        description: Of the table, used when it has to be created.
         also: More slices that are replaced in the same commit; every row is in one of them.
         added: True when the version that is committed on has no row of these slices: no file is read or rewritten.
         outdated: Asked in every attempt: says why the change is about something that no longer stands, so that it does
@@ -74,6 +75,7 @@ class Change:
     message: Mapping[str, str] = field(default_factory=dict)
     transaction: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
     also: tuple[Mapping[str, Value], ...] = ()
     added: bool = False
     outdated: Callable[[DeltaTable], str] | None = None
@@ -144,6 +146,7 @@ class Change:
             mode="error",
             partition_by=list(self.partition_by) or None,
             configuration={**TABLE_PROPERTIES, **self.properties},
+            description=self.description or None,
             storage_options=dict(options) or None,
             # Retried, a creation that lost a race would stand in the log again, with another table id.
             commit_properties=CommitProperties(max_commit_retries=0),

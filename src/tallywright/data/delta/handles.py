@@ -74,8 +74,12 @@ def check_table_contract(table: DeltaTable) -> None:
         )
 
 
-CADENCE: Final = "tallywright.cadence"
-"""The property of a feature table that says what its periods are, where they are no dates or hours."""
+_BY_THE: Final = "rows by the "
+
+
+def description_of(cadence: str) -> str:
+    """The description of a feature table: it says what its periods are, where its partitions do not."""
+    return f"{_BY_THE}{cadence}" if cadence in ("week", "month") else ""
 
 
 def require_cadence(table: DeltaTable, cadence: str) -> None:
@@ -84,8 +88,9 @@ def require_cadence(table: DeltaTable, cadence: str) -> None:
     Raises:
         TableContractError: Names both.
     """
-    found = table.metadata().configuration.get(CADENCE, "day")
-    if cadence in ("day", "week", "month") and found != cadence:
+    described = table.metadata().description or ""
+    found = described.removeprefix(_BY_THE) if described.startswith(_BY_THE) else "day"
+    if cadence not in ("hour", found):
         raise TableContractError(
             f"{table.table_uri} has rows by the {found}, and the model is scored by the {cadence}",
             expected="the schedule.cadence that the model began with",

@@ -244,7 +244,9 @@ def ingest(
         SpecError: A query that is missing or not a plain query.
         StorageError: Raw files, work folder or lake that cannot be read or written.
         CommitConflictError: Other runs ingested newer content of the same dates each time.
+        TableContractError: The model's tables have periods of another kind.
     """
+    _require_same_periods(project.spec, lake)
     run = _IngestRun(project, lake, _days(project.spec, first, last), progress, force=force)
     for _ in range(_READINGS):
         run.refused = []
@@ -265,6 +267,18 @@ def ingest(
         expected="a pause between deliveries, and one ingest at a time",
         remedy="run it again",
     )
+
+
+def _require_same_periods(spec: ModelSpec, lake: Lake) -> None:
+    """Refuses to write periods of another kind beside those that are there, before anything is written.
+
+    Raises:
+        TableContractError: Names both kinds.
+    """
+    base = lake.find(spec.table("features"))
+    if base is not None:
+        require_partitioned_by(base, *spec.partition)
+        require_cadence(base, spec.schedule.calendar.cadence)
 
 
 @dataclass
@@ -406,7 +420,6 @@ def _write_features(
     change = change_of(table, features, raw.day, content, cadence=spec.schedule.calendar.cadence)
 
     def attempt(base: DeltaTable) -> tuple[InputVersion, bool]:
-        require_cadence(base, spec.schedule.calendar.cadence)
         found = None if reading.force else _sound_input(lake, spec, raw.day, base)
         changed = found is None or found.fingerprint != content.hex
         if changed:

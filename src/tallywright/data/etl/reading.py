@@ -7,12 +7,12 @@ than what was read here, and the raw files are read again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.commit import compare_and_swap
 from tallywright.data.delta.generation import content_transaction, content_version
-from tallywright.data.delta.handles import CADENCE, LONG_LOG
+from tallywright.data.delta.handles import LONG_LOG, description_of
 from tallywright.data.delta.lake import Change
 from tallywright.data.fingerprint import digest
 from tallywright.errors import IntegrityError
@@ -111,5 +111,5 @@ def change_of(table: str, rows: pa.Table, day: date, content: RowDigest, *, cade
     point = f"before-{table.rpartition('__')[2]}"
     transaction = content_transaction(table, day)
     partition = partition_columns(hourly=isinstance(day, Hour))
-    properties = LONG_LOG if cadence in ("day", "hour") else {**LONG_LOG, CADENCE: cadence}
-    return Change(table, rows, {"score_date": day}, partition, message, transaction, properties, point=point)
+    change = Change(table, rows, {"score_date": day}, partition, message, transaction, LONG_LOG, point=point)
+    return replace(change, description=description_of(cadence))
