@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour
+from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour, with_hour
 
 
 class Record(BaseModel):
@@ -50,9 +50,7 @@ class PeriodRecord(Record):
         day, instant = values[DATE_COLUMN], values[HOUR_COLUMN]
         day = date.fromisoformat(day) if isinstance(day, str) else day
         instant = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
-        return {name: value for name, value in values.items() if name != HOUR_COLUMN} | {
-            DATE_COLUMN: Hour(day, instant)
-        }
+        return with_hour({**values, DATE_COLUMN: day, HOUR_COLUMN: instant})
 
     @model_serializer(mode="wrap")
     def _in_json(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:

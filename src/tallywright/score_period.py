@@ -103,6 +103,10 @@ def partition_columns(*, hourly: bool) -> tuple[str, ...]:
     return (DATE_COLUMN, HOUR_COLUMN) if hourly else (DATE_COLUMN,)
 
 
+PARTITIONINGS: Final = (partition_columns(hourly=False), partition_columns(hourly=True))
+"""How a table can be partitioned by periods."""
+
+
 def partition_values(period: date) -> dict[str, str | None]:
     """The partition values of a period's files, as the log has them; an instant with its zone, which Spark reads."""
     values: dict[str, str | None] = {DATE_COLUMN: date_of(period).isoformat()}

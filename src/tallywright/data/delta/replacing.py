@@ -25,7 +25,7 @@ from tallywright.data.delta.files import TableReader, delta_statistics
 from tallywright.data.delta.footers import read_footer
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.storage.filesystem import filesystem_of
-from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, partition_folder, partition_values, period_of
+from tallywright.score_period import PARTITIONINGS, partition_folder, partition_values, period_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ class Replacement:
         partitions = base.metadata().partition_columns
         names = {field.name for field in base.schema().fields}
         days = {period_of(where) for where in self.slices}
-        by_period = partitions in ([DATE_COLUMN], [DATE_COLUMN, HOUR_COLUMN])
+        by_period = tuple(partitions) in PARTITIONINGS
         dated = by_period and len(days) == 1 and all(set(partitions) <= where.keys() for where in self.slices)
         return set(self.data.column_names) <= names and (not partitions or dated)
 

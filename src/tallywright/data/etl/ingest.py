@@ -118,8 +118,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
     version = base.transaction_version(content_transaction(spec.table("features"), day))
     if version is None:
         return None
-    require_partitioned_by(base, *spec.partition)
-    require_cadence(base, spec.schedule.calendar.cadence)
+    _require_same_periods(spec, base)
     recorded = recorded_input(lake, spec, day, base)
     files = standing_files(lake, spec, recorded, base) if recorded is not None else None
     if recorded is not None and files is not None:
@@ -246,7 +245,9 @@ def ingest(
         CommitConflictError: Other runs ingested newer content of the same dates each time.
         TableContractError: The model's tables have periods of another kind.
     """
-    _require_same_periods(project.spec, lake)
+    standing = lake.find(project.spec.table("features"))
+    if standing is not None:  # before anything is written: quarantine and labels come first
+        _require_same_periods(project.spec, standing)
     run = _IngestRun(project, lake, _days(project.spec, first, last), progress, force=force)
     for _ in range(_READINGS):
         run.refused = []
@@ -269,16 +270,14 @@ def ingest(
     )
 
 
-def _require_same_periods(spec: ModelSpec, lake: Lake) -> None:
-    """Refuses to write periods of another kind beside those that are there, before anything is written.
+def _require_same_periods(spec: ModelSpec, base: DeltaTable) -> None:
+    """Refuses a feature table whose periods are of another kind than the model's.
 
     Raises:
         TableContractError: Names both kinds.
     """
-    base = lake.find(spec.table("features"))
-    if base is not None:
-        require_partitioned_by(base, *spec.partition)
-        require_cadence(base, spec.schedule.calendar.cadence)
+    require_partitioned_by(base, *spec.partition)
+    require_cadence(base, spec.schedule.calendar.cadence)
 
 
 @dataclass

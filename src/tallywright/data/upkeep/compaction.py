@@ -27,7 +27,7 @@ from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.rewrite import Rewritten, rewrite
 from tallywright.data.upkeep.table_folder import TableFolder
 from tallywright.observability import failpoint, log
-from tallywright.score_period import partition_columns, partition_values
+from tallywright.score_period import PARTITIONINGS, partition_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 TARGET_BYTES: Final = 128 << 20
 """About as large as a file may become; one of half that size is not small any more."""
 ATTEMPTS: Final = 30
-_PARTITIONS: Final = ((), partition_columns(hourly=False), partition_columns(hourly=True))
 _LEAST_BYTES: Final = 16 << 10
 """Files of up to this size, which a footer fills, are of one tier; each further one is of four times the size."""
 
@@ -122,7 +121,7 @@ def live_files(handle: DeltaTable) -> list[LiveFile]:
 
 def small_sets(handle: DeltaTable, min_files: int) -> Iterator[list[LiveFile]]:
     """The sets of neighbouring small files that are to become one file each."""
-    if tuple(handle.metadata().partition_columns) not in _PARTITIONS:
+    if tuple(handle.metadata().partition_columns) not in ((), *PARTITIONINGS):
         return
     by_day: dict[date | None, list[LiveFile]] = {}
     for file in live_files(handle):
