@@ -106,7 +106,7 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
     if as_json:
         click.echo(to_json([day.model_dump(mode="json") for day in days]))
         return
-    name = project.spec.schedule.calendar.name
+    name = project.spec.schedule.calendar.cadence
     click.echo(f"{len(days)} {name}s, {sum(day.rows for day in days):,} rows; {written} written, "
                f"{len(days) - written} unchanged" + f"; {closed} closed {name}s left out" * bool(closed))  # fmt: skip
 

@@ -187,9 +187,10 @@ def _require_days(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
     if missing:
         shown = ", ".join(str(day) for day in missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004
         raise InputError(
-            f"{snapshot.features.table} lacks {len(missing)} of the {len(wanted)} {calendar.name}s to train on: "
+            f"{snapshot.features.table} lacks {len(missing)} of the {len(wanted)} {calendar.cadence}s to train on: "
             f"{shown}",
-            expected=f"every {calendar.name} from {first} to {last} ingested, but for those that schedule.closed names",
+            expected=f"every {calendar.cadence} from {first} to {last} ingested, but for those that schedule.closed "
+            "names",
             remedy=f"ingest {missing[0]} to {missing[-1]} of {spec.name}, or choose a later as-of date",
         )
 

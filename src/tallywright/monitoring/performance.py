@@ -202,7 +202,7 @@ def _realised_at(lake: Lake, spec: ModelSpec, due: Due, position: Position) -> P
         "score_date": day,
         "window_start": day,
         "window_end": calendar.last_date(day),
-        "granularity": f"1 {calendar.name}",
+        "granularity": f"1 {calendar.cadence}",
         "as_of": as_of,
         "label_age_days": age,
         "mature": mature,

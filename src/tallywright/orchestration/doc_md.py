@@ -66,7 +66,7 @@ def _deadline(spec: ModelSpec) -> str:
     if schedule.calendar.cadence == "day":
         return f"a day must be scored by {schedule.deadline:%H:%M} of the next"
     return (
-        f"a {schedule.calendar.name} must be scored by {schedule.deadline:%H:%M} on the day of the run "
+        f"a {schedule.calendar.cadence} must be scored by {schedule.deadline:%H:%M} on the day of the run "
         f"(`{schedule.cron}`)"
     )
 
@@ -97,9 +97,9 @@ def _backfill(spec: ModelSpec, pipeline: Pipeline) -> list[str]:
     for _ in range(6):
         last = schedule.calendar.next(last)
     start, end = backfill_bounds(spec, first, last)
-    what = "A week" if schedule.calendar.cadence == "day" else f"Seven {schedule.calendar.name}s"
+    what = "A week" if schedule.calendar.cadence == "day" else f"Seven {schedule.calendar.cadence}s"
     return [
-        f"{what} again (the bounds are instants; a bare last date would lose the last {schedule.calendar.name}):",
+        f"{what} again (the bounds are instants; a bare last date would lose the last {schedule.calendar.cadence}):",
         "```",
         f"airflow backfill create --dag-id {spec.name}__score --from-date {start} \\",
         f"  --to-date {end} --reprocess-behavior completed --max-active-runs 2",

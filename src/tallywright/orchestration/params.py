@@ -133,7 +133,7 @@ def _date(title: str, description: str) -> Param:
 def _bounds(spec: ModelSpec, pipeline: Pipeline) -> str:
     schedule, calendar = spec.schedule, spec.schedule.calendar
     of_periods = pipeline.is_about_periods and calendar.cadence != "day"
-    form, name = (calendar.form, calendar.name) if of_periods else ("YYYY-MM-DD", "day")
+    form, name = (calendar.form, calendar.cadence) if of_periods else ("YYYY-MM-DD", "day")
     return (
         f"{form}, from {schedule.start_date} to {schedule.end_date or 'now on'} ({schedule.timezone}). "
         f"Empty: the {name} of the run's data interval."

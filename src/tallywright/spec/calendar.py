@@ -125,7 +125,7 @@ class Calendar:
         weekdays: Closed weekdays, Monday is 0.
         dates: Closed dates.
         hours: Closed hours of the local clock.
-        cadence: What a period is.
+        cadence: What a period is, and is called: `hour`, `day`, `week` or `month`.
         timezone: The zone of its dates and hours.
     """
 
@@ -149,14 +149,9 @@ class Calendar:
         return self.cadence == "hour"
 
     @property
-    def name(self) -> str:
-        """What a period is called: `hour`, `day`, `week` or `month`."""
-        return self.cadence
-
-    @property
     def unit(self) -> str:
         """The unit of evidence: of hours the local `day`, else the period."""
-        return "day" if self.is_hourly else self.name
+        return "day" if self.is_hourly else self.cadence
 
     @property
     def has_closed(self) -> bool:
