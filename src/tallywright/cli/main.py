@@ -11,6 +11,7 @@ import click
 
 from tallywright import __version__
 from tallywright.errors import TallyError, UsageError
+from tallywright.memory import limit_allocators
 from tallywright.observability import configure_logging
 
 # Name -> module and attribute: a command's imports are paid for by that command alone.
@@ -67,6 +68,7 @@ def tally(*, verbose: bool) -> None:
 
 def main() -> None:
     """Runs `tally` and exits; 0 is success, the other codes are those of `tallywright.errors`."""
+    limit_allocators()
     try:
         tally.main(standalone_mode=False)
     except TallyError as error:

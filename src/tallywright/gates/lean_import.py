@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.collector import gc_paused
+from tallywright.memory import gc_paused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

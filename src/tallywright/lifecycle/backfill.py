@@ -16,6 +16,7 @@ from tallywright.lifecycle.late_labels import read_labels_again, realise_standin
 from tallywright.lifecycle.periods import record
 from tallywright.lifecycle.plan import Actor, Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
+from tallywright.memory import release_memory
 from tallywright.monitoring.periods import Period, PeriodState, reason_code
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import manifests, scored_dates
@@ -82,6 +83,7 @@ def backfill(
         for days in batched(context.spec.schedule.calendar.between(first, last), _DAYS_A_COMMIT):
             if results:
                 context.lake.forget()  # the memory of a long range would grow with its days
+                release_memory()
             found = [_score_day(replace(context, day=day), steps, on_day) for day in days]
             context.lake.flush()  # what is realised asks the tallies of these days
             if changed is None and ingested and _is_any_done(found):

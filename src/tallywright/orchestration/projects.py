@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tallywright.collector import gc_paused
 from tallywright.errors import SpecError, TallyError
 from tallywright.lifecycle.plan import Pipeline
+from tallywright.memory import gc_paused
 from tallywright.observability import log
 from tallywright.spec import Project, load_project, model_names
 from tallywright.spec.cache import SpecCache, cache_file

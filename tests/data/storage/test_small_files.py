@@ -51,6 +51,6 @@ def test_large_tables_by_day_are_read_each_time(tmp_path, monkeypatch):
     rows = pa.table({"score_date": pa.array([day], pa.date32()), "n": pa.array([1], pa.int64())})
     lake.replace("t", rows, slice={"score_date": day}, partition_by=["score_date"])
     kept = SmallFileCache()
-    monkeypatch.setattr(files, "_small_files", kept)
+    monkeypatch.setattr(files, "small_files", kept)
     assert lake.read("t", columns=["n"])["n"].to_pylist() == [1]
     assert kept._bytes == 0

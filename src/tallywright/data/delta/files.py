@@ -40,7 +40,7 @@ _INSTANT: Final = pa.timestamp("us", "UTC")
 _MANY: Final = 8
 """More files than this are read in threads."""
 _PLACE: Final = frozenset({"path", "size_bytes"})
-_small_files: Final = SmallFileCache()
+small_files: Final = SmallFileCache()
 
 
 def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Collection[str] = ()) -> str:
@@ -177,13 +177,14 @@ class TableReader:
         """Reads the files in that order; small files of unpartitioned tables are read once in a process."""
         what = tuple((column.name, column.type) for column in schema)
         keys = [(self._absolute(action["path"]), what) for action in actions]
-        parts = [_small_files.get(key) for key in keys]
+        parts = [small_files.get(key) for key in keys]
         missing = [index for index, part in enumerate(parts) if part is None]
 
         def read(index: int) -> None:
-            parts[index] = part = self._read_file(actions[index], schema)
+            part = self._read_file(actions[index], schema)
             if self._small and actions[index]["size_bytes"] <= SMALL:
-                _small_files.put(keys[index], part)
+                part = small_files.put(keys[index], part)
+            parts[index] = part
 
         if len(missing) > _MANY:
             with ThreadPoolExecutor(4) as pool:

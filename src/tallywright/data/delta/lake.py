@@ -21,7 +21,7 @@ from tallywright.data.delta.commit import (
     combined,
     compare_and_swap,
 )
-from tallywright.data.delta.files import DataFile, TableReader, list_tables
+from tallywright.data.delta.files import DataFile, TableReader, list_tables, small_files
 from tallywright.data.delta.handles import Handles
 from tallywright.data.delta.log_damage import log_damage
 from tallywright.data.fingerprint import digest
@@ -265,12 +265,13 @@ class Lake:
                 self.written(changes[0].table)
 
     def forget(self) -> None:
-        """Drops the cached handles and lists of files; what is used next is opened again.
+        """Drops the cached handles, lists of files and rows of small files; what is used next is read again.
 
         A handle grows with each commit on it, so a long range opens its tables anew now and then.
         """
         self._handles.forget()
         self._readers.clear()
+        small_files.clear()
 
     def write(self, *changes: Change) -> int | None:
         """Commits changes of one table together, whoever else is writing; those that are outdated by then are left out.

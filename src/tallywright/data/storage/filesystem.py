@@ -127,15 +127,33 @@ class SmallFileCache:
                 self._tables.move_to_end(key)
             return found
 
-    def put(self, key: Hashable, table: pa.Table) -> None:
-        """Caches a table, and evicts the least recently used ones."""
+    def put(self, key: Hashable, table: pa.Table) -> pa.Table:
+        """Caches a copy of a table, which it returns, and evicts the least recently used ones."""
+        packed = _packed(table)
         with self._lock:
-            if key in self._tables:
-                return
-            self._tables[key] = table
-            self._bytes += table.nbytes
+            if key not in self._tables:
+                self._tables[key] = packed
+                self._bytes += packed.nbytes
             while self._bytes > self._limit:
                 self._bytes -= self._tables.popitem(last=False)[1].nbytes
+        return packed
+
+    def clear(self) -> None:
+        """Drops all tables."""
+        with self._lock:
+            self._tables.clear()
+            self._bytes = 0
+
+
+def _packed(table: pa.Table) -> pa.Table:
+    """The same rows in one buffer of just their size: what Parquet's reader makes holds up to three times of it."""
+    sizes = pa.MockOutputStream()
+    with pa.ipc.new_stream(sizes, table.schema) as stream:
+        stream.write_table(table)
+    buffer = pa.allocate_buffer(sizes.size())
+    with pa.ipc.new_stream(pa.FixedSizeBufferWriter(buffer), table.schema) as stream:
+        stream.write_table(table)
+    return pa.ipc.open_stream(buffer).read_all()
 
 
 def is_disk(path: str) -> bool:
