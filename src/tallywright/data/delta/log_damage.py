@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 from pyarrow import fs
 
 from tallywright.data.storage.filesystem import filesystem_of
@@ -33,6 +36,22 @@ _ACTIONS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
     "commitInfo": {},
 }
 """What an action must have, by the Delta protocol (https://github.com/delta-io/delta/blob/master/PROTOCOL.md#actions)."""
+_COLUMN: Final = {"name": "-", "type": "string", "nullable": True, "metadata": {}}
+_SOUND: Final = {
+    "protocol": json.dumps({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
+    "metaData": json.dumps(
+        {
+            "metaData": {
+                "id": "-",
+                "format": {"provider": "parquet", "options": {}},
+                "schemaString": json.dumps({"type": "struct", "fields": [_COLUMN]}),
+                "partitionColumns": [],
+                "configuration": {},
+            }
+        }
+    ),
+}
+"""The lines of a first commit, where the log no longer has its own."""
 _CHECKPOINT: Final = re.compile(r"\d{20}\.checkpoint\.[\w.-]*parquet")
 
 
@@ -46,10 +65,11 @@ def log_damage(uri: str, options: Mapping[str, str]) -> IntegrityError | None:
     filesystem, inner = filesystem_of(uri, options)
     try:
         entries = filesystem.get_file_info(fs.FileSelector(f"{inner}/_delta_log", allow_not_found=True))
-        paths = sorted((entry.path for entry in entries if entry.type == fs.FileType.File), reverse=True)
-        problem = next((found for path in paths if (found := _problem(filesystem, path))), None)
+        paths = [entry.path for entry in entries if entry.type == fs.FileType.File and _is_of_log(entry.base_name)]
+        contents = {path.rpartition("/")[2]: _content(filesystem, path) for path in paths}
     except (OSError, pa.ArrowException):
         return None
+    problem = max(damaged_files(contents), default=None)
     if problem is None:
         return None
     table = uri.rstrip("/").rpartition("/")[2]
@@ -61,14 +81,50 @@ def log_damage(uri: str, options: Mapping[str, str]) -> IntegrityError | None:
     )
 
 
-def _problem(filesystem: fs.FileSystem, path: str) -> str:
-    """The name of a file of the log that is damaged; empty for one that is not, or is of another kind."""
-    name = path.rpartition("/")[2]
-    if not _COMMIT.fullmatch(name) and not _CHECKPOINT.fullmatch(name):
-        return ""
+def _is_of_log(name: str) -> bool:
+    return bool(_COMMIT.fullmatch(name) or _CHECKPOINT.fullmatch(name))
+
+
+def _content(filesystem: fs.FileSystem, path: str) -> bytes:
     with filesystem.open_input_file(path) as stream:
-        content = bytes(stream.read())
-    return "" if is_readable(name, content) else name
+        return bytes(stream.read())
+
+
+def damaged_files(contents: Mapping[str, bytes]) -> list[str]:
+    """The names of the damaged files of a log that cannot be opened: those that are no whole commit or checkpoint.
+
+    Where all are, the commits that delta-rs refuses: JSON inside a text, such as the schema, may be damaged as well.
+    """
+    found = [name for name, content in contents.items() if not is_readable(name, content)]
+    return found or _refused({name: contents[name] for name in sorted(contents) if _COMMIT.fullmatch(name)})
+
+
+def _refused(commits: Mapping[str, bytes]) -> list[str]:
+    """The commits that delta-rs cannot open on top of a sound one, which has the schema that holds before them."""
+    refused, before = [], dict(_SOUND)
+    with TemporaryDirectory(prefix="tallywright-log-") as folder:
+        log = Path(folder, "_delta_log")
+        log.mkdir()
+        first, second = log / f"{0:020d}.json", log / f"{1:020d}.json"
+        for name, content in commits.items():
+            own = {kind: line for line in content.decode().split("\n") if (kind := _kind(line)) in before}
+            alone = name == first.name
+            first.write_bytes(content if alone else "\n".join(before.values()).encode())
+            second.unlink(missing_ok=True)
+            if not alone:
+                second.write_bytes(content)
+            try:
+                DeltaTable(folder)
+            except Exception:  # noqa: BLE001 - whatever delta-rs raises: it does not open
+                refused.append(name)
+            else:
+                before |= own
+    return refused
+
+
+def _kind(line: str) -> str:
+    """The name of a line's first action; empty for a line without one."""
+    return next(iter(json.loads(line)), "") if line.strip() else ""
 
 
 def is_readable(name: str, content: bytes) -> bool:

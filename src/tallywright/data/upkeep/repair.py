@@ -17,7 +17,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 from tallywright.data.delta.commit import LostRaceError, Race, compare_and_swap
 from tallywright.data.delta.files import delta_statistics
 from tallywright.data.delta.footers import footer_at
-from tallywright.data.delta.log_damage import is_readable
+from tallywright.data.delta.log_damage import damaged_files, is_readable
 from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.compaction import live_files
@@ -52,8 +52,12 @@ def rebuild_log(lake: Lake, table: str) -> bool:
     with storage_errors(f"repairing {lake.uri(table)}"):
         commits = folder.commits()
         newest = max(commits, default=-1)
-        torn = [path for path in commits.values() if not is_readable(path, folder.content(path))]
-        damaged = [path for path in folder.checkpoints() if not is_readable(path, folder.content(path))]
+        files = {path: folder.content(path) for path in (*commits.values(), *folder.checkpoints())}
+        torn = [path for path in commits.values() if not is_readable(path, files[path])]
+        damaged = [path for path in folder.checkpoints() if not is_readable(path, files[path])]
+        if not torn and not damaged and not _opens(lake, table):
+            names = damaged_files({path.rpartition("/")[2]: content for path, content in files.items()})
+            torn = [path for path in commits.values() if path.rpartition("/")[2] in names]
         whole = sorted(commits) == list(range(newest + 1))
         if (damaged and not whole) or (torn and (torn != [commits[newest]] or table.endswith("__promotions"))):
             raise IntegrityError(
@@ -67,6 +71,14 @@ def rebuild_log(lake: Lake, table: str) -> bool:
             folder.discard("_delta_log/_last_checkpoint")
             lake.open(table).create_checkpoint()
     return bool(torn or damaged)
+
+
+def _opens(lake: Lake, table: str) -> bool:
+    try:
+        lake.open(table)
+    except IntegrityError:
+        return False
+    return True
 
 
 def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False) -> bool:
