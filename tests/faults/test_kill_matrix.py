@@ -89,6 +89,8 @@ def test_a_kill_leaves_the_old_day_or_the_new_one(
         # Whoever is left says so and stops, or finishes without the worker; nobody hangs or breaks down.
         assert code in (0, EngineError.exit_code), error
         assert "Traceback" not in error
+    elif point in MOMENTS:
+        assert code in (0, -signal.SIGKILL), error  # a fast run ends before its moment
     else:
         assert code == -signal.SIGKILL, error
     gone(marker.told())
