@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallywright.reporting.plot import HeatMap, Plot, Series, format_value, nice_ticks
+from tallywright.reporting.plot import Cell, HeatMap, Plot, Series, format_value, nice_ticks, short_label
+from tallywright.score_period import Hour
 
 DAYS = [date(2024, 3, 1) + timedelta(days=offset) for offset in range(5)]
 
@@ -51,7 +52,21 @@ def test_values_are_said_in_their_unit(value: float | None, unit: str, text: str
 
 @pytest.mark.parametrize("days", [1, 7, 92])
 def test_a_heat_map_never_leaves_its_drawing(days: int) -> None:
-    heat = HeatMap([DAYS[0] + timedelta(days=offset) for offset in range(days)], [("a", []), ("b", [])], 0.2)
+    heat = HeatMap([DAYS[0] + timedelta(days=offset) for offset in range(days)], [("a", []), ("b", [])])
     assert heat.x(days - 1) + heat.cell <= heat.width
     assert heat.height > 2 * heat.row
     assert heat.day_labels()
+
+
+def test_a_cell_tells_violations_apart_and_shows_what_is_not_sure_in_grey() -> None:
+    sure = [Cell(heat, violated=True, text="").opacity for heat in (1.0, 2.0, 4.0, 8.0, 50.0)]
+    assert sure == sorted(sure)
+    assert len(set(sure)) == 4
+    assert sure[-1] == 1.0
+    assert Cell(50.0, violated=False, text="").opacity < sure[2]
+
+
+def test_an_hour_is_labelled_by_its_time() -> None:
+    hour = Hour(date(2025, 3, 30), datetime(2025, 3, 30, 1, tzinfo=UTC))
+    assert short_label(hour) == "30 Mar 01:00"
+    assert short_label(date(2025, 3, 30)) == "30 Mar"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ from tallywright.data.delta.lake import Lake
 from tallywright.errors import StorageError
 from tallywright.monitoring.decisions import decide
 from tallywright.monitoring.performance import realised
+from tallywright.monitoring.periods import Period, PeriodState, record_periods
 from tallywright.records import Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
+from tallywright.reporting.plot import SYMBOLS
 from tallywright.reporting.report import write_report
 from tallywright.spec.load import Project
 from tallywright.spec.yaml_files import Environment
@@ -105,9 +108,9 @@ def _promote(world: World) -> None:
         log.append(lambda _, line=line: line)
 
 
-def write(world: World, lake: Lake, out: Path) -> str:
+def write(world: World, lake: Lake, out: Path, **days: date) -> str:
     project = Project(spec=world.spec, folder=out.parent, root=out.parent, environment=Environment(name="local"))
-    return write_report(project, lake, out).read_text(encoding="utf-8")
+    return write_report(project, lake, out, **days).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +147,7 @@ def test_each_day_is_drawn_and_every_picture_has_words(page: Page) -> None:
 def test_the_heat_map_has_a_cell_a_column_and_day_and_marks_violations(page: Page) -> None:
     assert page.count("rect", "cell") == 6 * len(DAYS)
     assert page.count("rect", "out") == 1  # the fourth day; the third was restated
+    assert page.count("circle", "") - page.count("circle", "dot") == 1
     assert "x0 on 2024-03-04: " in page.text["drift"]
     assert "Nothing violates on the last compared day" in page.text["drift"]
 
@@ -171,12 +175,48 @@ def test_champions_gates_and_tallies_are_named(page: Page) -> None:
     assert "restated_input" in page.text["tallies"]
 
 
+def test_a_range_shows_its_days_and_says_how_many_there_are(world: World, tmp_path: Path, page: Page) -> None:
+    assert "2024-03-01 to 2024-03-06: 6 of 6 days." in " ".join(page.text["scores"].split())
+    part = Page(write(world, world.lake, tmp_path / "part.html", first=DAYS[1], last=DAYS[3]))
+    told = " ".join(part.text["scores"].split())
+    assert "2024-03-02 to 2024-03-04: 3 of 6 days, which go from 2024-03-01 to 2024-03-06; tally report shop" in told
+    assert part.count("rect", "bar") == 3
+    assert part.count("rect", "cell") == 6 * 3
+    assert "Violations on 2024-03-04" in part.text["drift"]
+    assert part.text["decisions"].count("Mar") == 3
+    assert "2024-03-05" not in part.text["tallies"]
+    none = Page(write(world, world.lake, tmp_path / "none.html", first=DAYS[-1] + timedelta(days=9)))
+    assert "None of the 6 days from 2024-03-01 to 2024-03-06 lies in the range" in none.text["scores"]
+
+
+def test_days_without_scores_have_marks_of_their_own(world: World, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    shutil.copytree(world.lake.root, lake.root)
+    after = [DAYS[-1] + timedelta(days=number) for number in (1, 2, 3)]
+    record_periods(
+        lake,
+        world.spec,
+        [
+            Period(after[0], PeriodState.REFUSED, "gate_refused", detail="rows", exit_code=8),
+            Period.closed(after[1], "friday"),
+            Period(after[2], PeriodState.MISSED, "not_run"),
+        ],
+        run_id="a test",
+    )
+    page = Page(write(world, lake, tmp_path / "report.html"))
+    for state, symbol in SYMBOLS.items():
+        assert page.count("text", state) == 2, state  # below the bars, and below the heat map
+        assert f"{symbol} {state}" in page.text["scores"]
+    assert f"{after[0]}: refused, gate_refused" in page.text["drift"]
+    assert "Days without scores: 3" in page.text["scores"]
+
+
 def test_an_empty_lake_gives_a_page_of_clear_sentences(world: World, tmp_path: Path) -> None:
     page = Page(write(world, Lake(str(tmp_path / "empty")), tmp_path / "report.html"))
     sentences = {
         "scores": "No day was scored yet",
-        "drift": "No day was compared",
-        "performance": "No labels of a scored day are mature yet",
+        "drift": "None of these was compared",
+        "performance": "No labels of these are mature yet",
         "decisions": "Nothing was decided yet",
         "champions": "No model was promoted yet",
         "gates": "No gate has judged",

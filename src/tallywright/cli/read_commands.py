@@ -99,12 +99,16 @@ def _shown(value: Any, *, joined: bool) -> Any:
 
 @click.command()
 @project_options
+@click.option("--from", "first", type=PERIOD, help="The first date or period (default: the latest 92 are shown).")
+@click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page (default: <model>-report.html).")
 @json_option
-def report(project: Project, out: Path | None, *, as_json: bool) -> None:
+def report(project: Project, first: str | None, last: str | None, out: Path | None, *, as_json: bool) -> None:
     """Write one self-contained HTML page: scores, drift, performance, decisions, champions."""
     from tallywright.data.delta.lake import Lake
     from tallywright.reporting.report import write_report
 
-    file = write_report(project, Lake.of(project.environment), out or Path(f"{project.spec.name}-report.html"))
+    low, high = period_range(project, first, last)
+    file = out or Path(f"{project.spec.name}-report.html")
+    file = write_report(project, Lake.of(project.environment), file, first=low, last=high)
     show_record({"report": str(file)}, as_json=as_json)

@@ -1,16 +1,20 @@
 """The geometry of small plots, which a template draws as SVG, so that a report needs no plotting library.
 
-Colours, fonts and the dark theme are the style sheet's; a day without a value leaves a gap.
+Colours, fonts and the dark theme are the style sheet's; a day without a value leaves a gap. A day is here a score
+period: of an hourly model an hour.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from tallywright.score_period import Hour
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
 WIDTH: Final = 960
@@ -20,6 +24,11 @@ TOP: Final = 12
 BOTTOM: Final = 26
 _DAY_LABELS: Final = 9
 _SMALLEST_SPAN: Final = 1e-12
+
+_FULL: Final = 8.0
+"""Thresholds at which the colour of a violation is full."""
+SYMBOLS: Final = MappingProxyType({"refused": "×", "missed": "○", "closed": "–"})
+"""The mark of a due day without scores, by its state."""
 
 Value = float | None
 _T = TypeVar("_T")
@@ -46,6 +55,19 @@ class Marker:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A due day without scores: its state, and why."""
+
+    state: str
+    text: str
+
+    @property
+    def symbol(self) -> str:
+        """Its mark."""
+        return SYMBOLS.get(self.state, "?")
+
+
 @dataclass(frozen=True)
 class Plot:
     """Some series over the same days on one vertical axis.
@@ -57,6 +79,7 @@ class Plot:
         unit: `share` prints per cent, `count` whole numbers, `number` three digits.
         bounds: Horizontal lines with their names.
         zero: True when the axis starts at 0.
+        gaps: The days without scores, which have a mark of their own on the axis.
     """
 
     title: str
@@ -65,6 +88,7 @@ class Plot:
     unit: str = "number"
     bounds: Sequence[tuple[str, float]] = ()
     zero: bool = False
+    gaps: Mapping[date, Gap] = field(default_factory=dict)
     height: int = 190
 
     @property
@@ -129,7 +153,11 @@ class Plot:
     def day_labels(self) -> list[tuple[float, str]]:
         """Place and text of the dates that are written out."""
         every = max(1, math.ceil(len(self.days) / _DAY_LABELS))
-        return [(self.x(index), f"{day:%d %b}") for index, day in enumerate(self.days) if index % every == 0]
+        return [(self.x(index), short_label(day)) for index, day in enumerate(self.days) if index % every == 0]
+
+    def gap_marks(self) -> list[tuple[float, Gap]]:
+        """Place and state of each day without scores."""
+        return [(self.x(index), self.gaps[day]) for index, day in enumerate(self.days) if day in self.gaps]
 
     def lines(self, series: Series) -> list[str]:
         """The points of each unbroken piece of the line."""
@@ -179,7 +207,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One column on one day of the heat map; `heat` is the distance in thresholds."""
+    """One column on one day of the heat map; `heat` is the distance in thresholds, `violated` says that it is sure."""
 
     heat: float
     violated: bool
@@ -187,17 +215,19 @@ class Cell:
 
     @property
     def opacity(self) -> float:
-        """How strong the colour is: full at twice the threshold."""
-        return round(min(1.0, max(0.0, self.heat / 2)), 3)
+        """How strong the colour is, by the logarithm: a year of violations still differs."""
+        if self.violated:
+            return round(min(1.0, 0.25 + 0.75 * math.log(max(1.0, self.heat)) / math.log(_FULL)), 3)
+        return round(min(0.5, 0.5 * math.log1p(max(0.0, self.heat)) / math.log1p(_FULL)), 3)
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Columns over days, the furthest from the reference on top."""
+    """Columns over days, the furthest from the reference on top; days without scores have a mark below."""
 
     days: Sequence[date]
     rows: Sequence[tuple[str, Sequence[Cell | None]]]
-    threshold: float
+    gaps: Mapping[date, Gap] = field(default_factory=dict)
     left: int = 190
     row: int = 20
 
@@ -214,7 +244,7 @@ class HeatMap:
     @property
     def height(self) -> int:
         """The height of the drawing."""
-        return self.row * len(self.rows) + BOTTOM
+        return self.row * len(self.rows) + self.row * bool(self.gap_marks()) + BOTTOM
 
     def x(self, index: int) -> float:
         """The left edge of a day."""
@@ -223,7 +253,18 @@ class HeatMap:
     def day_labels(self) -> list[tuple[float, str]]:
         """Place and text of the dates that are written out."""
         every = max(1, math.ceil(46 / (self.cell + 2)))
-        return [(self.x(i) + self.cell / 2, f"{day:%d %b}") for i, day in enumerate(self.days) if i % every == 0]
+        return [(self.x(i) + self.cell / 2, short_label(day)) for i, day in enumerate(self.days) if i % every == 0]
+
+    def gap_marks(self) -> list[tuple[float, Gap]]:
+        """Place and state of each day without scores."""
+        return [
+            (self.x(index) + self.cell / 2, self.gaps[day]) for index, day in enumerate(self.days) if day in self.gaps
+        ]
+
+
+def short_label(day: date) -> str:
+    """A day on an axis; of an hour its instant, UTC."""
+    return f"{day:%d %b %H:%M}" if isinstance(day, Hour) else f"{day:%d %b}"
 
 
 def format_value(value: Value, unit: str) -> str:

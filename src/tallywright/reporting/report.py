@@ -11,9 +11,11 @@ from markupsafe import Markup
 
 from tallywright.errors import StorageError
 from tallywright.reporting import sections
-from tallywright.reporting.plot import format_value
+from tallywright.reporting.plot import SYMBOLS, format_value, short_label
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import Project
 
@@ -21,13 +23,22 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 LETTERS: Final = {"ok": "o", "not judged": "n", "suspected": "s", "confirmed": "C", "retraining": "R", "cooldown": "c"}
 
 
-def write_report(project: Project, lake: Lake, out: Path) -> Path:
+def write_report(
+    project: Project, lake: Lake, out: Path, *, first: date | None = None, last: date | None = None
+) -> Path:
     """Writes the page, and returns its path.
+
+    Args:
+        project: The model's project.
+        lake: Its lake.
+        out: Where to write it.
+        first: The first score period to show; without both ends the latest ones are shown.
+        last: The last one.
 
     Raises:
         StorageError: A table cannot be read, or the page cannot be written.
     """
-    page = render(project, lake)
+    page = render(project, sections.Sources.of(lake, project.spec, first, last))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
@@ -38,9 +49,8 @@ def write_report(project: Project, lake: Lake, out: Path) -> Path:
     return out.absolute()
 
 
-def render(project: Project, lake: Lake) -> str:
+def render(project: Project, sources: sections.Sources) -> str:
     """The page as text."""
-    sources = sections.Sources.of(lake, project.spec)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -49,10 +59,12 @@ def render(project: Project, lake: Lake) -> str:
     return environment.get_template("report.html.j2").render(
         spec=project.spec,
         css=css,
-        lake=lake.root,
+        lake=sources.lake.root,
         written_at=datetime.now(UTC),
         letters=LETTERS,
         moment=_moment,
+        label=short_label,
+        symbols=SYMBOLS,
         observed=_observed,
         **_content(sources),
     )
@@ -63,7 +75,8 @@ def _content(sources: sections.Sources) -> dict[str, Any]:
     performance = sections.performance_plots(sources)
     content = {
         "days": days,
-        "hidden": len(sources.all_days) - len(days),
+        "all_days": sources.all_days,
+        "period": sources.period,
         "unscored": sections.unscored(sources),
         "scores": sections.score_plots(sources) if sources.tallies else [],
         "heat": sections.heat_map(sources),
@@ -75,7 +88,7 @@ def _content(sources: sections.Sources) -> dict[str, Any]:
         "promotions": sections.promotions(sources),
         "champion_periods": sections.champion_periods(sources),
         "gates": sections.gates(sources),
-        "tallies": list(reversed(sources.tallies))[: sections.MOST_DAYS],
+        "tallies": list(reversed(sources.tallies)),
     }
     return content | {"tiles": _tiles(sources, content)}
 
@@ -83,21 +96,22 @@ def _content(sources: sections.Sources) -> dict[str, Any]:
 def _tiles(sources: sections.Sources, content: dict[str, Any]) -> list[tuple[str, str]]:
     """The figures at the top of the page."""
     decisions, champion_periods, performance = content["decisions"], content["champion_periods"], content["performance"]
-    tiles = [("days scored", format_value(len(sources.tallies), "count"))]
+    period = sources.period
+    tiles = [(f"{period}s scored", format_value(len(sources.tallies), "count"))]
     tiles.append(("rows scored", format_value(sum(tally.rows for tally in sources.tallies), "count")))
     tiles.append(
         (
-            "champion on the last scored day",
+            f"champion on the last {period}",
             f"version {champion_periods[-1].promotion.model_version}" if champion_periods else "–",
         )
     )
     if performance:
         first = performance[0]
         values = [value for value in first.series[0].values if value is not None]
-        tiles.append((f"{first.series[0].name}, last realised day", first.format_value(values[-1])))
+        tiles.append((f"{first.series[0].name}, last realised {period}", first.format_value(values[-1])))
     if content["heat"]:
         columns = {row["column_name"] for row in content["violations"]}
-        tiles.append(("columns drifted, last compared day", str(len(columns))))
+        tiles.append((f"columns drifted, last compared {period}", str(len(columns))))
     tiles.append(("last decision", decisions[-1]["state"] if decisions else "–"))
     return tiles
 

@@ -1,4 +1,7 @@
-"""The data of the report's sections, read from the tables of one model; no HTML."""
+"""The data of the report's sections, read from the tables of one model; no HTML.
+
+Days are score periods: of an hourly model they are hours.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tallywright.monitoring.performance import COVERAGE
 from tallywright.monitoring.periods import read_periods
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, champion_on
-from tallywright.reporting.plot import Cell, HeatMap, Plot, Series
+from tallywright.reporting.plot import Cell, Gap, HeatMap, Plot, Series
 from tallywright.score_period import HOUR_COLUMN, date_of
 from tallywright.scoring.commit.manifests import manifests
 from tallywright.tasks import HIGHER_IS_BETTER
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from tallywright.records import Manifest, Promotion
     from tallywright.spec import ModelSpec
 
-MOST_DAYS: Final = 92
-"""The page shows at most this many days, the latest ones: more do not fit a screen. `tally query` has them all."""
+_MOST_DAYS: Final = 92
+"""Unless a range is asked for, the page shows at most this many days, the latest ones: more do not fit a screen."""
 
 PROFILE_COLUMNS: Final = ("score_date", "generation", "role", "mean_score")
 
@@ -60,33 +63,68 @@ class Sources:
 
     lake: Lake
     spec: ModelSpec
-    tallies: Sequence[Manifest]
+    all_tallies: Sequence[Manifest]
+    first: date | None = None
+    last: date | None = None
     _cache: dict[str, list[Row]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lake: Lake, spec: ModelSpec) -> Sources:
-        """The sources of a model."""
-        return cls(lake, spec, manifests(lake, spec))
+    def of(cls, lake: Lake, spec: ModelSpec, first: date | None = None, last: date | None = None) -> Sources:
+        """The sources of a model, for the days of a range; None is open."""
+        return cls(lake, spec, manifests(lake, spec), first, last)
 
-    @property
-    def days(self) -> list[date]:
-        """The days that the page shows: scored ones, and due ones that were not scored, which leave a gap."""
-        return self.all_days[-MOST_DAYS:]
-
-    @property
+    @cached_property
     def all_days(self) -> list[date]:
         """All days that were scored or due."""
-        return sorted({*(tally.score_date for tally in self.tallies), *(row.score_date for row in self.unscored)})
+        return sorted({*(tally.score_date for tally in self.all_tallies), *(row.score_date for row in self._unscored)})
+
+    @cached_property
+    def days(self) -> list[date]:
+        """The days that the page shows: scored ones, and due ones that were not scored, which leave a gap."""
+        if self.first is None and self.last is None:
+            return self.all_days[-_MOST_DAYS:]
+        return [
+            day
+            for day in self.all_days
+            if (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
+        ]
+
+    @cached_property
+    def _shown(self) -> frozenset[date]:
+        return frozenset(self.days)
+
+    def shows(self, row: Row) -> bool:
+        """True for a row about a day that the page shows."""
+        return row["score_date"] in self._shown
+
+    @cached_property
+    def tallies(self) -> list[Manifest]:
+        """The tallies of the days that the page shows."""
+        return [tally for tally in self.all_tallies if tally.score_date in self._shown]
 
     @cached_property
     def unscored(self) -> list[PeriodRow]:
-        """The periods that ended without a tally, by date."""
-        scored = {tally.score_date for tally in self.tallies}
+        """The periods that the page shows and that ended without a tally, by date."""
+        return [row for row in self._unscored if row.score_date in self._shown]
+
+    @cached_property
+    def gaps(self) -> dict[date, Gap]:
+        """The same, as marks of the plots."""
+        return {row.score_date: Gap(row.state, _gap_text(row)) for row in self.unscored}
+
+    @cached_property
+    def _unscored(self) -> list[PeriodRow]:
+        scored = {tally.score_date for tally in self.all_tallies}
         periods = read_periods(self.lake, self.spec)
         return [periods[day] for day in sorted(periods) if day not in scored]
 
+    @property
+    def period(self) -> str:
+        """What a score period is called: `day`, `hour`, `week` or `month`."""
+        return period_noun(self.spec)
+
     def rows(self, what: str, columns: Sequence[str] | None = None) -> list[Row]:
-        """All rows of `<model>__<what>`."""
+        """The rows of `<model>__<what>`, of all days."""
         if what not in self._cache:
             table = self.spec.table(what)
             handle = self.lake.find(table)
@@ -94,6 +132,16 @@ class Sources:
             wanted = stored if columns is None else [name for name in stored if name in (*columns, HOUR_COLUMN)]
             self._cache[what] = [] if handle is None else rows_of(self.lake.read(table, columns=wanted))
         return self._cache[what]
+
+
+def period_noun(spec: ModelSpec) -> str:
+    """What a score period of a model is called: `day`, `hour`, `week` or `month`."""
+    cadence = spec.schedule.calendar.cadence
+    return cadence if cadence in ("hour", "week", "month") else "day"
+
+
+def _gap_text(row: PeriodRow) -> str:
+    return f"{row.score_date}: {row.state}" + (f", {row.reason}" if row.reason else "")
 
 
 def score_plots(sources: Sources) -> list[Plot]:
@@ -113,11 +161,12 @@ def score_plots(sources: Sources) -> list[Plot]:
     unit = "share" if spec.training.kind.thresholds else "number"
     return [
         Plot(
-            "Rows scored a day",
+            f"Rows scored {'an' if sources.period == 'hour' else 'a'} {sources.period}",
             days,
             [Series("rows", "one", [rows.get(day) for day in days], bars=True)],
             "count",
             zero=True,
+            gaps=sources.gaps,
         ),
         Plot("Mean score and share of positive predictions", days, lines, unit, zero=unit == "share"),
     ]
@@ -129,39 +178,48 @@ def _positive_shares(sources: Sources) -> dict[date, float]:
     table = sources.spec.table("scores")
     if not sources.days or sources.lake.find(table) is None:
         return {}
-    period, first = ", ".join(sources.spec.partition), date_of(sources.days[0])
+    period = ", ".join(sources.spec.partition)
+    first, last = date_of(sources.days[0]), date_of(sources.days[-1])
     sql = (
         f'SELECT {period}, avg(prediction) AS share FROM "{table}"'  # noqa: S608 - names are checked by the spec
-        f" WHERE score_date >= DATE '{first}' GROUP BY {period}"
+        f" WHERE score_date BETWEEN DATE '{first}' AND DATE '{last}' GROUP BY {period}"
     )
     return {row["score_date"]: row["share"] for row in rows_of(query(sources.lake, sql))}
 
 
 def heat_map(sources: Sources) -> HeatMap | None:
-    """PSI by column and day, and a mark wherever any metric of the column violates; None without comparisons."""
-    days = sources.days
+    """How far each column was from the reference on each day, and where that is sure; None without comparisons."""
     by_place: dict[tuple[str, date], list[Row]] = defaultdict(list)
-    for row in sources.rows("drift"):
-        if row["score_date"] in set(days):
-            by_place[row["column_name"], row["score_date"]].append(row)
+    for row in filter(sources.shows, sources.rows("drift")):
+        by_place[row["column_name"], row["score_date"]].append(row)
     if not by_place:
         return None
+    days = sources.days
+    if sources.spec.is_hourly:  # hours are compared by their dates, at the last one of each
+        compared = {day for _, day in by_place}
+        days = [day for day in days if day in compared]
     columns = {
         column: [_cell(by_place.get((column, day), [])) for day in days]
         for column in {column for column, _ in by_place}
     }
-    ranked = sorted(columns.items(), key=lambda item: (-_mean(cell.heat for cell in item[1] if cell), item[0]))
-    return HeatMap(days, ranked, sources.spec.monitoring.psi_threshold)
+    ranked = sorted(columns.items(), key=lambda item: (*_rank([cell for cell in item[1] if cell]), item[0]))
+    return HeatMap(days, ranked, sources.gaps)
+
+
+def _rank(cells: Sequence[Cell]) -> tuple[int, float]:
+    """The columns with most violations come first, then those that are furthest away."""
+    return -sum(cell.violated for cell in cells), -_mean(cell.heat for cell in cells)
 
 
 def _cell(rows: Sequence[Row]) -> Cell | None:
+    """The furthest of a column's metrics, of those that are violated where one is."""
     if not rows:
         return None
-    psi = next((row for row in rows if row["metric"] == "psi"), None)
+    violated = [row for row in rows if row["violated"]]
     head = f"{rows[0]['column_name']} on {rows[0]['score_date']}: "
     return Cell(
-        heat=psi["value"] / psi["threshold"] if psi else 0.0,
-        violated=any(row["violated"] for row in rows),
+        heat=max(row["value"] / row["threshold"] if row["threshold"] else 0.0 for row in violated or rows),
+        violated=bool(violated),
         text=head + "; ".join(_drift_text(row) for row in rows),
     )
 
@@ -170,15 +228,17 @@ def _drift_text(row: Row) -> str:
     bound = row.get("reference_bound")
     # Rows of packages without reference days have no bound.
     usual = "" if bound is None else f", reference days {bound:.3g}"
-    return f"{row['metric']} {row['value']:.3g} (threshold {row['threshold']:g}{usual}){' violated' * row['violated']}"
+    found = f"{row['metric']} {row['value']:.3g} (threshold {row['threshold']:g}{usual}, p {row['p_value']:.1e})"
+    return found + (" violated" if row["violated"] else f", {row.get('not_judged')}" if row.get("not_judged") else "")
 
 
 def violations(sources: Sources) -> list[Row]:
     """The violated comparisons of the last compared day, the least probable first."""
-    rows = [row for row in sources.rows("drift") if row["violated"]]
-    last = max((row["score_date"] for row in sources.rows("drift")), default=None)
+    rows = list(filter(sources.shows, sources.rows("drift")))
+    last = max((row["score_date"] for row in rows), default=None)
     return sorted(
-        (row for row in rows if row["score_date"] == last), key=lambda row: (row["p_value"], row["column_name"])
+        (row for row in rows if row["violated"] and row["score_date"] == last),
+        key=lambda row: (row["p_value"], row["column_name"]),
     )
 
 
@@ -229,7 +289,11 @@ def slices(sources: Sources) -> list[Row]:
 
 
 def _realised(sources: Sources) -> list[Row]:
-    mine = [row for row in sources.rows("performance") if row["role"] == Role.CHAMPION and row["mature"]]
+    mine = [
+        row
+        for row in filter(sources.shows, sources.rows("performance"))
+        if row["role"] == Role.CHAMPION and row["mature"]
+    ]
     latest: dict[date, int] = {}
     for row in mine:
         latest[row["score_date"]] = max(row["label_age_days"], latest.get(row["score_date"], 0))
@@ -238,14 +302,14 @@ def _realised(sources: Sources) -> list[Row]:
 
 def decisions(sources: Sources) -> list[Row]:
     """The current decisions, by date; with a `revision` above 1 an earlier one was superseded."""
-    rows = [row for row in sources.rows("decisions") if not row["superseded"]]
-    return sorted(rows, key=lambda row: row["score_date"])[-MOST_DAYS:]
+    rows = [row for row in sources.rows("decisions") if not row["superseded"] and sources.shows(row)]
+    return sorted(rows, key=lambda row: row["score_date"])
 
 
 def superseded(sources: Sources) -> list[Row]:
     """The superseded decisions, the latest first."""
-    rows = [row for row in sources.rows("decisions") if row["superseded"]]
-    return sorted(rows, key=lambda row: (row["score_date"], row["revision"]), reverse=True)[:MOST_DAYS]
+    rows = [row for row in sources.rows("decisions") if row["superseded"] and sources.shows(row)]
+    return sorted(rows, key=lambda row: (row["score_date"], row["revision"]), reverse=True)
 
 
 def promotions(sources: Sources) -> list[Promotion]:
@@ -290,7 +354,7 @@ def gates(sources: Sources) -> list[Gate]:
 
 def unscored(sources: Sources) -> list[PeriodRow]:
     """The periods that ended without a tally, the latest first."""
-    return sources.unscored[::-1][:MOST_DAYS]
+    return sources.unscored[::-1]
 
 
 def _newest(rows: Iterable[Row], order: str) -> list[Row]:
