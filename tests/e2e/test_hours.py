@@ -108,6 +108,10 @@ def test_labels_settle_however_the_runs_are_cut(hours: Hours, tmp_path: Path) ->
     other.tally("backfill", "hours", "--from", "2025-03-29", "--to", "2025-03-31")
     after = other.versions()
     assert {name for name in before if after[name] != before[name]} <= {"hours__gates"}
+    other.tally("report", "hours", "--from", "2025-03-30", "--to", "2025-03-30", "--out", str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert "2025-03-29T23:00Z to 2025-03-30T21:00Z: 23 of 71 hours" in page
+    assert "30 Mar 01:00" in page
 
 
 def test_training_ends_with_a_whole_date_whose_labels_are_there(hours: Hours) -> None:
