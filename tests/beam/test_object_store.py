@@ -31,7 +31,7 @@ def test_beam_gives_the_bits_of_the_local_engine_on_a_disk(stored, bucket, packa
         assert (ours.key_digest, ours.profile_digest) == (theirs.key_digest, theirs.profile_digest)
         assert read_scores(stored, spec).equals(read_scores(disk, spec))
     assert score_day(request).action == "unchanged"
-    assert len(list(logged_tallies(stored.open("shop__scores")))) == 2
+    assert len(list(logged_tallies(stored, stored.open("shop__scores")))) == 2
     assert beside_the_log(bucket) == 2  # a part for each tally
     assert SECRET not in caplog.text
 

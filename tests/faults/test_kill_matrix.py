@@ -243,4 +243,4 @@ def test_a_full_disk_under_the_workers_changes_nothing(
     assert twins.content(twins.killed) == old
     assert not way.stages_parts or twins.files() == files
     again(twins, way)
-    assert len(list(logged_tallies(twins.lake(twins.killed).open("shop__scores"), DAY))) == 2
+    assert len(list(logged_tallies(twins.lake(twins.killed), twins.lake(twins.killed).open("shop__scores"), DAY))) == 2

@@ -113,4 +113,4 @@ def test_two_processes_that_score_one_day_make_one_tally(start, stored) -> None:
         assert sorted(outcome.action for outcome in outcomes) == ["committed", "unchanged"]
         assert {outcome.manifest.generation for outcome in outcomes} == {generation}
         assert read_scores(place.lake, make_spec()).num_rows == 1000 + generation
-    assert len(list(logged_tallies(place.lake.open("shop__scores"), DAY))) == 3
+    assert len(list(logged_tallies(place.lake, place.lake.open("shop__scores"), DAY))) == 3

@@ -39,7 +39,7 @@ def test_two_processes_that_score_one_day_make_one_tally(start, world) -> None:
         assert sorted(outcome.action for outcome in outcomes) == ["committed", "unchanged"]
         assert {outcome.manifest.generation for outcome in outcomes} == {generation}
         assert read_scores(lake, spec).num_rows == 500
-    assert len(list(logged_tallies(lake.open("shop__scores"), DAY))) == 3
+    assert len(list(logged_tallies(lake, lake.open("shop__scores"), DAY))) == 3
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_processes_that_score_many_days_at_once_all_land(start, world) -> None:
     ends = [driver.end() for driver in drivers]
     assert [code for code, _, _ in ends] == [0] * 8, ends
     assert [manifest.score_date for manifest in manifests(lake, spec)] == days
-    assert len(list(logged_tallies(lake.open("shop__scores")))) == 4
+    assert len(list(logged_tallies(lake, lake.open("shop__scores")))) == 4
     for seed, day in enumerate(days):
         keys = read_scores(lake, spec, day)["order_id"].to_pylist()
         assert keys == [f"öрд-{seed}-{row:07d}" for row in range(500)]

@@ -84,7 +84,7 @@ def test_two_writers_that_race_for_one_date_make_one_tally_each_time(stored, mon
                 assert {outcome.manifest.generation for outcome in outcomes} == {generation}
                 assert len({outcome.manifest.run_id for outcome in outcomes}) == 1
                 assert read_scores(shop.lake, shop.spec)["order_id"].to_pylist() == keys
-            logged = logged_tallies(shop.lake.open("shop__scores"))
+            logged = logged_tallies(shop.lake, shop.lake.open("shop__scores"))
             assert [tally.manifest.generation for tally in logged] == list(range(10, 0, -1))
             assert len(recorded_tallies(shop.lake, shop.spec, DAY)) == 10
             assert len(shop.files()) == 10  # one part for each tally: no loser left an orphan
@@ -102,7 +102,7 @@ def test_a_commit_whose_answer_was_lost_is_found_to_be_ours(stored, times) -> No
     assert first == HTTPStatus.OK
     assert set(others) == ({HTTPStatus.PRECONDITION_FAILED} if times > 1 else set())
     assert (outcome.action, outcome.version, outcome.manifest.generation) == ("committed", 1, 1)
-    (logged,) = logged_tallies(stored.lake.open("shop__scores"))
+    (logged,) = logged_tallies(stored.lake, stored.lake.open("shop__scores"))
     assert logged.manifest == outcome.manifest
     assert read_scores(stored.lake, stored.spec).num_rows == 300
     assert len(stored.files()) == 1

@@ -52,7 +52,7 @@ def test_spark_gives_the_bits_of_the_local_engine_on_a_disk(stored, tmp_path, sp
         assert (ours.key_digest, ours.profile_digest) == (theirs.key_digest, theirs.profile_digest)
         assert read_scores(stored.lake, make_spec()).equals(read_scores(disk, make_spec()))
     assert stored.score(ours.input, "direct").action == "unchanged"
-    assert len(list(logged_tallies(stored.lake.open("shop__scores")))) == 2
+    assert len(list(logged_tallies(stored.lake, stored.lake.open("shop__scores")))) == 2
     told = " ".join(f"{name}={value}" for name, value in spark.sparkContext.getConf().getAll())
     assert SECRET not in told
 
@@ -66,7 +66,7 @@ def test_a_writer_that_could_overwrite_others_commits_is_refused(stored, io, pre
     assert "scoring.io: direct" in found.value.remedy
     assert "engine.spark.io: direct" in found.value.remedy
     assert not [name for name in stored.bucket.objects() if "shop__scores" in name and name.endswith(".parquet")]
-    assert list(logged_tallies(stored.lake.open("shop__scores"))) == []
+    assert list(logged_tallies(stored.lake, stored.lake.open("shop__scores"))) == []
     assert stored.score(pinned, "direct").action == "committed"
 
 

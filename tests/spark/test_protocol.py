@@ -86,7 +86,7 @@ def test_engines_follow_one_another_in_one_table(shop) -> None:
         assert outcome.manifest.key_digest == first.manifest.key_digest
         assert outcome.manifest.profile_digest == first.manifest.profile_digest
         assert read_scores(shop.lake, make_spec()).equals(rows)
-    logged = [tally.manifest.generation for tally in logged_tallies(shop.lake.open("shop__scores"), DAY)]
+    logged = [tally.manifest.generation for tally in logged_tallies(shop.lake, shop.lake.open("shop__scores"), DAY)]
     assert logged == [5, 4, 3, 2, 1]
 
 
@@ -176,7 +176,7 @@ def test_rows_that_executors_lost_after_the_check_are_the_same_rows_again(shop) 
             before = read_scores(shop.lake, spec)
             rows.commit(later, "tallywright/shop/2024-03-01")
     assert (keys.hex, sum(told)) == (manifest.key_digest, 2000)
-    assert next(logged_tallies(shop.lake.open("shop__scores"), DAY)).manifest.commit_id == "mine"
+    assert next(logged_tallies(shop.lake, shop.lake.open("shop__scores"), DAY)).manifest.commit_id == "mine"
     assert read_scores(shop.lake, spec).equals(before)
 
 

@@ -78,7 +78,7 @@ class Twins:
         ours, theirs = manifests(lake, spec)[0], manifests(calm, spec)[0]
         same = {"generation", "reason", "rows", "key_digest", "profile_digest", "input"}
         assert ours.model_dump(include=same) == theirs.model_dump(include=same)
-        logged = [tally.manifest.generation for tally in logged_tallies(lake.open("shop__scores"), DAY)]
+        logged = [tally.manifest.generation for tally in logged_tallies(lake, lake.open("shop__scores"), DAY)]
         recorded = [tally.manifest.generation for tally in recorded_tallies(lake, spec, DAY)]
         assert logged.count(ours.generation) == recorded.count(ours.generation) == 1
         row, other = read_profile(lake, spec, ours), read_profile(calm, spec, theirs)

@@ -181,7 +181,7 @@ class Day:
     def tallies(self) -> list[Any]:
         """The manifests of the day in the order of their commits."""
         table = self.lake.find("shop__scores")
-        return [] if table is None else [tally.manifest for tally in logged_tallies(table, DAY)][::-1]
+        return [] if table is None else [tally.manifest for tally in logged_tallies(self.lake, table, DAY)][::-1]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         return [] if self.lake.find(f"shop__{table}") is None else self.lake.read(f"shop__{table}").to_pylist()

@@ -82,7 +82,7 @@ def diff(project: Project, day: date, generations: tuple[int, int] | None = None
 def _chosen(lake: Lake, spec: ModelSpec, day: date, wanted: tuple[int, int] | None) -> list[Tally]:
     """The two tallies, from the table of tallies or from the log of the scores."""
     table = lake.find(spec.table("scores"))
-    logged = [] if table is None else list(logged_tallies(table, day))
+    logged = [] if table is None else list(logged_tallies(lake, table, day))
     known = {tally.manifest.generation: tally for tally in (*logged, *recorded_tallies(lake, spec, day))}
     numbers = sorted(known)
     chosen = numbers[-2:] if wanted is None else sorted(set(wanted))

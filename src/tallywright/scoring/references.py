@@ -20,7 +20,7 @@ def tally_references(lake: Lake, spec: ModelSpec, since: datetime) -> list[Refer
     if scores is None:
         return []
     # the log has what a crash kept out of the table of tallies
-    tallies = [*recorded_tallies(lake, spec), *logged_tallies(scores)]
+    tallies = [*recorded_tallies(lake, spec), *logged_tallies(lake, scores)]
     pinned = {
         (tally.manifest.input.table, tally.manifest.input.version)
         for tally in tallies

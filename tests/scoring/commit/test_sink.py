@@ -93,7 +93,7 @@ def test_a_commit_whose_answer_was_lost_is_found_in_the_log(shop, monkeypatch, e
     monkeypatch.setattr(sink, "_write", write_and_fail)
     outcome = shop.score(shop.put())
     assert (outcome.action, outcome.version, outcome.manifest.generation) == ("committed", 1, 1)
-    assert len(list(logged_tallies(shop.lake.open("shop__scores")))) == 1
+    assert len(list(logged_tallies(shop.lake, shop.lake.open("shop__scores")))) == 1
     assert read_scores(shop.lake, shop.spec).num_rows == 300
 
 

@@ -150,7 +150,7 @@ class Lake:
             with storage_errors(f"opening {uri}" + ("" if version is None else f" version {version}")):
                 yield
         except (StorageError, TableContractError) as error:
-            damage = log_damage(uri, self.options)
+            damage = log_damage(uri, self.options, whole=isinstance(error, StorageError))
             if damage is not None:
                 raise damage from error
             raise

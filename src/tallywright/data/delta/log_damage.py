@@ -55,12 +55,13 @@ _SOUND: Final = {
 _CHECKPOINT: Final = re.compile(r"\d{20}\.checkpoint\.[\w.-]*parquet")
 
 
-def log_damage(uri: str, options: Mapping[str, str]) -> IntegrityError | None:
+def log_damage(uri: str, options: Mapping[str, str], *, whole: bool = True) -> IntegrityError | None:
     """The error that names the newest damaged file of a table's log; None where every file can be read.
 
     Args:
         uri: The address of the table.
         options: Storage options of the lake.
+        whole: Ask delta-rs too, which also refuses sound tables of features that it does not know.
     """
     filesystem, inner = filesystem_of(uri, options)
     try:
@@ -69,7 +70,7 @@ def log_damage(uri: str, options: Mapping[str, str]) -> IntegrityError | None:
         contents = {path.rpartition("/")[2]: _content(filesystem, path) for path in paths}
     except (OSError, pa.ArrowException):
         return None
-    problem = max(damaged_files(contents), default=None)
+    problem = max(damaged_files(contents) if whole else _unreadable(contents), default=None)
     if problem is None:
         return None
     table = uri.rstrip("/").rpartition("/")[2]
@@ -95,8 +96,12 @@ def damaged_files(contents: Mapping[str, bytes]) -> list[str]:
 
     Where all are, the commits that delta-rs refuses: JSON inside a text, such as the schema, may be damaged as well.
     """
-    found = [name for name, content in contents.items() if not is_readable(name, content)]
-    return found or _refused({name: contents[name] for name in sorted(contents) if _COMMIT.fullmatch(name)})
+    commits = {name: contents[name] for name in sorted(contents) if _COMMIT.fullmatch(name)}
+    return _unreadable(contents) or _refused(commits)
+
+
+def _unreadable(contents: Mapping[str, bytes]) -> list[str]:
+    return [name for name, content in contents.items() if not is_readable(name, content)]
 
 
 def _refused(commits: Mapping[str, bytes]) -> list[str]:

@@ -7,7 +7,7 @@ the log says costs nothing to compare, and a footer a small read a file; pages a
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from tallywright.data.delta.damage import damaged, is_damage, words_for
 from tallywright.data.delta.footers import read_footer
+from tallywright.data.delta.history import commits
 from tallywright.data.delta.replacing import FILES_KEY
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.records import CommittedFile
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 REPLACED_KEY: Final = "tallywright.replaced"
 """In the information of a compaction: the paths of the files whose rows the new file holds."""
 _FILES: Final = TypeAdapter(tuple[CommittedFile, ...])
-_RECENT: Final = 64
 Files = tuple[CommittedFile, ...]
 
 
@@ -125,7 +125,7 @@ def descendants(
     paths = [_relative(lake, table, file) for file in live]
     wanted = {file.path: file for file in recorded}
     made: dict[str, tuple[CommittedFile, tuple[str, ...]]] = {}
-    for file, sources in _compactions(handle):
+    for file, sources in _compactions(lake, handle):
         made[file.path] = (file, sources)
         if sorted(_origins(paths, made)) == sorted(wanted):
             return tuple(wanted[path] if path in wanted else made[path][0] for path in paths)
@@ -140,16 +140,9 @@ def _origins(paths: Iterable[str], made: Mapping[str, tuple[CommittedFile, tuple
             yield path
 
 
-def _compactions(handle: DeltaTable) -> Iterator[tuple[CommittedFile, tuple[str, ...]]]:
-    """Yields what compactions made of what, the newest first; the older log is read only when needed."""
-    recent = handle.history(_RECENT)
-    yield from _made_by(recent)
-    if len(recent) == _RECENT:
-        yield from _made_by(handle.history()[_RECENT:])
-
-
-def _made_by(commits: Iterable[Mapping[str, Any]]) -> Iterator[tuple[CommittedFile, tuple[str, ...]]]:
-    for commit in commits:
+def _compactions(lake: Lake, handle: DeltaTable) -> Iterator[tuple[CommittedFile, tuple[str, ...]]]:
+    """Yields what compactions made of what, the newest first."""
+    for commit in commits(lake, handle):
         if REPLACED_KEY in commit:
             sources = tuple(unquote(path) for path in json.loads(commit[REPLACED_KEY]))
             yield from ((file, sources) for file in files_of_json(commit.get(FILES_KEY)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallywright.data.delta.damage import damaged
+from tallywright.data.delta.history import commits
 from tallywright.data.delta.replacing import FILES_KEY
 from tallywright.data.delta.standing import (
     damage_in,
@@ -67,7 +68,7 @@ def files_of_day(lake: Lake, table: str, day: date, base: DeltaTable, *, version
         StorageError: Storage that cannot be read.
     """
     with storage_errors(f"looking at the files of {lake.uri(table)}"):
-        (newest,) = base.history(1)
+        newest = next(commits(lake, base))
         if version is not None and newest["version"] == version and FILES_KEY in newest:
             return files_of_json(newest[FILES_KEY])
         return described(lake, table, lake.files(table, day=day, version=base))

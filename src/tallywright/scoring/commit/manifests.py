@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from tallywright.data.delta.history import commits
 from tallywright.data.delta.standing import Files, files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import InputError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tallywright.spec.model import ModelSpec
 
 MANIFEST_KEY: Final = "userMetadata"
-_RECENT: Final = 64
 
 
 class TallyRow(PeriodRecord):
@@ -101,7 +101,7 @@ def latest_tally(lake: Lake, spec: ModelSpec, day: date, *, table: DeltaTable | 
     for tally in recorded_tallies(lake, spec, day):
         if tally.manifest.generation == generation:
             return tally
-    return next((tally for tally in logged_tallies(table, day) if tally.manifest.generation == generation), None)
+    return next((tally for tally in logged_tallies(lake, table, day) if tally.manifest.generation == generation), None)
 
 
 def require_tally(lake: Lake, spec: ModelSpec, day: date) -> Tally:
@@ -133,7 +133,7 @@ def latest_tallies(lake: Lake, spec: ModelSpec) -> list[Tally]:
     if scores is None:
         return []
     latest: dict[date, Tally] = {}
-    for tally in [*recorded_tallies(lake, spec), *logged_tallies(scores)]:
+    for tally in [*recorded_tallies(lake, spec), *logged_tallies(lake, scores)]:
         known = latest.get(tally.manifest.score_date)
         if known is None or known.manifest.generation < tally.manifest.generation:
             latest[tally.manifest.score_date] = tally
@@ -182,12 +182,12 @@ def recorded_tallies(lake: Lake, spec: ModelSpec, day: date | None = None) -> li
     ]
 
 
-def logged_tallies(table: DeltaTable, day: date | None = None) -> Iterator[Tally]:
-    """Yields the tallies in the log of the scores table, newest first; the older log is read only when needed."""
-    recent = table.history(_RECENT)
-    yield from _tallies_in(recent, day)
-    if len(recent) == _RECENT:
-        yield from _tallies_in(table.history()[_RECENT:], day)
+def logged_tallies(lake: Lake, table: DeltaTable, day: date | None = None) -> Iterator[Tally]:
+    """Yields the tallies in the log of a scores table up to the handle's version, newest first."""
+    for commit in commits(lake, table):
+        manifest = _manifest_in(commit)
+        if manifest is not None and (day is None or manifest.score_date == day):
+            yield Tally(manifest=manifest, version=commit["version"])
 
 
 def record_tally(lake: Lake, spec: ModelSpec, tally: Tally) -> bool:
@@ -219,13 +219,6 @@ def _row(tally: Tally) -> TallyRow:
 
 def _utc(instant: datetime) -> datetime:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-
-
-def _tallies_in(commits: list[dict[str, Any]], day: date | None) -> Iterator[Tally]:
-    for commit in commits:
-        manifest = _manifest_in(commit)
-        if manifest is not None and (day is None or manifest.score_date == day):
-            yield Tally(manifest=manifest, version=commit["version"])
 
 
 def _manifest_in(commit: dict[str, Any]) -> Manifest | None:

@@ -116,7 +116,7 @@ def commit_shadows(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Write
 
 
 def _attempt(lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest, write: Writer) -> bool:
-    standing = next((tally.manifest for tally in logged_tallies(table, manifest.score_date)), None)
+    standing = next((tally.manifest for tally in logged_tallies(lake, table, manifest.score_date)), None)
     if standing is not None and _same(standing, manifest, spec):
         ours = standing.commit_id == manifest.commit_id
         if ours or not shadow_problem(lake, spec, manifest):

@@ -211,7 +211,7 @@ class _Attempt:
         if version is not None:
             return CommitResult(Tally(manifest=self.manifest, version=version), ours=True)
         # Delta's own writer silently skips a transaction that is recorded already: the log tells.
-        ours = _ours(self.lake.look(self.spec.table("scores")), self.manifest)
+        ours = _ours(self.lake, self.lake.look(self.spec.table("scores")), self.manifest)
         if ours is None:
             raise SkippedError(f"generation {self.manifest.generation} of {day} stands")
         return CommitResult(ours, ours=True)
@@ -265,7 +265,7 @@ def _next_attempt(
     lake: Lake, spec: ModelSpec, table: DeltaTable, manifest: Manifest
 ) -> tuple[CommitResult | None, Manifest]:
     """Decides again when the generation has changed: done already, done by another writer, or the next one."""
-    ours = _ours(table, manifest)
+    ours = _ours(lake, table, manifest)
     if ours is not None:
         return CommitResult(ours, ours=True), manifest
     standing = latest_tally(lake, spec, manifest.score_date, table=table)
@@ -306,7 +306,7 @@ def _is_needless_fallback(standing: Manifest, manifest: Manifest) -> bool:
 def _after_failure(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -> CommitResult:
     """The result of a commit whose response may have been lost: it succeeded if the log has it."""
     try:
-        ours = _ours(lake.open(spec.table("scores")), manifest)
+        ours = _ours(lake, lake.open(spec.table("scores")), manifest)
     except (DeltaError, OSError, TallyError) as unreadable:
         raise UncertainCommitError(
             f"the commit of {manifest.score_date} to {spec.table('scores')} failed and its log cannot be read: "
@@ -337,6 +337,6 @@ def _failed(lake: Lake, spec: ModelSpec, manifest: Manifest, error: Exception) -
     )
 
 
-def _ours(table: DeltaTable, manifest: Manifest) -> Tally | None:
-    logged = logged_tallies(table, manifest.score_date)
+def _ours(lake: Lake, table: DeltaTable, manifest: Manifest) -> Tally | None:
+    logged = logged_tallies(lake, table, manifest.score_date)
     return next((tally for tally in logged if tally.manifest.commit_id == manifest.commit_id), None)

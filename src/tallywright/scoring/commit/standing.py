@@ -98,7 +98,7 @@ def shadow_problem(lake: Lake, spec: ModelSpec, manifest: Manifest) -> str:
     handle = lake.find(table)
     if handle is None:
         return f"the table {table} is gone"
-    tally = next(logged_tallies(handle, manifest.score_date), None)
+    tally = next(logged_tallies(lake, handle, manifest.score_date), None)
     return "" if tally is None else _standing(lake, table, handle, spec, tally).problem
 
 
