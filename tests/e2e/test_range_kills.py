@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-FAILPOINTS = ["committed", *(pytest.param(name, marks=pytest.mark.long) for name in ("before-commit", "profiled"))]
+FAILPOINTS = ["committed", "before-commit", "profiled"]
 RANGE = ("--from", "2025-04-08", "--to", "2025-04-10")
 TABLES = {
     "scores": "*",
@@ -33,6 +33,7 @@ def content(world) -> dict[str, list]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
 def test_a_killed_range_is_finished_by_the_same_range_again(copy, tmp_path, failpoint) -> None:
     calm, killed = copy("calm"), copy("killed")

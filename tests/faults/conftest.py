@@ -59,7 +59,7 @@ class Way:
 WAYS = (
     Way("local", short=("scoring", "scored")),  # and at all other points in `test_kills`
     Way("spark", "direct", short=("scored",), mark="spark"),
-    Way("spark", "engine", short=("committed",), mark="spark"),
+    Way("spark", "engine", mark="spark"),  # what commits is the driver, as with direct
     Way("beam", short=("staged",), mark="beam"),
 )
 ON_PRISM = Way("beam", runner="PrismRunner", short=("committed",), mark="beam")

@@ -178,7 +178,7 @@ def test_a_part_that_vanishes_is_missed_before_the_commit(
     again(twins, way)
 
 
-@pytest.mark.parametrize("way", [cell(way) for way in WAYS])
+@pytest.mark.parametrize("way", [cell(way, long=way.io == "engine") for way in WAYS])
 def test_a_commit_whose_answer_was_lost_stands_once(
     way: Way, twins: Twins, again: Callable[..., None], monkeypatch: pytest.MonkeyPatch, request: Any
 ) -> None:

@@ -117,7 +117,7 @@ def test_a_refused_day_is_a_row_a_decision_and_a_gap_and_its_step_stays_red(proj
     )
     assert shown.decision
     page = render(project, Lake.of(project.environment))
-    assert "Due days without scores: 1" in page
+    assert "Days without scores: 1" in page
     assert "broken_day: refused with gate_refused, rows (exit code 8)" in page
     put(project, 1)
     run_step(context(project, 1), "score")

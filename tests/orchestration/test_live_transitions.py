@@ -226,6 +226,7 @@ def test_a_decision_starts_one_training_with_its_id(
     assert action == {"decision_id": decision["decision_id"], "run_id": manual_run}
 
 
+@pytest.mark.long
 def test_repeating_the_run_starts_no_second_training(
     live: Live, manual_run: str, states_of_manual_run: dict[str, str], decided_train: str
 ) -> None:

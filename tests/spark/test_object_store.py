@@ -40,6 +40,7 @@ def stored(bucket, package, spark) -> Stored:
     return Stored(bucket, package)
 
 
+@pytest.mark.long
 def test_spark_gives_the_bits_of_the_local_engine_on_a_disk(stored, tmp_path, spark) -> None:
     disk = Lake(str(tmp_path / "lake"))
     for generation, rows in ((1, 3000), (2, 2900)):

@@ -38,7 +38,7 @@ def write_report(
     Raises:
         StorageError: A table cannot be read, or the page cannot be written.
     """
-    page = render(project, sections.Sources.of(lake, project.spec, first, last))
+    page = render(project, lake, first=first, last=last)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
@@ -49,8 +49,9 @@ def write_report(
     return out.absolute()
 
 
-def render(project: Project, sources: sections.Sources) -> str:
+def render(project: Project, lake: Lake, *, first: date | None = None, last: date | None = None) -> str:
     """The page as text."""
+    sources = sections.Sources.of(lake, project.spec, first, last)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -59,7 +60,7 @@ def render(project: Project, sources: sections.Sources) -> str:
     return environment.get_template("report.html.j2").render(
         spec=project.spec,
         css=css,
-        lake=sources.lake.root,
+        lake=lake.root,
         written_at=datetime.now(UTC),
         letters=LETTERS,
         moment=_moment,

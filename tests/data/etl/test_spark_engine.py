@@ -123,8 +123,8 @@ def test_the_project_of_tally_init(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cadence", "first", "last", "periods"),
     [
-        ("hour", "2025-03-29T22:00Z", "2025-03-30T02:00Z", 5),
-        ("week", "2025-01-06", "2025-01-13", 2),
+        pytest.param("hour", "2025-03-29T22:00Z", "2025-03-30T02:00Z", 5, marks=pytest.mark.long),
+        pytest.param("week", "2025-01-06", "2025-01-13", 2, marks=pytest.mark.long),
         ("month", "2025-01", "2025-02", 2),
     ],
 )
