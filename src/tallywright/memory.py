@@ -45,7 +45,8 @@ def limit_allocators() -> None:
     system at once. What the environment says about these allocators stands.
     """
     os.environ.setdefault(_JEMALLOC, f"narenas:{_ARENAS},dirty_decay_ms:0,muzzy_decay_ms:0")
-    if "MALLOC_ARENA_MAX" not in os.environ and (libc := _glibc()) is not None:
+    chosen = "MALLOC_ARENA_MAX" in os.environ or "malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", "")
+    if not chosen and (libc := _glibc()) is not None:
         libc.mallopt(_M_ARENA_MAX, _ARENAS)
 
 

@@ -108,6 +108,7 @@ def test_every_file_damaged_in_each_way_is_found(standing: Standing, every: bool
 
 
 @pytest.mark.long
+@pytest.mark.timeout(2400)
 def test_what_can_be_made_again_is_repaired(standing: Standing) -> None:
     """All but the promotion log, which is made of nothing else: its files come back only where they are sound."""
     before, left = standing.scores(), []

@@ -242,6 +242,11 @@ class HeatMap:
         return max(float(WIDTH), self.x(len(self.days)))
 
     @property
+    def is_wide(self) -> bool:
+        """True where the drawing must be scrolled: made as small as the page, its texts could not be read."""
+        return self.width > 1.25 * WIDTH
+
+    @property
     def height(self) -> int:
         """The height of the drawing."""
         return self.row * len(self.rows) + self.row * bool(self.gap_marks()) + BOTTOM

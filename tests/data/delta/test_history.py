@@ -54,6 +54,16 @@ def test_it_ends_where_the_log_was_cleaned_up(tmp_path: Path) -> None:
     assert [one["version"] for one in commits(lake, handle)] == [5, 4, 3]
 
 
+def test_a_gap_is_damage(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    for number in range(4):
+        write_deltalake(lake.uri("t"), pa.table({"n": [number]}), mode="append")
+    handle = lake.open("t")
+    (tmp_path / f"t/_delta_log/{2:020d}.json").unlink()
+    with pytest.raises(IntegrityError, match="of its log is gone, and older ones are there"):
+        list(commits(lake, handle))
+
+
 def test_a_commit_without_information_is_counted_and_a_damaged_one_named(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     write_deltalake(lake.uri("shop__t"), pa.table({"n": [1]}))

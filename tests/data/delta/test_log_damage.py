@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
+from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.log_damage import is_readable, log_damage
-from tallywright.errors import IntegrityError
+from tallywright.errors import IntegrityError, TableContractError
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,15 @@ def test_a_commit_that_cannot_be_opened_is_found_damaged(table: Path, version: i
             file.write_bytes(content)
             if is_readable(file.name, bytes(content)) and not _opens(table):
                 refused += 1
-                damage = log_damage(str(table), {})
-                if damage is None or file.name not in damage.found:
-                    missed.append(bytes(content[max(0, bit // 8 - 20) : bit // 8 + 20]))
+                try:
+                    Lake(str(table.parent)).open(table.name)
+                except IntegrityError as damage:
+                    if file.name in damage.found:
+                        continue
+                except TableContractError:
+                    if b"eaderVersion" in content[max(0, bit // 8 - 20) : bit // 8 + 20]:
+                        continue  # the version that it would be of another engine's table
+                missed.append(bytes(content[max(0, bit // 8 - 20) : bit // 8 + 20]))
     finally:
         file.write_bytes(good)
     assert missed == []

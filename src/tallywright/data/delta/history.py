@@ -8,8 +8,12 @@ numbers them from the handle's version, so that every number is wrong
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from pyarrow import fs
 
 from tallywright.data.storage.filesystem import filesystem_of, storage_errors
 from tallywright.errors import IntegrityError
@@ -24,22 +28,23 @@ if TYPE_CHECKING:
 _MOST: Final = 64
 """Commits that are read at once; the first look takes one, and each further one twice as many."""
 _READERS: Final = 8
+_COMMIT: Final = re.compile(r"\d{20}\.json")
 
 
 def commits(lake: Lake, handle: DeltaTable) -> Iterator[dict[str, Any]]:
     """Yields what the commits say of themselves, with their `version`, from the handle's backwards.
 
-    It ends at the first version, or where the log was cleaned up.
+    It ends at the first version, or where the log was cleaned up, which leaves nothing below.
 
     Args:
         lake: Where the table is.
         handle: On the newest version that is wanted.
 
     Raises:
-        IntegrityError: A commit is no commit.
+        IntegrityError: A commit is no commit, or is gone while older ones are there.
         StorageError: Storage that cannot be read.
     """
-    table = handle.table_uri.rstrip("/").rpartition("/")[2]
+    table = unquote(handle.table_uri.rstrip("/").rpartition("/")[2])
     filesystem, inner = filesystem_of(lake.uri(table), lake.options)
 
     def read(version: int) -> bytes | None:
@@ -56,6 +61,7 @@ def commits(lake: Lake, handle: DeltaTable) -> Iterator[dict[str, Any]]:
             texts = _all_read(read, versions)
         for version, text in zip(versions, texts, strict=True):
             if text is None:
+                _require_nothing_below(filesystem, f"{inner}/_delta_log", table, version)
                 return
             yield {**_info(text, table, version), "version": version}
         newest, width = newest - width, min(2 * width, _MOST)
@@ -66,6 +72,17 @@ def _all_read(read: Callable[[int], bytes | None], versions: range) -> list[byte
         return [read(versions[0])]
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, versions))
+
+
+def _require_nothing_below(filesystem: fs.FileSystem, log: str, table: str, version: int) -> None:
+    with storage_errors(f"reading the log of {table}"):
+        entries = filesystem.get_file_info(fs.FileSelector(log, allow_not_found=True))
+    if any(_COMMIT.fullmatch(entry.base_name) and int(entry.base_name[:20]) < version for entry in entries):
+        raise IntegrityError(
+            f"{table}: the file {version:020d}.json of its log is gone, and older ones are there",
+            expected="commits as they were written",
+            remedy="restore the table's folder from a backup",
+        )
 
 
 def _info(text: bytes, table: str, version: int) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def files_of_day(lake: Lake, table: str, day: date, base: DeltaTable, *, version
         StorageError: Storage that cannot be read.
     """
     with storage_errors(f"looking at the files of {lake.uri(table)}"):
-        newest = next(commits(lake, base))
-        if version is not None and newest["version"] == version and FILES_KEY in newest:
+        newest = next(commits(lake, base), {}) if version == base.version() else {}
+        if FILES_KEY in newest:
             return files_of_json(newest[FILES_KEY])
         return described(lake, table, lake.files(table, day=day, version=base))

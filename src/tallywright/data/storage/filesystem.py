@@ -42,7 +42,11 @@ _FULL = re.compile(r"no space left|quota exceeded|file too large|os error (28|27
 _DENIED = re.compile(r"read-only|permission denied|os error (13|30|1)\b", re.IGNORECASE)
 _FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED_CODES = frozenset({errno.EACCES, errno.EROFS, errno.EPERM})
-_UNSUPPORTED = re.compile(r"unsupported (reader|writer|table) feature|not supported|unsupported", re.IGNORECASE)
+_UNSUPPORTED = re.compile(r"not supported|unsupported", re.IGNORECASE)
+_UNKNOWN_TYPE = re.compile(
+    r"unsupported delta table type: '(?!variant|char|varchar|timestamp_ntz|geo|interval)", re.IGNORECASE
+)
+"""What delta-rs says of a damaged schema; the types left out are those of other engines, which it does not know."""
 SMALL: Final = 1 << 17
 """Bytes on storage up to which a file is cached."""
 _CACHE_BYTES: Final = 1 << 26
@@ -101,7 +105,8 @@ def _remedy(error: Exception) -> str:
 
 
 def _delta_error(what: str, error: DeltaError) -> StorageError | TableContractError:
-    if _UNSUPPORTED.search(str(error)) and not store_remedy(error):
+    unsupported = _UNSUPPORTED.search(str(error)) and not _UNKNOWN_TYPE.search(str(error))
+    if unsupported and not store_remedy(error):
         return TableContractError(
             f"{what}: {cause_of(error)}",
             expected="a table without deletion vectors, column mapping, clustering, row tracking or v2 checkpoints",

@@ -52,25 +52,32 @@ def rebuild_log(lake: Lake, table: str) -> bool:
     with storage_errors(f"repairing {lake.uri(table)}"):
         commits = folder.commits()
         newest = max(commits, default=-1)
-        files = {path: folder.content(path) for path in (*commits.values(), *folder.checkpoints())}
-        torn = [path for path in commits.values() if not is_readable(path, files[path])]
-        damaged = [path for path in folder.checkpoints() if not is_readable(path, files[path])]
+        torn = [path for path in commits.values() if not is_readable(path, folder.content(path))]
+        damaged = [path for path in folder.checkpoints() if not is_readable(path, folder.content(path))]
         if not torn and not damaged and not _opens(lake, table):
-            names = damaged_files({path.rpartition("/")[2]: content for path, content in files.items()})
+            names = damaged_files({path.rpartition("/")[2]: folder.content(path) for path in commits.values()})
             torn = [path for path in commits.values() if path.rpartition("/")[2] in names]
         whole = sorted(commits) == list(range(newest + 1))
-        if (damaged and not whole) or (torn and (torn != [commits[newest]] or table.endswith("__promotions"))):
+        # A checkpoint that has the newest commit goes with it: a later writer would be told that its version is taken.
+        covering = [path for path in folder.checkpoints() if torn and _version(path) >= newest]
+        gone = [*damaged, *covering]
+        if (gone and not whole) or (torn and (torn != [commits[newest]] or table.endswith("__promotions"))):
             raise IntegrityError(
                 f"{table}: the file {[*torn, *damaged][0]} cannot be read, and nothing else has what it holds",
                 expected="commits and checkpoints as they were written",
                 remedy="restore the table's folder from a backup",
             )
-        for path in [*torn, *damaged]:
+        for path in [*torn, *gone]:
             folder.discard(path)
-        if damaged:
+        if gone:
             folder.discard("_delta_log/_last_checkpoint")
             lake.open(table).create_checkpoint()
     return bool(torn or damaged)
+
+
+def _version(path: str) -> int:
+    """The version of a checkpoint."""
+    return int(path.rpartition("/")[2][:20])
 
 
 def _opens(lake: Lake, table: str) -> bool:
