@@ -6,7 +6,7 @@ them. Rows about a tally are written only while these are still what they were m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.records import Manifest
     from tallywright.spec import ModelSpec
+
+
+_KNOWN: Final = "tallywright_transactions"
+"""The attribute of a handle that keeps what was asked: handles live as long as what they know is needed."""
 
 
 def tally_transaction(spec: ModelSpec, day: date) -> str:
@@ -41,7 +45,19 @@ def content_version(lake: Lake, table: str, day: date) -> int | None:
 
 def _transaction_version(lake: Lake, table: str, transaction: str) -> int | None:
     handle = lake.find(table)
-    return None if handle is None else handle.transaction_version(transaction)
+    return None if handle is None else transaction_version(handle, transaction)
+
+
+def transaction_version(handle: DeltaTable, transaction: str) -> int | None:
+    """As the handle's own, asked once while the handle stays on its version: each time it would read the log again."""
+    version, known = vars(handle).get(_KNOWN, (None, {}))
+    if version != handle.version():
+        known = {}
+        vars(handle)[_KNOWN] = (handle.version(), known)
+    if transaction not in known:
+        known[transaction] = handle.transaction_version(transaction)
+    found: int | None = known[transaction]
+    return found
 
 
 def unless_scored_again(lake: Lake, spec: ModelSpec, manifest: Manifest) -> Callable[[DeltaTable], str]:

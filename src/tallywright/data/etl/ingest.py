@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright.data.delta.commit import compare_and_swap
-from tallywright.data.delta.generation import content_transaction, content_version
+from tallywright.data.delta.generation import content_transaction, content_version, transaction_version
 from tallywright.data.delta.handles import require_cadence, require_partitioned_by
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
@@ -115,7 +115,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
     Raises:
         IntegrityError: A file is damaged or gone.
     """
-    version = base.transaction_version(content_transaction(spec.table("features"), day))
+    version = transaction_version(base, content_transaction(spec.table("features"), day))
     if version is None:
         return None
     _require_same_periods(spec, base)
@@ -136,7 +136,7 @@ def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) ->
 
 def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
     """The recorded input version of a date, if it is of the commit that `base` has for that date."""
-    version = base.transaction_version(content_transaction(spec.table("features"), day))
+    version = transaction_version(base, content_transaction(spec.table("features"), day))
     for row in Table(INPUTS, lake, spec).read({"score_date": day}):
         if row.version == version and row.table_id == str(base.metadata().id):
             return InputVersion(
@@ -157,7 +157,7 @@ def latest_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
     if base is None:
         return []
     days = {file.day for file in lake.files(table, version=base) if file.day is not None}
-    found = (base.transaction_version(content_transaction(table, day)) for day in days)
+    found = (transaction_version(base, content_transaction(table, day)) for day in days)
     versions = {version for version in found if version is not None}
     return [Reference(table=table, version=version, by="input") for version in sorted(versions)]
 

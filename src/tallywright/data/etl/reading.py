@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.commit import compare_and_swap
-from tallywright.data.delta.generation import content_transaction, content_version
+from tallywright.data.delta.generation import content_transaction, content_version, transaction_version
 from tallywright.data.delta.handles import LONG_LOG, description_of
 from tallywright.data.delta.lake import Change
 from tallywright.data.fingerprint import digest
@@ -64,7 +64,7 @@ class Reading:
         Raises:
             OutdatedReadingError: The raw files have to be read again.
         """
-        found, known = base.transaction_version(content_transaction(table, day)), self.standing[table, day]
+        found, known = transaction_version(base, content_transaction(table, day)), self.standing[table, day]
         if found != known:
             raise OutdatedReadingError(
                 f"{table} of {day} was committed as version {found} since the raw files were read, at version {known}"

@@ -9,7 +9,7 @@ from deltalake import Field, Schema
 from deltalake.exceptions import DeltaError
 
 from tallywright.data.delta.commit import Race, SkippedError, compare_and_swap
-from tallywright.data.delta.generation import tally_transaction
+from tallywright.data.delta.generation import tally_transaction, transaction_version
 from tallywright.data.delta.lake import Change
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.storage.store_errors import cause_of
@@ -29,7 +29,7 @@ _ATTEMPTS: Final = 10
 
 def generation_in(table: DeltaTable, spec: ModelSpec, day: date) -> int:
     """The generation of the day's tally; 0 when the day was never scored."""
-    return table.transaction_version(tally_transaction(spec, day)) or 0
+    return transaction_version(table, tally_transaction(spec, day)) or 0
 
 
 def part_schema(table: DeltaTable) -> pa.Schema:
