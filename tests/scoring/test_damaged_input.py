@@ -16,6 +16,7 @@ from tallywright.scoring.roles.eligibility import assemble
 from tallywright.scoring.worker.kernel import read_fragment
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("flips", [60, pytest.param(3000, marks=pytest.mark.long)])
 def test_no_bit_changes_a_score(shop, flips: int) -> None:
     """The pass has no record of the files here: the checksums of the pages alone tell."""
