@@ -105,9 +105,8 @@ _DATE_TITLES: Final = {
 
 def _noun(spec: ModelSpec) -> str:
     """What a score period is called in a form."""
-    return {"hour": "score hour", "week": "score week", "month": "score month"}.get(
-        spec.schedule.calendar.cadence, "score date"
-    )
+    noun = spec.schedule.calendar.noun
+    return "score date" if noun == "day" else f"score {noun}"
 
 
 def _title(spec: ModelSpec, pipeline: Pipeline) -> str:

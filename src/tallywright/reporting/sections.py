@@ -121,7 +121,7 @@ class Sources:
     @property
     def period(self) -> str:
         """What a score period is called: `day`, `hour`, `week` or `month`."""
-        return period_noun(self.spec)
+        return self.spec.schedule.calendar.noun
 
     def rows(self, what: str, columns: Sequence[str] | None = None) -> list[Row]:
         """The rows of `<model>__<what>`, of all days."""
@@ -132,12 +132,6 @@ class Sources:
             wanted = stored if columns is None else [name for name in stored if name in (*columns, HOUR_COLUMN)]
             self._cache[what] = [] if handle is None else rows_of(self.lake.read(table, columns=wanted))
         return self._cache[what]
-
-
-def period_noun(spec: ModelSpec) -> str:
-    """What a score period of a model is called: `day`, `hour`, `week` or `month`."""
-    cadence = spec.schedule.calendar.cadence
-    return cadence if cadence in ("hour", "week", "month") else "day"
 
 
 def _gap_text(row: PeriodRow) -> str:

@@ -154,6 +154,11 @@ class Calendar:
         return "day" if self.is_hourly else self.cadence
 
     @property
+    def noun(self) -> str:
+        """What a period is called: `day` (a business day too), `hour`, `week` or `month`."""
+        return self.cadence if self.cadence in ("hour", "week", "month") else "day"
+
+    @property
     def has_closed(self) -> bool:
         """True when some periods may be closed."""
         return bool(self.weekdays or self.dates or self.hours)

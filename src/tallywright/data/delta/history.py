@@ -1,20 +1,19 @@
 """The commits of a table up to the version of a handle, by their numbers.
 
 `DeltaTable.history` is of no use beside other writers: it returns commits that are newer than the handle too, and
-numbers them from the handle's version, so that every number is wrong
-(`tests/data/delta/test_history.py` shows it).
+numbers them from the handle's version, so that every number is wrong (`tests/data/delta/test_history.py` shows it).
 """
 
 from __future__ import annotations
 
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from pyarrow import fs
 
+from tallywright.data.delta.log_damage import COMMIT, damaged_log
 from tallywright.data.storage.filesystem import filesystem_of, storage_errors
 from tallywright.errors import IntegrityError
 
@@ -26,9 +25,8 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
 
 _MOST: Final = 64
-"""Commits that are read at once; the first look takes one, and each further one twice as many."""
+"""Commits that one look reads at most: the first reads one, each further one twice as many as the one before."""
 _READERS: Final = 8
-_COMMIT: Final = re.compile(r"\d{20}\.json")
 
 
 def commits(lake: Lake, handle: DeltaTable) -> Iterator[dict[str, Any]]:
@@ -77,7 +75,7 @@ def _all_read(read: Callable[[int], bytes | None], versions: range) -> list[byte
 def _require_nothing_below(filesystem: fs.FileSystem, log: str, table: str, version: int) -> None:
     with storage_errors(f"reading the log of {table}"):
         entries = filesystem.get_file_info(fs.FileSelector(log, allow_not_found=True))
-    if any(_COMMIT.fullmatch(entry.base_name) and int(entry.base_name[:20]) < version for entry in entries):
+    if any(COMMIT.fullmatch(entry.base_name) and int(entry.base_name[:20]) < version for entry in entries):
         raise IntegrityError(
             f"{table}: the file {version:020d}.json of its log is gone, and older ones are there",
             expected="commits as they were written",
@@ -94,9 +92,5 @@ def _info(text: bytes, table: str, version: int) -> dict[str, Any]:
                 if isinstance(info, dict):
                     return info
     except ValueError as error:
-        raise IntegrityError(
-            f"{table}: the file {version:020d}.json of its log cannot be read",
-            expected="commits as they were written",
-            remedy=f"tally verify {table.rpartition('__')[0]} --repair",
-        ) from error
+        raise damaged_log(table, f"{version:020d}.json") from error
     return {}

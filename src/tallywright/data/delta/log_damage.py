@@ -19,7 +19,7 @@ from tallywright.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_COMMIT: Final = re.compile(r"\d{20}\.json")
+COMMIT: Final = re.compile(r"\d{20}\.json")
 _NUMBER, _TEXTS = (int,), (dict,)
 _ACTIONS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
     "add": {
@@ -73,17 +73,21 @@ def log_damage(uri: str, options: Mapping[str, str], *, whole: bool = True) -> I
     problem = max(damaged_files(contents) if whole else _unreadable(contents), default=None)
     if problem is None:
         return None
-    table = uri.rstrip("/").rpartition("/")[2]
+    return damaged_log(uri.rstrip("/").rpartition("/")[2], problem)
+
+
+def damaged_log(table: str, name: str) -> IntegrityError:
+    """The error about a file of a table's log that cannot be read."""
     model = table.rpartition("__")[0]
     return IntegrityError(
-        f"{table}: the file {problem} of its log cannot be read",
+        f"{table}: the file {name} of its log cannot be read",
         expected="commits and checkpoints as they were written",
         remedy=f"tally verify {model} --repair" if model else "restore it from a backup",
     )
 
 
 def _is_of_log(name: str) -> bool:
-    return bool(_COMMIT.fullmatch(name) or _CHECKPOINT.fullmatch(name))
+    return bool(COMMIT.fullmatch(name) or _CHECKPOINT.fullmatch(name))
 
 
 def _content(filesystem: fs.FileSystem, path: str) -> bytes:
@@ -96,7 +100,7 @@ def damaged_files(contents: Mapping[str, bytes]) -> list[str]:
 
     Where all are, the commits that delta-rs refuses: JSON inside a text, such as the schema, may be damaged as well.
     """
-    commits = {name: contents[name] for name in sorted(contents) if _COMMIT.fullmatch(name)}
+    commits = {name: contents[name] for name in sorted(contents) if COMMIT.fullmatch(name)}
     return _unreadable(contents) or _refused(commits)
 
 

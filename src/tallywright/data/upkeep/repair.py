@@ -59,7 +59,7 @@ def rebuild_log(lake: Lake, table: str) -> bool:
             torn = [path for path in commits.values() if path.rpartition("/")[2] in names]
         whole = sorted(commits) == list(range(newest + 1))
         # A checkpoint that has the newest commit goes with it: a later writer would be told that its version is taken.
-        covering = [path for path in folder.checkpoints() if torn and _version(path) >= newest]
+        covering = [path for path in folder.checkpoints() if torn and path.rpartition("/")[2] >= f"{newest:020d}"]
         gone = [*damaged, *covering]
         if (gone and not whole) or (torn and (torn != [commits[newest]] or table.endswith("__promotions"))):
             raise IntegrityError(
@@ -73,11 +73,6 @@ def rebuild_log(lake: Lake, table: str) -> bool:
             folder.discard("_delta_log/_last_checkpoint")
             lake.open(table).create_checkpoint()
     return bool(torn or damaged)
-
-
-def _version(path: str) -> int:
-    """The version of a checkpoint."""
-    return int(path.rpartition("/")[2][:20])
 
 
 def _opens(lake: Lake, table: str) -> bool:
