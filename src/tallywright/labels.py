@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright.buffers import string_array, values_of
+from tallywright.buffers import number_array, string_array, values_of
 from tallywright.tasks import MAX_CLASSES, NUMBERED
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 UNKNOWN_CLASS: Final = -1
 """The number of a class that is none of those asked for."""
+# Arrow's scalars, because a Python number among Arrow's arguments imports pandas.
+_UNKNOWN: Final = number_array(np.array([UNKNOWN_CLASS], dtype=np.int32), pa.int32())[0]
+_EXACT: Final = number_array(np.array([2.0**53]), pa.float64())[0]
+"""Below it a float64 is exactly the whole number that it stands for."""
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -34,7 +38,7 @@ def is_text(kind: pa.DataType) -> bool:
 def is_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A mask of the values that are NaN: no label, whatever column they came in; null is False."""
     if pa.types.is_floating(column.type):
-        return pc.fill_null(pc.is_nan(column), fill_value=False)
+        return pc.and_kleene(pc.is_valid(column), pc.is_nan(column))
     return pc.and_(pc.is_null(column), pc.is_valid(column))
 
 
@@ -48,14 +52,14 @@ def class_names(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_floating(kind):
         return column.cast(pa.string())
     numbers = column.cast(pa.float64())
-    whole = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), 2.0**53))
+    whole = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), _EXACT))
     return pc.if_else(whole, numbers.cast(pa.int64(), safe=False).cast(pa.string()), numbers.cast(pa.string()))
 
 
 def class_codes(column: pa.ChunkedArray, classes: Sequence[str]) -> NDArray[np.int64]:
     """The place of each label's class among these; -1 where it is none of them."""
     found = pc.index_in(class_names(column), value_set=string_array(list(classes)).cast(pa.string()))
-    return _numbers(pc.fill_null(found, UNKNOWN_CLASS).cast(pa.int64()), np.int64)
+    return _numbers(pc.fill_null(found, _UNKNOWN).cast(pa.int64()), np.int64)
 
 
 def encoded(

@@ -27,7 +27,9 @@ from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour, with_hour
 class Record(BaseModel):
     """A frozen value with an exact JSON form."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, defer_build=True, extra="forbid", ser_json_inf_nan="constants", protected_namespaces=()
+    )
 
     def to_json(self) -> str:
         """The record as one line of JSON, keys in field order."""

@@ -3,29 +3,44 @@
 -- Written in the subset that DuckDB and Spark SQL (session time zone UTC) share; times are minutes since 1970 UTC.
 -- The flights arrive as text and are read here, so that an unreadable number is a rejected row and not a failed day.
 -- A reason looks at the schedule only: what happened to a flight later may not decide whether it is scored.
-WITH texts AS (
+WITH dates AS (
     -- Only digits are a number: '7.0', '1e3' or '0x7' would be one to the one system and none to the other.
     SELECT
-        f.carrier, f.flight, f.origin, f.dest,
-        f.year || '-' || LPAD(f.month, 2, '0') || '-' || LPAD(f.day, 2, '0') AS local_date,
-        REPLACE(REPLACE(f.time_hour, 'Z', ''), 'T', ' ') AS utc_hour,
-        CASE WHEN TRANSLATE(f.sched_dep_time, '0123456789', '') = '' THEN f.sched_dep_time END AS sched_dep_time,
-        CASE WHEN TRANSLATE(f.sched_arr_time, '0123456789', '') = '' THEN f.sched_arr_time END AS sched_arr_time,
-        CASE WHEN TRANSLATE(f.distance, '0123456789', '') = '' THEN f.distance END AS distance,
-        CASE WHEN TRANSLATE(f.dep_time, '0123456789', '') = '' THEN f.dep_time END AS dep_time,
-        CASE WHEN TRANSLATE(f.dep_delay, '-0123456789', '') = '' THEN f.dep_delay END AS dep_delay,
-        CASE WHEN TRANSLATE(f.arr_time, '0123456789', '') = '' THEN f.arr_time END AS arr_time,
-        CASE WHEN TRANSLATE(f.arr_delay, '-0123456789', '') = '' THEN f.arr_delay END AS arr_delay,
-        CASE WHEN TRANSLATE(f.air_time, '0123456789', '') = '' THEN f.air_time END AS air_time
-    FROM flights f
+        t.*,
+        TRY_CAST(CASE WHEN TRANSLATE(local_text, '0123456789', '') = '--' AND LENGTH(local_text) = 10
+                      THEN local_text END AS DATE) AS local_date,
+        TRY_CAST(CASE WHEN TRANSLATE(utc_text, '0123456789', '') = '-- ::' AND LENGTH(utc_text) = 19
+                      THEN utc_text END AS TIMESTAMP) AS utc_hour
+    FROM (
+        SELECT
+            f.*,
+            f.year || '-' || LPAD(f.month, 2, '0') || '-' || LPAD(f.day, 2, '0') AS local_text,
+            REPLACE(REPLACE(f.time_hour, 'Z', ''), 'T', ' ') AS utc_text
+        FROM flights f
+    ) t
+),
+dated AS (
+    -- The score date is the local date of the scheduled departure; an impossible one is filed under its UTC date.
+    -- Rows of other dates go before more of them is read: the file holds a year, and a run needs a day and its lookback.
+    SELECT * FROM (SELECT COALESCE(local_date, CAST(utc_hour AS DATE)) AS score_date, dates.* FROM dates) d
+    WHERE score_date BETWEEN :lookback_date AND :to_date
+),
+texts AS (
+    SELECT
+        score_date, local_date, utc_hour, carrier, flight, origin, dest,
+        CASE WHEN TRANSLATE(sched_dep_time, '0123456789', '') = '' THEN sched_dep_time END AS sched_dep_time,
+        CASE WHEN TRANSLATE(sched_arr_time, '0123456789', '') = '' THEN sched_arr_time END AS sched_arr_time,
+        CASE WHEN TRANSLATE(distance, '0123456789', '') = '' THEN distance END AS distance,
+        CASE WHEN TRANSLATE(dep_time, '0123456789', '') = '' THEN dep_time END AS dep_time,
+        CASE WHEN TRANSLATE(dep_delay, '-0123456789', '') = '' THEN dep_delay END AS dep_delay,
+        CASE WHEN TRANSLATE(arr_time, '0123456789', '') = '' THEN arr_time END AS arr_time,
+        CASE WHEN TRANSLATE(arr_delay, '-0123456789', '') = '' THEN arr_delay END AS arr_delay,
+        CASE WHEN TRANSLATE(air_time, '0123456789', '') = '' THEN air_time END AS air_time
+    FROM dated
 ),
 readable AS (
     SELECT
-        carrier, flight, origin, dest,
-        TRY_CAST(CASE WHEN TRANSLATE(local_date, '0123456789', '') = '--' AND LENGTH(local_date) = 10
-                      THEN local_date END AS DATE) AS local_date,
-        TRY_CAST(CASE WHEN TRANSLATE(utc_hour, '0123456789', '') = '-- ::' AND LENGTH(utc_hour) = 19
-                      THEN utc_hour END AS TIMESTAMP) AS utc_hour,
+        score_date, local_date, utc_hour, carrier, flight, origin, dest,
         TRY_CAST(sched_dep_time AS INTEGER) AS sched_dep_time,
         TRY_CAST(sched_arr_time AS INTEGER) AS sched_arr_time,
         TRY_CAST(distance AS INTEGER) AS distance,
@@ -36,13 +51,9 @@ readable AS (
         TRY_CAST(air_time AS INTEGER) AS air_time
     FROM texts
 ),
-dated AS (
-    -- The score date is the local date of the scheduled departure; an impossible one is filed under its UTC date.
-    SELECT COALESCE(local_date, CAST(utc_hour AS DATE)) AS score_date, readable.* FROM readable
-),
 numbered AS (
     SELECT
-        dated.*,
+        readable.*,
         -- days since 1970-01-01, right from 1970 to 2099; neither system's own function is known to the other
         365 * (YEAR(score_date) - 1970) + CAST(FLOOR((YEAR(score_date) - 1969) / 4) AS INTEGER)
             + DAYOFYEAR(score_date) - 1 AS local_day,
@@ -54,8 +65,7 @@ numbered AS (
         CAST((sched_arr_time - sched_arr_time % 100) / 100 AS INTEGER) * 60 + sched_arr_time % 100 AS sched_arr_clock,
         CAST((dep_time - dep_time % 100) / 100 AS INTEGER) * 60 + dep_time % 100 AS dep_clock,
         CAST((arr_time - arr_time % 100) / 100 AS INTEGER) * 60 + arr_time % 100 AS arr_clock
-    FROM dated
-    WHERE score_date BETWEEN :lookback_date AND :to_date
+    FROM readable
 ),
 zoned AS (
     -- New York's offset follows from the flight's own local and UTC hour: -240 (summer time) or -300 minutes.

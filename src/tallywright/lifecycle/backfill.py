@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.awaited import require_awaited
-from tallywright.data.etl.ingest import ingest
+from tallywright.data.etl.ingest import ingest_and_relabel
 from tallywright.errors import InputError, TallyError
 from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
@@ -70,8 +70,7 @@ def backfill(
     spec = context.spec
     require_day(spec, first)
     require_day(spec, last)
-    ingested = _ingested(context, first, last)
-    changed: list[date] | None = None
+    ingested, changed = _ingested(context, first, last)
     steps = _daily_steps(spec, ingested=ingested)
     results: list[DayResult] = []
     with (
@@ -110,16 +109,19 @@ def _daily_steps(spec: ModelSpec, *, ingested: bool) -> frozenset[str]:
     return frozenset(step.name for step in (first, *others) if not step.once or (step is first and not ingested))
 
 
-def _ingested(context: RunContext, first: date, last: date) -> bool:
-    """Ingests the range at once; False where a day of it is refused."""
+def _ingested(context: RunContext, first: date, last: date) -> tuple[bool, list[date] | None]:
+    """Ingests the range at once; False where a day of it is refused.
+
+    Second come the younger dates whose labels have changed by it; None where these are still to be read.
+    """
     try:
         for day in context.spec.schedule.calendar.open_between(first, last):
             require_awaited(context.project, context.lake, day)
-        ingest(context.project, context.lake, first, last)
+        changed = ingest_and_relabel(context.project, context.lake, first, last)
     except InputError as error:
         log.warning("day by day, because a day of the range is refused: %s", error.found)
-        return False
-    return True
+        return False, None
+    return True, changed
 
 
 def _score_day(context: RunContext, steps: frozenset[str], on_day: Callable[[DayResult], None] | None) -> DayResult:

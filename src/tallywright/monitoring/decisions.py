@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.delta.rows import rows_of, written_order
+from tallywright.data.delta.rows import Filter, rows_of, written_order
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.monitoring.performance import PERFORMANCE, unjudged, violation
 from tallywright.monitoring.periods import PeriodState, read_periods
@@ -192,15 +192,9 @@ def _performance(lake: Lake, spec: ModelSpec) -> tuple[dict[date, list[str]], di
     Only the whole day of the champion counts; slices and later label ages are reported in the table. So a decision
     uses nothing that was not known on its day, while a restated label of that age changes it.
     """
-    columns = [
-        "score_date", "as_of", "label_age_days", "mature", "role", "slice_key", "metric", "value", "bound_min",
-        "bound_max", "violated", "note",
-    ]  # fmt: skip
-    rows = [
-        row
-        for row in Table(PERFORMANCE, lake, spec).rows(columns=columns)
-        if row["mature"] and row["role"] == Role.CHAMPION and row["slice_key"] is None
-    ]
+    columns = ["score_date", "as_of", "label_age_days", "metric", "value", "bound_min", "bound_max", "violated", "note"]
+    counting: Filter = {"mature": True, "role": Role.CHAMPION.value, "slice_key": None}
+    rows = Table(PERFORMANCE, lake, spec).rows(counting, columns)
     first: dict[date, int] = {}
     for row in rows:
         age = row["label_age_days"]

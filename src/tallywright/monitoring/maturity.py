@@ -88,7 +88,9 @@ def realise(lake: Lake, spec: ModelSpec, due: Due) -> Performance:
 
 def _computed_from(lake: Lake, spec: ModelSpec) -> dict[tuple[date, int], str | None]:
     """The fingerprint of the labels from which each date and label age was realised."""
-    rows = Table(PERFORMANCE, lake, spec).rows(columns=["score_date", "label_age_days", "labels_fingerprint"])
+    rows = Table(PERFORMANCE, lake, spec).rows(
+        {"slice_key": None}, ["score_date", "label_age_days", "labels_fingerprint"]
+    )
     return {(row["score_date"], row["label_age_days"]): row.get("labels_fingerprint") for row in rows}
 
 

@@ -101,7 +101,7 @@ def _value_in_first_version(inner: Any, value: Any) -> bool:
 class Section(BaseModel):
     """A part of the spec; immutable once it is read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", protected_namespaces=())
 
     def digest(self, *, without: frozenset[str] = frozenset()) -> str:
         """The sha256 of the section's content, leaving out the fields that do not change a result."""

@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError
 
 from tallywright.data.delta.handles import TABLE_PROPERTIES
 from tallywright.data.delta.replacing import VERSION_KEY, WRITER_KEY, Replacement
-from tallywright.data.delta.rows import Value, predicate
+from tallywright.data.delta.rows import Filter, Value, predicate
 from tallywright.data.delta.schema import fitted, long_texts, plain
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.storage.store_errors import cause_of
@@ -240,7 +240,7 @@ def combined(changes: Sequence[Change]) -> Change:
     return replace(first, data=data, also=tuple(other.slice for other in others), outdated=None, added=added)
 
 
-def in_slice(row: Mapping[str, Any], where: Mapping[str, Value]) -> bool:
+def in_slice(row: Mapping[str, Any], where: Filter) -> bool:
     """True when a row is in a slice; a date selects all of its hours, as in a table."""
     return all(
         (row[name] if isinstance(value, Hour) or name != DATE_COLUMN else date_of(row[name])) == value

@@ -22,7 +22,7 @@ from pyarrow import fs
 from pyarrow.parquet import ParquetFile
 
 from tallywright.data.delta.damage import damage_of
-from tallywright.data.delta.rows import MAX_TEXT, Value, candidates, keep, scalar_of
+from tallywright.data.delta.rows import MAX_TEXT, Filter, Value, candidates, keep, rows_of, scalar_of
 from tallywright.data.storage.filesystem import SMALL, SmallFileCache, filesystem_of, is_disk
 from tallywright.errors import TableContractError
 from tallywright.records import Record
@@ -152,7 +152,7 @@ class TableReader:
         ]
         return sorted(found, key=lambda file: file.path)
 
-    def read(self, where: Mapping[str, Value], columns: Sequence[str] | None) -> pa.Table:
+    def read(self, where: Filter, columns: Sequence[str] | None) -> pa.Table:
         """The rows of the slice, columns in the order given."""
         wanted = list(columns) if columns is not None else self.schema.names
         where = columns_of(where)
@@ -160,13 +160,13 @@ class TableReader:
         schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*wanted, *where])])
         actions = self._actions(where)
         actions = actions.select([name for name in actions.column_names if name in _PLACE or name in _values(schema)])
-        parts = self._read_files(actions.sort_by("path").to_pylist(), schema)
+        parts = self._read_files(rows_of(actions.sort_by("path")), schema)
         table = pa.concat_tables(parts) if parts else pa.Table.from_batches([], schema)
         return keep(table, where).select(wanted)
 
     def candidates(self, slices: Sequence[Mapping[str, Value]]) -> list[dict[str, Any]]:
         """The add actions of the files that may hold rows of one of the slices, each once."""
-        found = {row["path"]: row for where in slices for row in self._actions(where).to_pylist()}
+        found = {row["path"]: row for where in slices for row in rows_of(self._actions(where))}
         return list(found.values())
 
     def read_file(self, action: Mapping[str, Any]) -> pa.Table:
@@ -206,7 +206,7 @@ class TableReader:
                 columns.append(pa.chunked_array([_filled(action, column, part.num_rows)]))
         return pa.table(columns, schema=schema)
 
-    def _actions(self, where: Mapping[str, Value]) -> pa.Table:
+    def _actions(self, where: Filter) -> pa.Table:
         self._require(list(columns_of(where)))
         return candidates(self._all_actions, where)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from tallywright.data.delta.rows import Value
+    from tallywright.data.delta.rows import Filter, Value
     from tallywright.spec import Environment
 
 __all__ = ["Change", "DataFile", "Lake"]
@@ -172,7 +172,7 @@ class Lake:
         self,
         table: str,
         *,
-        where: Mapping[str, Value] | None = None,
+        where: Filter | None = None,
         columns: Sequence[str] | None = None,
         version: Version | None = None,
     ) -> pa.Table:

@@ -6,6 +6,7 @@ small tables: dates, UTC instants in microseconds, numbers, truth values, texts,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -19,16 +20,19 @@ from tallywright.errors import TableContractError
 from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour, columns_of, with_hour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
 Value = date | str | int | bool
 """A date may be an hour (`score_period`), which is two columns of a table."""
+Filter = Mapping[str, Value | None]
+"""The values that rows must have, by column; None selects the rows that have none."""
 MAX_TEXT: Final = 64
 """Longer texts get no minimum and maximum: they would only bloat the log."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MILLISECOND: Final = number_array(np.array([1], dtype=np.int64), pa.duration("ms"))[0]
 _NATURAL: Final = {
     bool: pa.bool_(),
     int: pa.int64(),
@@ -68,17 +72,19 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def keep(table: pa.Table, where: Mapping[str, Value]) -> pa.Table:
-    """The rows of the slice."""
+def keep(table: pa.Table, where: Filter) -> pa.Table:
+    """The rows that the filter selects."""
     for name, value in columns_of(where).items():
-        mask = pc.equal(table[name], scalar_of(value, table.schema.field(name).type))
-        table = table.filter(mask)
+        column = table[name]
+        table = table.filter(pc.is_null(column) if value is None else _equal(column, value))
     return table
 
 
-def candidates(actions: pa.Table, where: Mapping[str, Value]) -> pa.Table:
-    """The files (rows of flattened add actions) that may hold rows of the slice, by partition value or statistics."""
+def candidates(actions: pa.Table, where: Filter) -> pa.Table:
+    """The files (rows of flattened add actions) that may hold such rows, by partition value or statistics."""
     for name, value in columns_of(where).items():
+        if value is None:
+            continue
         if f"partition.{name}" in actions.column_names:
             actions = actions.filter(_equal(actions[f"partition.{name}"], value))
         elif f"min.{name}" in actions.column_names and not isinstance(value, bool):
@@ -95,7 +101,7 @@ def _within(low: pa.ChunkedArray, high: pa.ChunkedArray, value: Value) -> pa.Chu
     probe = scalar_of(value, low.type)
     if pa.types.is_timestamp(high.type):
         # writers round instants in statistics to milliseconds, down too
-        high = pc.add(high, pa.scalar(timedelta(milliseconds=1)))
+        high = pc.add(high, _MILLISECOND)
     inside = pc.and_(pc.less_equal(low, probe), pc.greater_equal(high, probe))
     return pc.fill_null(inside, fill_value=scalar_of(True, pa.bool_()))
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from tallywright.data.delta.lake import Lake
-    from tallywright.data.delta.rows import Value
+    from tallywright.data.delta.rows import Filter, Value
     from tallywright.spec.model import ModelSpec
 
 R = TypeVar("R", bound=Record)
@@ -148,13 +148,11 @@ class Table(Generic[R]):
         self.schema = declaration.hourly_schema if spec.is_hourly else declaration.schema
         self._lake = lake
 
-    def read(self, where: Mapping[str, Value] | None = None) -> list[R]:
+    def read(self, where: Filter | None = None) -> list[R]:
         """The rows of a slice (or all); none where the table is missing. Files that cannot match are not opened."""
         return [self.declaration.record_of(row) for row in self.rows(where)]
 
-    def rows(
-        self, where: Mapping[str, Value] | None = None, columns: Sequence[str] | None = None
-    ) -> list[dict[str, Any]]:
+    def rows(self, where: Filter | None = None, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """As `read`, only these columns and as unchecked dictionaries: for tables with thousands of rows."""
         standing = self._lake.find(self.name)
         if pending := self._lake.pending_of(self.name):
@@ -165,7 +163,7 @@ class Table(Generic[R]):
         self,
         standing: DeltaTable | None,
         pending: Sequence[Change],
-        where: Mapping[str, Value],
+        where: Filter,
         columns: Sequence[str] | None,
     ) -> list[dict[str, Any]]:
         """The rows as they will be once the pending changes are written."""
@@ -308,7 +306,7 @@ class Table(Generic[R]):
             self._lake.written(self.name)
         return result
 
-    def _read(self, handle: DeltaTable, where: Mapping[str, Value] | None, columns: Sequence[str] | None) -> pa.Table:
+    def _read(self, handle: DeltaTable, where: Filter | None, columns: Sequence[str] | None) -> pa.Table:
         stored = {field.name for field in handle.schema().fields}
         if DATE_COLUMN in self.schema.names and (HOUR_COLUMN in stored) != (HOUR_COLUMN in self.schema.names):
             raise TableContractError(

@@ -81,7 +81,7 @@ def _duplicate_keys(table: pa.Table, key: Sequence[str]) -> pa.Table:
     kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in rows.schema.types]
     rows = rows.cast(pa.schema(zip(columns, kinds, strict=True)))
     counted = rows.group_by(columns).aggregate([([], "count_all")])
-    duplicates = counted.filter(pc.greater(counted["count_all"], 1)).select(columns)
+    duplicates = counted.filter(pc.greater(counted["count_all"], scalar_of(1, pa.int64()))).select(columns)
     return duplicates.sort_by([(name, "ascending") for name in columns])
 
 

@@ -9,7 +9,7 @@ the fingerprint; a row that is missing or belongs to another version is computed
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -25,12 +25,12 @@ from tallywright.data.delta.standing import files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
 from tallywright.data.etl.input_files import files_of_day, standing_files, stored_digest
-from tallywright.data.etl.labels import label_writer
+from tallywright.data.etl.labels import label_writer, labels_due, written_again
 from tallywright.data.etl.reading import OutdatedReadingError, Reading, change_of, write_if_changed
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import digest
 from tallywright.data.types import feature_schema
-from tallywright.errors import CommitConflictError, InputError, IntegrityError, UsageError
+from tallywright.errors import CommitConflictError, InputError, IntegrityError, TallyError, UsageError
 from tallywright.observability import failpoint, log
 from tallywright.records import InputVersion, PeriodRecord, Reference
 
@@ -245,10 +245,34 @@ def ingest(
         CommitConflictError: Other runs ingested newer content of the same dates each time.
         TableContractError: The model's tables have periods of another kind.
     """
-    standing = lake.find(project.spec.table("features"))
-    if standing is not None:  # before anything is written: quarantine and labels come first
-        _require_same_periods(project.spec, standing)
     run = _IngestRun(project, lake, _days(project.spec, first, last), progress, force=force)
+    _ingest(run)
+    return [run.done[day].model_copy(update={"changed": day in run.written}) for day in run.done]
+
+
+def ingest_and_relabel(project: Project, lake: Lake, first: date, last: date) -> list[date] | None:
+    """Ingests a range, and reads the labels of younger dates again in the same run of the SQL.
+
+    Returns:
+        The younger dates whose labels changed; None where they are still to be read, by `refresh_labels`: a younger
+        date that cannot be read does not stop the range.
+
+    Raises:
+        TallyError: As `ingest`.
+    """
+    run = _IngestRun(project, lake, _days(project.spec, first, last))
+    _ingest(run, relabel=True)
+    return None if run.relabel is None else sorted(run.relabelled)
+
+
+def _ingest(run: _IngestRun, *, relabel: bool = False) -> None:
+    """Reads and writes until what was written is of the raw files as they stand."""
+    spec = run.project.spec
+    standing = run.lake.find(spec.table("features"))
+    if standing is not None:  # before anything is written: quarantine and labels come first
+        _require_same_periods(spec, standing)
+    if relabel:
+        run.relabel = _to_relabel(run)
     for _ in range(_READINGS):
         run.refused = []
         try:
@@ -256,15 +280,21 @@ def ingest(
         except OutdatedReadingError as error:
             log.info("the raw files are read again: %s", error)
             continue
+        except InputError as error:
+            if not run.relabel:
+                raise
+            log.info("the labels of younger dates are read by themselves: %s", error.found)
+            run.relabel = None  # rows of their dates may be what is wrong
+            continue
         if not again and run.refused:
             raise _refusal(run.refused, len(run.days))
         if not again:
-            return [run.done[day].model_copy(update={"changed": day in run.written}) for day in run.done]
+            return
         log.info("the raw files are read again, because they changed before %s was written", again[0])
         run.done = {day: result for day, result in run.done.items() if day not in again}
     raise CommitConflictError(
-        f"other runs ingested {run.waiting[0]} of {project.spec.name}, or its raw files changed, each of {_READINGS} "
-        "times that they were read",
+        f"other runs ingested {[*run.waiting, *run.days][0]} of {spec.name}, or its raw files changed, each of "
+        f"{_READINGS} times that they were read",
         expected="a pause between deliveries, and one ingest at a time",
         remedy="run it again",
     )
@@ -294,17 +324,21 @@ class _IngestRun:
         refused: Why dates were refused in the last reading.
         read: True once the raw files were read.
         force: Write equal content too.
+        relabel: The younger dates whose labels are read again; None where they are not.
+        relabelled: Those whose labels have changed.
     """
 
     project: Project
     lake: Lake
     days: list[date]
-    progress: Callable[[IngestedDay], None] | None
+    progress: Callable[[IngestedDay], None] | None = None
     done: dict[date, IngestedDay] = field(default_factory=dict)
     written: set[date] = field(default_factory=set)
     refused: list[WrongLabelsError] = field(default_factory=list)
     read: bool = False
     force: bool = False
+    relabel: list[date] | None = None
+    relabelled: set[date] = field(default_factory=set)
 
     @property
     def waiting(self) -> list[date]:
@@ -327,11 +361,12 @@ def _read_and_write(run: _IngestRun) -> list[date]:
     """
     spec, days = run.project.spec, run.waiting
     ends = (days or run.days) if run.read else run.days
-    reading = Reading.before(run.lake, spec, days, force=run.force)
+    relabel = run.relabel or []
+    reading = Reading.before(run.lake, spec, [*days, *relabel], force=run.force)
     made: list[date] = []
     with (
         label_writer(run.lake, spec, run.days[-1]) as labels,
-        RawRun(run.project, ends[0], ends[-1], as_of=labels.as_of) as raw,
+        RawRun(run.project, ends[0], ends[-1], as_of=labels.as_of, labels_from=min(relabel, default=None)) as raw,
     ):
         for day, why in () if run.read else run.closed:
             _say_closed(day, why, raw.raw_rows(day))
@@ -350,7 +385,25 @@ def _read_and_write(run: _IngestRun) -> list[date]:
                 run.written.add(day)
             if run.progress is not None:
                 run.progress(result)
-        return [] if raw.is_current else made
+        _relabel(run, raw, labels, replace(reading, force=False))
+        return [] if raw.is_current else [*made, *relabel]
+
+
+def _to_relabel(run: _IngestRun) -> list[date] | None:
+    """The younger dates whose labels are read again; None where one is not before the range: it is no younger one."""
+    first, last, days = run.days[0], run.days[-1], set(run.waiting)
+    due = [day for day in labels_due(run.lake, run.project.spec, first, last) if day not in days]
+    return due if all(day < first for day in due) else None
+
+
+def _relabel(run: _IngestRun, raw: RawRun, labels_to: LabelWriter, reading: Reading) -> None:
+    """Writes the labels of the younger dates; what stands in the way of that concerns no date of the run."""
+    try:
+        for change in written_again(run.lake, run.project.spec, run.relabel or (), raw, labels_to, reading):
+            run.relabelled.add(change.score_date)
+    except TallyError as error:
+        log.info("the labels of younger dates are read by themselves: %s", error.found)
+        run.relabel = None
 
 
 def _refusal(refused: list[WrongLabelsError], days: int) -> InputError:

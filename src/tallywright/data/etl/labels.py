@@ -36,7 +36,7 @@ from tallywright.errors import CommitConflictError, TallyError
 from tallywright.observability import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec, Project
@@ -145,11 +145,7 @@ def refresh_labels(project: Project, lake: Lake, first: date, last: date) -> lis
         TallyError: Raw files, queries or tables that cannot be used. Dates that were written stay so, and the next run
             reads the others again.
     """
-    spec = project.spec
-    if lake.find(spec.table("features")) is None:
-        return []
-    ingested = {file.day for file in lake.files(spec.table("features")) if file.day is not None}
-    due = dates_to_read(spec, ingested, label_readings(lake, spec), first, last)
+    due = labels_due(lake, project.spec, first, last)
     changes: dict[date, LabelChange] = {}
     for _ in range(_READINGS if due else 0):
         try:
@@ -167,20 +163,39 @@ def refresh_labels(project: Project, lake: Lake, first: date, last: date) -> lis
     return [changes[day] for day in sorted(changes)]
 
 
+def labels_due(lake: Lake, spec: ModelSpec, first: date, last: date) -> list[date]:
+    """The ingested dates whose labels a run of the score dates `first` to `last` reads again, in order."""
+    if lake.find(spec.table("features")) is None:
+        return []
+    ingested = {file.day for file in lake.files(spec.table("features")) if file.day is not None}
+    return dates_to_read(spec, ingested, label_readings(lake, spec), first, last)
+
+
 def _read_again(project: Project, lake: Lake, due: list[date], last: date, changes: dict[date, LabelChange]) -> bool:
     """Reads the raw files once and writes these dates' labels; False where the files changed meanwhile."""
-    spec = project.spec
-    reading = Reading.before(lake, spec, due)
+    reading = Reading.before(lake, project.spec, due)
     with (
-        label_writer(lake, spec, last) as writer,
+        label_writer(lake, project.spec, last) as writer,
         RawRun(project, due[0], due[-1], as_of=writer.as_of, labels_only=True) as run,
     ):
-        for day in due:
-            labels = _labels_of(spec, lake, run, day)
-            change = None if labels is None else writer.write(day, labels, reading)
-            if change is not None and change.changed:
-                changes[day] = change
+        for change in written_again(lake, project.spec, due, run, writer, reading):
+            changes[change.score_date] = change
         return run.is_current
+
+
+def written_again(
+    lake: Lake, spec: ModelSpec, days: Iterable[date], run: RawRun, writer: LabelWriter, reading: Reading
+) -> Iterator[LabelChange]:
+    """Writes the labels of these dates, and yields what changed of each; those that cannot be used stay as they are.
+
+    Raises:
+        OutdatedReadingError: Another run has changed the date since the raw files were read.
+    """
+    for day in days:
+        labels = _labels_of(spec, lake, run, day)
+        change = None if labels is None else writer.write(day, labels, reading)
+        if change is not None and change.changed:
+            yield change
 
 
 def _labels_of(spec: ModelSpec, lake: Lake, run: RawRun, day: date) -> pa.Table | None:

@@ -185,6 +185,7 @@ class RawRun:
         as_of: The score date as of which labels are read: `last`, when not given. It says which rows without a label
             are still waited for, and nothing else.
         labels_only: Leave the feature query out; only `labels` and `accepted` may be asked then.
+        labels_from: The first score date whose labels are read, where that is before `first`.
 
     Raises:
         SpecError: A query that is missing or not a plain query.
@@ -194,30 +195,42 @@ class RawRun:
     """
 
     def __init__(
-        self, project: Project, first: date, last: date, *, as_of: date | None = None, labels_only: bool = False
+        self,
+        project: Project,
+        first: date,
+        last: date,
+        *,
+        as_of: date | None = None,
+        labels_only: bool = False,
+        labels_from: date | None = None,
     ) -> None:
         self._project = project
         self._data = project.spec.data
         self._calendar = project.spec.schedule.calendar
+        begin = min(first, labels_from or first)
         self._ends = {
-            _CONTRACT: (self._calendar.lookback(first, self._data.lookback), last),
+            _CONTRACT: (self._calendar.lookback(begin, self._data.lookback), last),
             _FEATURES: (first, last),
-            _LABELS: (first, last),
+            _LABELS: (begin, last),
         }
-        self._parameters = period_parameters(project.spec, first, last)
-        self._label_parameters = self._parameters | label_parameters(project.spec, as_of or last)
+        whole = period_parameters(project.spec, begin, last)
+        self._parameters = {
+            _CONTRACT: whole,
+            _FEATURES: period_parameters(project.spec, first, last),
+            _LABELS: whole | label_parameters(project.spec, as_of or last),
+        }
         self._labels_only = labels_only
         self._columns: list[str] = []
 
     def __enter__(self) -> Self:
         self.content = read_sources(self._project)
         data = self._data
-        queries = {
-            data.contract: self._parameters,
-            **({} if self._labels_only else {data.features: self._parameters}),
-            data.labels: self._label_parameters,
+        queries = {_CONTRACT: data.contract, _LABELS: data.labels}
+        queries |= {} if self._labels_only else {_FEATURES: data.features}
+        self._queries = {
+            relation: read_query(self._project.folder / file, self._parameters[relation])
+            for relation, file in queries.items()
         }
-        self._queries = {file: read_query(self._project.folder / file, given) for file, given in queries.items()}
         self._engine = sql_engine(self._project)
         try:
             for name, files in self.content.files.items():
@@ -310,7 +323,7 @@ class RawRun:
         self._days(_LABELS, self._data.labels, "from")
 
     def _keep(self, relation: str, file: str, check: Callable[[pa.Schema], None]) -> None:
-        self._engine.keep(relation, self._queries[file], str(self._project.folder / file), check)
+        self._engine.keep(relation, self._queries[relation], str(self._project.folder / file), check)
 
     def _check_contract(self, found: pa.Schema) -> None:
         check_columns(found, pa.schema([self._period_field, (_REASON, pa.string())]), self._data.contract, others=True)
