@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
+from airflow.sdk import DAG, Asset
 from airflow.sdk.configuration import conf
 
 from tallywright.lifecycle.plan import CATCH_UP, Actor, Pipeline, Step, Uses, longest_run, plan
@@ -18,8 +18,10 @@ from tallywright.orchestration.command import POOL, StepCommand
 from tallywright.orchestration.doc_md import SUMMARIES, dag_document
 from tallywright.orchestration.operator import TallyOperator
 from tallywright.orchestration.params import form
+from tallywright.orchestration.timetable import OpenPeriodsTimetable
 from tallywright.orchestration.trigger import BackfillTrigger, TrainTrigger
 from tallywright.score_period import date_of
+from tallywright.spec.calendar import Calendar
 from tallywright.spec.yaml_files import AUTO
 
 if TYPE_CHECKING:
@@ -108,30 +110,21 @@ def _timing(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Any]:
     """The timetable of a DAG. A cron string would make a trigger timetable, whose runs have no data interval."""
     schedule = spec.schedule
     if pipeline is Pipeline.SCORE:
-        timetable, active = _on_open_dates(schedule.cron, schedule), MAX_ACTIVE_RUNS
-    elif pipeline is Pipeline.MAINTAIN:
-        timetable, active = CronDataIntervalTimetable(spec.maintenance.cron, schedule.timezone), 1
+        cron, calendar, active = schedule.cron, schedule.calendar, MAX_ACTIVE_RUNS
     elif pipeline is Pipeline.WATCH:
-        cron = schedule.deadline_cron
-        timetable, active = _on_open_dates(cron, schedule), MAX_ACTIVE_RUNS
+        cron, calendar, active = schedule.deadline_cron, schedule.calendar, MAX_ACTIVE_RUNS
+    elif pipeline is Pipeline.MAINTAIN:
+        cron, calendar, active = spec.maintenance.cron, Calendar(timezone=schedule.timezone), 1
     else:
         return {"schedule": None, "max_active_runs": 1}
-    return {
-        "schedule": timetable,
-        "start_date": _local(date_of(schedule.first_period), time.min, schedule),
-        "end_date": schedule.end_date and _end_of_the_last(schedule, schedule.end_date),
-        "max_active_runs": active,
-    }
-
-
-def _on_open_dates(cron: str, schedule: Schedule) -> Any:
-    """A timetable with a run for each open date; Airflow's own where no date is closed."""
-    calendar = schedule.calendar
-    if not calendar.has_closed:
-        return CronDataIntervalTimetable(cron, schedule.timezone)
-    from tallywright.orchestration.timetable import OpenPeriodsTimetable
-
-    return OpenPeriodsTimetable(cron, schedule.timezone, calendar)
+    timetable = OpenPeriodsTimetable(
+        cron,
+        schedule.timezone,
+        calendar,
+        first=_local(date_of(schedule.first_period), time.min, schedule),
+        last=_end_of_the_last(schedule, schedule.end_date) if schedule.end_date else None,
+    )
+    return {"schedule": timetable, "max_active_runs": active}
 
 
 def _end_of_the_last(schedule: Schedule, end_date: date) -> datetime:

@@ -1,14 +1,17 @@
-"""The Airflow timetable of a model with a calendar: a run for each open period, none for a closed one.
+"""The Airflow timetable of a model: a run for each open period from the first to the last, none for a closed one.
 
-Airflow loads it in every process through the plugin that the distribution declares (`airflow.plugins`). A model without
-a calendar has Airflow's own timetable.
+Airflow loads it in every process through the plugin that the distribution declares (`airflow.plugins`). It knows the
+first and last period itself, and the DAGs have no `start_date` and `end_date`. Airflow gives a DAG's dates to its
+tasks, and makes no task in a run whose logical date lies outside of them: a run that somebody triggers today, for a
+date of last year, would be green and have done nothing.
 """
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+import pendulum
 from airflow.plugins_manager import AirflowPlugin
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
@@ -26,12 +29,23 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
         cron: Five fields, once a period.
         timezone: Name of the zone in which the cron is read.
         calendar: Which periods are open.
+        first: The earliest instant at which a data interval begins; None for no such limit.
+        last: The latest one, as in `first`.
     """
 
-    def __init__(self, cron: str, timezone: str, calendar: Calendar) -> None:
+    def __init__(
+        self,
+        cron: str,
+        timezone: str,
+        calendar: Calendar,
+        *,
+        first: datetime | None = None,
+        last: datetime | None = None,
+    ) -> None:
         super().__init__(cron, timezone)
         self._zone = timezone
         self._calendar = calendar
+        self._first, self._last = first, last
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> OpenPeriodsTimetable:
@@ -43,7 +57,8 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
             cadence=data.get("cadence", "day"),
             timezone=data["timezone"],
         )
-        return cls(data["expression"], data["timezone"], calendar)
+        first, last = (data.get(name) and datetime.fromisoformat(data[name]) for name in ("first", "last"))
+        return cls(data["expression"], data["timezone"], calendar, first=first, last=last)
 
     def serialize(self) -> dict[str, Any]:
         """The timetable as JSON-able values."""
@@ -54,22 +69,24 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
             "dates": sorted(day.isoformat() for day in self._calendar.dates),
             "hours": sorted(self._calendar.hours),
             "cadence": self._calendar.cadence,
+            "first": self._first and self._first.isoformat(),
+            "last": self._last and self._last.isoformat(),
         }
 
     def __eq__(self, other: object) -> bool:
-        """True for the same cron, zone and calendar."""
+        """True for the same cron, zone, calendar and limits."""
         return isinstance(other, OpenPeriodsTimetable) and self.serialize() == other.serialize()
 
     def __hash__(self) -> int:
-        return hash((self._expression, self._zone, self._calendar))
+        return hash((self._expression, self._zone, self._calendar, self._first, self._last))
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """The next run whose data interval begins on an open date."""
-        last = last_automated_data_interval
+        """The next run whose data interval begins in an open period within the limits."""
+        last, within = last_automated_data_interval, self._within(restriction)
         while True:
-            found = super().next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+            found = super().next_dagrun_info(last_automated_data_interval=last, restriction=within)
             if found is None or self._opens(found.data_interval.start):
                 return found
             last = found.data_interval
@@ -89,8 +106,18 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
         first: DateTime = start if earliest is None else max(start, self._align_to_next(earliest))
         return first
 
+    def _within(self, restriction: TimeRestriction) -> TimeRestriction:
+        """The restriction of a DAG without dates, or of a backfill, within the limits."""
+        begins = [given for given in (restriction.earliest, _instant(self._first)) if given is not None]
+        ends = [given for given in (restriction.latest, _instant(self._last)) if given is not None]
+        return TimeRestriction(max(begins, default=None), min(ends, default=None), restriction.catchup)
+
     def _opens(self, start: DateTime) -> bool:
         return self._calendar.is_open(self._calendar.period_at(start))
+
+
+def _instant(moment: datetime | None) -> DateTime | None:
+    return None if moment is None else pendulum.instance(moment)
 
 
 class TallywrightPlugin(AirflowPlugin):  # type: ignore[misc]  # as above
