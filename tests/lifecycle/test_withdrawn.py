@@ -15,6 +15,7 @@ from tallywright.errors import NoChampionError
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, RunOptions
 from tallywright.lifecycle.run import run_step
+from tallywright.observability import at_failpoint
 from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
@@ -117,6 +118,20 @@ def test_a_day_still_to_be_scored_gets_the_newest_earlier_champion(shop) -> None
     assert (told["models"], told["reason"]) == (["champion: version 1"], "withdrawn")
     assert shop.manifest(NEXT).reason == "withdrawn"
     assert shop.step("score", NEXT)["action"] == "unchanged"
+
+
+@pytest.mark.parametrize("point", ["staging", "staged", "before-commit"])
+def test_a_version_that_is_withdrawn_while_it_scores_does_not_score(tmp_path, packages, point) -> None:
+    shop = Shop(tmp_path, packages)
+    waiting = [shop.withdraw]
+    token = at_failpoint.set(lambda name: waiting.pop()() if name == point and waiting else None)
+    try:
+        told = shop.step("score")
+    finally:
+        at_failpoint.reset(token)
+    assert (told["models"], told["generation"]) == (["champion: version 1"], 1)
+    assert shop.versions() == {1}
+    assert "withdrawn" not in shop.step("score")
 
 
 def test_other_inputs_are_no_repeat(shop) -> None:

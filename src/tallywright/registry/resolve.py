@@ -25,7 +25,7 @@ from tallywright.registry.versions_table import VersionRow, promoted_versions, r
 from tallywright.spec.roles import CHALLENGER, CONSTANT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
@@ -196,6 +196,17 @@ def before_withdrawals(lake: Lake, spec: ModelSpec, day: date, known: Manifest |
     found = {ref.version: later[ref.version] for ref in models if ref.version in later and ref.role is not Role.SHADOW}
     resolved = Resolution(models, tuple(entries)) if found else _resolved(lake, spec, day, entries)
     return Unwithdrawn(resolved, found, gone)
+
+
+def withdrawn_since(lake: Lake, spec: ModelSpec, models: Iterable[ModelRef], position: int) -> str:
+    """Which of these models was withdrawn at a later position of the log, in words; empty where none was."""
+    serving = {ref.version for ref in models if ref.role is not Role.SHADOW}
+    gone = withdrawals(PromotionLog(lake, spec).entries())
+    return ", ".join(
+        f"version {version} was withdrawn by line {entry.sequence} of the log"
+        for version, entry in sorted(gone.items())
+        if version in serving and entry.sequence > position
+    )
 
 
 def _resolved(lake: Lake, spec: ModelSpec, day: date, entries: list[Promotion]) -> Resolution:

@@ -175,7 +175,7 @@ def _served(request: ScoreRequest, sums: DaySums, verdict: CanaryVerdict) -> Ite
 def _commit_scores(request: ScoreRequest, day: StagedOutput, manifest: Manifest) -> CommitResult:
     """Commits the scores; on failure their parts are deleted, unless the commit may still stand."""
     try:
-        result = commit_tally(request.lake, request.spec, manifest, day.writer())
+        result = commit_tally(request.lake, request.spec, manifest, day.writer(), withdrawn=request.withdrawn_since)
     except UncertainCommitError:
         raise
     except (CommitConflictError, StorageError):

@@ -72,6 +72,8 @@ class ScoreRequest:
     """The position of the promotion log at which the models were resolved; None where nobody asked the log."""
     sequence_behind: Callable[[Manifest], int | None] = _stored_sequence
     """That position for a tally, also for one of the time when manifests did not carry it."""
+    withdrawn_since: Callable[[], str] = str
+    """Says which of the models was withdrawn after they were resolved; empty where none was."""
     override: str = ""
     """Why it is to be committed although what stands may be newer; only with `force`."""
 

@@ -17,6 +17,7 @@ from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
 from tallywright.records import GateReport, Role, Verdict
 from tallywright.registry.promotion_log import clock_jumps
+from tallywright.registry.resolve import withdrawn_since
 
 if TYPE_CHECKING:
     from tallywright.gates.validate import DayGates
@@ -245,6 +246,7 @@ def _request(context: RunContext) -> tuple[ScoreRequest, str]:
         force=options.force,
         promotion_sequence=found.promotion_sequence,
         sequence_behind=found.resolution.sequence_behind,
+        withdrawn_since=partial(withdrawn_since, lake, spec, found.models, found.promotion_sequence),
         passed_over=found.passed_over,
         override=options.reason.strip() if options.force else "",
     )

@@ -33,7 +33,7 @@ from tallywright.scoring.worker.fragments import discard
 from tallywright.scoring.worker.kernel import DaySums
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from deltalake import DeltaTable
 
@@ -158,7 +158,9 @@ class CommitResult:
     ours: bool
 
 
-def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer) -> CommitResult:
+def commit_tally(
+    lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer, *, withdrawn: Callable[[], str] = str
+) -> CommitResult:
     """Replaces exactly the manifest's date with the verified rows, in one commit.
 
     Args:
@@ -166,13 +168,16 @@ def commit_tally(lake: Lake, spec: ModelSpec, manifest: Manifest, write: Writer)
         spec: Whose scores.
         manifest: As decided before scoring: it follows generation `manifest.generation - 1`.
         write: Makes the commit, of verified rows; may be called several times.
+        withdrawn: Says which of its models may not score any more; empty where all may. It is asked right before each
+            attempt: a day that a version had scored before it was withdrawn stands, and this one would count as such.
 
     Raises:
-        CommitConflictError: Another writer scored a newer input, or the table never came to rest.
+        CommitConflictError: Another writer scored a newer input, a model was withdrawn meanwhile, or the table never
+            came to rest.
         UncertainCommitError: The log cannot be read, or a request to an object store failed and may yet arrive.
         StorageError: The log cannot be written; the table is unchanged.
     """
-    attempt = _Attempt(lake, spec, manifest.model_copy(update={"commit_id": uuid.uuid4().hex}), write)
+    attempt = _Attempt(lake, spec, manifest.model_copy(update={"commit_id": uuid.uuid4().hex}), write, withdrawn)
     race = Race(
         hold=lambda: lake.hold(spec.table("scores")),
         failure=lambda error: _failed(lake, spec, attempt.manifest, error),
@@ -194,6 +199,7 @@ class _Attempt:
     spec: ModelSpec
     manifest: Manifest
     write: Writer
+    withdrawn: Callable[[], str]
 
     def __call__(self, table: DeltaTable) -> CommitResult:
         day = self.manifest.score_date
@@ -202,6 +208,12 @@ class _Attempt:
             if result is not None:
                 return result
         failpoint("before-commit")
+        if found := self.withdrawn():
+            raise CommitConflictError(
+                f"{found}, after the models of {day} were resolved",
+                expected="models that may score when the day is committed",
+                remedy=f"tally score {self.spec.name} --date {day}",
+            )
         try:
             version = self.write(table, self.manifest, tally_transaction(self.spec, day))
         except (CommitFailedError, LostRaceError):
