@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,7 +129,12 @@ def scalar_of(value: Any, kind: pa.DataType) -> pa.Scalar:
         pyarrow.ArrowException: It cannot be one.
     """
     natural = pa.string() if isinstance(value, str) else _NATURAL.get(date if isinstance(value, Hour) else type(value))
-    return pa.scalar(value, kind) if natural is None else _column([value], natural).cast(kind)[0]
+    return pa.scalar(value, kind) if natural is None else _scalar_of(value, natural, kind)
+
+
+@lru_cache(maxsize=1024)  # a day's reads ask for the same date some hundred times
+def _scalar_of(value: Any, natural: pa.DataType, kind: pa.DataType) -> pa.Scalar:
+    return _column([value], natural).cast(kind)[0]
 
 
 def constant(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
