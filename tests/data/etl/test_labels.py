@@ -7,7 +7,8 @@ from itertools import permutations
 
 import pytest
 
-from tallywright.data.etl.ingest import ingest
+from tallywright.data.etl import transform
+from tallywright.data.etl.ingest import ingest, ingest_and_relabel
 from tallywright.data.etl.label_readings import LabelReading, dates_to_read, label_readings
 from tallywright.data.etl.labels import refresh_labels
 from tallywright.data.snapshot import take_snapshot
@@ -120,6 +121,43 @@ def test_no_order_of_the_days_leaves_a_label_behind(late, tmp_path, order) -> No
     late.folder.mkdir()
     ingest(late.project(), late.lake, DAYS[0], DAYS[3])
     assert found == content(late)
+
+
+@pytest.mark.parametrize("order", [*permutations(range(4))][::8])
+def test_one_reading_for_a_day_and_for_younger_labels_does_what_two_do(late, tmp_path, monkeypatch, order) -> None:
+    opened: list[object] = []
+    engine = transform.sql_engine
+    monkeypatch.setattr(transform, "sql_engine", lambda project: opened.append(project) or engine(project))
+    late.lines = [line for line in late.full if not line.split(",")[1].endswith("-05")]
+    changed = []
+    for number, place in enumerate(order, start=1):
+        found = ingest_and_relabel(late.project(), late.lake, DAYS[place], DAYS[place])
+        newest = place == max(order[:number])
+        assert len(opened) == number, "the SQL ran once"
+        if found is None:  # a younger date that lies after this one is no part of its reading
+            assert not newest
+            found = [
+                change.score_date for change in refresh_labels(late.project(), late.lake, DAYS[place], DAYS[place])
+            ]
+            opened.pop()
+        changed.append(found)
+    together = content(late)
+    late.folder = tmp_path / "twin"
+    late.folder.mkdir()
+    assert changed == [[change.score_date for change in run(late, DAYS[place])] for place in order]
+    assert together == content(late)
+
+
+def test_a_younger_date_that_cannot_be_read_stops_no_day(late, heard) -> None:
+    run(late, DAYS[0])
+    before = counts(late)[1]
+    late.lines = [line.replace(",1,", ",x,", 1) if line.startswith("o1,") else line for line in late.full]
+    assert late.lines != late.full
+    assert ingest_and_relabel(late.project(), late.lake, DAYS[1], DAYS[1]) is None
+    assert counts(late) == {1: before, 2: {"known": 9, "missing": 1}}
+    assert "the labels of younger dates are read by themselves" in heard.text
+    with pytest.raises(InputError):
+        refresh_labels(late.project(), late.lake, DAYS[1], DAYS[1])
 
 
 def test_after_an_outage_the_dates_whose_wait_ended_meanwhile_are_read_once_more(late) -> None:
