@@ -28,10 +28,22 @@ def days(project: Project, first: str | None, last: str | None, *, as_json: bool
     from tallywright.reporting.overview import overview
 
     rows = [row.as_dict() for row in overview(project, *period_range(project, first, last))]
-    # In full only for programs: a table has the width of a screen.
-    hidden = {"detail"} | ({"exit_code", "failed_checks"} if all(row["state"] == "scored" for row in rows) else set())
-    shown = [{name: value for name, value in row.items() if as_json or name not in hidden} for row in rows]
+    shown = rows if as_json else [_day(row) for row in rows]
     show_rows(shown, as_json=as_json, empty=f"{project.spec.name} has no scored day yet")
+
+
+def _day(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table for people: what says which day it is and what to think of it first, long texts last."""
+    from tallywright.reporting.overview import AUC
+
+    metric = row["realised_metric"]
+    first = {name: row[name] for name in ("score_date", "state", "rows", "mean_score", "model_version")}
+    realised = {f"realised_{metric}": row["realised"]}
+    if metric != AUC:
+        realised["realised_auc"] = row.get("realised_auc")
+    # The whole of a refusal is for programs.
+    left_out = {"realised_metric", "realised", "realised_auc", "detail"}
+    return first | realised | {"decision": row["decision"]} | {name: row[name] for name in row if name not in left_out}
 
 
 # A key may begin with a dash: -8 is a number.
