@@ -48,6 +48,19 @@ def test_a_range_that_ends_before_it_begins_is_refused(command: str, repository:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["explain", "score", "ingest", "backfill"])
+@pytest.mark.parametrize(("given", "missing"), [("from", "to"), ("to", "from")])
+def test_a_range_says_which_end_is_missing(command: str, given: str, missing: str, repository: Path) -> None:
+    with pytest.raises(UsageError, match=f"--{given} is given, and --{missing} is missing"):
+        _answer(command, repository, f"--{given}", "2013-07-01")
+
+
+@pytest.mark.parametrize("command", ["explain", "score", "ingest", "backfill", "train"])
+def test_a_date_outside_the_schedule_is_one_mistake_everywhere(command: str, repository: Path) -> None:
+    with pytest.raises(UsageError, match="1999-07-01"):
+        _answer(command, repository, "--date", "1999-07-01")
+
+
 def test_days_may_be_open_at_either_end(repository: Path) -> None:
     for ends in ([], ["--from", "2013-07-01"], ["--to", "2013-07-01"]):
         assert json.loads(_answer("days", repository, *ends, "--json")) == []

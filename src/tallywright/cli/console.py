@@ -38,7 +38,7 @@ def show_rows(
         title: Stands above the table.
         empty: Printed instead of a table without rows.
         whole: Columns whose cells are printed so that they can be pasted: never wrapped. Given, also without names, the
-            rows are data: whole numbers and instants are printed as they are, and empty columns too.
+            rows are data: names, whole numbers and instants are printed as they are, and empty columns too.
     """
     if as_json:
         click.echo(to_json([dict(row) for row in rows]))
@@ -52,7 +52,7 @@ def show_rows(
     names = [name for name in rows[0] if whole is not None or any(not _is_empty(row[name]) for row in rows)]
     columns = [
         Column(
-            name=str(name).replace("_", " "),
+            name=str(name) if whole is not None else str(name).replace("_", " "),
             cells=tuple(show(row[name]) for row in rows),
             right=_are_numbers([row[name] for row in rows]),
             whole=name in (whole or ()),
@@ -108,9 +108,14 @@ def _show_nested(record: Mapping[str, Any], *, indent: int) -> None:
         elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
             click.echo(label.rstrip())
             for item in value:
-                click.echo(" " * (indent + 2) + "  ".join(cell_text(part) for part in item.values()))
+                click.echo(" " * (indent + 2) + "  ".join(_part(name, part) for name, part in item.items()))
         else:
             click.echo(f"{label} {cell_text(value)}")
+
+
+def _part(name: str, value: Any) -> str:
+    """A value in a line of several; yes or no is said by the name, as nothing else tells what it is about."""
+    return f"{'' if value else 'not '}{name.replace('_', ' ')}" if isinstance(value, bool) else cell_text(value)
 
 
 def cell_text(value: Any) -> str:

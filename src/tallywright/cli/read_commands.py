@@ -11,7 +11,7 @@ import click
 from tallywright.cli.console import show_record, show_rows
 from tallywright.cli.options import PERIOD, json_option, period_of, period_range, project_options
 from tallywright.data.keys import value_text
-from tallywright.errors import TallyError
+from tallywright.errors import TallyError, UsageError
 from tallywright.spec import load_project, model_names
 
 if TYPE_CHECKING:
@@ -113,7 +113,11 @@ def _shown(value: Any, *, joined: bool) -> Any:
 @project_options
 @click.option("--from", "first", type=PERIOD, help="The first date or period (default: the latest 92 are shown).")
 @click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page (default: <model>-report.html).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page (default: <model>-report.html in this folder).",
+)
 @json_option
 def report(project: Project, first: str | None, last: str | None, out: Path | None, *, as_json: bool) -> None:
     """Write one self-contained HTML page: scores, drift, performance, decisions, champions."""
@@ -121,6 +125,8 @@ def report(project: Project, first: str | None, last: str | None, out: Path | No
     from tallywright.reporting.report import write_report
 
     low, high = period_range(project, first, last)
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {out.parent}", expected="--out with a folder that exists")
     file = out or Path(f"{project.spec.name}-report.html")
     file = write_report(project, Lake.of(project.environment), file, first=low, last=high)
     show_record({"report": str(file)}, as_json=as_json)

@@ -97,7 +97,11 @@ def _total(columns: Sequence[Column]) -> int:
 def _cell_lines(text: str, width: int) -> list[str]:
     """A cell's lines; a word that is longer than a line goes on in the next one."""
     # A plain string would be read as markup: `tallywright[spark]` would lose its brackets.
-    wrapped = Text(text).wrap(Console(width=max(width, 1)), max(width, 1), overflow="fold")
+    shown = Text(text)
+    lines = shown.plain.splitlines() or [""]
+    if all(cell_len(line) <= width for line in lines):
+        return lines
+    wrapped = shown.wrap(Console(width=max(width, 1)), max(width, 1), overflow="fold")
     return [line.plain.rstrip() for line in wrapped] or [""]
 
 
