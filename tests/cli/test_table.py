@@ -66,6 +66,7 @@ def test_programs_get_every_column(capsys) -> None:
 def test_a_result_keeps_its_empty_columns(monkeypatch, capsys) -> None:
     assert _shown([{"a": 1, "b": None}], 80, monkeypatch, capsys, whole=())[0].split() == ["a", "b"]
     assert _shown([{"a": 1, "b": None}], 80, monkeypatch, capsys)[0].split() == ["a"]
+    assert _shown([{"n_x": 1}], 80, monkeypatch, capsys, whole=(), own_names=True)[0] == "n_x"
     assert _shown([{"a": None}], 80, monkeypatch, capsys)[0].split() == ["a"]
 
 

@@ -26,6 +26,7 @@ def show_rows(
     title: str = "",
     empty: str = "nothing",
     whole: Collection[str] | None = None,
+    own_names: bool = False,
 ) -> None:
     """Prints rows that share their keys, as a table or as a JSON array.
 
@@ -38,7 +39,8 @@ def show_rows(
         title: Stands above the table.
         empty: Printed instead of a table without rows.
         whole: Columns whose cells are printed so that they can be pasted: never wrapped. Given, also without names, the
-            rows are data: names, whole numbers and instants are printed as they are, and empty columns too.
+            rows are data: whole numbers and instants are printed as they are, and empty columns too.
+        own_names: The names of the columns are printed as they are, too.
     """
     if as_json:
         click.echo(to_json([dict(row) for row in rows]))
@@ -52,7 +54,7 @@ def show_rows(
     names = [name for name in rows[0] if whole is not None or any(not _is_empty(row[name]) for row in rows)]
     columns = [
         Column(
-            name=str(name) if whole is not None else str(name).replace("_", " "),
+            name=str(name) if own_names else str(name).replace("_", " "),
             cells=tuple(show(row[name]) for row in rows),
             right=_are_numbers([row[name] for row in rows]),
             whole=name in (whole or ()),

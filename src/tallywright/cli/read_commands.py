@@ -88,7 +88,7 @@ def query(sql: str, environment: str | None, root: Path | None, *, limit: int, a
         keys = {name: joined for name, joined in _key_columns(root, environment).items() if name in table.column_names}
         for row in rows:
             row.update({name: _shown(row[name], joined=joined) for name, joined in keys.items()})
-        show_rows(rows, as_json=False, empty="no rows", whole=keys)
+        show_rows(rows, as_json=False, empty="no rows", whole=keys, own_names=True)
     if table.num_rows > limit:
         click.echo(f"{limit:,} of {table.num_rows:,} rows; --limit shows more", err=True)
 

@@ -125,12 +125,15 @@ def _below(cells: Sequence[tuple[Column, str]], width: int | None) -> list[str]:
     """`name: value` of each cell that says something, as many in a line as it holds."""
     room = max((width or 0) - len(_INDENT), _LONGEST_NAME)
     lines: list[str] = []
+    open_line = False  # nothing follows the last line of a wrapped text
     for column, text in cells:
         if text in {"", "–"}:
             continue
         item = f"{column.name}: {text}"
-        if lines and cell_len(lines[-1]) + 3 + cell_len(item) <= room:
+        if open_line and cell_len(lines[-1]) + 3 + cell_len(item) <= room:
             lines[-1] += f"   {item}"
         else:
-            lines += [item] if column.whole else _cell_lines(item, room)
+            added = [item] if column.whole else _cell_lines(item, room)
+            open_line = len(added) == 1
+            lines += added
     return [_INDENT + line for line in lines]
