@@ -137,6 +137,13 @@ def test_without_a_champion_there_is_nothing_to_go_back_to(promoted):
     assert "rollback" not in refused.value.remedy
 
 
+def test_without_a_champion_the_remedy_makes_one(project, lake):
+    with pytest.raises(NoChampionError, match="was ever promoted") as refused:
+        resolve(lake, project.spec, on(0))
+    assert "`tally train toy --date D`" in refused.value.remedy
+    assert "tally promote" not in refused.value.remedy
+
+
 def test_evidence_by_other_bounds_is_none(promoted, project, lake):
     project.spec.gates.__dict__["min_gain"] = 0.5
     with pytest.raises(GateRefusedError, match="not the spec's section gates"):
