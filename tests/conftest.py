@@ -107,6 +107,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("TALLYWRIGHT_", "MLFLOW_", "AIRFLOW", "AWS_"))]:
         if name != "TALLYWRIGHT_KILLS":
             monkeypatch.delenv(name)
+    monkeypatch.delenv("COLUMNS", raising=False)  # readline sets it for the workers
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # no test asks the network who it is
 
 

@@ -41,6 +41,13 @@ def test_dags_wait_unless_somebody_asks(root: Path) -> None:
     assert asked.home == root / ".tally" / "airflow"
 
 
+def test_airflows_own_command_line_needs_an_airflow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    with pytest.raises(UsageError, match=r"(?s)there is no Airflow in .*tally airflow start"):
+        CliRunner().invoke(airflow, ["cli", "dags", "list"], catch_exceptions=False)
+    assert not (root / ".tally").exists()
+
+
 def test_models_that_are_not_there_are_refused_before_anything_starts(root: Path) -> None:
     pytest.importorskip("airflow")
     with pytest.raises(UsageError, match="no model 'shoes'"):

@@ -31,6 +31,11 @@ def test_numbers_are_written_for_people(value: object, shown: str, capsys) -> No
     assert capsys.readouterr().out.split()[-1] == shown
 
 
+def test_yes_and_no_in_a_line_of_values_say_about_what(capsys) -> None:
+    show_record({"files": [{"name": "a", "ours": True}, {"name": "b", "ours": False}]}, as_json=False)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [["a", "ours"], ["b", "not", "ours"]]
+
+
 def test_json_holds_the_exact_values(capsys) -> None:
     show_rows([{"a": 0.1 + 0.2, "b": float("nan"), "c": "[x]"}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": 0.1 + 0.2, "b": None, "c": "[x]"}]

@@ -51,6 +51,11 @@ def test_no_file_of_the_folder_is_overwritten(tmp_path: Path, file: str) -> None
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
 
 
+def test_a_command_is_no_name_of_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'train' is a command"):
+        _init(tmp_path / "p", "--model", "train")
+
+
 @pytest.mark.parametrize("name", ["Parcels", "1st", "a-b", "../x", ""])
 def test_a_name_that_cannot_be_a_table_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be a model's name"):

@@ -84,7 +84,7 @@ def test_diff(run) -> None:
     shown, said = run("diff", str(DAY), "--rows", "--limit", "2")
     assert "only after" in shown
     assert "2 of" in said
-    with pytest.raises(InputError, match="has the generations none"):
+    with pytest.raises(InputError, match="has no generation; its last two"):
         run("diff", "2024-02-01")
 
 

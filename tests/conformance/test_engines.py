@@ -184,7 +184,7 @@ def test_auto_chooses_by_bytes_and_says_why() -> None:
     small = choose_engine(AUTO, 1_000)
     assert small.name == "local"
     assert "MB to read" in small.why
-    assert choose_engine("local", 1).why == "named in the spec or on the command line"
+    assert choose_engine("local", 1).why == "scoring.engine is local"
 
 
 def test_days_are_independent_of_one_another(bench) -> None:

@@ -72,6 +72,32 @@ def test_only_one_reading_statement_is_run(lake, tmp_path, sql):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_mistyped_table_is_one_of_the_lake(lake):
+    with pytest.raises(UsageError, match=r"fails: there is no table m__smal \(did you mean 'm__small'\?\)"):
+        query(lake, "SELECT * FROM m__smal")
+    with pytest.raises(UsageError, match="fails: there is no table nope") as caught:
+        query(lake, "SELECT * FROM nope")
+    assert "pg_" not in caught.value.found
+
+
+@pytest.mark.parametrize("sql", [
+    "FROM read_csv('{file}')", "FROM read_text('{file}')", "FROM '{file}'", "FROM glob('{file}')",
+    "FROM read_csv('{lake}/../file.csv')",
+])  # fmt: skip
+def test_a_query_reads_no_other_file(lake, tmp_path, sql):
+    file = tmp_path / "file.csv"
+    file.write_text("a\n1\n")
+    with pytest.raises(UsageError, match="the query fails"):
+        query(lake, sql.format(file=file, lake=lake.root))
+
+
+def test_a_lake_behind_a_link(tmp_path):
+    lake = Lake(str(tmp_path / "real"))
+    lake.replace("m__small", pa.table({"n": [1]}), slice={"n": 1})
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert query(Lake(str(tmp_path / "link")), "FROM m__small").num_rows == 1
+
+
 @pytest.mark.parametrize("sql", [
     "FROM m__small", "VALUES (1)", "SHOW TABLES", "DESCRIBE m__days", "SUMMARIZE m__small", "SELECT 1;",
     "WITH few AS (FROM m__days LIMIT 2) SELECT count(*) FROM few", "PIVOT m__days ON k USING sum(x)",

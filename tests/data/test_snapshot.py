@@ -69,6 +69,14 @@ def test_missing_days_are_named(shop):
         taken(shop, date(2024, 1, 8))
 
 
+def test_days_before_the_schedule_are_not_to_be_ingested(shop):
+    with pytest.raises(InputError, match=r"to train on: 2023-12-3") as caught:
+        taken(shop, date(2024, 1, 3))
+    assert "nothing is ingested before schedule.start_date 2024-01-01" in caught.value.remedy
+    assert "window_days or holdout_days" in caught.value.remedy
+    assert "ingest 2023" not in caught.value.remedy
+
+
 def test_no_label_yet(shop):
     moment = datetime(2024, 1, 20, tzinfo=UTC)
     shop.lines[40:] = [shop.order(n, "2024-01-05", known_at=f"{moment:%Y-%m-%d %H:%M:%S}") for n in range(40, 50)]

@@ -121,12 +121,27 @@ def test_a_model_that_has_seen_the_effective_date_is_refused(promoted, lake, tra
 def test_a_champion_that_was_beaten_does_not_come_back_on_its_old_evidence(promoted, project, lake):
     promoted(1)
     promoted(2, 5)
-    with pytest.raises(GateRefusedError, match=r"out of date: it was judged against no champion.*version 2"):
+    with pytest.raises(GateRefusedError, match=r"out of date: it was judged against no champion.*version 2") as refused:
         promoted(1, 8, decision=decision(reference(1)))
+    assert "or go back with `tally rollback toy`" in refused.value.remedy
     with pytest.raises(GateRefusedError, match="judged against 0000000000000000"):
         promoted(3, 8, decision=decision(reference(3), reference(1)))
     assert resolve(lake, project.spec, on(8))[0].version == 2
     assert promoted(3, 8).model_version == 3
+
+
+def test_without_a_champion_there_is_nothing_to_go_back_to(promoted):
+    with pytest.raises(GateRefusedError, match="is out of date") as refused:
+        promoted(3, 8, decision=decision(reference(3), reference(1)))
+    assert "train again, `tally train toy --date D`" in refused.value.remedy
+    assert "rollback" not in refused.value.remedy
+
+
+def test_without_a_champion_the_remedy_makes_one(project, lake):
+    with pytest.raises(NoChampionError, match="was ever promoted") as refused:
+        resolve(lake, project.spec, on(0))
+    assert "`tally train toy --date D`" in refused.value.remedy
+    assert "tally promote" not in refused.value.remedy
 
 
 def test_evidence_by_other_bounds_is_none(promoted, project, lake):

@@ -126,12 +126,12 @@ def test_generations_that_are_not_there(project, wanted) -> None:
 
 def test_a_day_that_was_scored_once_or_never(tmp_path) -> None:
     project = make_project(tmp_path)
-    with pytest.raises(InputError, match="has the generations none; its last two cannot"):
+    with pytest.raises(InputError, match="has no generation; its last two cannot"):
         diff(project, DAY)
     lake = Lake.of(project.environment)
     pinned = put_day(lake, project.spec, make_features(20))
     score_day(make_request(lake, project.spec, pinned, make_package(tmp_path / "package")))
-    with pytest.raises(InputError, match="has the generations 1; its last two cannot"):
+    with pytest.raises(InputError, match="has generation 1 alone; its last two cannot"):
         diff(project, DAY)
 
 

@@ -99,7 +99,7 @@ def test_an_hour_begins_where_the_zones_clock_is_full() -> None:
         ("month", "2025-13", "is not a date"),
         ("day", "2025-W01-1", "is not a date; expected YYYY-MM-DD"),
         ("hour", "2025-01-01", "is not an hour; expected the instant"),
-        ("hour", "2025-01-01T01:00", "is not an hour"),
+        ("hour", "2025-01-01T01:00", "is not an hour: its zone is missing, `Z` or an offset"),
         ("hour", "2025-02-30T01:00Z", "is not an hour"),
     ],
 )

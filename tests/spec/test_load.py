@@ -110,6 +110,13 @@ def test_all_problems_come_at_once_with_file_path_and_nearest_match(project: Pat
         (lambda v: v["scoring"].update(models="latest"), "found 'latest'"),
         (lambda v: v["retraining"].update(num_violation_windows=9), "never be reached"),
         (lambda v: v["data"]["columns"].update(role="VARCHAR"), "reserved names ['role']"),
+        (lambda v: v["data"]["columns"].update(Score_Date="DATE"), "reserved names ['Score_Date']"),
+        (
+            lambda v: v["data"]["columns"].update(Carrier="VARCHAR"),
+            "data.columns.Carrier and data.columns.carrier differ only in",
+        ),
+        (lambda v: v["gates"].update(floors={"roc_auc": {"max": float("inf")}}), "gates.floors.roc_auc.max: found inf"),
+        (lambda v: v["monitoring"].update(performance_floor={"roc_auc": {"min": float("nan")}}), "min: found nan"),
         (lambda v: v.update(name="other"), "the folder's name"),
     ],
 )
@@ -118,6 +125,33 @@ def test_what_is_wrong_is_said(project: Path, change, message: str) -> None:
     with pytest.raises(SpecError, match=r"(?s).*") as caught:
         load_project("flight_delays", root=project)
     assert message in str(caught.value)
+
+
+def test_every_mistake_has_a_line(project: Path) -> None:
+    _edit(project, lambda v: v["training"].update(numeric=["altitude"], categorical=["mood"]))
+    with pytest.raises(SpecError, match=r"(?s)2 problems.*\n  - [^\n]*'altitude'[^\n]*\n  - [^\n]*'mood'[^\n]*\n"):
+        load_project("flight_delays", root=project)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "remedy"),
+    [
+        ("training.epoch=3", "  - --set training.epoch=3: training.epoch: unknown key", "correct --set, then"),
+        ("gates.foo=1", "  - --set gates.foo=1: gates.foo: unknown key", "correct --set, then"),
+        ("training.seed=x", "  - --set training.seed=x: training.seed: found 'x'", "correct --set, then"),
+        (
+            "environment.storage.foo=1",
+            "  - --set environment.storage.foo=1: storage.foo: unknown",
+            "correct --set, then",
+        ),
+        ("retraining.num_violation_windows=9", "model.yaml with --set retraining.num_v", "correct the file or --set"),
+    ],
+)
+def test_a_wrong_set_is_not_blamed_on_the_file(project: Path, text: str, found: str, remedy: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_project("flight_delays", root=project, overrides=[text])
+    assert found in str(caught.value)
+    assert remedy in caught.value.remedy
 
 
 def test_broken_yaml_is_a_spec_error(project: Path) -> None:

@@ -53,7 +53,8 @@ def start(root: Path | None, port: int | None, unpause: str | None, *, as_json: 
 
     models = _models(home.root, unpause)
     if not as_json:
-        click.echo("starting Airflow (about 20 s) …", err=True)
+        runs = home.running() and not home.missing()
+        click.echo("Airflow runs already" if runs else "starting Airflow (about 20 s) …", err=True)
     rest = project.start(home, port)
     unpaused = project.unpause(rest, models)
     _show(home, as_json=as_json, unpaused=unpaused)
@@ -83,7 +84,14 @@ def status(root: Path | None, *, as_json: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def cli(arguments: Sequence[str]) -> None:
     """Run Airflow's own command line against this Airflow: tally airflow cli dags list."""
-    done = _airflow(None).airflow(*arguments)
+    home = _airflow(None)
+    if not home.made:
+        raise UsageError(
+            f"there is no Airflow in {home.home} yet",
+            expected="one that `tally airflow start` has made",
+            remedy="run `tally airflow start` first",
+        )
+    done = home.airflow(*arguments)
     click.echo(done.stdout, nl=False)
     sys.exit(done.returncode)
 

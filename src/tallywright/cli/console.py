@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -12,7 +15,6 @@ from typing import Any, Final
 
 import click
 
-_LONGEST_NAME: Final = 24
 _WHOLE_FROM: Final = 10_000
 """Four digits of a larger number would need an exponent."""
 
@@ -24,16 +26,21 @@ def show_rows(
     title: str = "",
     empty: str = "nothing",
     whole: Collection[str] | None = None,
+    own_names: bool = False,
 ) -> None:
     """Prints rows that share their keys, as a table or as a JSON array.
+
+    No cell is cut: in a terminal, and where `COLUMNS` is set, long texts are wrapped and the last columns stand below
+    their row if need be; a pipe has no width. A column that is empty in every row is left out of a table.
 
     Args:
         rows: What to print.
         as_json: JSON instead of a table.
         title: Stands above the table.
         empty: Printed instead of a table without rows.
-        whole: Columns whose cells are printed so that they can be pasted: never wrapped nor cut. Given, also without
-            names, whole numbers and instants of all columns are printed as they are.
+        whole: Columns whose cells are printed so that they can be pasted: never wrapped. Given, also without names, the
+            rows are data: whole numbers and instants are printed as they are, and empty columns too.
+        own_names: The names of the columns are printed as they are, too.
     """
     if as_json:
         click.echo(to_json([dict(row) for row in rows]))
@@ -41,41 +48,41 @@ def show_rows(
     if not rows:
         click.echo(empty)
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from tallywright.cli.table import Column, table_lines
 
-    # A plain string would be read as markup: `tallywright[spark]` would lose its brackets.
-    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, value in rows[0].items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        wrapped = name not in (whole or ()) and _is_prose(rows, name)
-        table.add_column(Text(name.replace("_", " ")), justify="right" if number else "left", no_wrap=not wrapped)
     show = cell_text if whole is None else _plain_cell
-    for row in rows:
-        table.add_row(*(Text(show(value)) for value in row.values()))
-    console = Console(highlight=False)
-    # A pipe has no width; a table that is folded for 80 columns is of no use in a log.
-    console.width = max(console.width, 80 if console.is_terminal else 180, _needed(rows, whole or ()))
-    console.print(table, soft_wrap=bool(whole))
+    names = [name for name in rows[0] if whole is not None or any(not _is_empty(row[name]) for row in rows)]
+    columns = [
+        Column(
+            name=str(name) if own_names else str(name).replace("_", " "),
+            cells=tuple(show(row[name]) for row in rows),
+            right=_are_numbers([row[name] for row in rows]),
+            whole=name in (whole or ()),
+        )
+        for name in names or rows[0]
+    ]
+    if title:
+        click.echo(title)
+    for line in table_lines(columns, _width()):
+        click.echo(line)
 
 
-def _needed(rows: Sequence[Mapping[str, Any]], whole: Collection[str]) -> int:
-    """The least width of the terminal at which no cell of these columns is cut; 0 without such columns."""
-    from rich.cells import cell_len
-
-    if not any(name in whole for name in rows[0]):
-        return 0
-    widest = {name: max(len(name), *(cell_len(_plain_cell(row[name])) for row in rows)) for name in rows[0]}
-    return sum(width if name in whole else min(width, _LONGEST_NAME) for name, width in widest.items()) + 4 * len(
-        widest
-    )
+def _width() -> int | None:
+    """What a line may hold; None in a pipe: a table that is folded is of no use in a log."""
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdigit() and int(stated):
+        return int(stated)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _is_prose(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """True for a column of sentences, which may be wrapped; numbers, dates and names may not."""
-    return any(len(cell_text(row[name])) > _LONGEST_NAME for row in rows)
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | tuple) and not value)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """True for a column of numbers, which stand on the right."""
+    found = [value for value in values if value is not None]
+    return bool(found) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
 
 
 def show_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
@@ -103,9 +110,14 @@ def _show_nested(record: Mapping[str, Any], *, indent: int) -> None:
         elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
             click.echo(label.rstrip())
             for item in value:
-                click.echo(" " * (indent + 2) + "  ".join(cell_text(part) for part in item.values()))
+                click.echo(" " * (indent + 2) + "  ".join(_part(name, part) for name, part in item.items()))
         else:
             click.echo(f"{label} {cell_text(value)}")
+
+
+def _part(name: str, value: Any) -> str:
+    """A value in a line of several; yes or no is said by the name, as nothing else tells what it is about."""
+    return f"{'' if value else 'not '}{name.replace('_', ' ')}" if isinstance(value, bool) else cell_text(value)
 
 
 def cell_text(value: Any) -> str:

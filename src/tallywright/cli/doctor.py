@@ -73,9 +73,10 @@ def _machine() -> Iterator[Check]:
     yield _check("python", ".".join(map(str, version[:3])), verdict, "use Python 3.11 or 3.12")
     for extra, package in EXTRAS.items():
         there = util.find_spec(package) is not None
-        found = metadata.version(package.replace("airflow", "apache-airflow")) if there else "not installed"
+        name = package.replace("airflow", "apache-airflow").replace("_", "-")
+        found = f"{name} {metadata.version(name)}" if there else "not installed"
         yield _check(f"extra {extra}", found, Verdict.PASS if there else Verdict.WARN,
-                     f"pip install 'tallywright[{extra}]'")  # fmt: skip
+                     f"`pip install '.[{extra}]'` in a checkout (docs/tutorial.md)")  # fmt: skip
     java = _java()
     good = java is not None and java >= JAVA_AT_LEAST
     yield _check("java", str(java) if java else "none", Verdict.PASS if good else Verdict.WARN,

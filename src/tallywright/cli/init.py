@@ -58,6 +58,10 @@ def _check(template: Traversable, folder: Path, name: str) -> None:
         raise UsageError(
             f"{name!r} cannot be a model's name", expected="lower case letters, digits and _, a letter first"
         )
+    from tallywright.cli.main import COMMANDS
+
+    if name in COMMANDS:
+        raise UsageError(f"{name!r} is a command of tally", expected="a name that no command has")
     files = [path for _, path in _files(template, Path(), name) if (folder / path).exists()]
     folders = [Path(path) for path in ("models", "conf", "dags", "expectations") if (folder / path).exists()]
     taken = [str(path) for path in (*folders, *files) if not {*path.parents} & {*folders}]

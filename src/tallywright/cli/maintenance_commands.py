@@ -77,6 +77,7 @@ def verify(  # noqa: PLR0913 - a command has many options
     as_json: bool,
 ) -> None:
     """Check inputs, labels, scores, records, promotions and packages; exit 15 with a line for each that is damaged."""
+    from tallywright.lifecycle.small_tables import model_tables
     from tallywright.lifecycle.verify.model import verify_model
     from tallywright.lifecycle.verify.repair import accept_model, repair_model
     from tallywright.registry.promotion_chain import chained_from
@@ -97,6 +98,9 @@ def verify(  # noqa: PLR0913 - a command has many options
     if found:
         sys.exit(IntegrityError.exit_code)
     if not as_json:
+        if set(model_tables(project.spec, context.lake)) <= {project.spec.table("verified")}:
+            click.echo(f"{project.spec.name} has no tables yet: there is nothing to verify")
+            return
         chained = chained_from(PromotionLog(context.lake, project.spec).stored())
         told = f"chained from {chained}" if chained else "none is chained yet"
         click.echo(f"all of {project.spec.name} stands; promotions: {told}")

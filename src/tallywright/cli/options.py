@@ -113,7 +113,12 @@ def typed_range_options(command: Command) -> Command:
             raise UsageError("--date and --from/--to were both given", expected="one of them")
         low, high = day or first, day or last
         if low is None or high is None:
-            raise UsageError("no dates were given", expected="--date D, or --from A --to B (both inclusive)")
+            found = "no dates were given"
+            if low is not None or high is not None:
+                found = (
+                    "--from is given, and --to is missing" if high is None else "--to is given, and --from is missing"
+                )
+            raise UsageError(found, expected="--date D, or --from A --to B (both inclusive)")
         return command(project, first=low, last=high, **others)
 
     return with_range

@@ -11,7 +11,7 @@ import click
 from tallywright.cli.console import show_record, show_rows
 from tallywright.cli.options import PERIOD, json_option, period_of, period_range, project_options
 from tallywright.data.keys import value_text
-from tallywright.errors import TallyError
+from tallywright.errors import TallyError, UsageError
 from tallywright.spec import load_project, model_names
 
 if TYPE_CHECKING:
@@ -28,10 +28,22 @@ def days(project: Project, first: str | None, last: str | None, *, as_json: bool
     from tallywright.reporting.overview import overview
 
     rows = [row.as_dict() for row in overview(project, *period_range(project, first, last))]
-    # In full only for programs: a table has the width of a screen.
-    hidden = {"detail"} | ({"exit_code", "failed_checks"} if all(row["state"] == "scored" for row in rows) else set())
-    shown = [{name: value for name, value in row.items() if as_json or name not in hidden} for row in rows]
+    shown = rows if as_json else [_day(row) for row in rows]
     show_rows(shown, as_json=as_json, empty=f"{project.spec.name} has no scored day yet")
+
+
+def _day(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table for people: what says which day it is and what to think of it first, long texts last."""
+    from tallywright.reporting.overview import AUC
+
+    metric = row["realised_metric"]
+    first = {name: row[name] for name in ("score_date", "state", "rows", "mean_score", "model_version")}
+    realised = {f"realised_{metric}": row["realised"]}
+    if metric != AUC:
+        realised["realised_auc"] = row.get("realised_auc")
+    # The whole of a refusal is for programs.
+    left_out = {"realised_metric", "realised", "realised_auc", "detail"}
+    return first | realised | {"decision": row["decision"]} | {name: row[name] for name in row if name not in left_out}
 
 
 # A key may begin with a dash: -8 is a number.
@@ -76,7 +88,7 @@ def query(sql: str, environment: str | None, root: Path | None, *, limit: int, a
         keys = {name: joined for name, joined in _key_columns(root, environment).items() if name in table.column_names}
         for row in rows:
             row.update({name: _shown(row[name], joined=joined) for name, joined in keys.items()})
-        show_rows(rows, as_json=False, empty="no rows", whole=keys)
+        show_rows(rows, as_json=False, empty="no rows", whole=keys, own_names=True)
     if table.num_rows > limit:
         click.echo(f"{limit:,} of {table.num_rows:,} rows; --limit shows more", err=True)
 
@@ -101,7 +113,11 @@ def _shown(value: Any, *, joined: bool) -> Any:
 @project_options
 @click.option("--from", "first", type=PERIOD, help="The first date or period (default: the latest 92 are shown).")
 @click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page (default: <model>-report.html).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page (default: <model>-report.html in this folder).",
+)
 @json_option
 def report(project: Project, first: str | None, last: str | None, out: Path | None, *, as_json: bool) -> None:
     """Write one self-contained HTML page: scores, drift, performance, decisions, champions."""
@@ -109,6 +125,8 @@ def report(project: Project, first: str | None, last: str | None, out: Path | No
     from tallywright.reporting.report import write_report
 
     low, high = period_range(project, first, last)
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {out.parent}", expected="--out with a folder that exists")
     file = out or Path(f"{project.spec.name}-report.html")
     file = write_report(project, Lake.of(project.environment), file, first=low, last=high)
     show_record({"report": str(file)}, as_json=as_json)

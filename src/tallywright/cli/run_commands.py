@@ -64,7 +64,12 @@ def _one_period(project: Project, text: str) -> tuple[date, date]:
 def run(
     project: Project, step: str, day: str, run_id: str | None, result_file: Path | None, *, as_json: bool, **given: Any
 ) -> None:
-    """Run one STEP of a plan, exactly as an Airflow task does (`tally explain` lists the steps)."""
+    """Run one STEP of a plan, exactly as an Airflow task does.
+
+    A STEP is one of: ingest, day-gate, score (its parts: resolve, profile, drift), monitor (labels, performance,
+    decide), backfill, snapshot, train, quality-gate, operations-gate, register, promote, rollback, watch, maintain.
+    `tally explain MODEL --date D --pipeline P` says what those of a pipeline do.
+    """
     pipeline, found = find_step(project.spec, step)
     if given["dry_run"] and pipeline is not Pipeline.MAINTAIN:
         raise UsageError(f"{found.name} has no dry run", expected="--dry-run with maintain, or `tally backfill`")

@@ -97,6 +97,7 @@ def explain(project: Project, first: str, last: str, pipeline: str, *, as_json: 
         return
     show_rows(steps, as_json=False, title=f"{project.spec.name}: pipeline {pipeline}")
     if days:
+        click.echo()
         show_rows(days, as_json=False, title="what would be done")
 
 

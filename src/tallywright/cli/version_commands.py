@@ -79,6 +79,7 @@ def compare(
     names = {"first": f"version {first}", "second": f"version {second}"}
     rows = [{names.get(name, name): value for name, value in pair.items()} for pair in found.pop("metrics")]
     show_rows(rows, as_json=False)
+    click.echo()
     show_record({name: value for name, value in found.items() if name not in names}, as_json=False)
 
 

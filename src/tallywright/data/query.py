@@ -18,7 +18,7 @@ from tallywright.data.embedded_sql import text_literal
 from tallywright.data.remote_dataset import remote_dataset
 from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.types import sql_name
-from tallywright.errors import UsageError
+from tallywright.errors import UsageError, did_you_mean
 from tallywright.score_period import HOUR_COLUMN
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _HOUR: Final = (
     f"CAST(coalesce(try_strptime({HOUR_COLUMN}, '%Y%m%dT%H%MZ'), TRY_CAST(url_decode({HOUR_COLUMN}) AS TIMESTAMP)) "
     f"AS TIMESTAMPTZ) AS {HOUR_COLUMN}"
 )
+_NO_TABLE: Final = re.compile(r"Table with name (.+?) does not exist!")
 _WRITING: Final = frozenset({"attach", "copy", "export"})
 """What writes files even inside a WITH or behind EXPLAIN ANALYZE; anything else could only change the views."""
 
@@ -62,7 +63,7 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
 
 
 def query(lake: Lake, sql: str) -> pa.Table:
-    """The result of one SQL statement over the lake's tables, which only reads: no file is ever written.
+    """The result of one SQL statement over the lake's tables, which only reads, and only the lake: no other file.
 
     Raises:
         UsageError: The statement fails; says which tables there are. Or it is none, or more than one, or would write.
@@ -71,6 +72,7 @@ def query(lake: Lake, sql: str) -> pa.Table:
     connection = connect(lake)
     try:
         _require_reading(sql)
+        _restrict(connection, lake)
         relation = connection.sql(sql)
         return _distinct_names(relation.to_arrow_table()) if relation is not None else pa.table({})
     except duckdb.Error as error:
@@ -79,11 +81,26 @@ def query(lake: Lake, sql: str) -> pa.Table:
             if damage is not None:
                 raise damage from error
         raise UsageError(
-            f"the query fails: {' '.join(str(error).split())[:600]}",
+            f"the query fails: {_said(error, lake.tables())}",
             expected=f"SQL over {', '.join(lake.tables()) or 'tables; there are none yet'}",
         ) from error
     finally:
         connection.close()
+
+
+def _said(error: duckdb.Error, tables: Sequence[str]) -> str:
+    """DuckDB's words; for a table that there is not, a name of the lake instead of one of DuckDB's own."""
+    unknown = _NO_TABLE.search(str(error))
+    if unknown is not None:
+        return f"there is no table {unknown[1]}{did_you_mean(unknown[1], tables)}"
+    return " ".join(str(error).split())[:600]
+
+
+def _restrict(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """From here on the connection reads the lake's files and no others."""
+    folder = text_literal(f"{lake.root}/") if is_disk(lake.root) else ""
+    connection.execute(f"SET allowed_directories = [{folder}]")
+    connection.execute("SET enable_external_access = false")
 
 
 def _distinct_names(table: pa.Table) -> pa.Table:

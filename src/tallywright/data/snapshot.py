@@ -27,7 +27,7 @@ from tallywright.score_period import date_of
 from tallywright.spec.calendar import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import duckdb
     import pyarrow as pa
@@ -191,8 +191,20 @@ def _require_days(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
             f"{shown}",
             expected=f"every {calendar.cadence} from {first} to {last} ingested, but for those that schedule.closed "
             "names",
-            remedy=f"ingest {missing[0]} to {missing[-1]} of {spec.name}, or choose a later as-of date",
+            remedy=_ingest_or_wait(spec, snapshot, missing),
         )
+
+
+def _ingest_or_wait(spec: ModelSpec, snapshot: Snapshot, missing: Sequence[date]) -> str:
+    """What to do about periods that were not ingested; before the schedule's start none can be."""
+    start, unit = spec.schedule.start_date, spec.training.window.unit
+    if date_of(missing[0]) >= start:
+        return f"ingest {missing[0]} to {missing[-1]} of {spec.name}, or choose a later as-of date"
+    return (
+        f"choose an as-of date from about {snapshot.as_of + (start - snapshot.train_from)} on: the windows reach back "
+        f"to {snapshot.train_from}, and nothing is ingested before schedule.start_date {start}; or set an earlier "
+        f"start_date, or a smaller window_{unit} or holdout_{unit} in section training"
+    )
 
 
 def _count_waiting(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
@@ -200,9 +212,11 @@ def _count_waiting(spec: ModelSpec, lake: Lake, snapshot: Snapshot) -> None:
     files = lake.files(snapshot.features.table, version=snapshot.features.version)
     left = [file for file in files if file.day is not None and snapshot.holdout_to < date_of(file.day) < snapshot.as_of]
     if left:
+        count = len({file.day for file in left})
         log.info(
-            "the windows end on %s: %d rows of %d later periods are not used, as labels may arrive for %s",
-            snapshot.holdout_to, sum(file.rows for file in left), len({file.day for file in left}),
+            "the windows end on %s: %d rows of %d later %s%s are not used, as labels may arrive for %s",
+            snapshot.holdout_to, sum(file.rows for file in left), count, spec.schedule.calendar.cadence,
+            "s" * (count != 1),
             spec.data.label_wait,
         )  # fmt: skip
 

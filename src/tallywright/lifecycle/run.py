@@ -37,7 +37,9 @@ def run_step(context: RunContext, name: str) -> dict[str, Any]:
 
 
 def _run(context: RunContext, step: Step) -> dict[str, Any]:
-    log.info("%s %s of %s: start", context.spec.name, step.name, context.day)
+    # Upkeep is about no date.
+    about = "" if step.name == Pipeline.MAINTAIN else f" of {context.day}"
+    log.info("%s %s%s: start", context.spec.name, step.name, about)
     closed = context.spec.schedule.calendar.why_closed(context.day) if step.open_only else ""
     if closed:
         log.info("%s is closed (%s): nothing to do", context.day, closed)
@@ -48,7 +50,7 @@ def _run(context: RunContext, step: Step) -> dict[str, Any]:
         if step.extra is None or (error.name or "").startswith("tallywright"):
             raise
         raise _not_installed(step, error) from error
-    log.info("%s %s of %s: done", context.spec.name, step.name, context.day)
+    log.info("%s %s%s: done", context.spec.name, step.name, about)
     return result
 
 

@@ -82,7 +82,7 @@ def _version(
         raise SpecError(
             f"scoring.{role.value} names version {wanted} of {spec.registered_name}, which was never registered",
             expected=f"one of {', '.join(map(str, sorted(known))) or 'none yet'}, or `{CHALLENGER}`",
-            remedy=f"train and register it first: trigger the DAG {spec.name}__train",
+            remedy=f"`tally versions {spec.name}` lists them; to make one: {_train(spec)}",
         )
     if role is Role.CANARY and not found.gates_passed:
         raise SpecError(
@@ -252,15 +252,21 @@ def _pinned(entries: list[Promotion], version: int, spec: ModelSpec) -> Promotio
     raise NoChampionError(
         f"scoring.models pins version {version} of {spec.registered_name}, which was never in production",
         expected=f"one of the versions promoted so far: {', '.join(map(str, known)) or 'none yet'}",
-        remedy=f"promote it first, `tally promote {spec.name} --version {version}`, or pin another version",
+        remedy=f"promote it first, `tally promote {spec.name} --version {version} --effective-from D --by WHO`, or pin "
+        f"another version; `tally versions {spec.name}` lists them",
     )
+
+
+def _train(spec: ModelSpec) -> str:
+    """How a version comes to be; D is the as-of date."""
+    return f"`tally train {spec.name} --date D`, or the DAG {spec.name}__train"
 
 
 def _withdrawn_error(found: str, withdrawal: Promotion, spec: ModelSpec) -> NoChampionError:
     return NoChampionError(
         f"{found}, which was withdrawn by line {withdrawal.sequence} of the log ({withdrawal.reason})",
         expected="an earlier champion that was not withdrawn",
-        remedy=f"train and promote another version: trigger the DAG {spec.name}__train, or `tally promote {spec.name}`",
+        remedy=f"train another version, which its gates promote: {_train(spec)}",
     )
 
 
@@ -276,7 +282,7 @@ def _no_champion_error(entries: list[Promotion], spec: ModelSpec, day: date) -> 
         return NoChampionError(
             f"no model of {spec.name} was ever promoted, so nobody can score {day}",
             expected="a champion whose effective date is not after the score date",
-            remedy=f"train and promote one: trigger the DAG {spec.name}__train, or `tally promote {spec.name}`",
+            remedy=f"train one, which its gates promote: {_train(spec)}",
         )
     return NoChampionError(
         f"{spec.name} has no champion on {day}: the first one is effective from {first}",

@@ -110,7 +110,7 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
         require_own_reason(entries, proposed)
-        _require_same_comparison(decision, champion, spec)
+        _require_same_comparison(decision, champion, spec, goes_back=previous(entries, effective_from) is not None)
         _require_unmoved(entries, asked, effective_from, spec)
         return proposed
 
@@ -249,7 +249,9 @@ def _require_approver(decision: Decision, spec: ModelSpec) -> None:
         )
 
 
-def _require_same_comparison(decision: Decision, champion: Promotion | None, spec: ModelSpec) -> None:
+def _require_same_comparison(
+    decision: Decision, champion: Promotion | None, spec: ModelSpec, *, goes_back: bool
+) -> None:
     """Refuses a quality report about another champion than the one to be replaced, or by other bounds than today's."""
     digest = name = NO_CHAMPION
     if champion is not None:
@@ -270,7 +272,9 @@ def _require_same_comparison(decision: Decision, champion: Promotion | None, spe
     raise GateRefusedError(
         f"the evidence about version {decision.candidate_version} is out of date: {'; '.join(different)}",
         expected="a quality report against the champion that would be replaced, by the bounds of this spec",
-        remedy="train again: the gates then judge against that champion; or go back with `tally rollback`",
+        remedy=f"train again, `tally train {spec.name} --date D`: the gates then judge against "
+        + (name if champion else "no champion, by their floors alone")
+        + (f"; or go back with `tally rollback {spec.name}`" if goes_back else ""),
     )
 
 

@@ -89,7 +89,10 @@ def find(project: Project, version: int) -> ModelRef:
         raise UsageError(
             f"the registry has no version {version} of {name}" if found is None else f"{name} {version} has no digest",
             expected=f"one of {', '.join(map(str, sorted(known))) or 'none yet'}",
-            remedy=f"train and register one: trigger the DAG {project.spec.name}__train",
+            remedy=f"`tally versions {project.spec.name}` lists them"
+            if known
+            else f"train and register one: `tally train {project.spec.name} --date D`, or the DAG "
+            f"{project.spec.name}__train",
         )
     return ModelRef(
         name=name,

@@ -88,9 +88,11 @@ def _chosen(lake: Lake, spec: ModelSpec, day: date, wanted: tuple[int, int] | No
     chosen = numbers[-2:] if wanted is None else sorted(set(wanted))
     if len(chosen) < 2 or not {*chosen} <= {*numbers}:  # noqa: PLR2004 - two are compared
         asked = "its last two" if wanted is None else " and ".join(map(str, wanted))
+        there = "no generation" if not numbers else f"generation {numbers[0]} alone"
+        if len(numbers) > 1:
+            there = f"the generations {', '.join(map(str, numbers))}"
         raise InputError(
-            f"{day} of {spec.name} has the generations {', '.join(map(str, numbers)) or 'none'}; {asked} cannot be "
-            "compared",
+            f"{day} of {spec.name} has {there}; {asked} cannot be compared",
             expected="two different generations of the day",
             remedy=f'`tally query "select generation, reason from {spec.table("tallies")} where score_date = '
             f"date '{day}'\"` lists them",

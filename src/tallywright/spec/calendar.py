@@ -267,7 +267,9 @@ class Calendar:
             except ValueError:
                 found = None
         if found is None:
-            raise ValueError(f"{text!r} is not an hour; expected {self.form}")
+            lacks = _HOUR_TEXT.fullmatch(f"{text}Z") is not None
+            zone = ": its zone is missing, `Z` or an offset such as +02:00" if lacks else ""
+            raise ValueError(f"{text!r} is not an hour{zone}; expected {self.form}")
         hour = self.period_at(found)
         assert isinstance(hour, Hour)  # noqa: S101 - the calendar is hourly
         if hour.instant != found:

@@ -32,15 +32,48 @@ DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {}
 """Path of a key, such as `gates.bootstrap`, to its default from a version on."""
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
+SET: Final = "--set"
 
 
-def validated(cls: type[_Section], values: dict[str, Any], file: Path, problems: list[str]) -> _Section | None:
-    """The validated section; None when the values do not fit, and their problems are added to `problems`."""
+def validated(
+    cls: type[_Section], values: dict[str, Any], file: Path, problems: list[str], sets: Sequence[str] = ()
+) -> _Section | None:
+    """The validated section; None when the values do not fit, and their problems are added to `problems`.
+
+    Args:
+        cls: What is expected.
+        values: The merged layers.
+        file: What a problem is blamed on, unless the value came from one of `sets`.
+        problems: Gets a line for each problem.
+        sets: The `--set` texts in the values.
+    """
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        problems.extend(f"{file}: {_explain(cls, detail)}" for detail in error.errors())
+        for detail in error.errors():
+            origin = _origin(file, ".".join(str(part) for part in detail["loc"]), sets)
+            problems.extend(f"{origin}: {text}" for text in _explain(cls, detail))
         return None
+
+
+def _origin(file: Path, path: str, sets: Sequence[str]) -> str:
+    """What a problem at a path is blamed on: the `--set` that gave the value, else the file.
+
+    A problem of a section, of which a part was set, may come from either.
+    """
+    for text in reversed(sets):
+        key = text.partition("=")[0].strip()
+        if key == path or path.startswith(f"{key}."):
+            return f"{SET} {text}"
+    near = [text for text in sets if not path or text.startswith(f"{path}.")]
+    return f"{file} with {', '.join(f'{SET} {text}' for text in near)}" if near else str(file)
+
+
+def _remedy(problems: Sequence[str], command: str) -> str:
+    """What to correct: the file, the `--set` texts, or both."""
+    typed = [SET in problem for problem in problems]
+    what = SET if all(problem.startswith(f"{SET} ") for problem in problems) else "the file"
+    return f"correct {what}{f' or {SET}' if any(typed) and what != SET else ''}, then {command}"
 
 
 def refusal(problems: list[str], remedy: str) -> SpecError:
@@ -52,20 +85,21 @@ def refusal(problems: list[str], remedy: str) -> SpecError:
     )
 
 
-def _explain(cls: type[Section], detail: ErrorDetails) -> str:
+def _explain(cls: type[Section], detail: ErrorDetails) -> list[str]:
+    """A line for each mistake; a validator of a whole section gives one text with a line for each."""
     path = ".".join(str(part) for part in detail["loc"]) or "(whole file)"
     found = detail["input"]
     if detail["type"] == "extra_forbidden":
         allowed = _allowed_keys(cls, detail["loc"][:-1])
         hint = did_you_mean(str(detail["loc"][-1]), allowed)
-        return f"{path}: unknown key{hint}; allowed here: {', '.join(allowed)}"
+        return [f"{path}: unknown key{hint}; allowed here: {', '.join(allowed)}"]
     if detail["type"] == "missing":
-        return f"{path}: missing; it has no default, please give it"
+        return [f"{path}: missing; it has no default, please give it"]
     message = detail["msg"].removeprefix("Value error, ")
     secret = detail["loc"][:1] == ("storage",) and ("options" in detail["loc"] or isinstance(found, dict))
     if secret or (isinstance(found, dict) and len(str(found)) > 80):  # noqa: PLR2004 - a whole section says nothing
-        return f"{path}: {message}"
-    return f"{path}: found {found!r}; {message}"
+        return [f"{path}: {line}" for line in message.splitlines()]
+    return [f"{path}: found {found!r}; {line}" for line in message.splitlines()]
 
 
 def _allowed_keys(cls: type[Section], loc: tuple[int | str, ...]) -> list[str]:
@@ -202,7 +236,7 @@ def load_project(
     if sets_spec_version({}, spec_sets):
         raise SpecError(f"--set {KEY}=…", expected=f"{KEY} in {file} alone: it says what the keys of that file mean")
     values = merged(file, read_mapping(file), overlay.layer_of(model), spec_sets)
-    return assemble(file, values, overlay, overlay.environment(environment_sets))
+    return assemble(file, values, overlay, overlay.environment(environment_sets), spec_sets)
 
 
 def load_environment(*, root: Path | None = None, environment: str | None = None) -> Environment:
@@ -237,7 +271,8 @@ class Overlay:
         """The environment with its paths made absolute (None when it is not valid), and all problems of the overlay."""
         problems = self._model_layer_problems()
         values = {"name": self.file.stem} | merged(self.file, self.values, {}, sets)
-        found = validated(Environment, values, self.file, problems)
+        found = validated(Environment, values, self.file, problems, sets)
+        problems = [problem.replace(f"{SET} ", f"{SET} environment.") for problem in problems]
         return found and found.resolved(self.root), problems
 
     def _model_layer_problems(self) -> list[str]:
@@ -270,7 +305,11 @@ def read_overlay(root: Path, environment: str | None = None) -> Overlay:
 
 
 def assemble(
-    file: Path, values: dict[str, Any], overlay: Overlay, environment: tuple[Environment | None, list[str]]
+    file: Path,
+    values: dict[str, Any],
+    overlay: Overlay,
+    environment: tuple[Environment | None, list[str]],
+    sets: Sequence[str] = (),
 ) -> Project:
     """A model project from the values of its layers.
 
@@ -279,6 +318,7 @@ def assemble(
         values: All that was said about it, layers merged.
         overlay: Where it runs.
         environment: What `overlay` answers to that.
+        sets: The `--set` texts in the values.
 
     Raises:
         SpecError: Anything wrong in spec or overlay, all problems in one message.
@@ -287,13 +327,13 @@ def assemble(
     problems, name = list(elsewhere), file.parent.name
     if sets_spec_version(overlay.layer_of(name)):
         problems.append(f"{overlay.file}: models.{name}.{KEY}: it stands in {file} alone, whose keys it is about")
-    spec = validated(ModelSpec, with_defaults(values), file, problems)
+    spec = validated(ModelSpec, with_defaults(values), file, problems, sets)
     if spec is not None:
         spec = _with_calendar(spec, file, problems)
     if spec is not None and spec.name != name:
         problems.append(f"{file}: name: found {spec.name!r}; expected {name!r}, the folder's name")
     if problems or spec is None or settings is None:
-        raise refusal(problems, f"correct the file, then `tally validate {name}`")
+        raise refusal(problems, _remedy(problems, f"`tally validate {name}`"))
     for warning in corrected_defaults(spec, values):
         log.warning("%s: %s", file, warning)
     return Project(spec=spec, folder=file.parent, root=overlay.root, environment=settings)

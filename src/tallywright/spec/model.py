@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 
 from tallywright.score_period import HOUR_COLUMN, date_of, partition_columns
 from tallywright.spec.base import Identity, RelativePath, Section, identity_of
@@ -435,8 +435,8 @@ class Training(Section):
 class MetricBound(Section):
     """An absolute bound on a metric; give the side that must hold."""
 
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _a_side(self) -> MetricBound:
@@ -709,12 +709,21 @@ class ModelSpec(Section):
             )
         problems += self._unknown_metrics()
         problems += self._leaks()
-        reserved = sorted(columns & self._reserved)
-        if reserved:
-            problems.append(f"data.columns uses reserved names {reserved}")
+        problems += self._clashes()
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
+
+    def _clashes(self) -> list[str]:
+        """The columns that SQL does not tell from another one: it does not distinguish `Late` from `late`."""
+        reserved = sorted(name for name in self.data.columns if name.lower() in self._reserved)
+        problems = [f"data.columns uses reserved names {reserved}"] if reserved else []
+        first: dict[str, str] = {}
+        for name in self.data.columns:
+            twin = first.setdefault(name.lower(), name)
+            if twin != name:
+                problems.append(f"data.columns.{twin} and data.columns.{name} differ only in case, which is one to SQL")
+        return problems
 
     def _unknown_metrics(self) -> list[str]:
         known = self.training.kind.metrics

@@ -212,7 +212,7 @@ def test_training_leaves_out_the_dates_whose_labels_still_arrive(late, heard) ->
     late.training = {"window_days": 2}
     taken = take_snapshot(late.project(), late.lake, date(2024, 1, 6))
     assert (taken.train_from, taken.validation_to, taken.holdout_to) == (DAYS[1], DAYS[2], DAYS[3])
-    assert "the windows end on 2024-01-04: 10 rows of 1 later periods are not used" in heard.text
+    assert "the windows end on 2024-01-04: 10 rows of 1 later day are not used" in heard.text
 
 
 @pytest.mark.parametrize(("maturity", "wait", "last"), [(0, 0, 5), (1, 1, 5), (1, 3, 3), (2, None, 4)])

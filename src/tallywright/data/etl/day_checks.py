@@ -159,9 +159,10 @@ def check_features(spec: ModelSpec, day: date, accepted: int, features: pa.Table
     where = f"{spec.table('features')} of {day}"
     if accepted == 0:
         raise InputError(
-            f"no rows for {'the hour' if spec.is_hourly else 'date'} {day}; nothing was changed",
+            f"no rows for {'the hour' if spec.is_hourly else 'date'} {day}; nothing of it was changed",
             expected=f"rows with {spec.partition[-1]} {day} that the contract accepts",
-            remedy="check that the raw files hold that period, and what the contract rejects",
+            remedy="check that the raw files hold that period, and what the contract rejects; one that has no rows "
+            "by plan belongs into schedule.closed",
         )
     require_unique(features, spec.data.key, where)
     if features.num_rows != accepted:

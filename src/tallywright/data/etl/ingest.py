@@ -238,16 +238,32 @@ def ingest(
         force: Write equal content too.
 
     Raises:
-        UsageError: `last` before `first`.
-        InputError: A date outside the schedule, an empty day, rows that break the contract of the tables.
+        UsageError: `last` before `first`, or a date outside the schedule.
+        InputError: An empty day, rows that break the contract of the tables.
         SpecError: A query that is missing or not a plain query.
         StorageError: Raw files, work folder or lake that cannot be read or written.
         CommitConflictError: Other runs ingested newer content of the same dates each time.
         TableContractError: The model's tables have periods of another kind.
     """
     run = _IngestRun(project, lake, _days(project.spec, first, last), progress, force=force)
-    _ingest(run)
+    try:
+        _ingest(run)
+    except InputError as error:
+        if isinstance(error, WrongLabelsError) or not run.done or not run.waiting:
+            raise
+        raise _stopped(run, error) from error
     return [run.done[day].model_copy(update={"changed": day in run.written}) for day in run.done]
+
+
+def _stopped(run: _IngestRun, error: InputError) -> InputError:
+    """The error of a run that stopped within its range, with what is done and how to go on."""
+    count, noun, name = len(run.done), run.project.spec.schedule.calendar.noun, run.project.spec.name
+    what = f"the {count} {noun}s before it are" if count > 1 else f"the {noun} before it is"
+    return InputError(
+        f"{error.found}; {what} ingested, {len(run.written)} of them anew",
+        expected=error.expected,
+        remedy=f"{error.remedy}; then `tally ingest {name} --from {run.waiting[0]} --to {run.days[-1]}`",
+    )
 
 
 def ingest_and_relabel(project: Project, lake: Lake, first: date, last: date) -> list[date] | None:
@@ -424,7 +440,7 @@ def _days(spec: ModelSpec, first: date, last: date) -> list[date]:
         raise UsageError(f"the range ends on {last}, before it starts on {first}", expected="first date <= last date")
     for day in (first, last):
         if not spec.schedule.covers(day):
-            raise InputError(
+            raise UsageError(
                 f"{day} is outside the schedule of {spec.name}; nothing was changed",
                 expected=f"score dates from {spec.schedule.start_date} to {spec.schedule.end_date or 'any later day'}",
                 remedy="choose another date, or change schedule.start_date and end_date",

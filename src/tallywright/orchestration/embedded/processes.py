@@ -83,6 +83,11 @@ class EmbeddedAirflow:
         """The password of the user `admin`."""
         return self.secrets().password
 
+    @property
+    def made(self) -> bool:
+        """True once `start` has made the database."""
+        return (self.home / "airflow.db").exists()
+
     def secrets(self) -> Secrets:
         """The secrets of this home, made on first use."""
         file = self.home / "secrets.json"

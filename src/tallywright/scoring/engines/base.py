@@ -152,7 +152,7 @@ def choose_engine(wanted: str, size: int, allowed: Sequence[str] = ("local",)) -
     """
     if wanted != AUTO:
         _require(wanted)
-        return EngineChoice(wanted, "named in the spec or on the command line")
+        return EngineChoice(wanted, f"scoring.engine is {wanted}")
     ready = {
         name: entry.capabilities
         for name, entry in ENGINES.items()
