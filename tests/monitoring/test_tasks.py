@@ -163,6 +163,23 @@ def test_nan_in_a_table_of_before_is_a_missing_label(tmp_path: Path) -> None:
     assert (found.known, found.missing) == (ROWS - 4, 4)
 
 
+def test_an_extreme_label_leaves_metrics_without_a_value_and_says_so(tmp_path: Path) -> None:
+    """The squares of 1e300 are no float64: no value, no interval, no warning of numpy, and no quiet ok."""
+    floor = {"rmse": {"max": 60.0}, "mae": {"max": 50.0}}
+    day = scored(tmp_path, "regression", {}, monitoring={"performance_floor": floor})
+    values = drawn("regression", {})
+    values[0] = 1e300
+    day.label(values)
+    found = realised(day.lake, day.spec, DAY, as_of=NEXT)
+    rows = {row["metric"]: row for row in day.rows(role="champion", slice_key=None)}
+    for metric in ("rmse", "r2"):
+        assert (rows[metric]["value"], rows[metric]["upper"], rows[metric]["violated"]) == (None, None, False)
+        assert rows[metric]["note"] == "it is no finite number: labels and predictions are too far apart"
+    assert rows["mae"]["violated"]
+    assert rows["mae"]["upper"] is None
+    assert found.violated == (f"mae of {DAY} is 2.5e+297, bound 50 or less",)
+
+
 def test_a_bound_that_cannot_be_judged_is_said_and_never_quietly_ok(world: World) -> None:
     """Too few labels, one class only, no label at all: the row says why, and so does the decision of that day."""
     days = [DAY + timedelta(days=number) for number in range(4)]

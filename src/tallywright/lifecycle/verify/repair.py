@@ -73,8 +73,8 @@ def accept_model(context: RunContext) -> None:
 def _make_followers(context: RunContext, scored: Sequence[date]) -> None:
     """Realises and decides what is missing of the scored dates, as the run of the newest one would.
 
-    Rows that stand stay, whatever the spec says today: a repair is no restatement. Nor are labels mature that no run has
-    waited for yet.
+    Rows that stand stay, whatever the spec says today: a repair is no restatement. Nor are labels mature that no run
+    has waited for yet.
     """
     lake, spec = context.lake, context.spec
     for due in dates_due(lake, spec, RunDates(max(scored)), scored) if scored else []:
