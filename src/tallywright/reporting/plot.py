@@ -203,7 +203,9 @@ class Plot:
         found: list[Value] = [bound for _, bound in self.bounds]
         for series in self.series:
             found += [value for part in (series.values, series.lower, series.upper) for value in part]
-        values = [min(max(value, -_FURTHEST), _FURTHEST) for value in found if value is not None and math.isfinite(value)]
+        values = [
+            min(max(value, -_FURTHEST), _FURTHEST) for value in found if value is not None and math.isfinite(value)
+        ]
         if self.zero or not values:
             values.append(0.0)
         return nice_ticks(min(values), max(values))

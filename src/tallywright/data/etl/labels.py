@@ -54,6 +54,8 @@ class LabelChange:
         arrived: Labels that are known now and were not before.
         revoked: Of these, how many were said to never come.
         lost: Labels that were known and are not any more.
+        restated: Labels that were known before, with another value.
+        never: Rows that will never have one, of which that was not said before.
         changed: Whether anything was written.
     """
 
@@ -61,6 +63,8 @@ class LabelChange:
     arrived: int = 0
     revoked: int = 0
     lost: int = 0
+    restated: int = 0
+    never: int = 0
     changed: bool = False
 
 
@@ -226,25 +230,47 @@ def _compared(spec: ModelSpec, day: date, before: pa.Table, after: pa.Table) -> 
     key = spec.data.key
     if "label_status" not in before.column_names:
         before = after.slice(0, 0)
-    was, never, now = (
+    was, said_never, now, never = (
         row_hashes(table.filter(has_status(table, status)), key)
-        for table, status in ((before, KNOWN), (before, NEVER), (after, KNOWN))
+        for table, status in ((before, KNOWN), (before, NEVER), (after, KNOWN), (after, NEVER))
     )
     arrived = now[~np.isin(now, was)]
     change = LabelChange(
         day,
         arrived=arrived.size,
-        revoked=int(np.isin(arrived, never).sum()),
+        revoked=int(np.isin(arrived, said_never).sum()),
         lost=int((~np.isin(was, now)).sum()),
+        restated=_restated(spec, before, after),
+        never=int((~np.isin(never, said_never)).sum()),
         changed=True,
     )
     if before.num_rows:
-        log.info(
-            "labels of %s changed: %d more are known (%d of them were `never`), %d are not known any more; now %d are "
-            "known and %d never come",
-            day, change.arrived, change.revoked, change.lost, _count(after, KNOWN), _count(after, NEVER),
-        )  # fmt: skip
+        log.info("labels of %s %s; now %d are known and %d never come",
+                 day, _told(change), _count(after, KNOWN), _count(after, NEVER))  # fmt: skip
     return change
+
+
+def _restated(spec: ModelSpec, before: pa.Table, after: pa.Table) -> int:
+    """How many labels that were known, and are, have another value."""
+    key, target = list(spec.data.key), spec.training.target
+    if target not in before.column_names or before[target].type != after[target].type:
+        return 0  # nothing was known by that name, or of that kind
+    was, now = (table.filter(has_status(table, KNOWN)) for table in (before, after))
+    both = np.isin(row_hashes(now, key), row_hashes(was, key))
+    return int((both & ~np.isin(row_hashes(now, [*key, target]), row_hashes(was, [*key, target]))).sum())
+
+
+def _told(change: LabelChange) -> str:
+    """What is not zero, in words."""
+    more = f"{change.arrived} more are known"
+    parts = {
+        more + (f" ({change.revoked} of them were `never`)" if change.revoked else ""): change.arrived,
+        f"{change.restated} have another value": change.restated,
+        f"{change.lost} are not known any more": change.lost,
+        f"{change.never} more never come": change.never,
+    }
+    said = ", ".join(text for text, rows in parts.items() if rows)
+    return f"changed: {said}" if said else "were written again with the same values: what else is said of them changed"
 
 
 def _known_by(labels: pa.Table, instant: datetime) -> pa.Table:
