@@ -76,6 +76,8 @@ def test_a_range_over_refused_empty_and_closed_days_loses_none(copy) -> None:
     assert "row_count" in shown["12"]["failed_checks"][0]
     assert (shown["09"]["state"], shown["09"]["exit_code"]) == ("refused", 4)
     assert shown["13"]["state"] == "closed"
+    assert [shown[day]["decision"] for day in ("09", "12", "13")] == ["broken_day", "broken_day", "closed_day"]
+    assert next(day["state"] for day in done.json if day["action"] == "closed") == "closed_day"
     told = world.rows("select score_date::varchar d, reasons from late_orders__decisions where not superseded")
     reasons = {row["d"][-2:]: " ".join(row["reasons"]) for row in told}
     assert reasons["12"].startswith("broken_day: refused with gate_refused")

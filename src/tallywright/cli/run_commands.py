@@ -183,6 +183,7 @@ def _backfill(
 
     from tallywright.lifecycle.backfill import DayResult
     from tallywright.lifecycle.backfill import backfill as run_range
+    from tallywright.monitoring.policy import CLOSED_DAY, PART_OF_A_DAY
 
     def print_day(day: DayResult) -> None:
         if not as_json:
@@ -193,8 +194,9 @@ def _backfill(
     results = run_range(context, first, last, on_day=print_day)
     if as_json:
         click.echo(to_json([asdict(day) for day in results]))
+    quiet = {DayState.OK.value, CLOSED_DAY, PART_OF_A_DAY}  # counted in the log of a range, not listed
     for day in results:
-        if day.state and (len(results) == 1 or day.state != DayState.OK) and not as_json:
+        if day.state and (len(results) == 1 or day.state not in quiet) and not as_json:
             click.echo(f"{day.score_date}  decision: {day.state}", err=True)
     refused = [day for day in results if day.action == "refused"]
     if refused:

@@ -49,7 +49,7 @@ class DayResult:
     exit_code: int = 0
     retryable: bool = False
     state: str = ""
-    """Of the day's decision."""
+    """Of the day's decision, or why it was not judged."""
     reason: str = ""
     """Code of a refusal."""
     checks: tuple[str, ...] = ()
@@ -211,11 +211,10 @@ def _periods(context: RunContext, results: list[DayResult]) -> Iterator[Period]:
 def _decided(context: RunContext, results: list[DayResult]) -> list[DayResult]:
     """Adds the retraining decisions to the days; those that were refused or are closed have one too."""
     from tallywright.monitoring.decisions import decide_days
+    from tallywright.monitoring.policy import state_word
 
     decisions = decide_days(context.lake, context.spec, [result.score_date for result in results])
-    states = Counter(decision.state.value for decision in decisions.values())
-    log.info("decisions: %s", ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
-    return [
-        result if result.exit_code else replace(result, state=decisions[result.score_date].state.value)
-        for result in results
-    ]
+    words = {day: state_word(decision.state, decision.reasons) for day, decision in decisions.items()}
+    counts = Counter(words.values())
+    log.info("decisions: %s", ", ".join(f"{count} {word}" for word, count in sorted(counts.items())))
+    return [result if result.exit_code else replace(result, state=words[result.score_date]) for result in results]

@@ -52,11 +52,12 @@ def decide(context: RunContext) -> dict[str, Any]:
     """Makes the retraining decision of the day; `act` is true only once, for the newest day, where the run may act."""
     from tallywright.monitoring.actions import claim_action
     from tallywright.monitoring.decisions import decide as fold_day
+    from tallywright.monitoring.policy import state_word
 
     decision = fold_day(context.lake, context.spec, context.day)
     act = claim_action(context.lake, context.spec, decision, act=context.options.act, run_id=context.run_id)
     return {
-        "state": decision.state.value,
+        "state": state_word(decision.state, decision.reasons),
         "retrain": decision.retrain,
         "act": act,
         "reasons": list(decision.reasons),
