@@ -154,6 +154,12 @@ def test_a_label_of_no_class_of_a_binary_model_is_an_error_of_the_day(tmp_path: 
         realised(day.lake, day.spec, DAY, as_of=NEXT)
 
 
+def test_two_models_whose_negative_class_has_another_name_share_the_positive_one() -> None:
+    column = pa.chunked_array([["yes", "no", "NO", "perhaps"]])
+    assert encoded(column, TASKS["binary"], ("no", "yes", "NO"), "yes").tolist() == [1, 0, 0, -1]
+    assert encoded(column, TASKS["binary"], ("no", "yes"), "yes").tolist() == [1, 0, -1, -1]
+
+
 def test_nan_in_a_table_of_before_is_a_missing_label(tmp_path: Path) -> None:
     day = scored(tmp_path, "binary", {})
     values = [float(value) for value in drawn("binary", {})]
