@@ -13,6 +13,8 @@ from synthetic import DAY, make_features, make_package, make_request, make_spec,
 from world import World
 
 from tallywright.data.delta.lake import Lake
+from tallywright.data.etl.labels import LabelWriter
+from tallywright.data.etl.reading import Reading
 from tallywright.errors import InputError
 from tallywright.labels import encoded
 from tallywright.metrics import evaluate
@@ -158,6 +160,17 @@ def test_two_models_whose_negative_class_has_another_name_share_the_positive_one
     column = pa.chunked_array([["yes", "no", "NO", "perhaps"]])
     assert encoded(column, TASKS["binary"], ("no", "yes", "NO"), "yes").tolist() == [1, 0, 0, -1]
     assert encoded(column, TASKS["binary"], ("no", "yes"), "yes").tolist() == [1, 0, -1, -1]
+
+
+def test_labels_with_another_negative_class_than_the_newest_tallys_are_said_when_they_are_read(
+    tmp_path: Path, heard: Any
+) -> None:
+    day = scored(tmp_path, "binary", TEXTS)
+    day.label(["yes", "NO"] * (ROWS // 2))
+    labels = day.lake.read("shop__labels", where={"score_date": DAY})
+    LabelWriter(day.lake, day.spec, DAY).write(DAY, labels, Reading.before(day.lake, day.spec, [DAY]))
+    assert f"labels of {DAY}: label has the class 'NO' in {ROWS // 2} rows, where the class beside 'yes'" in heard.text
+    assert "was 'no' so far" in heard.text
 
 
 def test_nan_in_a_table_of_before_is_a_missing_label(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def test_another_name_of_the_negative_class_is_named_with_counts_and_dates() -> 
         require(windows(["yes", "no", "no"], ["yes", "no"], ["yes", "NO"]), positive="yes")
     assert refused.value.found == (
         "shop__labels: label has 3 classes in the training windows: "
-        "'yes' in 3 rows (2025-03-01, 2025-03-02, 2025-03-03); 'no' in 3 rows (2025-03-01, 2025-03-02); 'NO' in 1 rows (2025-03-03)"
+        "'yes' in 3 rows (2025-03-01, 2025-03-02, 2025-03-03); 'no' in 3 rows (2025-03-01, 2025-03-02); "
+        "'NO' in 1 rows (2025-03-03)"
     )
     assert refused.value.expected == "'yes' and one other class, in all windows together"
     assert refused.value.remedy.endswith("tally ingest shop --date 2025-03-03")

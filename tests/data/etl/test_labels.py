@@ -128,6 +128,20 @@ def test_only_what_changed_is_said_and_never_and_other_values_are_changes(late, 
     assert "labels of 2024-01-03 were written again with the same values" in heard.text
 
 
+def test_another_name_of_the_negative_class_is_said_and_stops_nothing(shop, heard) -> None:
+    """By the newest tally; where there is none, by the dates of the run before."""
+    shop.training = {"positive": "1"}
+    outcomes = ("0", "0", "2")
+    shop.lines = [shop.order(10 * place + number, str(DAYS[place]), outcome=1 if number % 2 else outcome)
+                  for place, outcome in enumerate(outcomes) for number in range(4)]  # fmt: skip
+    shop.labels = FINAL.replace("AS INTEGER", "AS VARCHAR")
+    ingest(shop.project(), shop.lake, DAYS[0], DAYS[2])
+    assert (
+        "labels of 2024-01-03: bad has the class '2' in 2 rows, where the class beside '1' was '0' so far" in heard.text
+    )
+    assert heard.text.count("has the class") == 1
+
+
 @pytest.mark.parametrize("order", [*permutations(range(4))][::5])
 def test_no_order_of_the_days_leaves_a_label_behind(late, tmp_path, order) -> None:
     """Whatever the order, everything ends as if the range had been read at once, the newest day included."""
