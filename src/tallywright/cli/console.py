@@ -15,6 +15,8 @@ import click
 _LONGEST_NAME: Final = 24
 _WHOLE_FROM: Final = 10_000
 """Four digits of a larger number would need an exponent."""
+_READABLE: Final = 1e15
+"""A number of this size or more has one all the same: nobody counts so many digits."""
 
 
 def show_rows(
@@ -113,7 +115,7 @@ def cell_text(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.4g}"
+        return f"{value:,.0f}" if _WHOLE_FROM <= abs(value) < _READABLE else f"{value:.4g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, datetime):
