@@ -72,3 +72,11 @@ def test_no_rows_give_no_figure() -> None:
 def test_impossible_values_are_refused(y, p) -> None:
     with pytest.raises(ValueError, match=r"is needed|must be"):
         roc_auc(y, p)
+
+
+def test_what_is_beyond_a_float_is_infinite_or_undefined_and_no_warning() -> None:
+    y, p = np.array([1.0, 2.0, 1e300]), np.array([1.0, 2.0, 3.0])
+    found = evaluate(y, p, task="regression")
+    assert found["rmse"] == np.inf
+    assert found["mae"] == pytest.approx(1e300 / 3)
+    assert np.isnan(found["r2"])

@@ -81,8 +81,10 @@ def encoded(
     if task.per_class:
         return class_codes(column, classes).astype(np.float64)
     positive = positive or NUMBERED[1]
-    (negative,) = [name for name in classes or NUMBERED if name != positive]
-    return class_codes(column, (negative, positive)).astype(np.float64)
+    # Of two models whose negative class has another name, both are negative.
+    negative = [name for name in classes or NUMBERED if name != positive]
+    codes = class_codes(column, (*negative, positive))
+    return np.where(codes == UNKNOWN_CLASS, codes, codes == len(negative)).astype(np.float64)
 
 
 def wrong_labels(column: pa.ChunkedArray, task: Task, positive: str = "") -> dict[str, int]:

@@ -86,7 +86,7 @@ def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = _CALIBRATION_BINS)
 
 
 def evaluate(y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary", threshold: float = 0.5) -> dict[str, float]:
-    """All metrics of a task; NaN for one that these rows do not define.
+    """All metrics of a task; NaN for one that these rows do not define, infinity for one that is beyond a float64.
 
     Args:
         y: Labels 0 and 1; class numbers, -1 for a class that the model does not know (multiclass); values (regression).
@@ -121,8 +121,9 @@ def losses(
     if metric not in _MEANS or metric not in kind.metrics:
         return None
     if not kind.classifies:
-        error: NDArray[np.float64] = np.asarray(p, np.float64) - np.asarray(y, np.float64)
-        return np.asarray(error**2 if metric == "rmse" else np.abs(error))
+        with _quiet():
+            error: NDArray[np.float64] = np.asarray(p, np.float64) - np.asarray(y, np.float64)
+            return np.asarray(error**2 if metric == "rmse" else np.abs(error))
     if kind.per_class:
         return _class_losses(metric, y, p)
     labels, scores = _binary(y, p)
@@ -139,10 +140,16 @@ def _log_losses(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArr
 
 
 def _regression(y: NDArray[np.float64], p: NDArray[np.float64]) -> dict[str, float]:
-    error, spread = p - y, y - _mean(y)
-    variance = _mean(spread**2)
-    explained = 1 - _mean(error**2) / variance if variance > 0 else float("nan")
-    return {"rmse": float(np.sqrt(_mean(error**2))), "mae": _mean(np.abs(error)), "r2": explained}
+    with _quiet():
+        error, spread = p - y, y - _mean(y)
+        variance, squared = _mean(spread**2), _mean(error**2)
+        explained = 1 - squared / variance if variance > 0 and np.isfinite(squared) else float("nan")
+        return {"rmse": float(np.sqrt(squared)), "mae": _mean(np.abs(error)), "r2": explained}
+
+
+def _quiet() -> np.errstate:
+    """What lies beyond a float64 becomes infinity or NaN, of which each reader says what it means to him."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _class_losses(metric: str, y: ArrayLike, p: ArrayLike) -> NDArray[np.float64]:

@@ -69,7 +69,11 @@ def test_compare(run) -> None:
     assert {pair["metric"] for pair in found["metrics"]} >= {"roc_auc", "log_loss"}
     shown, _ = run("compare", "1", "2", "--from", str(DAY))
     assert "version 2" in shown
-    assert "predictions differ" in shown
+    share = found["scores_differ"]
+    assert 0 < share <= 1
+    assert (
+        f"{round(share * found['rows'])} of {found['rows']} rows ({share:.1%})" in shown.partition("scores differ")[2]
+    )
     with pytest.raises(UsageError, match="no version 9"):
         run("compare", "1", "9")
     with pytest.raises(UsageError, match="before --from"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 
 import pytest
+from deltalake import DeltaTable
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +77,8 @@ def test_a_range_over_refused_empty_and_closed_days_loses_none(copy) -> None:
     assert "row_count" in shown["12"]["failed_checks"][0]
     assert (shown["09"]["state"], shown["09"]["exit_code"]) == ("refused", 4)
     assert shown["13"]["state"] == "closed"
+    assert [shown[day]["decision"] for day in ("09", "12", "13")] == ["broken_day", "broken_day", "closed_day"]
+    assert next(day["state"] for day in done.json if day["action"] == "closed") == "closed_day"
     told = world.rows("select score_date::varchar d, reasons from late_orders__decisions where not superseded")
     reasons = {row["d"][-2:]: " ".join(row["reasons"]) for row in told}
     assert reasons["12"].startswith("broken_day: refused with gate_refused")
@@ -83,6 +86,27 @@ def test_a_range_over_refused_empty_and_closed_days_loses_none(copy) -> None:
     watched = world.tally("run", world.model, "watch", "--date", "2025-04-14", code=4)
     assert "2025-04-12 (refused: gate_refused)" in watched.err
     assert "2025-04-13" not in watched.err
+
+
+def test_a_date_that_cannot_be_realised_is_a_warning_and_an_exit_code_and_no_refusal(copy) -> None:
+    """The labels of 04-05 are no labels of the model: 04-08 is scored, and 04-06 realised, all the same."""
+    world = copy()
+    lake = world.root / ".tally/lake"
+    DeltaTable(lake / "late_orders__labels").update(predicate="score_date = '2025-04-05'", updates={"late": "late + 2"})
+    DeltaTable(lake / "late_orders__performance").delete("score_date = '2025-04-05'")
+    done = world.tally("score", world.model, "--date", "2025-04-08", "--json", code=4)
+    (day,) = done.json
+    assert (day["action"], day["exit_code"], day["state"]) == ("committed", 0, "ok")
+    (left,) = day["unrealised"]
+    assert (left["score_date"], left["reason"], left["exit_code"]) == ("2025-04-05", "input", 4)
+    assert "no class of the model: 2, 3" in left["detail"]
+    assert "2025-04-05 was not realised: late_orders__labels" in done.err
+    assert "refused" not in done.err
+    assert "04-06" in {day[-5:] for day in _realised(world)}
+    shown = {row["score_date"]: row for row in world.tally("days", world.model, "--json").json}
+    assert {shown[day]["state"] for day in ("2025-04-05", "2025-04-08")} == {"scored"}
+    periods = world.rows("select state from late_orders__periods where score_date >= '2025-04-05'")
+    assert {row["state"] for row in periods} == {"scored"}
 
 
 def test_a_calendar_lets_training_have_its_window(copy) -> None:

@@ -50,6 +50,15 @@ def test_a_rollback_needs_another_model_to_go_back_to(project, package):
     assert failed(operations_gate(project, candidate, rollback_target=same)) == ["rollback_target"]
 
 
+@pytest.mark.parametrize(
+    ("withdrawn", "why"), [((), "first model"), ((1, 2), "no champion is left: versions 1, 2 withdrawn")]
+)
+def test_without_a_champion_to_go_back_to_the_checklist_says_why(project, package, withdrawn, why):
+    report = operations_gate(project, package(), withdrawn=withdrawn)
+    (check,) = (one for one in report.checks if one.name == "rollback_target")
+    assert (check.verdict, check.observed, check.evidence) == (Verdict.PASS, "none", why)
+
+
 def test_too_slow_fails(project, package):
     gates = project.spec.gates.model_copy(update={"max_latency_ms_per_1000": 1e-9})
     spec = project.spec.model_copy(update={"gates": gates})

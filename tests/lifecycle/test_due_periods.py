@@ -115,10 +115,11 @@ def test_a_refused_day_is_a_row_a_decision_and_a_gap_and_its_step_stays_red(proj
         ("rows",),
         8,
     )
-    assert shown.decision
+    assert shown.decision == "broken_day"
     page = render(project, Lake.of(project.environment))
     assert "Days without scores: 1" in page
     assert "broken_day: refused with gate_refused, rows (exit code 8)" in page
+    assert '<li class="broken_day" title="2024-03-02: broken_day"><b>×</b>' in page
     put(project, 1)
     run_step(context(project, 1), "score")
     run_step(context(project, 1), "monitor")

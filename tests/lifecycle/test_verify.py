@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from tallywright.registry.promotion_log import PromotionLog
 from tallywright.reporting.overview import overview
 from tallywright.reporting.trace import trace
 from tallywright.spec import Project
+from tallywright.spec.model import MetricBound
 
 A_FEW = 2
 """Of the ways to damage each table, so many are tried by `make test`."""
@@ -224,3 +225,36 @@ def test_a_damaged_checkpoint_is_named_and_written_anew(standing: Standing) -> N
 def test_the_scored_day_is_decided_again_by_its_own_run(standing: Standing) -> None:
     score(standing.project, DAY)
     assert standing.verify() == []
+
+
+def test_a_repair_of_a_sound_lake_writes_nothing_and_waits_for_labels_as_a_run_does(standing: Standing) -> None:
+    """Also under bounds, thresholds and a policy that came after its rows: what stands is history."""
+    project = standing.project
+    spec = project.spec.model_copy(
+        update={
+            "monitoring": project.spec.monitoring.model_copy(
+                update={"min_labels": 1, "performance_floor": {"roc_auc": MetricBound(min=0.99)}}
+            ),
+            "retraining": project.spec.retraining.model_copy(update={"num_violation_windows": 1}),
+        }
+    )
+    changed = replace(standing.context, project=replace(project, spec=spec))
+    assert max(row["as_of"] for row in _performance(standing)) == DAYS[-1]
+    for context in (standing.context, changed):
+        before = {table: DeltaTable(table).version() for table in standing.folder.iterdir()}
+        repair_model(context)
+        assert {table: DeltaTable(table).version() for table in standing.folder.iterdir()} == before
+
+
+def test_a_repair_makes_no_day_mature_before_its_time(standing: Standing) -> None:
+    before = sorted(map(str, _performance(standing)))
+    shutil.rmtree(standing.table("performance"))
+    shutil.rmtree(standing.table("decisions"))
+    repair_model(standing.context)
+    assert sorted(map(str, _performance(standing))) == before
+    decisions = DeltaTable(standing.table("decisions")).to_pyarrow_table().to_pylist()
+    assert [row["score_date"] for row in decisions if not row["superseded"]] == list(DAYS)
+
+
+def _performance(standing: Standing) -> list[dict[str, object]]:
+    return DeltaTable(standing.table("performance")).to_pyarrow_table().to_pylist()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallywright.errors import UsageError
-from tallywright.monitoring.policy import DaySignals, fold
+from tallywright.monitoring.policy import DaySignals, fold, state_word
 from tallywright.records import DayState, RetrainDecision
 from tallywright.spec.model import Retraining
 
@@ -40,6 +40,17 @@ def policy(k: int = 2, n: int = 3, cooldown: int = 3, columns: int = 1) -> Retra
     return Retraining(
         num_violation_windows=k, num_evaluation_windows=n, cooldown_days=cooldown, min_violated_columns=columns
     )
+
+
+@pytest.mark.parametrize("said", ["broken", "closed", "partial"])
+def test_what_was_not_judged_never_reads_ok_and_the_fold_is_what_it_was(said: str) -> None:
+    days = signals("..v.")
+    for place in (1, 3):
+        days[place] = days[place].model_copy(update={said: True if said == "partial" else "why"})
+    found = fold(days, policy())
+    assert states(found) == "ok ok suspected suspected"
+    word = {"broken": "broken_day", "closed": "closed_day", "partial": "part_of_a_day"}[said]
+    assert [state_word(one.state, one.reasons) for one in found] == ["ok", word, "suspected", word]
 
 
 @pytest.mark.parametrize(

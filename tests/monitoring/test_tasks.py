@@ -13,6 +13,8 @@ from synthetic import DAY, make_features, make_package, make_request, make_spec,
 from world import World
 
 from tallywright.data.delta.lake import Lake
+from tallywright.data.etl.labels import LabelWriter
+from tallywright.data.etl.reading import Reading
 from tallywright.errors import InputError
 from tallywright.labels import encoded
 from tallywright.metrics import evaluate
@@ -154,6 +156,23 @@ def test_a_label_of_no_class_of_a_binary_model_is_an_error_of_the_day(tmp_path: 
         realised(day.lake, day.spec, DAY, as_of=NEXT)
 
 
+def test_two_models_whose_negative_class_has_another_name_share_the_positive_one() -> None:
+    column = pa.chunked_array([["yes", "no", "NO", "perhaps"]])
+    assert encoded(column, TASKS["binary"], ("no", "yes", "NO"), "yes").tolist() == [1, 0, 0, -1]
+    assert encoded(column, TASKS["binary"], ("no", "yes"), "yes").tolist() == [1, 0, -1, -1]
+
+
+def test_labels_with_another_negative_class_than_the_newest_tallys_are_said_when_they_are_read(
+    tmp_path: Path, heard: Any
+) -> None:
+    day = scored(tmp_path, "binary", TEXTS)
+    day.label(["yes", "NO"] * (ROWS // 2))
+    labels = day.lake.read("shop__labels", where={"score_date": DAY})
+    LabelWriter(day.lake, day.spec, DAY).write(DAY, labels, Reading.before(day.lake, day.spec, [DAY]))
+    assert f"labels of {DAY}: label has the class 'NO' in {ROWS // 2} rows, where the class beside 'yes'" in heard.text
+    assert "was 'no' so far" in heard.text
+
+
 def test_nan_in_a_table_of_before_is_a_missing_label(tmp_path: Path) -> None:
     day = scored(tmp_path, "binary", {})
     values = [float(value) for value in drawn("binary", {})]
@@ -161,6 +180,23 @@ def test_nan_in_a_table_of_before_is_a_missing_label(tmp_path: Path) -> None:
     day.label(values)
     found = realised(day.lake, day.spec, DAY, as_of=NEXT)
     assert (found.known, found.missing) == (ROWS - 4, 4)
+
+
+def test_an_extreme_label_leaves_metrics_without_a_value_and_says_so(tmp_path: Path) -> None:
+    """The squares of 1e300 are no float64: no value, no interval, no warning of numpy, and no quiet ok."""
+    floor = {"rmse": {"max": 60.0}, "mae": {"max": 50.0}}
+    day = scored(tmp_path, "regression", {}, monitoring={"performance_floor": floor})
+    values = drawn("regression", {})
+    values[0] = 1e300
+    day.label(values)
+    found = realised(day.lake, day.spec, DAY, as_of=NEXT)
+    rows = {row["metric"]: row for row in day.rows(role="champion", slice_key=None)}
+    for metric in ("rmse", "r2"):
+        assert (rows[metric]["value"], rows[metric]["upper"], rows[metric]["violated"]) == (None, None, False)
+        assert rows[metric]["note"] == "it is no finite number: labels and predictions are too far apart"
+    assert rows["mae"]["violated"]
+    assert rows["mae"]["upper"] is None
+    assert found.violated == (f"mae of {DAY} is 2.5e+297, bound 50 or less",)
 
 
 def test_a_bound_that_cannot_be_judged_is_said_and_never_quietly_ok(world: World) -> None:

@@ -42,6 +42,28 @@ def test_bands_go_around_the_interval_of_each_unbroken_piece() -> None:
     assert next(iter(plot.markers(series))).text == "2024-03-01: auc 0.6 (0.5 to 0.7)"
 
 
+ANY = st.one_of(st.none(), st.floats(), st.sampled_from([1e300, -1e300, 1.7e308, 5e-324, 1.0, float("inf")]))
+
+
+@given(*[st.lists(ANY, min_size=5, max_size=5)] * 3, ANY)
+def test_any_number_is_drawn_inside_the_axes(values, lower, upper, bound) -> None:
+    """Infinities at the end of the axis, NaN as a gap: a report never fails for a number."""
+    series = Series("rmse", "one", values, lower, upper)
+    plot = Plot("RMSE", DAYS, [series], bounds=[("most", bound)] if bound is not None and bound == bound else [])  # noqa: PLR0124 - no NaN
+    low, high = plot.range
+    assert low < high
+    assert 2 <= len(plot.ticks()) <= 8
+    places = [marker.y for marker in plot.markers(series)]
+    places += [y for _, *ends in plot.whiskers(series) for y in ends]
+    places += [y for y, _ in plot.ticks()] + [plot.y(value) for _, value in plot.bounds]
+    places += [
+        float(point.partition(",")[2])
+        for points in [*plot.lines(series), *plot.bands(series)]
+        for point in points.split()
+    ]
+    assert all(0 <= y <= plot.floor for y in places)
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [(None, "count", "–"), (0.1234, "share", "12.3%"), (12345.0, "count", "12,345"), (0.12345, "number", "0.123")],

@@ -17,6 +17,8 @@ import click
 
 _WHOLE_FROM: Final = 10_000
 """Four digits of a larger number would need an exponent."""
+_READABLE: Final = 1e15
+"""A number of this size or more has one all the same: nobody counts so many digits."""
 
 
 def show_rows(
@@ -125,7 +127,7 @@ def cell_text(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.4g}"
+        return f"{value:,.0f}" if _WHOLE_FROM <= abs(value) < _READABLE else f"{value:.4g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, datetime):

@@ -184,10 +184,9 @@ def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_jso
 def _backfill(
     project: Project, first: date, last: date, *, run_id: str | None, options: RunOptions, as_json: bool
 ) -> None:
-    from dataclasses import asdict
-
     from tallywright.lifecycle.backfill import DayResult
     from tallywright.lifecycle.backfill import backfill as run_range
+    from tallywright.monitoring.policy import CLOSED_DAY, PART_OF_A_DAY
 
     def print_day(day: DayResult) -> None:
         if not as_json:
@@ -197,11 +196,16 @@ def _backfill(
     log.info("score dates %s to %s, from the command line", first, last)
     results = run_range(context, first, last, on_day=print_day)
     if as_json:
-        click.echo(to_json([asdict(day) for day in results]))
+        click.echo(to_json([day.as_dict() for day in results]))
+    quiet = {DayState.OK.value, CLOSED_DAY, PART_OF_A_DAY}  # counted in the log of a range, not listed
     for day in results:
-        if day.state and (len(results) == 1 or day.state != DayState.OK) and not as_json:
+        if day.state and (len(results) == 1 or day.state not in quiet) and not as_json:
             click.echo(f"{day.score_date}  decision: {day.state}", err=True)
     refused = [day for day in results if day.action == "refused"]
     if refused:
         click.echo(f"{len(refused)} of {len(results)} days were refused", err=True)
-        sys.exit(refused[0].exit_code)
+    unrealised = [one for day in results for one in day.unrealised]
+    for one in unrealised:
+        click.echo(f"{one.score_date} was not realised: {one.error}", err=True)
+    if refused or unrealised:
+        sys.exit(refused[0].exit_code if refused else unrealised[0].error.exit_code)

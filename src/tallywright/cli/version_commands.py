@@ -67,7 +67,10 @@ def _short(row: dict[str, Any], metric: str) -> dict[str, Any]:
 def compare(
     project: Project, first: int, second: int, first_date: date | None, last_date: date | None, *, as_json: bool
 ) -> None:
-    """Versions V and W on the same labelled rows: metrics, W's gain with its interval, predictions that differ."""
+    """Versions V and W on the same labelled rows: metrics, W's gain with its interval, predictions that differ.
+
+    In JSON `predictions_differ` and `scores_differ` are shares of `rows`, from 0 to 1.
+    """
     from tallywright.data.delta.lake import Lake
     from tallywright.reporting.compare import compare as compare_versions
 
@@ -80,7 +83,13 @@ def compare(
     rows = [{names.get(name, name): value for name, value in pair.items()} for pair in found.pop("metrics")]
     show_rows(rows, as_json=False)
     click.echo()
+    found |= {name: _share_of(found["rows"], found[name]) for name in ("predictions_differ", "scores_differ")}
     show_record({name: value for name, value in found.items() if name not in names}, as_json=False)
+
+
+def _share_of(rows: int, share: float) -> str:
+    """A share of rows as both: a bare 1 would read as a count."""
+    return f"{round(share * rows):,} of {rows:,} rows ({share:.1%})"
 
 
 @click.command()

@@ -13,6 +13,8 @@ from tallywright.gates.probe import LATENCY_ROWS
 from tallywright.records import Check, GateReport, ModelRef, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tallywright.packaging.package import Package
     from tallywright.spec import ModelSpec, Project
 
@@ -24,13 +26,17 @@ _MEMORY_MEGABYTES: Final = 2048.0
 _TIMEOUT_SECONDS: Final = 300
 
 
-def operations_gate(project: Project, candidate: Package, *, rollback_target: ModelRef | None = None) -> GateReport:
+def operations_gate(
+    project: Project, candidate: Package, *, rollback_target: ModelRef | None = None, withdrawn: Sequence[int] = ()
+) -> GateReport:
     """Runs the package in a clean process with pickle disabled, and reports on the checklist.
 
     Args:
         project: Whose bounds and owner count.
         candidate: The package, as it lies on disk.
-        rollback_target: The champion that a rollback would bring back; None when this is the first model.
+        rollback_target: The champion that a rollback would bring back; None when this is the first model, or no
+            champion is left.
+        withdrawn: The versions that were withdrawn, which says why none is left.
     """
     spec = project.spec
     observed, failure = _probe(candidate)
@@ -46,7 +52,7 @@ def operations_gate(project: Project, candidate: Package, *, rollback_target: Mo
         gate=GATE,
         model=spec.name,
         subject=candidate.digest,
-        checks=(loads, *run_checks, _owner(candidate, spec), _rollback(rollback_target, candidate)),
+        checks=(loads, *run_checks, _owner(candidate, spec), _rollback(rollback_target, candidate, withdrawn)),
     )
 
 
@@ -126,11 +132,11 @@ def _owner(candidate: Package, spec: ModelSpec) -> Check:
     )
 
 
-def _rollback(target: ModelRef | None, candidate: Package) -> Check:
+def _rollback(target: ModelRef | None, candidate: Package, withdrawn: Sequence[int]) -> Check:
     if target is None:
-        return Check.of(
-            "rollback_target", True, "none", "the champion before, or this is the first model", "first model"
-        )
+        versions = f"version{'s' * (len(withdrawn) > 1)} {', '.join(map(str, withdrawn))}"
+        why = f"no champion is left: {versions} withdrawn" if withdrawn else "first model"
+        return Check.of("rollback_target", True, "none", "the champion before, where there is one", why)
     return Check.of(
         "rollback_target",
         target.digest != candidate.digest,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.awaited import require_awaited
 from tallywright.data.etl.ingest import ingest_and_relabel
 from tallywright.errors import InputError, TallyError
 from tallywright.gates.validate import DayGates
 from tallywright.lifecycle.context import require_day
-from tallywright.lifecycle.late_labels import read_labels_again, realise_standing
+from tallywright.lifecycle.late_labels import read_labels_again, realise_all
 from tallywright.lifecycle.periods import record
 from tallywright.lifecycle.plan import Actor, Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.lifecycle.context import RunContext
-    from tallywright.monitoring.performance import Due
+    from tallywright.lifecycle.late_labels import Unrealised
     from tallywright.spec import ModelSpec
 
 
@@ -49,11 +49,17 @@ class DayResult:
     exit_code: int = 0
     retryable: bool = False
     state: str = ""
-    """Of the day's decision."""
+    """Of the day's decision, or why it was not judged."""
     reason: str = ""
     """Code of a refusal."""
     checks: tuple[str, ...] = ()
     """Names of the checks that refused the day."""
+    unrealised: tuple[Unrealised, ...] = ()
+    """The scored dates that the run could not realise: this one, or others as of it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The day as a row."""
+        return asdict(replace(self, unrealised=())) | {"unrealised": [one.as_dict() for one in self.unrealised]}
 
 
 def backfill(
@@ -64,8 +70,8 @@ def backfill(
     The range is ingested at once; if a day of it is refused, each day is ingested by itself. A refused day is reported
     and the next one goes on; the caller sees it in `action`. The rows that follow the tallies of up to 30 days share
     one commit a table, because they can be made again; late labels are read again once, and decisions folded once, at
-    the end. Closed days are left out. Nothing is ever triggered: the decisions of a backfill are written, not acted
-    upon.
+    the end. A scored date that cannot be realised stops nothing either: a result says it in `unrealised`. Closed days
+    are left out. Nothing is ever triggered: the decisions of a backfill are written, not acted upon.
     """
     spec = context.spec
     require_day(spec, first)
@@ -73,6 +79,7 @@ def backfill(
     ingested, changed = _ingested(context, first, last)
     steps = _daily_steps(spec, ingested=ingested)
     results: list[DayResult] = []
+    failed: dict[date, Unrealised] = {}
     with (
         Engines(context.project.environment.engine) as engines,
         DayGates() as day_gates,
@@ -87,13 +94,14 @@ def backfill(
             context.lake.flush()  # what is realised asks the tallies of these days
             if changed is None and ingested and _is_any_done(found):
                 changed, _ = read_labels_again(context, first, last)
-            results += _realised(context, found, changed=changed or ())
+            results += found
+            _realise(context, found, failed, changed=changed or ())
             context.lake.flush()
         if not ingested and _is_any_done(results):
             changed, _ = read_labels_again(context, first, last)
-            results = _realised(context, results, changed=changed)
+            _realise(context, results, failed, changed=changed)
     record(context, list(_periods(context, results)))
-    return _decided(context, results)
+    return _decided(context, _with_unrealised(results, failed.values()))
 
 
 def batched(days: Iterable[date], size: int) -> Iterator[tuple[date, ...]]:
@@ -162,30 +170,29 @@ def _is_any_done(results: list[DayResult]) -> bool:
     return any(not result.exit_code for result in results)
 
 
-def _realised(context: RunContext, found: list[DayResult], *, changed: Collection[date]) -> list[DayResult]:
-    """Realises all days whose labels are mature by now; where that fails, a day of the range is refused for it."""
+def _realise(
+    context: RunContext, found: list[DayResult], failed: dict[date, Unrealised], *, changed: Collection[date]
+) -> None:
+    """Realises all days whose labels are mature by now, and keeps in `failed` those that could not be."""
     if not _is_any_done(found):
-        return found
+        return
     from tallywright.monitoring.maturity import RunDates, dates_due
 
     lake, spec = context.lake, context.spec
-    done = [result.score_date for result in found if not result.exit_code]
-    run = RunDates(found[-1].score_date, done)
-    failed: dict[date, TallyError] = {}
-    for due in dates_due(lake, spec, run, scored_dates(lake, spec), changed=changed):
-        try:
-            realise_standing(context, due)
-        except TallyError as error:
-            log.warning("what the labels say of %s was not computed: %s", due.day, error)
-            failed[_place(due, found)] = error
-    return [_refused(result.score_date, failed[result.score_date]) if result.score_date in failed else result
-            for result in found]  # fmt: skip
+    run = RunDates(found[-1].score_date, [result.score_date for result in found if not result.exit_code])
+    done, left = realise_all(context, dates_due(lake, spec, run, scored_dates(lake, spec), changed=changed))
+    for realised in done:
+        failed.pop(realised.score_date, None)
+    failed.update({one.score_date: one for one in left})
 
 
-def _place(due: Due, found: list[DayResult]) -> date:
-    """The day of the range that a failure to realise a date belongs to: its maturity day, itself, or the last."""
-    days = [result.score_date for result in found]
-    return next((day for day in (due.as_of, due.day) if day in days), days[-1])
+def _with_unrealised(results: list[DayResult], failed: Iterable[Unrealised]) -> list[DayResult]:
+    """Each failure at its own day of the range, or at the last one, as of which it was tried."""
+    by_day: dict[date, list[Unrealised]] = defaultdict(list)
+    days = {result.score_date for result in results}
+    for one in failed:
+        by_day[one.score_date if one.score_date in days else results[-1].score_date].append(one)
+    return [replace(result, unrealised=tuple(by_day[result.score_date])) for result in results]
 
 
 def _periods(context: RunContext, results: list[DayResult]) -> Iterator[Period]:
@@ -211,11 +218,10 @@ def _periods(context: RunContext, results: list[DayResult]) -> Iterator[Period]:
 def _decided(context: RunContext, results: list[DayResult]) -> list[DayResult]:
     """Adds the retraining decisions to the days; those that were refused or are closed have one too."""
     from tallywright.monitoring.decisions import decide_days
+    from tallywright.monitoring.policy import state_word
 
     decisions = decide_days(context.lake, context.spec, [result.score_date for result in results])
-    states = Counter(decision.state.value for decision in decisions.values())
-    log.info("decisions: %s", ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
-    return [
-        result if result.exit_code else replace(result, state=decisions[result.score_date].state.value)
-        for result in results
-    ]
+    words = {day: state_word(decision.state, decision.reasons) for day, decision in decisions.items()}
+    counts = Counter(words.values())
+    log.info("decisions: %s", ", ".join(f"{count} {word}" for word, count in sorted(counts.items())))
+    return [result if result.exit_code else replace(result, state=words[result.score_date]) for result in results]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError
+from tallywright.monitoring.periods import reason_code
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import require_tally
 from tallywright.scoring.commit.standing import require_standing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
     from tallywright.lifecycle.context import RunContext
     from tallywright.monitoring.performance import Due, Performance
+
+_SHOWN: Final = 10
 
 
 def read_labels_again(context: RunContext, first: date, last: date) -> tuple[list[date], str]:
@@ -29,6 +34,57 @@ def read_labels_again(context: RunContext, first: date, last: date) -> tuple[lis
     except TallyError as error:
         log.warning("labels of younger dates were not read again; the next run does it: %s", error)
         return [], error.found
+
+
+@dataclass(frozen=True, slots=True)
+class Unrealised:
+    """A scored date whose labels could not be compared with its scores, which stand all the same."""
+
+    score_date: date
+    error: TallyError
+
+    def as_dict(self) -> dict[str, Any]:
+        """As programs read it."""
+        error = self.error
+        return {
+            "score_date": str(self.score_date),
+            "reason": reason_code(error),
+            "exit_code": error.exit_code,
+            "retryable": error.retryable,
+            "detail": error.found,
+            "remedy": error.remedy,
+        }
+
+
+def realise_all(context: RunContext, dates: Iterable[Due]) -> tuple[list[Performance], list[Unrealised]]:
+    """Realises the dates that are due; one that cannot be is said, and stops no other."""
+    done: list[Performance] = []
+    failed: dict[date, Unrealised] = {}
+    for due in dates:
+        try:
+            done.append(realise_standing(context, due))
+        except TallyError as error:
+            if due.day not in failed:
+                log.warning("%s was not realised, and its scores stand: %s", due.day, error)
+            failed[due.day] = Unrealised(due.day, error)
+    return done, list(failed.values())
+
+
+def unrealised_error(model: str, failed: Sequence[Unrealised]) -> TallyError:
+    """The error of a run whose other work is done: the one of the date where it is one, else one that names them.
+
+    It is of a class that a retry may cure where one of them is.
+    """
+    first = next((one for one in failed if one.error.retryable), failed[0])
+    if len(failed) == 1:
+        return first.error
+    named = "; ".join(f"{one.score_date}: {one.error.found.splitlines()[0]}" for one in failed[:_SHOWN])
+    more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+    return type(first.error)(
+        f"{len(failed)} dates of {model} were not realised: {named}{more}",
+        expected=first.error.expected,
+        remedy=first.error.remedy,
+    )
 
 
 def realise_standing(context: RunContext, due: Due) -> Performance:

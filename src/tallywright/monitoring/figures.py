@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 Z95: Final = 1.959963984540054
 Interval = tuple[float, float]
+_LARGEST_ROOT: Final = 1e150
+"""The square of a larger number is hardly a float64 any more."""
 _NO_LABEL: Final = "no label is known"
 _UNDEFINED: Final = "the known labels are all the same"
+_NOT_FINITE: Final = "it is no finite number: labels and predictions are too far apart"
 _NO_CLASSES: Final = "the tally was committed before tallies named their classes"
 
 
@@ -79,7 +82,7 @@ def figures(known: pa.Table, spec: ModelSpec, meaning: Meaning | None) -> Iterat
         if math.isfinite(value):
             yield Figure(metric, value, interval(metric, value, y, p, task=task))
         else:
-            yield Figure(metric, None, note=_UNDEFINED)
+            yield Figure(metric, None, note=_UNDEFINED if math.isnan(value) and np.ptp(y) == 0 else _NOT_FINITE)
 
 
 def _of_classes(known: pa.Table, column: pa.ChunkedArray, classes: tuple[str, ...]) -> Iterator[Figure]:
@@ -123,7 +126,8 @@ def interval(
         task: What kind of model it is, with one number a row.
 
     Returns:
-        Lower and upper bound; None for a metric without a simple one, and where there are too few rows of a class.
+        Lower and upper bound; None for a metric without a simple one, where there are too few rows of a class, and
+        where a bound is beyond a float64.
     """
     if metric == "roc_auc":
         return _delong(value, y, p)
@@ -142,7 +146,12 @@ def _of_a_mean(metric: str, value: float, losses: NDArray[np.float64]) -> Interv
     """The interval of the mean of what each row has; for `rmse`, of its root."""
     if losses.size <= 1:
         return None
-    mean, half = value**2 if metric == "rmse" else value, Z95 * float(losses.std(ddof=1)) / losses.size**0.5
+    if metric == "rmse" and value > _LARGEST_ROOT:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, half = value**2 if metric == "rmse" else value, Z95 * float(losses.std(ddof=1)) / losses.size**0.5
+    if not math.isfinite(mean + half):
+        return None
     lower, upper = max(0.0, mean - half), min(mean + half, 1.0 if metric == "brier" else math.inf)
     return (lower**0.5, upper**0.5) if metric == "rmse" else (lower, upper)
 

@@ -47,6 +47,7 @@ __all__ = ["PERFORMANCE", "Due", "Performance", "PerformanceRow", "interval", "r
 
 Position = tuple[int, int | None, int | None]
 _READINGS: Final = 5
+_READABLE: Final = 1e15
 COVERAGE: Final = "coverage"
 """The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
 
@@ -280,7 +281,9 @@ def violation(row: dict[str, Any]) -> str:
     """Describes a violated bound, such as `roc_auc of 2013-03-01 is 0.512, bound 0.55 or more`."""
     bounds = [f"{row['bound_min']:g} or more"] if row["bound_min"] is not None else []
     bounds += [f"{row['bound_max']:g} or less"] if row["bound_max"] is not None else []
-    return f"{row['metric']} of {row['score_date']} is {row['value']:.3f}, bound {' and '.join(bounds)}"
+    # Decisions have this text in their identity: only what nobody could read is written otherwise.
+    value = f"{row['value']:.3f}" if abs(row["value"]) < _READABLE else f"{row['value']:.3g}"
+    return f"{row['metric']} of {row['score_date']} is {value}, bound {' and '.join(bounds)}"
 
 
 def unjudged(row: dict[str, Any]) -> str:

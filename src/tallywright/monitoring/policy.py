@@ -29,6 +29,11 @@ DAILY_FALSE_ALARM_RATE: Final = 0.05
 """With every true distance at its threshold, at most this share of days has a violation (see `improbable`)."""
 NOT_JUDGED: Final = "not_judged: "
 """Begins a reason that says what could not be judged."""
+CLOSED_DAY: Final = "closed_day"
+BROKEN_DAY: Final = "broken_day"
+PART_OF_A_DAY: Final = "part_of_a_day"
+NO_EVIDENCE: Final = (CLOSED_DAY, BROKEN_DAY, PART_OF_A_DAY)
+"""Each begins the first reason of a day that was not judged at all."""
 JS_PER_PSI: Final = 8 * math.log(2)
 """Near no change the JS divergence in bits is PSI over this.
 
@@ -113,6 +118,16 @@ def improbable(p_values: Sequence[float], rate: float = DAILY_FALSE_ALARM_RATE) 
 
 def _normal_sf(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def state_word(state: str, reasons: Sequence[str]) -> str:
+    """The word for what was decided of a day: why it was not judged, else the state of the policy.
+
+    The stored state is that of the fold, which a day without evidence leaves as it was. Read alone it would say `ok` of
+    a day that nobody looked at.
+    """
+    code = reasons[0].partition(":")[0] if reasons else ""
+    return code if code in NO_EVIDENCE else str(state)
 
 
 class DaySignals(PeriodRecord):
@@ -264,11 +279,11 @@ def _reasons(
 ) -> Iterator[str]:
     """Reason codes with their detail, as `code: detail`; none on a quiet day of which everything could be judged."""
     if day.closed:
-        yield f"closed_day: {day.closed}; nothing is expected of it"
+        yield f"{CLOSED_DAY}: {day.closed}; nothing is expected of it"
     elif day.broken:
-        yield f"broken_day: {day.broken}; neither a violation nor evidence"
+        yield f"{BROKEN_DAY}: {day.broken}; neither a violation nor evidence"
     elif day.partial:
-        yield "part_of_a_day: judged with the last hour of its date"
+        yield f"{PART_OF_A_DAY}: judged with the last hour of its date"
     elif day.violates(policy):
         yield from (f"performance: {text}" for text in day.performance)
     yield from (f"{NOT_JUDGED}{text}" for text in day.unjudged)

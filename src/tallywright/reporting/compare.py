@@ -64,10 +64,11 @@ class VersionComparison:
     resampled_by: str
     """`day` or `row`: the unit of the paired bootstrap."""
     predictions_differ: float
-    """The share of rows whose `prediction` is another."""
+    """The share of `rows`, from 0 to 1, whose `prediction` is another."""
     scores_differ: float
-    """The share of rows whose score is another, in any bit."""
+    """The share of `rows`, from 0 to 1, whose score is another, in any bit."""
     largest_difference: float
+    """Of two scores of a row, in the scores' unit."""
     cautions: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.delta.lake import Lake
 from tallywright.data.delta.rows import rows_of
 from tallywright.monitoring.periods import PeriodState, read_periods
-from tallywright.monitoring.policy import NOT_JUDGED
+from tallywright.monitoring.policy import NOT_JUDGED, state_word
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, withdrawals
 from tallywright.scoring.commit.manifests import latest_tallies
@@ -48,6 +48,7 @@ class PeriodOverview:
     realised: float | None
     """Its value, once the day's labels were known."""
     decision: str | None
+    """The state of the policy, or why the period was not judged."""
     roles: str
     """Rows by role, where somebody else than the champion scored some; who was left out; who was withdrawn since."""
     problem: str = ""
@@ -80,8 +81,9 @@ def overview(project: Project, first: date | None = None, last: date | None = No
         metric: _by_day(lake, spec.table("performance"), "value", {"metric": metric, "slice_key": None}, primaries)
         for metric in {spec.gates.primary_metric, AUC} & spec.training.kind.metrics
     }
-    states = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
+    stored = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
     reasons = _by_day(lake, spec.table("decisions"), "reasons", {"superseded_at": None})
+    states = {day: state_word(state, reasons[day]) for day, state in stored.items()}
     drifted = _drifted(lake, spec.table("drift"))
     gone = withdrawals(PromotionLog(lake, spec).entries())
     scored = [

@@ -1,7 +1,7 @@
 """The geometry of small plots, which a template draws as SVG, so that a report needs no plotting library.
 
-Colours, fonts and the dark theme are the style sheet's; a day without a value leaves a gap. A day is here a score
-period: of an hourly model an hour.
+Colours, fonts and the dark theme are the style sheet's; a day without a value leaves a gap, and so does a NaN. An
+infinite value is drawn at the end of the axis. A day is here a score period: of an hourly model an hour.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
 from tallywright.score_period import Hour
 
@@ -24,6 +24,8 @@ TOP: Final = 12
 BOTTOM: Final = 26
 _DAY_LABELS: Final = 9
 _SMALLEST_SPAN: Final = 1e-12
+_FURTHEST: Final = 1e300
+"""An axis ends here at the latest, so that differences and ticks stay finite; what lies further is drawn at its end."""
 
 _FULL: Final = 8.0
 """Thresholds at which the colour of a violation is full."""
@@ -114,12 +116,12 @@ class Plot:
     @property
     def empty(self) -> bool:
         """True when no series has a value."""
-        return not any(value is not None for series in self.series for value in series.values)
+        return not any(_is_there(value) for series in self.series for value in series.values)
 
     @property
     def has_intervals(self) -> bool:
         """True when some day of some series has an interval."""
-        return any(value is not None for series in self.series for value in series.lower)
+        return any(_is_there(value) for series in self.series for value in series.lower)
 
     def x(self, index: float) -> float:
         """The middle of a day."""
@@ -136,9 +138,9 @@ class Plot:
         return round(min(self.step * 0.8, 40), 1)
 
     def y(self, value: float) -> float:
-        """The height of a value."""
+        """The height of a value; one beyond the axis is drawn at its end."""
         low, high = self.range
-        return round(self.floor - (value - low) / (high - low) * (self.floor - TOP), 1)
+        return round(self.floor - (min(max(value, low), high) - low) / (high - low) * (self.floor - TOP), 1)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -161,11 +163,12 @@ class Plot:
 
     def lines(self, series: Series) -> list[str]:
         """The points of each unbroken piece of the line."""
-        return [" ".join(f"{self.x(i)},{self.y(value)}" for i, value in piece) for piece in _pieces(series.values)]
+        values = [value if _is_there(value) else None for value in series.values]
+        return [" ".join(f"{self.x(i)},{self.y(value)}" for i, value in piece) for piece in _pieces(values)]
 
     def bands(self, series: Series) -> list[str]:
         """The points around each unbroken piece of the interval."""
-        both = [(low, high) if low is not None and high is not None else None
+        both = [(low, high) if _is_there(low) and _is_there(high) else None
                 for low, high in zip(series.lower, series.upper, strict=True)]  # fmt: skip
         bands = []
         for piece in _pieces(both):
@@ -179,16 +182,16 @@ class Plot:
         return [
             (self.x(index), self.y(high), self.y(low))
             for index, (low, high) in enumerate(zip(series.lower, series.upper, strict=True))
-            if low is not None and high is not None
+            if _is_there(low) and _is_there(high)
         ]
 
     def markers(self, series: Series) -> Iterator[Marker]:
         """Each day's point with the words a tooltip shows."""
         for index, value in enumerate(series.values):
-            if value is None:
+            if not _is_there(value):
                 continue
             text = f"{self.days[index]}: {series.name} {self.format_value(value)}"
-            if series.lower and series.lower[index] is not None:
+            if series.lower and _is_there(series.lower[index]):
                 text += f" ({self.format_value(series.lower[index])} to {self.format_value(series.upper[index])})"
             yield Marker(self.x(index), self.y(value), text)
 
@@ -197,9 +200,12 @@ class Plot:
         return format_value(value, self.unit)
 
     def _ticks(self) -> list[float]:
-        values = [bound for _, bound in self.bounds]
+        found: list[Value] = [bound for _, bound in self.bounds]
         for series in self.series:
-            values += [v for part in (series.values, series.lower, series.upper) for v in part if v is not None]
+            found += [value for part in (series.values, series.lower, series.upper) for value in part]
+        values = [
+            min(max(value, -_FURTHEST), _FURTHEST) for value in found if value is not None and math.isfinite(value)
+        ]
         if self.zero or not values:
             values.append(0.0)
         return nice_ticks(min(values), max(values))
@@ -267,6 +273,11 @@ class HeatMap:
         ]
 
 
+def _is_there(value: Value) -> TypeGuard[float]:
+    """False for None and NaN."""
+    return value is not None and not math.isnan(value)
+
+
 def short_label(day: date) -> str:
     """A day on an axis; of an hour its instant, UTC."""
     return f"{day:%d %b %H:%M}" if isinstance(day, Hour) else f"{day:%d %b}"
@@ -282,7 +293,7 @@ def format_value(value: Value, unit: str) -> str:
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers from at most `low` to at least `high`, about `wanted` steps apart."""
+    """Round numbers from at most `low` to at least `high`, about `wanted` steps apart; both are finite."""
     largest = max(abs(low), abs(high))
     span = high - low
     if span <= largest * 1e-6 or span <= _SMALLEST_SPAN:

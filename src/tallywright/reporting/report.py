@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tallywright.errors import StorageError
+from tallywright.monitoring.policy import BROKEN_DAY, CLOSED_DAY, PART_OF_A_DAY
 from tallywright.reporting import sections
 from tallywright.reporting.plot import SYMBOLS, format_value, short_label
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from tallywright.spec import Project
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-LETTERS: Final = {"ok": "o", "not judged": "n", "suspected": "s", "confirmed": "C", "retraining": "R", "cooldown": "c"}
+LETTERS: Final = {
+    "ok": "o", "not judged": "n", "suspected": "s", "confirmed": "C", "retraining": "R", "cooldown": "c",
+    BROKEN_DAY: "×", CLOSED_DAY: "–", PART_OF_A_DAY: "·",
+}  # fmt: skip
 
 
 def write_report(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.delta.rows import rows_of, written_order
 from tallywright.monitoring.performance import COVERAGE
 from tallywright.monitoring.periods import read_periods
+from tallywright.monitoring.policy import state_word
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, champion_on
 from tallywright.reporting.plot import Cell, Gap, HeatMap, Plot, Series
@@ -295,15 +296,23 @@ def _realised(sources: Sources) -> list[Row]:
 
 
 def decisions(sources: Sources) -> list[Row]:
-    """The current decisions, by date; with a `revision` above 1 an earlier one was superseded."""
-    rows = [row for row in sources.rows("decisions") if not row["superseded"] and sources.shows(row)]
+    """The current decisions, by date; with a `revision` above 1 an earlier one was superseded.
+
+    Their `state` is the word for it: days that were not judged say why.
+    """
+    rows = [row for row in _decisions(sources) if not row["superseded"]]
     return sorted(rows, key=lambda row: row["score_date"])
 
 
 def superseded(sources: Sources) -> list[Row]:
     """The superseded decisions, the latest first."""
-    rows = [row for row in sources.rows("decisions") if row["superseded"] and sources.shows(row)]
+    rows = [row for row in _decisions(sources) if row["superseded"]]
     return sorted(rows, key=lambda row: (row["score_date"], row["revision"]), reverse=True)
+
+
+def _decisions(sources: Sources) -> list[Row]:
+    shown = filter(sources.shows, sources.rows("decisions"))
+    return [row | {"state": state_word(row["state"], row["reasons"])} for row in shown]
 
 
 def promotions(sources: Sources) -> list[Promotion]:

@@ -18,6 +18,7 @@ from tallywright.training.network import NetworkDims, NetworkSource, ScoringModu
 from tallywright.training.objective import learn_objective
 from tallywright.training.plots import draw_plots
 from tallywright.training.records import TrainedModel
+from tallywright.training.targets import require_targets
 from tallywright.training.tracking import LifecycleRun, TrainingLog, machine_tags, training_run
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def train(
             read_split(project, lake, snapshot, "validation"),
             read_split(project, lake, snapshot, "holdout"),
         )
+        require_targets(project.spec, [splits.train.table, splits.validation.table, splits.holdout.table])
         configuration = _configuration(spec, snapshot, splits, source, code_version)
         fitted, baselines = _fit(spec, splits, source, digest_of(configuration), work / CHECKPOINT)
         origin = Origin(project, snapshot, run.run_id, code_version, run.started_at, configuration)

@@ -110,6 +110,39 @@ def test_a_label_that_was_never_to_come_is_taken_and_said(late, heard) -> None:
     assert counts(late)[3] == {"known": 10}
 
 
+def test_only_what_changed_is_said_and_never_and_other_values_are_changes(late, heard) -> None:
+    for day in DAYS[:4]:
+        run(late, day)
+    heard.clear()
+    changes = {change.score_date: change for change in run(late, DAYS[4])}
+    assert (changes[DAYS[2]].never, changes[DAYS[2]].arrived, changes[DAYS[2]].lost) == (1, 0, 0)
+    assert "labels of 2024-01-03 changed: 1 more never come; now 9 are known and 1 never come" in heard.text
+    late.lines = [late.order(21, "2024-01-03", outcome=0) if line.startswith("o21,") else line for line in late.lines]
+    late.lines = [line for line in late.lines if not line.startswith("o22,")] + [
+        _without_label(late.order(22, "2024-01-03"))
+    ]
+    (change,) = refresh_labels(late.project(), late.lake, DAYS[4], DAYS[4])
+    assert (change.restated, change.lost, change.never) == (1, 1, 1)
+    assert "changed: 1 have another value, 1 are not known any more, 1 more never come; now 8 are" in heard.text
+    late.lines = [line.replace("2024-01-03 18:", "2024-01-03 19:") for line in late.lines]
+    refresh_labels(late.project(), late.lake, DAYS[4], DAYS[4])
+    assert "labels of 2024-01-03 were written again with the same values" in heard.text
+
+
+def test_another_name_of_the_negative_class_is_said_and_stops_nothing(shop, heard) -> None:
+    """By the newest tally; where there is none, by the dates of the run before."""
+    shop.training = {"positive": "1"}
+    outcomes = ("0", "0", "2")
+    shop.lines = [shop.order(10 * place + number, str(DAYS[place]), outcome=1 if number % 2 else outcome)
+                  for place, outcome in enumerate(outcomes) for number in range(4)]  # fmt: skip
+    shop.labels = FINAL.replace("AS INTEGER", "AS VARCHAR")
+    ingest(shop.project(), shop.lake, DAYS[0], DAYS[2])
+    assert (
+        "labels of 2024-01-03: bad has the class '2' in 2 rows, where the class beside '1' was '0' so far" in heard.text
+    )
+    assert heard.text.count("has the class") == 1
+
+
 @pytest.mark.parametrize("order", [*permutations(range(4))][::5])
 def test_no_order_of_the_days_leaves_a_label_behind(late, tmp_path, order) -> None:
     """Whatever the order, everything ends as if the range had been read at once, the newest day included."""

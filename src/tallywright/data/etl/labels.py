@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright.data.delta.rows import scalar_of
+from tallywright.data.delta.rows import rows_of, scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.table import Table
 from tallywright.data.etl.day_checks import KNOWN, NEVER, check_labels, has_status
@@ -33,7 +33,10 @@ from tallywright.data.etl.reading import OutdatedReadingError, Reading, write_if
 from tallywright.data.etl.transform import RawRun
 from tallywright.data.fingerprint import digest, row_hashes
 from tallywright.errors import CommitConflictError, TallyError
+from tallywright.labels import class_names
 from tallywright.observability import log
+from tallywright.records import Manifest
+from tallywright.score_period import DATE_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,6 +57,8 @@ class LabelChange:
         arrived: Labels that are known now and were not before.
         revoked: Of these, how many were said to never come.
         lost: Labels that were known and are not any more.
+        restated: Labels that were known before, with another value.
+        never: Rows that will never have one, of which that was not said before.
         changed: Whether anything was written.
     """
 
@@ -61,6 +66,8 @@ class LabelChange:
     arrived: int = 0
     revoked: int = 0
     lost: int = 0
+    restated: int = 0
+    never: int = 0
     changed: bool = False
 
 
@@ -71,6 +78,7 @@ class LabelWriter:
         self._lake, self._spec = lake, spec
         self._read: list[LabelReading] = []
         self._calendar = spec.schedule.calendar
+        self._negative: str | None = None
         self.as_of = newest_date(self._calendar, last, label_readings(lake, spec))
         """The newest score period that is known: what has been waited for long enough as of it was, for ever."""
 
@@ -81,6 +89,7 @@ class LabelWriter:
             OutdatedReadingError: Another run has changed the date since the raw files were read.
         """
         content = digest(labels, labels.column_names)
+        self._compare_classes(day, labels)
         before = write_if_changed(self._lake, self._spec.table("labels"), labels, day, reading)
         found = LabelChange(day) if before is None else _compared(self._spec, day, before, labels)
         mature = _known_by(labels, self._calendar.end(self._calendar.settled(day, self._spec.data.label_maturity)))
@@ -98,6 +107,28 @@ class LabelWriter:
         )
         return found
 
+    def _compare_classes(self, day: date, labels: pa.Table) -> None:
+        """Says where the negative class has another name than so far; which of both is right is not known here.
+
+        Scores need no label, so the day is not refused: what cannot use the labels says so when it does.
+        """
+        positive = self._spec.training.positive
+        if not positive:
+            return
+        names = pc.unique(class_names(labels[self._spec.training.target].drop_null())).to_pylist()
+        found = next((name for name in names if name != positive), None)
+        if found is None:
+            return
+        if self._negative is None:
+            self._negative = _negative_class(self._lake, self._spec, positive) or found
+        if found != self._negative:
+            log.warning(
+                "labels of %s: %s has the class %r in %d rows, where the class beside %r was %r so far; if both are "
+                "one, correct %s and ingest the day again",
+                day, self._spec.training.target, found, _rows_of(labels[self._spec.training.target], found), positive,
+                self._negative, self._spec.data.labels,
+            )  # fmt: skip
+
     def record(self) -> None:
         """Records the readings, in one commit; equal ones make none."""
         read, self._read = self._read, []
@@ -109,6 +140,28 @@ class LabelWriter:
 
         if read:
             Table(LABEL_READINGS, self._lake, self._spec).update(propose, {"model_name": self._spec.name})
+
+
+def _negative_class(lake: Lake, spec: ModelSpec, positive: str) -> str | None:
+    """The name of the class beside the positive one, by the newest tally; None where none says it."""
+    table = spec.table("tallies")
+    try:
+        if lake.find(table) is None:
+            return None
+        last = pc.max(lake.read(table, columns=[DATE_COLUMN])[DATE_COLUMN]).as_py()
+        rows = rows_of(lake.read(table, where={DATE_COLUMN: last}, columns=["generation", "manifest_json"]))
+    except TallyError:
+        return None  # damage of other tables is no matter of ingest
+    newest = max(rows, key=lambda row: row["generation"], default=None)
+    meaning = Manifest.from_json(newest["manifest_json"]).meaning if newest is not None else None
+    if meaning is None or meaning.positive != positive:
+        return None
+    return next((name for name in meaning.classes if name != positive), None)
+
+
+def _rows_of(column: pa.ChunkedArray, name: str) -> int:
+    names = class_names(column.drop_null())
+    return int(pc.sum(pc.equal(names, scalar_of(name, pa.string()))).as_py() or 0)
 
 
 def _later(standing: LabelReading | None, new: LabelReading) -> LabelReading:
@@ -226,25 +279,47 @@ def _compared(spec: ModelSpec, day: date, before: pa.Table, after: pa.Table) -> 
     key = spec.data.key
     if "label_status" not in before.column_names:
         before = after.slice(0, 0)
-    was, never, now = (
+    was, said_never, now, never = (
         row_hashes(table.filter(has_status(table, status)), key)
-        for table, status in ((before, KNOWN), (before, NEVER), (after, KNOWN))
+        for table, status in ((before, KNOWN), (before, NEVER), (after, KNOWN), (after, NEVER))
     )
     arrived = now[~np.isin(now, was)]
     change = LabelChange(
         day,
         arrived=arrived.size,
-        revoked=int(np.isin(arrived, never).sum()),
+        revoked=int(np.isin(arrived, said_never).sum()),
         lost=int((~np.isin(was, now)).sum()),
+        restated=_restated(spec, before, after),
+        never=int((~np.isin(never, said_never)).sum()),
         changed=True,
     )
     if before.num_rows:
-        log.info(
-            "labels of %s changed: %d more are known (%d of them were `never`), %d are not known any more; now %d are "
-            "known and %d never come",
-            day, change.arrived, change.revoked, change.lost, _count(after, KNOWN), _count(after, NEVER),
-        )  # fmt: skip
+        log.info("labels of %s %s; now %d are known and %d never come",
+                 day, _told(change), _count(after, KNOWN), _count(after, NEVER))  # fmt: skip
     return change
+
+
+def _restated(spec: ModelSpec, before: pa.Table, after: pa.Table) -> int:
+    """How many labels that were known, and are, have another value."""
+    key, target = list(spec.data.key), spec.training.target
+    if target not in before.column_names or before[target].type != after[target].type:
+        return 0  # nothing was known by that name, or of that kind
+    was, now = (table.filter(has_status(table, KNOWN)) for table in (before, after))
+    both = np.isin(row_hashes(now, key), row_hashes(was, key))
+    return int((both & ~np.isin(row_hashes(now, [*key, target]), row_hashes(was, [*key, target]))).sum())
+
+
+def _told(change: LabelChange) -> str:
+    """What is not zero, in words."""
+    more = f"{change.arrived} more are known"
+    parts = {
+        more + (f" ({change.revoked} of them were `never`)" if change.revoked else ""): change.arrived,
+        f"{change.restated} have another value": change.restated,
+        f"{change.lost} are not known any more": change.lost,
+        f"{change.never} more never come": change.never,
+    }
+    said = ", ".join(text for text, rows in parts.items() if rows)
+    return f"changed: {said}" if said else "were written again with the same values: what else is said of them changed"
 
 
 def _known_by(labels: pa.Table, instant: datetime) -> pa.Table:

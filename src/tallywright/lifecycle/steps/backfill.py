@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.errors import InputError, RangeError, TallyError, UsageError
 from tallywright.lifecycle.backfill import DayResult
 from tallywright.lifecycle.backfill import backfill as run_range
+from tallywright.lifecycle.late_labels import unrealised_error
 from tallywright.observability import log
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
+    from tallywright.lifecycle.late_labels import Unrealised
 
 _SHOWN: Final = 10
 
@@ -23,6 +25,7 @@ def backfill(context: RunContext) -> dict[str, Any]:
         UsageError: The last date is missing or before the first.
         RangeError: Some days failed in a way that a retry can cure. A repeat leaves days alone that are done.
         InputError: All days that are not done were refused; it names them.
+        TallyError: All days are done, and scored dates could not be realised.
     """
     last = context.options.last
     if last is None or last < context.day:
@@ -35,6 +38,9 @@ def backfill(context: RunContext) -> dict[str, Any]:
     refused = [day for day in results if day.exit_code]
     if refused:
         raise _refusal(results, refused)
+    unrealised = [one for day in results for one in day.unrealised]
+    if unrealised:
+        raise _not_realised(context.spec.name, unrealised)
     return {
         "first": str(context.day),
         "last": str(last),
@@ -46,6 +52,14 @@ def backfill(context: RunContext) -> dict[str, Any]:
 
 def _log_day(day: DayResult) -> None:
     log.info("%s %s: %s rows, %s, %s", day.score_date, day.action, f"{day.rows:,}", day.model, day.detail)
+
+
+def _not_realised(model: str, unrealised: list[Unrealised]) -> TallyError:
+    """The error of a range whose days are all done; a repeat is worth one where a retry can cure some of it."""
+    error = unrealised_error(model, unrealised)
+    if not error.retryable:
+        return error
+    return RangeError(f"all days are done, but {error.found}", expected=error.expected, remedy=error.remedy)
 
 
 def _refusal(results: list[DayResult], refused: list[DayResult]) -> TallyError:

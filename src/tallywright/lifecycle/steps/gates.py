@@ -11,7 +11,7 @@ from tallywright.gates.record import record_report
 from tallywright.lifecycle.context import package_of
 from tallywright.lifecycle.handover import handed_package
 from tallywright.lifecycle.steps.day import require_passed
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, withdrawals
 from tallywright.registry.resolve import as_ref
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ def operations_gate(context: RunContext) -> dict[str, Any]:
     candidate, _ = handed_package(context)
     if _is_champion(context, candidate):
         return {"subject": candidate.digest, "note": "already the champion; its reports stand"}
-    report = run_operations_gate(context.project, candidate, rollback_target=_champion_ref(context))
+    withdrawn = sorted(withdrawals(PromotionLog(context.lake, context.spec).entries()))
+    report = run_operations_gate(
+        context.project, candidate, rollback_target=_champion_ref(context), withdrawn=withdrawn
+    )
     return _recorded(context, report)
 
 

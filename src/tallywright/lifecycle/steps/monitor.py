@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.lifecycle.late_labels import read_labels_again, realise_standing
+from tallywright.lifecycle.late_labels import Unrealised, read_labels_again, realise_all, unrealised_error
 from tallywright.lifecycle.periods import record_due, record_scored, unscored_error
 from tallywright.scoring.commit.manifests import require_tally, scored_dates
 from tallywright.scoring.commit.standing import require_standing
@@ -21,11 +22,22 @@ _DAYS_IN_RESULT: Final = 10
 
 
 def monitor(context: RunContext) -> dict[str, Any]:
-    """Reads late labels, realises the days whose labels matured, records the periods, makes the day's decision."""
+    """Reads late labels, realises the days whose labels matured, records the periods, makes the day's decision.
+
+    Raises:
+        TallyError: A date could not be realised. All else is done by then, but for what a red task cannot start: no
+            training is claimed and no missed period is chosen, so that the repeat of the task does both.
+    """
     read = labels(context)
     changed = [context.spec.schedule.calendar.parse(day) for day in read["labels_changed"]]
     scored = scored_dates(context.lake, context.spec)
-    return read | _realised(context, changed, scored) | record_scored(context, scored) | decide(context)
+    found, failed = _realised(context, changed, scored)
+    if failed:
+        context = replace(context, options=replace(context.options, act=False))
+    done = read | found | record_scored(context, scored) | decide(context)
+    if failed:
+        raise unrealised_error(context.spec.name, failed)
+    return done
 
 
 def labels(context: RunContext) -> dict[str, Any]:
@@ -36,27 +48,38 @@ def labels(context: RunContext) -> dict[str, Any]:
 
 
 def performance(context: RunContext) -> dict[str, Any]:
-    """Computes the realised metrics of the scored days whose labels matured by this day, and of this day itself."""
-    return _realised(context, (), scored_dates(context.lake, context.spec))
+    """Computes the realised metrics of the scored days whose labels matured by this day, and of this day itself.
+
+    Raises:
+        TallyError: A date could not be realised; the others are.
+    """
+    found, failed = _realised(context, (), scored_dates(context.lake, context.spec))
+    if failed:
+        raise unrealised_error(context.spec.name, failed)
+    return found
 
 
-def _realised(context: RunContext, changed: Collection[date], scored: Collection[date]) -> dict[str, Any]:
+def _realised(
+    context: RunContext, changed: Collection[date], scored: Collection[date]
+) -> tuple[dict[str, Any], list[Unrealised]]:
+    """What was realised, as a result; and the dates that could not be."""
     from tallywright.monitoring.maturity import RunDates, dates_due
 
     lake, spec, run = context.lake, context.spec, RunDates(context.day, [context.day])
-    found = [realise_standing(context, due) for due in dates_due(lake, spec, run, scored, changed=changed)]
-    return {"days": [day.model_dump(mode="json") for day in found[-_DAYS_IN_RESULT:]]}
+    found, failed = realise_all(context, dates_due(lake, spec, run, scored, changed=changed))
+    return {"days": [day.model_dump(mode="json") for day in found[-_DAYS_IN_RESULT:]]}, failed
 
 
 def decide(context: RunContext) -> dict[str, Any]:
     """Makes the retraining decision of the day; `act` is true only once, for the newest day, where the run may act."""
     from tallywright.monitoring.actions import claim_action
     from tallywright.monitoring.decisions import decide as fold_day
+    from tallywright.monitoring.policy import state_word
 
     decision = fold_day(context.lake, context.spec, context.day)
     act = claim_action(context.lake, context.spec, decision, act=context.options.act, run_id=context.run_id)
     return {
-        "state": decision.state.value,
+        "state": state_word(decision.state, decision.reasons),
         "retrain": decision.retrain,
         "act": act,
         "reasons": list(decision.reasons),

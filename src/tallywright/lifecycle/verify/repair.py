@@ -6,14 +6,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from tallywright.data.delta.table import Table
 from tallywright.data.etl.ingest import input_version
 from tallywright.data.upkeep.repair import rebuild_log, restore
 from tallywright.errors import TallyError
 from tallywright.gates.record import day_subject, record_report, reports
+from tallywright.lifecycle.late_labels import realise_standing
 from tallywright.lifecycle.run import run_step
 from tallywright.lifecycle.small_tables import model_tables
 from tallywright.lifecycle.verify.findings import record_verdict
 from tallywright.lifecycle.verify.records import ingested_days
+from tallywright.monitoring.decisions import DECISIONS, current_decisions, decide_days
+from tallywright.monitoring.drift import drift_of
+from tallywright.monitoring.maturity import RunDates, dates_due
 from tallywright.observability import log
 from tallywright.records import Decision, ModelRef
 from tallywright.registry.promotion_log import PromotionLog
@@ -22,6 +27,7 @@ from tallywright.scoring.commit.manifests import latest_tallies, record_tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date
 
     from tallywright.lifecycle.context import RunContext
     from tallywright.scoring.commit.manifests import Tally
@@ -50,12 +56,9 @@ def repair_model(context: RunContext) -> None:
         day = tally.manifest.score_date
         if not _tried(partial(reports, lake, spec, subject=day_subject(tally.manifest.input)), f"the gate of {day}"):
             _tried(partial(run_step, replace(context, day=day), "day_gate"), f"the gate of {day}")
-        for step, when in (
-            ("drift", day),
-            ("performance", spec.schedule.calendar.settled(day, spec.data.label_maturity)),
-            ("decide", day),
-        ):
-            _tried(partial(run_step, replace(context, day=when), step), f"{step} of {when}")
+        if not drift_of(lake, spec, tally.manifest):
+            _tried(partial(run_step, replace(context, day=day), "drift"), f"drift of {day}")
+    _tried(partial(_make_followers, context, [tally.manifest.score_date for tally in tallies]), "what follows scores")
 
 
 def accept_model(context: RunContext) -> None:
@@ -65,6 +68,19 @@ def accept_model(context: RunContext) -> None:
         rebuild_log(lake, table)
         restore(lake, table, accept=True)
     record_verdict(lake, spec, [], {}, verified_at=context.now, deep=False)
+
+
+def _make_followers(context: RunContext, scored: Sequence[date]) -> None:
+    """Realises and decides what is missing of the scored dates, as the run of the newest one would.
+
+    Rows that stand stay, whatever the spec says today: a repair is no restatement. Nor are labels mature that no run
+    has waited for yet.
+    """
+    lake, spec = context.lake, context.spec
+    for due in dates_due(lake, spec, RunDates(max(scored)), scored) if scored else []:
+        _tried(partial(realise_standing, context, due), f"performance of {due.day}")
+    decided = current_decisions(Table(DECISIONS, lake, spec).read())
+    decide_days(lake, spec, [day for day in scored if day not in decided])
 
 
 def _make_evidence(context: RunContext) -> None:
