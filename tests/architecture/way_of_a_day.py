@@ -42,7 +42,7 @@ PACKAGE: Final = "tallywright"
 MODEL: Final = "late_orders"
 DAYS: Final = (("--from", "2025-04-01", "--to", "2025-04-02"), ("--date", "2025-04-03"))
 """The warm ones, then the one watched: on it labels of a warm day mature, so `performance` has something to do."""
-BEFORE: Final = frozenset({"ingest", "day_gate"})
+BEFORE: Final = frozenset({"ingest", "ingest_and_relabel", "day_gate"})
 WATCHED: Final = {
     DeltaTable.__init__.__code__: "handles",
     DeltaTable.is_deltatable.__code__: "existence_checks",

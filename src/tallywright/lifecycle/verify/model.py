@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tallywright.errors import TallyError
+from tallywright.lifecycle.seals import row_of, seals_in, verified_rows
 from tallywright.lifecycle.small_tables import model_tables
-from tallywright.lifecycle.verify.findings import Defect, last_verdict, record_verdict, seals_in
+from tallywright.lifecycle.verify.findings import Defect, record_verdict
 from tallywright.lifecycle.verify.records import (
     ingested_days,
     verify_aliases,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tallywright.data.delta.lake import Lake
-    from tallywright.lifecycle.verify.findings import VerifiedRow
+    from tallywright.lifecycle.seals import VerifiedRow
     from tallywright.lifecycle.verify.tables import Range
     from tallywright.spec import Project
 
@@ -51,23 +52,24 @@ def verify_model(
     """
     spec = project.spec
     tables = [table for table in model_tables(spec, lake) if table != spec.table("verified")]
-    found, seals = verify_tables(lake, tables, days, seals_in(_last_verdict(project, lake)))
+    known = _known(project, lake)
+    found, seals = verify_tables(lake, tables, days, seals_in(known))
     found += _guarded(_records(project, lake, days, deep=deep))
     found = _once(found)
     if days == (None, None):
         try:
-            record_verdict(lake, spec, found, seals, verified_at=now, deep=deep)
+            record_verdict(lake, spec, found, row_of(spec, seals, now, deep=deep), known=known)
         except TallyError as error:
             log.warning("the verdict was not recorded: %s", error)
     return found
 
 
-def _last_verdict(project: Project, lake: Lake) -> VerifiedRow | None:
+def _known(project: Project, lake: Lake) -> list[VerifiedRow]:
     try:
-        return last_verdict(lake, project.spec)
+        return verified_rows(lake, project.spec)
     except TallyError as error:
-        log.warning("the last verdict cannot be read: %s", error)
-        return None
+        log.warning("the last verdict and what was sealed since cannot be read: %s", error)
+        return []
 
 
 def _records(project: Project, lake: Lake, days: Range, *, deep: bool) -> Iterator[Defect]:

@@ -11,6 +11,7 @@ from tallywright.data.upkeep.repair import rebuild_log, restore
 from tallywright.errors import TallyError
 from tallywright.gates.record import day_subject, record_report, reports
 from tallywright.lifecycle.run import run_step
+from tallywright.lifecycle.seals import row_of, verified_rows
 from tallywright.lifecycle.small_tables import model_tables
 from tallywright.lifecycle.verify.findings import record_verdict
 from tallywright.lifecycle.verify.records import ingested_days
@@ -64,7 +65,7 @@ def accept_model(context: RunContext) -> None:
     for table in model_tables(spec, lake):
         rebuild_log(lake, table)
         restore(lake, table, accept=True)
-    record_verdict(lake, spec, [], {}, verified_at=context.now, deep=False)
+    record_verdict(lake, spec, [], row_of(spec, {}, context.now), known=verified_rows(lake, spec))
 
 
 def _make_evidence(context: RunContext) -> None:

@@ -1,4 +1,4 @@
-"""Verifies the tables of a model one by one: logs, files, pages, and what was sealed at the last verification."""
+"""Verifies the tables of a model one by one: logs, files, pages, and what was sealed before."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def verify_tables(
         lake: Where they are.
         tables: Their names.
         days: First and last score date whose files are read, None for an open end.
-        sealed: What was sealed at the last verification.
+        sealed: What was sealed at the last verification, and by runs since.
 
     Returns:
         The findings, and the seals of all tables: new ones where nothing was found.
     """
     gone, seals = sealed.keys() - {*tables}, dict(sealed)
     found = [
-        defect(table, "the table is gone since it was verified", remedy="restore it from a backup") for table in gone
+        defect(table, "the table is gone since it was sealed", remedy="restore it from a backup") for table in gone
     ]
     for table in tables:
         mine: list[Defect] = []
