@@ -28,7 +28,7 @@ from tallywright.errors import CommitConflictError, IntegrityError
 from tallywright.score_period import partition_values, period_of_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from deltalake import DeltaTable
 
@@ -101,13 +101,17 @@ def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False
         with storage_errors(f"repairing {lake.uri(table)}"):
             live = {path: _described(check, path) for path in check.live()}
             wanted = {path: file for path, file in live.items() if file} if accept else _wanted(check, live)
-            if not accept and wanted.keys() == live.keys():
+            wrong = _misdescribed(check, live)
+            if not accept and wanted.keys() == live.keys() and not wrong:
                 return False
             if whole and not accept and not wanted.keys() >= check.replay().expected.keys():
                 raise IntegrityError(
                     f"{table}: files are damaged or gone, and nothing else has their rows",
                     remedy="restore the table's folder from a backup",
                 )
+            if wrong:  # no commit can remove a file and add it again, so that takes two
+                _commit(check, wanted, live, without=wrong)
+                live = {path: file for path, file in live.items() if path not in wrong}
             _commit(check, wanted, live)
         return True
 
@@ -117,6 +121,12 @@ def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False
         conflict=lambda: CommitConflictError(f"{lake.uri(table)} kept changing", remedy="run it again"),
     )
     return compare_and_swap(race, attempt)
+
+
+def _misdescribed(check: TableCheck, live: Mapping[str, CommittedFile | None]) -> set[str]:
+    """The sound live files of which the log says what is not so."""
+    says, files = check.stated(), check.live()
+    return {path for path, file in live.items() if file is not None and check.misdescribed(path, files[path], says)}
 
 
 def _wanted(check: TableCheck, live: Mapping[str, CommittedFile | None]) -> dict[str, CommittedFile]:
@@ -155,7 +165,14 @@ def _described(check: TableCheck, path: str) -> CommittedFile | None:
     return footer.committed(path, checksums=False)
 
 
-def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mapping[str, object]) -> None:
+def _commit(
+    check: TableCheck,
+    wanted: Mapping[str, CommittedFile],
+    live: Mapping[str, object],
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """Makes the wanted files the live ones, but for those that a second commit is to add again."""
     handle, now = check.handle, int(time.time() * 1000)
     partitions = handle.metadata().partition_columns
     schema = pa.schema([field for field in pa.schema(handle.schema().to_arrow()) if field.name not in partitions])
@@ -175,7 +192,7 @@ def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mappin
             stats=delta_statistics(footer_at(check.folder.filesystem, path).metadata, schema),
         )
         for path, file in wanted.items()
-        if path not in live
+        if path not in live and path not in without
     ]
     removed = [
         RemoveAction(
@@ -186,7 +203,7 @@ def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mappin
             partition_values=values(path),
         )
         for path, file in logged.items()
-        if path not in wanted
+        if path not in wanted or path in without
     ]
     files = [file.model_dump() for file in wanted.values()]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tallywright.errors import TallyError
@@ -12,6 +13,7 @@ from tallywright.lifecycle.verify.records import (
     ingested_days,
     verify_aliases,
     verify_inputs,
+    verify_labels,
     verify_packages,
     verify_promotions,
     verify_tallies,
@@ -76,6 +78,7 @@ def _records(project: Project, lake: Lake, days: Range, *, deep: bool) -> Iterat
     spec = project.spec
     dates = [day for day in ingested_days(lake, spec) if within(day, days)]
     yield from verify_inputs(lake, spec, dates, deep=deep)
+    yield from verify_labels(lake, spec, partial(within, days=days), deep=deep)
     tallies = [tally for tally in latest_tallies(lake, spec) if within(tally.manifest.score_date, days)]
     yield from verify_tallies(lake, spec, tallies, deep=deep)
     yield from verify_promotions(lake, spec, tallies)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tallywright.data.delta.log_damage import is_readable
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.upkeep.seal import TableSeal, broken, seal_of
-from tallywright.data.upkeep.table_check import TableCheck
+from tallywright.data.upkeep.table_check import Problem, TableCheck
 from tallywright.data.upkeep.table_folder import TableFolder
 from tallywright.errors import TallyError
 from tallywright.lifecycle.verify.findings import Defect, defect
@@ -44,7 +44,7 @@ def verify_tables(
         mine: list[Defect] = []
         try:
             check = TableCheck(lake, table, lake.open(table), partial(within, days=days))
-            mine += [defect(table, one.text, one.day) for one in check.problems()]
+            mine += [_found(table, one) for one in check.problems()]
             if table in sealed:
                 mine += [defect(table, text, remedy=_accept(table)) for text in broken(check, sealed[table])]
             if not mine:
@@ -54,6 +54,14 @@ def verify_tables(
         mine += damaged_checkpoints(lake, table)
         found += mine
     return found, seals
+
+
+def _found(table: str, problem: Problem) -> Defect:
+    return defect(table, problem.text, problem.day, _repair(table) if problem.in_log else "")
+
+
+def _repair(table: str) -> str:
+    return f"tally verify {table.rpartition('__')[0]} --repair"
 
 
 def _accept(table: str) -> str:
@@ -67,8 +75,7 @@ def damaged_checkpoints(lake: Lake, table: str) -> Iterator[Defect]:
     with storage_errors(f"verifying {lake.uri(table)}"):
         for path in folder.checkpoints():
             if not is_readable(path, folder.content(path)):
-                model = table.rpartition("__")[0]
-                yield defect(table, f"the checkpoint {path} cannot be read", remedy=f"tally verify {model} --repair")
+                yield defect(table, f"the checkpoint {path} cannot be read", remedy=_repair(table))
 
 
 def within(day: date | None, days: Range) -> bool:
