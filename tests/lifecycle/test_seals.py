@@ -19,6 +19,7 @@ from tallywright.lifecycle.context import RunContext, RunOptions
 from tallywright.lifecycle.run import run_step
 from tallywright.lifecycle.seals import seal_run, seals_in, verified_rows
 from tallywright.lifecycle.verify.model import verify_model
+from tallywright.lifecycle.verify.repair import repair_model
 from tallywright.spec import Project
 
 
@@ -139,6 +140,48 @@ def test_what_a_run_seals_while_it_is_verified_stays(project: Project, monkeypat
     monkeypatch.undo()
     assert [row.run_id for row in verified_rows(_lake(project), project.spec)] == [None, "meanwhile"]
     assert _verified(project) == []
+
+
+AGAIN = ("drift", "performance", "decisions", "periods", "tallies", "heads", "versions", "profile", "inputs")
+
+
+def test_tables_that_are_gone_are_made_again_and_sealed_anew(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also the superseded tally of the date that was scored twice."""
+    run_step(RunContext(project, DAY, "again", RunOptions(force=True)), "score")
+    score(project, DAY)
+    assert _verified(project) == []
+    shutil.rmtree(_folder(project) / "shop__inputs")
+    rows = {what: _rows(project, what) for what in AGAIN if what != "inputs"}
+    for what in rows:
+        shutil.rmtree(_folder(project) / f"shop__{what}")
+    found = verify_model(project, _lake(project), now=NOW)
+    remedies = {one.what: one.remedy for one in found if "gone since" in one.problem}
+    assert remedies.keys() == {f"shop__{what}" for what in AGAIN}
+    assert all("--repair" in remedies[f"shop__{what}"] for what in rows)
+    repair_model(RunContext(project, DAY, "repair"))
+    assert _verified(project) == []
+    assert "shop__drift was made again since it was sealed" in caplog.text
+    caplog.clear()
+    assert _verified(project) == []
+    assert "made again" not in caplog.text
+    for what in ("tallies", "drift", "heads"):
+        assert _rows(project, what) == rows[what], what
+
+
+def test_a_table_that_a_run_made_again_lacks_the_other_dates(project: Project) -> None:
+    assert _verified(project) == []
+    shutil.rmtree(_folder(project) / "shop__drift")
+    run_step(RunContext(project, DAY, "next"), "drift")
+    found = verify_model(project, _lake(project), now=NOW)
+    assert [(one.what, one.score_date, one.remedy) for one in found] == [
+        ("shop__drift", day, "tally verify shop --repair") for day in DAYS[1:]
+    ]
+
+
+def _rows(project: Project, what: str) -> int:
+    return _lake(project).read(f"shop__{what}").num_rows
 
 
 def test_a_failure_to_seal_is_said_and_stops_nothing(

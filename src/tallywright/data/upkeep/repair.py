@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,13 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 from tallywright.data.delta.commit import LostRaceError, Race, compare_and_swap
 from tallywright.data.delta.files import delta_statistics
 from tallywright.data.delta.footers import footer_at
-from tallywright.data.delta.log_damage import damaged_files, is_readable
+from tallywright.data.delta.log_damage import (
+    LAST_CHECKPOINT,
+    damaged_files,
+    gone_from_log,
+    is_readable,
+    missing_commit,
+)
 from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.compaction import live_files
@@ -36,8 +42,13 @@ if TYPE_CHECKING:
     from tallywright.records import CommittedFile
 
 
+_HINT: Final = f"_delta_log/{LAST_CHECKPOINT}"
+
+
 def rebuild_log(lake: Lake, table: str) -> bool:
     """Makes a log readable again: damaged checkpoints are written anew, a damaged newest commit is taken away.
+
+    So is a `_last_checkpoint` that names none: without it readers look for the newest checkpoint themselves.
 
     What the newest commit wrote is gone with it; the step that wrote it does so again.
 
@@ -45,12 +56,18 @@ def rebuild_log(lake: Lake, table: str) -> bool:
         True when something was damaged.
 
     Raises:
-        IntegrityError: Only a backup helps: an older commit is damaged, or one that a checkpoint stood for is gone.
+        IntegrityError: Only a backup helps: an older commit is damaged or gone, or one that a checkpoint stood for is.
         StorageError: Storage that cannot be written.
     """
     folder = TableFolder(lake.uri(table), lake.options)
     with storage_errors(f"repairing {lake.uri(table)}"):
+        hinted = folder.hints_at_nothing()
+        if hinted:
+            folder.discard(_HINT)
         commits = folder.commits()
+        missing = missing_commit(path.rpartition("/")[2] for path in [*commits.values(), *folder.checkpoints()])
+        if missing is not None:
+            raise gone_from_log(table, missing)
         newest = max(commits, default=-1)
         torn = [path for path in commits.values() if not is_readable(path, folder.content(path))]
         damaged = [path for path in folder.checkpoints() if not is_readable(path, folder.content(path))]
@@ -70,9 +87,9 @@ def rebuild_log(lake: Lake, table: str) -> bool:
         for path in [*torn, *gone]:
             folder.discard(path)
         if gone:
-            folder.discard("_delta_log/_last_checkpoint")
+            folder.discard(_HINT)
             lake.open(table).create_checkpoint()
-    return bool(torn or damaged)
+    return bool(torn or damaged or hinted)
 
 
 def _opens(lake: Lake, table: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyarrow import fs
 
+from tallywright.data.delta.damage import MADE_ONCE
 from tallywright.data.storage.filesystem import filesystem_of, storage_errors
 from tallywright.records import StoredPart
 
@@ -127,13 +128,15 @@ def _path(version: int) -> str:
     return f"_delta_log/{version:020d}.json"
 
 
-def is_made_anew(check: TableCheck, seal: TableSeal) -> bool:
+def is_made_again(check: TableCheck, seal: TableSeal) -> bool:
     """True for another table under the name of a sealed one: it has another id, and none of the sealed commits.
+
+    One whose rows are made of nothing else is never taken for another.
 
     Raises:
         StorageError: Storage that cannot be read.
     """
-    if seal.table_id in ("", str(check.handle.metadata().id)):
+    if seal.table_id in ("", str(check.handle.metadata().id)) or check.table.rpartition("__")[2] in MADE_ONCE:
         return False
     with storage_errors(f"verifying {check.lake.uri(check.table)}"):
         commits = check.folder.commits().values()

@@ -9,6 +9,7 @@ from tallywright.errors import TallyError
 from tallywright.lifecycle.seals import row_of, seals_in, verified_rows
 from tallywright.lifecycle.small_tables import model_tables
 from tallywright.lifecycle.verify.findings import Defect, record_verdict
+from tallywright.lifecycle.verify.made_again import verify_made_again
 from tallywright.lifecycle.verify.records import (
     ingested_days,
     verify_aliases,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tallywright.data.delta.lake import Lake
-    from tallywright.lifecycle.seals import VerifiedRow
-    from tallywright.lifecycle.verify.tables import Range
+    from tallywright.lifecycle.seals import Seals, VerifiedRow
+    from tallywright.lifecycle.verify.tables import Checked, Range
     from tallywright.spec import Project
 
 
@@ -55,15 +56,26 @@ def verify_model(
     spec = project.spec
     tables = [table for table in model_tables(spec, lake) if table != spec.table("verified")]
     known = _known(project, lake)
-    found, seals = verify_tables(lake, tables, days, seals_in(known))
-    found += _guarded(_records(project, lake, days, deep=deep))
-    found = _once(found)
+    sealed = seals_in(known)
+    checked = verify_tables(lake, tables, days, sealed)
+    found = checked.found + list(_guarded(_records(project, lake, days, deep=deep)))
+    found = _once(found + list(_guarded(verify_made_again(lake, spec, checked.anew))))
+    seals = checked.seals | _say_again(checked, sealed, found)
     if days == (None, None):
         try:
             record_verdict(lake, spec, found, row_of(spec, seals, now, deep=deep), known=known)
         except TallyError as error:
             log.warning("the verdict was not recorded: %s", error)
     return found
+
+
+def _say_again(checked: Checked, sealed: Seals, found: list[Defect]) -> Seals:
+    """Says which tables were made again; the seals of those about which something was found stay the old ones."""
+    wrong = {one.what for one in found}
+    for table in checked.anew:
+        told = "something is missing" if table in wrong else "it holds what it is made of, and is sealed anew"
+        log.warning("%s was made again since it was sealed, as another table: %s", table, told)
+    return {table: sealed[table] for table in checked.anew if table in wrong}
 
 
 def _known(project: Project, lake: Lake) -> list[VerifiedRow]:

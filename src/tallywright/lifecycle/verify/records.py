@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tallywright.data.delta.damage import remedy_for
+from tallywright.data.delta.damage import remedy_for_gone
 from tallywright.data.delta.generation import generation_of
 from tallywright.data.delta.history import commits
 from tallywright.data.delta.table import Table
@@ -27,11 +27,13 @@ from tallywright.scoring.commit.standing import standing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import date, datetime
+    from datetime import date
 
     from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.data.etl.label_readings import LabelReading
+    from tallywright.data.etl.reading import WrittenContent
     from tallywright.records import ModelRef
     from tallywright.scoring.commit.manifests import Tally
     from tallywright.spec import ModelSpec, Project
@@ -120,32 +122,46 @@ def verify_labels(lake: Lake, spec: ModelSpec, wanted: Callable[[date], bool], *
     handle = lake.find(table)
     if handle is None:
         if readings:
-            yield defect(table, "the table is gone, and its labels were read", remedy=remedy_for(table, None))
+            yield defect(table, "the table is gone, and its labels were read", remedy=remedy_for_gone(table))
         return
-    written = _written_labels(lake, handle)
-    for day, reading in readings.items():
-        if not wanted(day) or day not in written:
-            continue
-        rows, fingerprint, at = written[day]
-        found = sum(file.rows for file in lake.files(table, day=day, version=handle))
-        if found != rows:
-            yield defect(table, f"it has {found} labels, committed were {rows}", day)
-        elif fingerprint != reading.fingerprint and at <= reading.recorded_at:
-            yield defect(table, "its labels are older than those that were last read", day)
-        elif deep:
-            stored = lake.read(table, where={"score_date": day}, version=handle)
-            if digest(stored, stored.column_names).hex != fingerprint:
-                yield defect(table, "its labels are not those that were committed", day)
+    written, whole = _written_labels(lake, handle)
+    for day in filter(wanted, readings):
+        if day in written:
+            problem = _of_labels(lake, table, handle, (readings[day], written[day]), deep=deep)
+        else:  # a reading is recorded after the commit that it is of
+            problem = "its labels were read, and are gone" if whole else ""
+        if problem:
+            yield defect(table, problem, day)
 
 
-def _written_labels(lake: Lake, handle: DeltaTable) -> dict[date, tuple[int, str, datetime]]:
-    """Of each date the number and fingerprint of the labels that were written last, and when."""
-    found: dict[date, tuple[int, str, datetime]] = {}
+def _of_labels(
+    lake: Lake, table: str, handle: DeltaTable, known: tuple[LabelReading, WrittenContent], *, deep: bool
+) -> str:
+    """Says what is wrong with the labels of a date, last read and written so; empty when nothing is."""
+    reading, written = known
+    day = reading.score_date
+    found = sum(file.rows for file in lake.files(table, day=day, version=handle))
+    if found != written.rows:
+        return f"it has {found} labels, committed were {written.rows}"
+    if written.fingerprint != reading.fingerprint and written.at <= reading.recorded_at:
+        return "its labels are older than those that were last read"
+    if deep:
+        stored = lake.read(table, where={"score_date": day}, version=handle)
+        if digest(stored, stored.column_names).hex != written.fingerprint:
+            return "its labels are not those that were committed"
+    return ""
+
+
+def _written_labels(lake: Lake, handle: DeltaTable) -> tuple[dict[date, WrittenContent], bool]:
+    """What was written of each date's labels last; and whether the log is whole."""
+    found: dict[date, WrittenContent] = {}
+    version = -1
     for commit in commits(lake, handle):
+        version = commit["version"]
         written = written_content(commit)
-        if written is not None and written.day not in found:
-            found[written.day] = written.rows, written.fingerprint, written.at
-    return found
+        if written is not None:
+            found.setdefault(written.day, written)
+    return found, version == 0
 
 
 def verify_promotions(lake: Lake, spec: ModelSpec, tallies: list[Tally]) -> Iterator[Defect]:

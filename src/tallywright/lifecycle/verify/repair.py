@@ -14,6 +14,7 @@ from tallywright.lifecycle.run import run_step
 from tallywright.lifecycle.seals import row_of, verified_rows
 from tallywright.lifecycle.small_tables import model_tables
 from tallywright.lifecycle.verify.findings import record_verdict
+from tallywright.lifecycle.verify.made_again import record_missing
 from tallywright.lifecycle.verify.records import ingested_days
 from tallywright.observability import log
 from tallywright.records import Decision, ModelRef
@@ -42,6 +43,8 @@ def repair_model(context: RunContext) -> None:
     for day in _tried(partial(ingested_days, lake, spec), "the ingested dates") or []:
         _tried(partial(input_version, lake, spec, day), f"the input of {day}")
     _tried(partial(_make_evidence, context), "the evidence of the promotions")
+    _tried(partial(record_missing, context), "tallies and periods")
+    _tried(PromotionLog(lake, spec).record_head, "the head of the promotion log")
     tallies = _tried(partial(latest_tallies, lake, spec), "the tallies") or []
     for tally in tallies:
         _tried(partial(record_tally, lake, spec, tally), f"the tally of {tally.manifest.score_date}")
