@@ -110,6 +110,9 @@ def _guarded(findings: Iterator[Defect]) -> Iterator[Defect]:
 def _once(found: list[Defect]) -> list[Defect]:
     """The findings, one of each table and date (or, without a date, each text)."""
     kept: dict[tuple[str, object], Defect] = {}
+    of_tables = {one.problem for one in found if one.what != "records"}
     for one in found:
+        if one.what == "records" and one.problem in of_tables:
+            continue  # the records cannot be read for what was found of the table
         kept.setdefault((one.what, one.score_date or one.problem), one)
     return list(kept.values())
