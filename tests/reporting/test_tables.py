@@ -76,6 +76,7 @@ STORED = {
     """,
     "verified": """
         model_name:text verified_at:instant deep:bool findings:int findings_json:text seals_json:text
+        run_id:text versions_json:text
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool

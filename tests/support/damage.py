@@ -12,8 +12,10 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from synthetic import DAY, commit_day, make_features, make_package, make_project
 
-from tallywright.data.delta.lake import Change, Lake
+from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
+from tallywright.data.etl.labels import label_writer
+from tallywright.data.etl.reading import Reading
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.run import run_step
@@ -77,8 +79,8 @@ def put(lake: Lake, project: Project, day: date) -> None:
             "label_status": ["known"] * ROWS,
         }
     )
-    change = Change("shop__labels", labels, {"score_date": day}, ("score_date",))
-    lake.write(change)
+    with label_writer(lake, project.spec, day) as writer:
+        writer.write(day, labels, Reading.before(lake, project.spec, [day]))
     pass_gate(lake, project, day)
 
 

@@ -253,7 +253,7 @@ def _aliases(project: Project, lake: Lake) -> Iterator[Check]:
 def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -> Iterator[Check]:
     """The promotion log of each model, the registry's aliases, and the verdict of the last verification."""
     from tallywright.data.delta.lake import Lake
-    from tallywright.lifecycle.verify.findings import last_verdict
+    from tallywright.lifecycle.seals import verdict_in, verified_rows
     from tallywright.registry.promotion_log import PromotionLog
 
     for name in model_names(root):
@@ -263,7 +263,7 @@ def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -
             continue  # its spec has a line of its own
         lake = Lake.of(project.environment)
         try:
-            problems, verdict = PromotionLog(lake, project.spec).problems(), last_verdict(lake, project.spec)
+            problems, rows = PromotionLog(lake, project.spec).problems(), verified_rows(lake, project.spec)
         except TallyError as error:
             yield _check(f"verify {name}", error.found, Verdict.FAIL, error.remedy or f"tally verify {name}")
             continue
@@ -271,13 +271,19 @@ def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -
             yield _check(f"promotions {name}", problems[0], Verdict.FAIL, f"tally verify {name} --repair")
         elif reachable:
             yield from _aliases(project, lake)
+        verdict = verdict_in(rows)
+        runs = sum(row.run_id is not None for row in rows)
+        since = f"; {runs} runs have sealed what they wrote since, not verified yet" if runs else ""
         if verdict is None:
-            yield _check(f"verify {name}", "never verified", Verdict.WARN, f"tally verify {name}")
+            yield _check(f"verify {name}", f"never verified{since}", Verdict.WARN, f"tally verify {name}")
             continue
         at = f"{verdict.verified_at:%Y-%m-%d %H:%M}"
         found = f"{verdict.findings} findings at {at}" if verdict.findings else f"all stood at {at}"
         yield _check(
-            f"verify {name}", found, Verdict.FAIL if verdict.findings else Verdict.PASS, f"tally verify {name}"
+            f"verify {name}",
+            f"{found}{since}",
+            Verdict.FAIL if verdict.findings else Verdict.PASS,
+            f"tally verify {name}",
         )
 
 

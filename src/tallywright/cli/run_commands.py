@@ -97,6 +97,7 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
     """Raw files to feature and label tables, for a date or a range in one run; one commit a date."""
     from tallywright.data.etl.ingest import IngestedDay
     from tallywright.data.etl.ingest import ingest as ingest_days
+    from tallywright.lifecycle.seals import seal_run
 
     context = context_for(project, first, new_run_id("ingest"))
 
@@ -105,7 +106,10 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
             state = "written" if day.changed else "unchanged"
             click.echo(f"{day.score_date}  {day.rows:>8,} rows  {day.quarantined:>5,} quarantined  {state}", err=True)
 
-    days = ingest_days(project, context.lake, first, last, progress=print_day, force=force)
+    try:
+        days = ingest_days(project, context.lake, first, last, progress=print_day, force=force)
+    finally:
+        seal_run(context)  # also the dates before one that was refused
     written = sum(day.changed for day in days)
     closed = len(project.spec.schedule.calendar.closed_between(first, last))
     if as_json:

@@ -140,11 +140,13 @@ def _side_by_side(row: dict[str, Any]) -> dict[str, Any]:
 @json_option
 def withdraw(project: Project, version: int, reason: str, by: str, *, as_json: bool) -> None:
     """Take VERSION out of production for good; what it scored stands, and days to come get an earlier champion."""
+    from tallywright.lifecycle.seals import seal_run
     from tallywright.lifecycle.steps.promotion import withdraw as withdraw_version
 
     options = RunOptions(version=version, reason=reason, by=by or _user())
     context = context_for(project, project.spec.schedule.start_date, new_run_id("withdraw"), options)
     result = withdraw_version(context)
+    seal_run(context)
     show_record(result, as_json=as_json)
     if not result["withdrawn"]:
         click.echo(f"nothing changed: line {result['sequence']} has withdrawn version {version} already", err=True)

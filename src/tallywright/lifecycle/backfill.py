@@ -16,6 +16,7 @@ from tallywright.lifecycle.late_labels import read_labels_again, realise_all
 from tallywright.lifecycle.periods import record
 from tallywright.lifecycle.plan import Actor, Pipeline, plan
 from tallywright.lifecycle.run import run_pipeline
+from tallywright.lifecycle.seals import seal_run
 from tallywright.memory import release_memory
 from tallywright.monitoring.periods import Period, PeriodState, reason_code
 from tallywright.observability import log
@@ -101,7 +102,9 @@ def backfill(
             changed, _ = read_labels_again(context, first, last)
             _realise(context, results, failed, changed=changed)
     record(context, list(_periods(context, results)))
-    return _decided(context, _with_unrealised(results, failed.values()))
+    decided = _decided(context, _with_unrealised(results, failed.values()))
+    seal_run(context)
+    return decided
 
 
 def batched(days: Iterable[date], size: int) -> Iterator[tuple[date, ...]]:

@@ -88,6 +88,7 @@ class Step:
         once: True when a range of days does it once for all of them.
         refuses: True when what it refuses is the day: `<model>__periods` says so, and the step stays red.
         open_only: True when it has nothing to do on a date that the calendar closes.
+        seals: True when a run ends with it, or may: what the run wrote is sealed then.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Step:
     once: bool = False
     refuses: bool = False
     open_only: bool = False
+    seals: bool = False
 
 
 def plan(spec: ModelSpec, pipeline: Pipeline | str) -> tuple[Step, ...]:
@@ -177,7 +179,7 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
                  Step("decide", "the retraining policy's decision of the day", "monitor:decide", acts=True),
              ),
              needs=("score",), produces=("performance", "decisions"), acts=True, once=True, uses=frozenset({Uses.SQL}),
-             open_only=True),
+             open_only=True, seals=True),
     )  # fmt: skip
     train = Step(
         TRIGGER_TRAIN,
@@ -215,7 +217,7 @@ def _train(spec: ModelSpec) -> tuple[Step, ...]:
         Step("operations_gate", "loads cleanly, parity, latency, owner", "gates:operations_gate", needs=("train",),
              heavy=True),
         Step("register", "the version and its evidence in the registry", "promotion:register",
-             needs=("quality_gate", "operations_gate"), extra="train"),
+             needs=("quality_gate", "operations_gate"), extra="train", seals=True),
     )  # fmt: skip
     promote = _promote_step("register")
     if spec.registry.approval == "policy":
@@ -233,7 +235,7 @@ def _train(spec: ModelSpec) -> tuple[Step, ...]:
 
 def _promote_step(*needs: str) -> Step:
     return Step("promote", "champion from the effective date on, if every gate passed", "promotion:promote",
-                needs=needs, retries=1, produces=("promotions",), extra="train")  # fmt: skip
+                needs=needs, retries=1, produces=("promotions",), extra="train", seals=True)  # fmt: skip
 
 
 def _promote(_: ModelSpec) -> tuple[Step, ...]:
@@ -242,17 +244,17 @@ def _promote(_: ModelSpec) -> tuple[Step, ...]:
 
 def _rollback(_: ModelSpec) -> tuple[Step, ...]:
     return (Step("rollback", "the previous champion, from the effective date on", "promotion:rollback", retries=1,
-                 produces=("promotions",), extra="train"),)  # fmt: skip
+                 produces=("promotions",), extra="train", seals=True),)  # fmt: skip
 
 
 def _watch(_: ModelSpec) -> tuple[Step, ...]:
     return (Step("watch", "fails when a due period was not scored, back to the last scored date", "monitor:watch",
-                 retries=0),)  # fmt: skip
+                 retries=0, seals=True),)  # fmt: skip
 
 
 def _maintain(_: ModelSpec) -> tuple[Step, ...]:
     return (Step("maintain", "compact tables, delete what nothing refers to any more", "maintain:maintain", retries=1,
-                 heavy=True, timeout=timedelta(hours=4), extra="train"),)  # fmt: skip
+                 heavy=True, timeout=timedelta(hours=4), extra="train", seals=True),)  # fmt: skip
 
 
 _PIPELINES = {

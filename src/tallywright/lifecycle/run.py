@@ -50,6 +50,10 @@ def _run(context: RunContext, step: Step) -> dict[str, Any]:
         if step.extra is None or (error.name or "").startswith("tallywright"):
             raise
         raise _not_installed(step, error) from error
+    if step.seals:
+        from tallywright.lifecycle.seals import seal_run
+
+        seal_run(context)
     log.info("%s %s%s: done", context.spec.name, step.name, about)
     return result
 

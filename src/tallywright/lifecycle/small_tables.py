@@ -24,9 +24,8 @@ def model_tables(spec: ModelSpec, lake: Lake) -> list[str]:
 
 
 def tables_of(spec: ModelSpec, names: Iterable[str]) -> list[str]:
-    """Those of these names that belong to the model; a table of a model `shop__b` is none of a model `shop`."""
-    prefix = spec.table("")
-    return [name for name in names if name.startswith(prefix) and "__" not in name.removeprefix(prefix)]
+    """Those of these names that belong to the model."""
+    return [name for name in names if spec.has_table(name)]
 
 
 def keep_small(lake: Lake, table: str, *, retention: timedelta, now: datetime) -> None:

@@ -306,6 +306,16 @@ class PromotionLog:
             self._heads.replace([head_of(written)], outdated=lambda _: self._why_not_head(written))
         return written
 
+    def record_head(self) -> None:
+        """Records the newest entry as the head where none is recorded, as after the table of heads was lost.
+
+        Raises:
+            TallyError: As `entries` and `append`.
+        """
+        entries = self.entries()
+        if entries and entries[-1].digest and self._head() is None:
+            self._heads.replace([head_of(entries[-1])], outdated=lambda _: self._why_not_head(entries[-1]))
+
     def _why_not_head(self, entry: Promotion) -> str:
         """Why an entry is not the head: another writer's later one is; empty when it is."""
         head = self._head()

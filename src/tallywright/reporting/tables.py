@@ -8,7 +8,7 @@ from tallywright.data.delta.table import Kind
 from tallywright.data.etl.ingest import INPUTS
 from tallywright.data.etl.label_readings import LABEL_READINGS
 from tallywright.gates.record import GATES
-from tallywright.lifecycle.verify.findings import VERIFIED
+from tallywright.lifecycle.seals import VERIFIED
 from tallywright.monitoring.actions import ACTIONS
 from tallywright.monitoring.decisions import DECISIONS
 from tallywright.monitoring.drift import DRIFT

@@ -784,3 +784,8 @@ class ModelSpec(Section):
     def table(self, what: str) -> str:
         """The short name of one of this model's tables, such as `flight_delays__scores`."""
         return f"{self.name}__{what}"
+
+    def has_table(self, name: str) -> bool:
+        """True for the name of one of this model's tables; a table of a model `shop__b` is none of a model `shop`."""
+        prefix = self.table("")
+        return name.startswith(prefix) and "__" not in name.removeprefix(prefix)

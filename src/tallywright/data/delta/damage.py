@@ -21,6 +21,15 @@ _TRUTH: Final = "promotions"
 """Its entries are made of nothing else."""
 GONE: Final = "it is gone"
 """Of a file that is not there."""
+MADE_ONCE: Final = frozenset({"promotions", "actions"})
+"""The tables whose rows are made of nothing else."""
+_LOST: Final = {
+    "decisions": "earlier revisions are lost",
+    "performance": "figures of younger labels are lost",
+    "periods": "refusals, misses and earlier states are lost",
+    "gates": "reports of days that were not scored are lost",
+}
+"""Of tables that are made again, what no repair brings back."""
 _SCORED: Final = frozenset({"scores", "shadow"})
 
 
@@ -78,3 +87,22 @@ def remedy_for(table: str, day: date | str | None) -> str:
     if what == _TRUTH:
         return f"tally verify {model} --repair; what that does not bring back only a backup has"
     return f"tally verify {model} --repair"
+
+
+def remedy_for_gone(table: str) -> str:
+    """What brings back a table that is gone, as far as anything does but a backup."""
+    return f"restore it from a backup{made_again(table, 'or, ')}"
+
+
+def made_again(table: str, prefix: str) -> str:
+    """What makes the rows of a table again, after a prefix, as the end of a remedy; empty where nothing does."""
+    model, _, what = table.rpartition("__")
+    if not model or what in MADE_ONCE:
+        return ""
+    repair = f"tally verify {model} --repair"
+    if what in _INGESTED or what == "label_readings":
+        return f"; {prefix}tally ingest {model} --from A --to B for all its dates"
+    if what in _SCORED:
+        return f"; {prefix}tally score {model} --from A --to B for all its dates"
+    lost = _LOST.get(what, "")
+    return f"; {prefix}{repair}{f' ({lost})' if lost else ''}"

@@ -55,38 +55,39 @@ def delta_statistics(footer: pq.FileMetaData, schema: pa.Schema, *, finite: Coll
     least: dict[str, Any] = {}
     most: dict[str, Any] = {}
     nulls: dict[str, int] = {}
-    for name, index in _flat_columns(footer):
+    for name, index in flat_columns(footer):
         field = schema.field(name)
         chunks = [footer.row_group(group).column(index).statistics for group in range(footer.num_row_groups)]
         if not chunks or any(chunk is None or not chunk.has_null_count for chunk in chunks):
             continue
         nulls[name] = sum(chunk.null_count for chunk in chunks)
-        bounds = [_bounds(chunk, field.type) for chunk in chunks if chunk.has_min_max]
+        bounds = [bounds_of(chunk, field.type) for chunk in chunks if chunk.has_min_max]
         complete = len(bounds) == len(chunks)
         if complete and (not pa.types.is_floating(field.type) or name in finite):
-            low = _render(min(low for low, _ in bounds), field.type, up=False)
-            high = _render(max(high for _, high in bounds), field.type, up=True)
+            low = rendered(min(low for low, _ in bounds), field.type, up=False)
+            high = rendered(max(high for _, high in bounds), field.type, up=True)
             if low is not None and high is not None:
                 least[name], most[name] = low, high
     content = {"numRecords": footer.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
-def _flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
+def flat_columns(footer: pq.FileMetaData) -> Iterator[tuple[str, int]]:
+    """Names and places of the columns that are not nested."""
     for index in range(footer.num_columns):
         column = footer.schema.column(index)
         if column.path == column.name:
             yield column.name, index
 
 
-def _bounds(chunk: pq.Statistics, kind: pa.DataType) -> tuple[Any, Any]:
+def bounds_of(chunk: pq.Statistics, kind: pa.DataType) -> tuple[Any, Any]:
     """Least and largest value of a chunk; pyarrow's own conversion of an instant imports pandas."""
     if kind == _INSTANT:
         return _EPOCH + chunk.min_raw * _MICROSECOND, _EPOCH + chunk.max_raw * _MICROSECOND
     return chunk.min, chunk.max
 
 
-def _render(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
+def rendered(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | None:
     """A bound as a JSON value; None for types and values that get no bound."""
     if pa.types.is_timestamp(kind) and isinstance(value, datetime):
         return _milliseconds(value, up=up)

@@ -1,4 +1,4 @@
-"""Finds out why a table's log cannot be opened: a checkpoint or a commit that is damaged, by name."""
+"""Finds out why a table's log cannot be opened: a file of it that is damaged or gone, by name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from pyarrow import fs
 
+from tallywright.data.delta.damage import made_again
 from tallywright.data.storage.filesystem import filesystem_of
 from tallywright.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+LAST_CHECKPOINT: Final = "_last_checkpoint"
+"""The file of a log that names its newest checkpoint."""
 COMMIT: Final = re.compile(r"\d{20}\.json")
 _NUMBER, _TEXTS = (int,), (dict,)
 _ACTIONS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
@@ -70,10 +73,45 @@ def log_damage(uri: str, options: Mapping[str, str], *, whole: bool = True) -> I
         contents = {path.rpartition("/")[2]: _content(filesystem, path) for path in paths}
     except (OSError, pa.ArrowException):
         return None
+    table = uri.rstrip("/").rpartition("/")[2]
+    hint = contents.pop(LAST_CHECKPOINT, None)
+    if hint is not None and names_nothing(hint, contents):
+        return damaged_log(table, LAST_CHECKPOINT)
+    missing = missing_commit(contents)
+    if missing is not None:
+        return gone_from_log(table, missing)
     problem = max(damaged_files(contents) if whole else _unreadable(contents), default=None)
-    if problem is None:
-        return None
-    return damaged_log(uri.rstrip("/").rpartition("/")[2], problem)
+    return None if problem is None else damaged_log(table, problem)
+
+
+def missing_commit(names: Iterable[str]) -> str | None:
+    """The name of the newest commit that is gone from a log although reading the table needs it; None where none is.
+
+    A reader needs every commit after the newest checkpoint, and all of them where there is none.
+    """
+    names = list(names)
+    versions = {int(name[:20]) for name in names if COMMIT.fullmatch(name)}
+    first = max((int(name[:20]) for name in names if _CHECKPOINT.fullmatch(name)), default=-1) + 1
+    gone = set(range(first, max(versions, default=first))) - versions
+    return f"{max(gone):020d}.json" if gone else None
+
+
+def names_nothing(hint: bytes, names: Iterable[str]) -> bool:
+    """True for the content of a `_last_checkpoint` that names a checkpoint which is not there: it is redundant."""
+    try:
+        version = int(json.loads(hint)["version"])
+    except (ValueError, KeyError, TypeError):
+        return True
+    return not any(_CHECKPOINT.fullmatch(name) and int(name[:20]) == version for name in names)
+
+
+def gone_from_log(table: str, name: str) -> IntegrityError:
+    """The error about a commit that is gone, which nothing else has."""
+    return IntegrityError(
+        f"{table}: the file {name} of its log is gone, and the table cannot be read without it",
+        expected="commits as they were written",
+        remedy=f"restore the file from a backup{made_again(table, 'or move the folder of the table away, then ')}",
+    )
 
 
 def damaged_log(table: str, name: str) -> IntegrityError:
@@ -87,7 +125,7 @@ def damaged_log(table: str, name: str) -> IntegrityError:
 
 
 def _is_of_log(name: str) -> bool:
-    return bool(COMMIT.fullmatch(name) or _CHECKPOINT.fullmatch(name))
+    return bool(COMMIT.fullmatch(name) or _CHECKPOINT.fullmatch(name)) or name == LAST_CHECKPOINT
 
 
 def _content(filesystem: fs.FileSystem, path: str) -> bytes:

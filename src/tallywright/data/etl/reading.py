@@ -7,8 +7,10 @@ than what was read here, and the raw files are read again.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.commit import compare_and_swap
 from tallywright.data.delta.generation import content_transaction, content_version, transaction_version
@@ -21,7 +23,6 @@ from tallywright.score_period import Hour, date_of, partition_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import date
 
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -113,3 +114,26 @@ def change_of(table: str, rows: pa.Table, day: date, content: RowDigest, *, cade
     partition = partition_columns(hourly=isinstance(day, Hour))
     change = Change(table, rows, {"score_date": day}, partition, message, transaction, LONG_LOG, point=point)
     return replace(change, description=description_of(cadence))
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenContent:
+    """What a commit of `change_of` says of the content that it wrote."""
+
+    day: date
+    rows: int
+    fingerprint: str
+    at: datetime
+
+
+def written_content(commit: Mapping[str, Any]) -> WrittenContent | None:
+    """What a commit's information says of a period's content; None of a commit that says nothing of one."""
+    try:
+        told = json.loads(commit.get("userMetadata") or "{}")
+        day = date.fromisoformat(told["score_date"])
+        if "score_hour" in told:
+            day = Hour(day, datetime.fromisoformat(told["score_hour"]))
+        at = datetime.fromtimestamp(int(commit["timestamp"]) / 1000, UTC)
+        return WrittenContent(day, int(told["rows"]), str(told["fingerprint"]), at)
+    except (ValueError, KeyError, TypeError):
+        return None

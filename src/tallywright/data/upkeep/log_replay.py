@@ -36,6 +36,7 @@ class LoggedCommit:
     added: Mapping[str, int]
     removed: frozenset[str]
     data_change: bool
+    transactions: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, version: int, text: str) -> LoggedCommit:
@@ -50,11 +51,12 @@ class LoggedCommit:
         try:
             added = {unquote(one["add"]["path"]): int(one["add"]["size"]) for one in actions if "add" in one}
             removed = frozenset(unquote(one["remove"]["path"]) for one in actions if "remove" in one)
+            transactions = {one["txn"]["appId"]: int(one["txn"]["version"]) for one in actions if "txn" in one}
         except (KeyError, TypeError) as error:
             raise ValueError(f"an action lacks {error}") from error
         info: Mapping[str, Any] = next((one["commitInfo"] for one in actions if "commitInfo" in one), {})
         changes = any(one[kind].get("dataChange", True) for one in actions for kind in ("add", "remove") if kind in one)
-        return cls(version, info, added, removed, changes)
+        return cls(version, info, added, removed, changes, transactions)
 
     @property
     def files(self) -> tuple[CommittedFile, ...] | None:
@@ -104,6 +106,7 @@ class Replay:
         rewritten: What others rewrote without changing rows, as they say: added and removed paths.
         problems: Commits that are not what they say.
         foreign: Who else changed rows, by a path that he added or removed.
+        transactions: By app transaction, the newest commit that has it, and the version that it says.
     """
 
     expected: Expected = field(default_factory=dict)
@@ -111,11 +114,13 @@ class Replay:
     rewritten: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     foreign: dict[str, str] = field(default_factory=dict)
+    transactions: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, commit: LoggedCommit) -> None:
         """Goes one commit on."""
         if commit.is_another:
             self.problems.append(f"version {commit.version} of the log is a copy of version {commit.info[VERSION_KEY]}")
+        self.transactions |= {name: (commit.version, told) for name, told in commit.transactions.items()}
         if self.since is None and commit.files is not None:
             self.since = commit.version
         if commit.files is None and (self.since is None or commit.is_ours):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,13 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 from tallywright.data.delta.commit import LostRaceError, Race, compare_and_swap
 from tallywright.data.delta.files import delta_statistics
 from tallywright.data.delta.footers import footer_at
-from tallywright.data.delta.log_damage import damaged_files, is_readable
+from tallywright.data.delta.log_damage import (
+    LAST_CHECKPOINT,
+    damaged_files,
+    gone_from_log,
+    is_readable,
+    missing_commit,
+)
 from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.upkeep.compaction import live_files
@@ -28,7 +34,7 @@ from tallywright.errors import CommitConflictError, IntegrityError
 from tallywright.score_period import partition_values, period_of_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from deltalake import DeltaTable
 
@@ -36,8 +42,13 @@ if TYPE_CHECKING:
     from tallywright.records import CommittedFile
 
 
+_HINT: Final = f"_delta_log/{LAST_CHECKPOINT}"
+
+
 def rebuild_log(lake: Lake, table: str) -> bool:
     """Makes a log readable again: damaged checkpoints are written anew, a damaged newest commit is taken away.
+
+    So is a `_last_checkpoint` that names none: without it readers look for the newest checkpoint themselves.
 
     What the newest commit wrote is gone with it; the step that wrote it does so again.
 
@@ -45,12 +56,18 @@ def rebuild_log(lake: Lake, table: str) -> bool:
         True when something was damaged.
 
     Raises:
-        IntegrityError: Only a backup helps: an older commit is damaged, or one that a checkpoint stood for is gone.
+        IntegrityError: Only a backup helps: an older commit is damaged or gone, or one that a checkpoint stood for is.
         StorageError: Storage that cannot be written.
     """
     folder = TableFolder(lake.uri(table), lake.options)
     with storage_errors(f"repairing {lake.uri(table)}"):
+        hinted = folder.hints_at_nothing()
+        if hinted:
+            folder.discard(_HINT)
         commits = folder.commits()
+        missing = missing_commit(path.rpartition("/")[2] for path in [*commits.values(), *folder.checkpoints()])
+        if missing is not None:
+            raise gone_from_log(table, missing)
         newest = max(commits, default=-1)
         torn = [path for path in commits.values() if not is_readable(path, folder.content(path))]
         damaged = [path for path in folder.checkpoints() if not is_readable(path, folder.content(path))]
@@ -70,9 +87,9 @@ def rebuild_log(lake: Lake, table: str) -> bool:
         for path in [*torn, *gone]:
             folder.discard(path)
         if gone:
-            folder.discard("_delta_log/_last_checkpoint")
+            folder.discard(_HINT)
             lake.open(table).create_checkpoint()
-    return bool(torn or damaged)
+    return bool(torn or damaged or hinted)
 
 
 def _opens(lake: Lake, table: str) -> bool:
@@ -101,13 +118,17 @@ def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False
         with storage_errors(f"repairing {lake.uri(table)}"):
             live = {path: _described(check, path) for path in check.live()}
             wanted = {path: file for path, file in live.items() if file} if accept else _wanted(check, live)
-            if not accept and wanted.keys() == live.keys():
+            wrong = _misdescribed(check, live)
+            if not accept and wanted.keys() == live.keys() and not wrong:
                 return False
             if whole and not accept and not wanted.keys() >= check.replay().expected.keys():
                 raise IntegrityError(
                     f"{table}: files are damaged or gone, and nothing else has their rows",
                     remedy="restore the table's folder from a backup",
                 )
+            if wrong:  # no commit can remove a file and add it again, so that takes two
+                _commit(check, wanted, live, without=wrong)
+                live = {path: file for path, file in live.items() if path not in wrong}
             _commit(check, wanted, live)
         return True
 
@@ -117,6 +138,12 @@ def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False
         conflict=lambda: CommitConflictError(f"{lake.uri(table)} kept changing", remedy="run it again"),
     )
     return compare_and_swap(race, attempt)
+
+
+def _misdescribed(check: TableCheck, live: Mapping[str, CommittedFile | None]) -> set[str]:
+    """The sound live files of which the log says what is not so."""
+    says, files = check.stated(), check.live()
+    return {path for path, file in live.items() if file is not None and check.misdescribed(path, files[path], says)}
 
 
 def _wanted(check: TableCheck, live: Mapping[str, CommittedFile | None]) -> dict[str, CommittedFile]:
@@ -155,7 +182,14 @@ def _described(check: TableCheck, path: str) -> CommittedFile | None:
     return footer.committed(path, checksums=False)
 
 
-def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mapping[str, object]) -> None:
+def _commit(
+    check: TableCheck,
+    wanted: Mapping[str, CommittedFile],
+    live: Mapping[str, object],
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """Makes the wanted files the live ones, but for those that a second commit is to add again."""
     handle, now = check.handle, int(time.time() * 1000)
     partitions = handle.metadata().partition_columns
     schema = pa.schema([field for field in pa.schema(handle.schema().to_arrow()) if field.name not in partitions])
@@ -175,7 +209,7 @@ def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mappin
             stats=delta_statistics(footer_at(check.folder.filesystem, path).metadata, schema),
         )
         for path, file in wanted.items()
-        if path not in live
+        if path not in live and path not in without
     ]
     removed = [
         RemoveAction(
@@ -186,7 +220,7 @@ def _commit(check: TableCheck, wanted: Mapping[str, CommittedFile], live: Mappin
             partition_values=values(path),
         )
         for path, file in logged.items()
-        if path not in wanted
+        if path not in wanted or path in without
     ]
     files = [file.model_dump() for file in wanted.values()]
     try:

@@ -6,7 +6,8 @@ Only the files of the dates asked for are opened; the log is replayed as a whole
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -18,12 +19,12 @@ from tallywright.data.fingerprint import RowDigest, digest
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.upkeep.compaction import live_files
 from tallywright.data.upkeep.log_replay import LoggedCommit, Replay
+from tallywright.data.upkeep.stated import misplaced, misstated, stated
 from tallywright.data.upkeep.table_folder import TableFolder
 from tallywright.score_period import period_of_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import date
 
     from deltalake import DeltaTable
 
@@ -36,10 +37,14 @@ _BATCH_ROWS: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a table; `day` is the score date that it is about, where it is about one."""
+    """What is wrong with a table; `day` is the score date that it is about, where it is about one.
+
+    `in_log` is true where the log says what is not so of a file that is sound: what it says can be made right.
+    """
 
     text: str
     day: date | None = None
+    in_log: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,20 +77,37 @@ class TableCheck:
         with storage_errors(f"verifying {self.lake.uri(self.table)}"):
             replay = self.replay()
             yield from (Problem(text) for text in replay.problems)
+            yield from self._numbered(replay)
             live = self.live()
             yield from self._listed(replay, live)
+            says = self.stated()
             for path, file in live.items():
-                if self.wanted(file.day):
-                    text = self._damage(path, file, replay.expected.get(path))
-                    if text:
-                        yield Problem(f"the file {path}: {text}", file.day)
+                if self.wanted(file.day) or self.wanted(period_of_path(path)):
+                    yield from self._of_file(path, file, replay.expected.get(path), says)
             yield from self._rewritten(replay, live)
+
+    def _of_file(
+        self, path: str, file: DataFile, committed: CommittedFile | None, says: Mapping[str, Mapping[str, Any]]
+    ) -> Iterator[Problem]:
+        day, text = period_of_path(path) or file.day, self._damage(path, file, committed)
+        if text:
+            yield Problem(f"the file {path}: {text}", day)
+        elif text := self.misdescribed(path, file, says):
+            yield Problem(f"the file {path}: {text}", day, in_log=True)
 
     def live(self) -> dict[str, DataFile]:
         """The live files by their path in the table."""
         prefix = f"{self.lake.uri(self.table)}/"
         files = self.lake.files(self.table, version=self.handle)
         return {file.path.removeprefix(prefix): file for file in files}
+
+    def stated(self) -> dict[str, dict[str, Any]]:
+        """What the log says of the live files, by their path in the table."""
+        return {unquote(path): action for path, action in stated(self.handle).items()}
+
+    def misdescribed(self, path: str, file: DataFile, says: Mapping[str, Mapping[str, Any]]) -> str:
+        """What the log says of a sound file that is not so; empty when all is."""
+        return misplaced(path, file) or misstated(says[path], footer_at(self.folder.filesystem, path).metadata)
 
     def replay(self) -> Replay:
         """The log as our commits tell it; what cannot be read is among its problems."""
@@ -106,6 +128,15 @@ class TableCheck:
             else:
                 replay.add(commit)
         return replay
+
+    def _numbered(self, replay: Replay) -> Iterator[Problem]:
+        """Commits of a date's content say in its app transaction which version they are."""
+        for name, (version, told) in replay.transactions.items():
+            if version != told and name.startswith(f"tallywright/{self.table}/"):
+                problem = (
+                    f"version {version} of the log, which wrote the rows of {name.rpartition('/')[2]}, says {told}"
+                )
+                yield Problem(problem, _day_of(name.rpartition("/")[2]))
 
     def _listed(self, replay: Replay, live: Mapping[str, DataFile]) -> Iterator[Problem]:
         for path in sorted(replay.expected.keys() | live.keys()):
@@ -156,6 +187,13 @@ class TableCheck:
         except (OSError, pa.ArrowException):
             return None
         return total
+
+
+def _day_of(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:  # an hour: its date alone would name others too
+        return None
 
 
 def _paths(handle: DeltaTable) -> list[str]:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
+from tallywright.data.delta.log_damage import LAST_CHECKPOINT, names_nothing
 from tallywright.data.storage.filesystem import filesystem_of
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ class TableFolder:
     def checkpoints(self) -> list[str]:
         """The paths of the log's checkpoints."""
         return [path for path in self._log() if _CHECKPOINT.fullmatch(PurePosixPath(path).name)]
+
+    def hints_at_nothing(self) -> bool:
+        """True where the log's `_last_checkpoint` names a checkpoint that is not there."""
+        paths = self._log()
+        hint = next((path for path in paths if PurePosixPath(path).name == LAST_CHECKPOINT), None)
+        names = [PurePosixPath(path).name for path in paths]
+        return hint is not None and names_nothing(self.content(hint), names)
 
     def content(self, path: str) -> bytes:
         """All bytes of a small file."""

@@ -1,25 +1,23 @@
-"""What a verification found, and the table `<model>__verified` with its last verdict."""
+"""What a verification found, and how its verdict is recorded in `<model>__verified`."""
 
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from pydantic import TypeAdapter
-
 from tallywright.data.delta.damage import remedy_for
-from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.data.upkeep.seal import TableSeal
-from tallywright.records import PeriodRecord, Record
+from tallywright.data.delta.table import Table
+from tallywright.lifecycle.seals import VERIFIED
+from tallywright.records import PeriodRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.lifecycle.seals import VerifiedRow
     from tallywright.spec import ModelSpec
 
-_SEALS: Final = TypeAdapter(dict[str, TableSeal])
 _KEPT: Final = 50
 
 
@@ -38,59 +36,25 @@ def defect(table: str, problem: str, day: date | None = None, remedy: str = "") 
     return Defect(what=table, score_date=day, problem=problem, remedy=remedy or remedy_for(table, day))
 
 
-class VerifiedRow(Record):
-    """The one row of `<model>__verified`."""
-
-    model_name: str
-    verified_at: datetime
-    deep: bool
-    findings: int
-    findings_json: str
-    """The first of them."""
-    seals_json: str
-    """By table, what it was when it was last found sound."""
-
-
-VERIFIED: Final = Declaration(
-    what="verified",
-    record=VerifiedRow,
-    key=("model_name",),
-    slice=("model_name",),
-    kind=Kind.SLICE,
-    doc="the verdict of the last verification of the whole lake, and digests of what it found sound",
-)
-
-
-def last_verdict(lake: Lake, spec: ModelSpec) -> VerifiedRow | None:
-    """The verdict of the last whole verification; None when there was none."""
-    return next(iter(Table(VERIFIED, lake, spec).read({"model_name": spec.name})), None)
-
-
-def seals_in(row: VerifiedRow | None) -> dict[str, TableSeal]:
-    """The seals of a verdict by table."""
-    return _SEALS.validate_json(row.seals_json) if row is not None else {}
-
-
 def record_verdict(
-    lake: Lake,
-    spec: ModelSpec,
-    found: Sequence[Defect],
-    seals: Mapping[str, TableSeal],
-    *,
-    verified_at: datetime,
-    deep: bool,
+    lake: Lake, spec: ModelSpec, found: Sequence[Defect], verdict: VerifiedRow, *, known: Sequence[VerifiedRow]
 ) -> None:
-    """Writes the verdict of a whole verification.
+    """Writes what a whole verification found, in the place of the rows that were `known` when it began.
+
+    Args:
+        lake: Where it is written.
+        spec: Whose verdict.
+        found: The findings.
+        verdict: The row with the seals, made by `row_of`.
+        known: What runs have sealed while it was verified stays beside the verdict.
 
     Raises:
         StorageError: The table cannot be written.
     """
-    row = VerifiedRow(
-        model_name=spec.name,
-        verified_at=verified_at,
-        deep=deep,
-        findings=len(found),
-        findings_json=json.dumps([one.model_dump(mode="json") for one in found[:_KEPT]]),
-        seals_json=json.dumps({table: seal.model_dump() for table, seal in seals.items()}),
+    told = json.dumps([one.model_dump(mode="json") for one in found[:_KEPT]])
+    row = verdict.model_copy(update={"findings": len(found), "findings_json": told})
+    before = {one.verified_at for one in known}
+    Table(VERIFIED, lake, spec).update(
+        lambda rows: [row, *(one for one in rows if one.run_id is not None and one.verified_at not in before)],
+        {"model_name": spec.name},
     )
-    Table(VERIFIED, lake, spec).replace([row])

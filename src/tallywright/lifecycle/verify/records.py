@@ -6,9 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallywright.data.delta.damage import remedy_for_gone
+from tallywright.data.delta.generation import generation_of
+from tallywright.data.delta.history import commits
 from tallywright.data.delta.table import Table
 from tallywright.data.etl.ingest import INPUTS, committed_input, recorded_input
 from tallywright.data.etl.input_files import stored_digest
+from tallywright.data.etl.label_readings import label_readings
+from tallywright.data.etl.reading import written_content
 from tallywright.data.fingerprint import digest
 from tallywright.errors import TallyError
 from tallywright.gates.record import day_subject, reports
@@ -16,18 +21,24 @@ from tallywright.lifecycle.context import package_of
 from tallywright.lifecycle.verify.findings import Defect, defect
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.versions_table import recorded_versions
-from tallywright.scoring.commit.manifests import recorded_tallies
+from tallywright.scoring.commit.manifests import latest_tally, logged_tallies, recorded_tallies
 from tallywright.scoring.commit.profile_table import read_profiles
 from tallywright.scoring.commit.standing import standing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import date
 
+    from deltalake import DeltaTable
+
     from tallywright.data.delta.lake import Lake
+    from tallywright.data.etl.label_readings import LabelReading
+    from tallywright.data.etl.reading import WrittenContent
     from tallywright.records import ModelRef
     from tallywright.scoring.commit.manifests import Tally
     from tallywright.spec import ModelSpec, Project
+
+    _Tallies = dict[tuple[date, int], Tally]
 
 
 def verify_inputs(lake: Lake, spec: ModelSpec, days: list[date], *, deep: bool) -> Iterator[Defect]:
@@ -54,13 +65,16 @@ def verify_inputs(lake: Lake, spec: ModelSpec, days: list[date], *, deep: bool) 
 def verify_tallies(lake: Lake, spec: ModelSpec, tallies: list[Tally], *, deep: bool) -> Iterator[Defect]:
     """Yields the scored dates whose rows, records or profiles are not those of the tally."""
     table = spec.table("scores")
-    recorded = {(tally.manifest.score_date, tally.manifest.generation) for tally in recorded_tallies(lake, spec)}
+    recorded = _by_generation(recorded_tallies(lake, spec))
+    logged = _by_generation(logged_tallies(lake, lake.look(table)) if lake.find(table) is not None else ())
     for tally in tallies:
         manifest, day = tally.manifest, tally.manifest.score_date
         try:
             problem = standing_of(lake, spec, tally).problem
             if problem:
                 yield defect(table, problem, day)
+            elif problem := _in_log(lake, spec, tally, recorded, logged):
+                yield defect(table, problem, day, f"tally score {spec.name} --date {day} --force")
             elif deep:
                 keys = lake.read(table, where={"score_date": day}, columns=list(spec.data.key))
                 if digest(keys, spec.data.key).hex != manifest.key_digest:
@@ -77,6 +91,77 @@ def verify_tallies(lake: Lake, spec: ModelSpec, tallies: list[Tally], *, deep: b
                 yield defect(spec.table("gates"), "the day gate's report about the scored input is gone", day, gate)
         except TallyError as error:
             yield Defect(what=table, score_date=day, problem=error.found, remedy=error.remedy)
+
+
+def _by_generation(tallies: Iterable[Tally]) -> _Tallies:
+    return {(tally.manifest.score_date, tally.manifest.generation): tally for tally in tallies}
+
+
+def _in_log(lake: Lake, spec: ModelSpec, tally: Tally, recorded: _Tallies, logged: _Tallies) -> str:
+    """Says what the log of the scores has otherwise than the tally's record; empty when nothing."""
+    day, generation = tally.manifest.score_date, tally.manifest.generation
+    number = generation_of(lake, spec, day)
+    if number != generation:
+        newest = latest_tally(lake, spec, day)  # it may have been scored again meanwhile
+        if newest is None or newest.manifest.generation < generation:
+            return f"the log numbers it generation {number}, its newest tally is generation {generation}"
+    kept, told = recorded.get((day, generation)), logged.get((day, generation))
+    if kept is not None and told is not None and kept.manifest != told.manifest:
+        return f"the manifest of generation {generation} in the log is not the one that was recorded"
+    return ""
+
+
+def verify_labels(lake: Lake, spec: ModelSpec, wanted: Callable[[date], bool], *, deep: bool) -> Iterator[Defect]:
+    """Yields the dates whose labels are not those of their last reading; `deep` compares the content of all of them.
+
+    The commit of a date says which labels it wrote, and the reading is recorded after it: a commit that is newer than
+    the reading is of a run that was killed before it could record it, or goes on.
+    """
+    table = spec.table("labels")
+    readings = label_readings(lake, spec)  # before the table: labels are written before they are recorded
+    handle = lake.find(table)
+    if handle is None:
+        if readings:
+            yield defect(table, "the table is gone, and its labels were read", remedy=remedy_for_gone(table))
+        return
+    written, whole = _written_labels(lake, handle)
+    for day in filter(wanted, readings):
+        if day in written:
+            problem = _of_labels(lake, table, handle, (readings[day], written[day]), deep=deep)
+        else:  # a reading is recorded after the commit that it is of
+            problem = "its labels were read, and are gone" if whole else ""
+        if problem:
+            yield defect(table, problem, day)
+
+
+def _of_labels(
+    lake: Lake, table: str, handle: DeltaTable, known: tuple[LabelReading, WrittenContent], *, deep: bool
+) -> str:
+    """Says what is wrong with the labels of a date, last read and written so; empty when nothing is."""
+    reading, written = known
+    day = reading.score_date
+    found = sum(file.rows for file in lake.files(table, day=day, version=handle))
+    if found != written.rows:
+        return f"it has {found} labels, committed were {written.rows}"
+    if written.fingerprint != reading.fingerprint and written.at <= reading.recorded_at:
+        return "its labels are older than those that were last read"
+    if deep:
+        stored = lake.read(table, where={"score_date": day}, version=handle)
+        if digest(stored, stored.column_names).hex != written.fingerprint:
+            return "its labels are not those that were committed"
+    return ""
+
+
+def _written_labels(lake: Lake, handle: DeltaTable) -> tuple[dict[date, WrittenContent], bool]:
+    """What was written of each date's labels last; and whether the log is whole."""
+    found: dict[date, WrittenContent] = {}
+    version = -1
+    for commit in commits(lake, handle):
+        version = commit["version"]
+        written = written_content(commit)
+        if written is not None:
+            found.setdefault(written.day, written)
+    return found, version == 0
 
 
 def verify_promotions(lake: Lake, spec: ModelSpec, tallies: list[Tally]) -> Iterator[Defect]:

@@ -13,8 +13,10 @@ from tallywright.errors import TallyError
 from tallywright.gates.record import day_subject, record_report, reports
 from tallywright.lifecycle.late_labels import realise_standing
 from tallywright.lifecycle.run import run_step
+from tallywright.lifecycle.seals import row_of, verified_rows
 from tallywright.lifecycle.small_tables import model_tables
 from tallywright.lifecycle.verify.findings import record_verdict
+from tallywright.lifecycle.verify.made_again import record_missing
 from tallywright.lifecycle.verify.records import ingested_days
 from tallywright.monitoring.decisions import DECISIONS, current_decisions, decide_days
 from tallywright.monitoring.drift import drift_of
@@ -47,6 +49,8 @@ def repair_model(context: RunContext) -> None:
     for day in _tried(partial(ingested_days, lake, spec), "the ingested dates") or []:
         _tried(partial(input_version, lake, spec, day), f"the input of {day}")
     _tried(partial(_make_evidence, context), "the evidence of the promotions")
+    _tried(partial(record_missing, context), "tallies and periods")
+    _tried(PromotionLog(lake, spec).record_head, "the head of the promotion log")
     tallies = _tried(partial(latest_tallies, lake, spec), "the tallies") or []
     for tally in tallies:
         _tried(partial(record_tally, lake, spec, tally), f"the tally of {tally.manifest.score_date}")
@@ -67,7 +71,7 @@ def accept_model(context: RunContext) -> None:
     for table in model_tables(spec, lake):
         rebuild_log(lake, table)
         restore(lake, table, accept=True)
-    record_verdict(lake, spec, [], {}, verified_at=context.now, deep=False)
+    record_verdict(lake, spec, [], row_of(spec, {}, context.now), known=verified_rows(lake, spec))
 
 
 def _make_followers(context: RunContext, scored: Sequence[date]) -> None:
