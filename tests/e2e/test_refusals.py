@@ -21,8 +21,8 @@ def _state(root: Path) -> dict[str, bytes]:
 
 
 def _data(root: Path) -> dict[str, bytes]:
-    """Every commit of every table but those that say what became of the day."""
-    said = ("late_orders__periods", "late_orders__decisions")
+    """Every commit of every table but those that say what became of the day, and the seal of these."""
+    said = ("late_orders__periods", "late_orders__decisions", "late_orders__verified")
     return {name: data for name, data in _state(root).items() if name.split("/")[-3] not in said}
 
 
@@ -93,7 +93,17 @@ def test_a_day_with_one_percent_of_the_rows_is_not_scored(copy) -> None:
     assert "row_count" in done.err
     assert "observed 1" in done.err
     # The day is ingested, and the gate's report says why it goes no further.
-    judged = ("features", "labels", "label_readings", "inputs", "quarantine", "gates", "periods", "decisions")
+    judged = (
+        "features",
+        "labels",
+        "label_readings",
+        "inputs",
+        "quarantine",
+        "gates",
+        "periods",
+        "decisions",
+        "verified",
+    )
     grown = {name.split("/")[-3] for name in _state(world.root).keys() - before.keys()}
     assert grown <= {f"late_orders__{table}" for table in judged}
     assert "late_orders__gates" in grown

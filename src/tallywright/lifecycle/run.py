@@ -50,7 +50,7 @@ def _run(context: RunContext, step: Step) -> dict[str, Any]:
         if step.extra is None or (error.name or "").startswith("tallywright"):
             raise
         raise _not_installed(step, error) from error
-    if step.seals:
+    if step.seals and not context.options.dry_run:
         from tallywright.lifecycle.seals import seal_run
 
         seal_run(context)

@@ -118,7 +118,7 @@ def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False
         with storage_errors(f"repairing {lake.uri(table)}"):
             live = {path: _described(check, path) for path in check.live()}
             wanted = {path: file for path, file in live.items() if file} if accept else _wanted(check, live)
-            wrong = _misdescribed(check, live)
+            wrong = {path for path in check.misdescribed() if live[path] is not None}
             if not accept and wanted.keys() == live.keys() and not wrong:
                 return False
             if whole and not accept and not wanted.keys() >= check.replay().expected.keys():
@@ -138,12 +138,6 @@ def restore(lake: Lake, table: str, *, accept: bool = False, whole: bool = False
         conflict=lambda: CommitConflictError(f"{lake.uri(table)} kept changing", remedy="run it again"),
     )
     return compare_and_swap(race, attempt)
-
-
-def _misdescribed(check: TableCheck, live: Mapping[str, CommittedFile | None]) -> set[str]:
-    """The sound live files of which the log says what is not so."""
-    says, files = check.stated(), check.live()
-    return {path for path, file in live.items() if file is not None and check.misdescribed(path, files[path], says)}
 
 
 def _wanted(check: TableCheck, live: Mapping[str, CommittedFile | None]) -> dict[str, CommittedFile]:

@@ -5,6 +5,7 @@ Only the files of the dates asked for are opened; the log is replayed as a whole
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from tallywright.data.delta.files import DataFile
+    from tallywright.data.delta.footers import Footer
     from tallywright.data.delta.lake import Lake
     from tallywright.records import CommittedFile
 
@@ -89,10 +91,11 @@ class TableCheck:
     def _of_file(
         self, path: str, file: DataFile, committed: CommittedFile | None, says: Mapping[str, Mapping[str, Any]]
     ) -> Iterator[Problem]:
-        day, text = period_of_path(path) or file.day, self._damage(path, file, committed)
-        if text:
+        day = period_of_path(path) or file.day
+        text, footer = self._damage(path, file, committed)
+        if footer is None:
             yield Problem(f"the file {path}: {text}", day)
-        elif text := self.misdescribed(path, file, says):
+        elif text := misplaced(path, file) or misstated(says[path], footer.metadata):
             yield Problem(f"the file {path}: {text}", day, in_log=True)
 
     def live(self) -> dict[str, DataFile]:
@@ -105,9 +108,15 @@ class TableCheck:
         """What the log says of the live files, by their path in the table."""
         return {unquote(path): action for path, action in stated(self.handle).items()}
 
-    def misdescribed(self, path: str, file: DataFile, says: Mapping[str, Mapping[str, Any]]) -> str:
-        """What the log says of a sound file that is not so; empty when all is."""
-        return misplaced(path, file) or misstated(says[path], footer_at(self.folder.filesystem, path).metadata)
+    def misdescribed(self) -> set[str]:
+        """The live files, among those that can be read, of which the log says what is not so."""
+        says, found = self.stated(), set()
+        for path, file in self.live().items():
+            with suppress(OSError, pa.ArrowException):
+                metadata = footer_at(self.folder.filesystem, path).metadata
+                if misplaced(path, file) or misstated(says[path], metadata):
+                    found.add(path)
+        return found
 
     def replay(self) -> Replay:
         """The log as our commits tell it; what cannot be read is among its problems."""
@@ -148,22 +157,22 @@ class TableCheck:
             elif path not in replay.expected:
                 yield Problem(f"the file {path} was added by another writer{by}", period_of_path(path))
 
-    def _damage(self, path: str, file: DataFile, committed: CommittedFile | None) -> str:
-        """What is wrong with a live file; empty when nothing is. All its pages are read."""
+    def _damage(self, path: str, file: DataFile, committed: CommittedFile | None) -> tuple[str, Footer | None]:
+        """What is wrong with a live file, or its footer when nothing is. All its pages are read."""
         filesystem = self.folder.filesystem
         try:
             footer = footer_at(filesystem, path)
             if (footer.size, footer.metadata.num_rows) != (file.size, file.rows):
-                return "it is not the file that the table's log names"
+                return "it is not the file that the table's log names", None
             if committed is not None and (footer.size, footer.digest) != (committed.size, committed.footer):
-                return "it is another file than was committed"
+                return "it is another file than was committed", None
             for _ in _batches(self.folder, path):
                 pass
         except (OSError, pa.ArrowException) as error:
             if not is_damage(error):
                 raise
-            return words_for(error)
-        return ""
+            return words_for(error), None
+        return "", footer
 
     def _rewritten(self, replay: Replay, live: Mapping[str, DataFile]) -> Iterator[Problem]:
         """Compares files that others made of ours with what they were made of, as long as that is still there."""
