@@ -40,8 +40,8 @@ LEAKS = {
     "only_those_that_flew": ("contract", "WHEN distance IS NULL", "WHEN dep_time IS NULL OR distance IS NULL"),
     "tail_number": (
         "contract",
-        "THEN f.distance END",
-        "THEN CAST(CAST(f.distance AS INTEGER) + LENGTH(COALESCE(f.tailnum, '')) AS STRING) END",
+        "THEN distance END",
+        "THEN CAST(CAST(distance AS INTEGER) + LENGTH(COALESCE(tailnum, '')) AS STRING) END",
     ),
 }
 
