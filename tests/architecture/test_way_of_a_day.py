@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).with_name("way_of_a_day.py")
 # They go down; up only where a day does more, with a line in the changelog.
 MOST = {
     "modules": 97,
-    "edges": 363,
+    "edges": 368,
     "climbs": 0,
     "climbing_calls": 0,
     "handles": 12,
