@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from damage import DAYS, add_rows, change_rows, delete_rows, flip, make_lake, remove, score, truncate
+from damage import DAYS, add_rows, change_rows, delete_rows, flip, make_lake, put_back, remove, score, truncate
 from deltalake import DeltaTable
 from synthetic import DAY
 
@@ -62,8 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path, Path]
 def lake(made: tuple[Project, Path, Path]) -> Iterator[Damaged]:
     project, folder, kept = made
     yield Damaged(project, folder)
-    shutil.rmtree(folder)
-    shutil.copytree(kept, folder)
+    put_back(project, kept)
 
 
 @pytest.mark.parametrize("damage", [truncate, remove])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from damage import DAYS, NOW, make_lake, newest_commit, put, score
+from damage import DAYS, NOW, make_lake, newest_commit, put, put_back, score
 from synthetic import DAY
 
 from tallywright.data.delta.lake import Lake
@@ -41,8 +41,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path]:
 @pytest.fixture
 def project(kept: tuple[Project, Path]) -> Iterator[Project]:
     yield kept[0]
-    shutil.rmtree(kept[0].environment.storage.lake)
-    shutil.copytree(kept[1], kept[0].environment.storage.lake)
+    put_back(*kept)
 
 
 def _table(project: Project, what: str) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from damage import DAYS, NOW, make_lake, newest_commit, score
+from damage import DAYS, NOW, make_lake, newest_commit, put_back, score
 from deltalake import DeltaTable
 from synthetic import DAY
 
@@ -34,8 +34,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path]:
 @pytest.fixture
 def project(kept: tuple[Project, Path]) -> Iterator[Project]:
     yield kept[0]
-    shutil.rmtree(kept[0].environment.storage.lake)
-    shutil.copytree(kept[1], kept[0].environment.storage.lake)
+    put_back(*kept)
 
 
 def _folder(project: Project) -> Path:

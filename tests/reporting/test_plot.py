@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -49,7 +50,8 @@ ANY = st.one_of(st.none(), st.floats(), st.sampled_from([1e300, -1e300, 1.7e308,
 def test_any_number_is_drawn_inside_the_axes(values, lower, upper, bound) -> None:
     """Infinities at the end of the axis, NaN as a gap: a report never fails for a number."""
     series = Series("rmse", "one", values, lower, upper)
-    plot = Plot("RMSE", DAYS, [series], bounds=[("most", bound)] if bound is not None and bound == bound else [])  # noqa: PLR0124 - no NaN
+    bounds = [] if bound is None or math.isnan(bound) else [("most", bound)]
+    plot = Plot("RMSE", DAYS, [series], bounds=bounds)
     low, high = plot.range
     assert low < high
     assert 2 <= len(plot.ticks()) <= 8

@@ -167,6 +167,12 @@ def flip_log(table: Path) -> None:
     flip(newest_commit(table), seed=1)
 
 
+def put_back(project: Project, kept: Path) -> None:
+    """The lake becomes the copy of it that was kept."""
+    shutil.rmtree(project.environment.storage.lake)
+    shutil.copytree(kept, project.environment.storage.lake)
+
+
 def newest_commit(table: Path) -> Path:
     """The file of a table's newest commit."""
     return max((table / "_delta_log").glob("*.json"))

@@ -9,8 +9,7 @@ import pytest
 from synthetic import make_spec
 
 from tallywright.errors import InputError
-
-pytest.importorskip("torch")
+from tallywright.training.targets import require_targets
 
 FIRST = date(2025, 3, 1)
 
@@ -24,8 +23,6 @@ def windows(*days: list[object]) -> list[pa.Table]:
 
 
 def require(windows: list[pa.Table], **training: object) -> None:
-    from tallywright.training.targets import require_targets
-
     require_targets(make_spec(training={"target": "label", **training}), windows)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.snapshot import read_split
 from tallywright.mlflow_names import ARTIFACT, SLICE, metric_name
 from tallywright.observability import log
-from tallywright.records import digest_of
+from tallywright.records import Record, digest_of
 from tallywright.training.candidate import Candidate, Origin, make_candidate
 from tallywright.training.evaluate import BaselineInputs, better_baselines
 from tallywright.training.loop import FitRequest, Fitted, fit_network
@@ -17,7 +17,6 @@ from tallywright.training.matrices import Splits, make_splits
 from tallywright.training.network import NetworkDims, NetworkSource, ScoringModule, find_network, learn_scaling
 from tallywright.training.objective import learn_objective
 from tallywright.training.plots import draw_plots
-from tallywright.training.records import TrainedModel
 from tallywright.training.targets import require_targets
 from tallywright.training.tracking import LifecycleRun, TrainingLog, machine_tags, training_run
 
@@ -37,6 +36,18 @@ __all__ = ["TrainedModel", "train"]
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 _RESULTS: Final = ("model", "logistic_regression", "linear_regression", "gradient_boosting")
+
+
+class TrainedModel(Record):
+    """A trained, evaluated and packaged model.
+
+    `run_id` is MLflow's. `metrics` maps `model` and each baseline to its metrics on the holdout.
+    """
+
+    folder: str
+    digest: str
+    run_id: str
+    metrics: dict[str, dict[str, float]]
 
 
 def train(

@@ -112,6 +112,11 @@ def _milliseconds(value: datetime, *, up: bool) -> str:
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def add_actions(handle: DeltaTable) -> pa.Table:
+    """The flattened add actions of a handle's version; read as a stream, because `pa.table` would import pandas."""
+    return pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
+
+
 class DataFile(Record):
     """One Parquet file of a table; `path` is absolute, `day` its period when the table is partitioned by it."""
 
@@ -213,8 +218,7 @@ class TableReader:
 
     @cached_property
     def _all_actions(self) -> pa.Table:
-        """The add actions of the version; read as a stream, because `pa.table` would import pandas."""
-        return pa.RecordBatchReader.from_stream(self._table.get_add_actions(flatten=True)).read_all()
+        return add_actions(self._table)
 
     def _require(self, names: Sequence[str]) -> None:
         missing = [name for name in names if name not in self.schema.names]

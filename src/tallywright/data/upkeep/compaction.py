@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from tallywright.data.delta.commit import Race, compare_and_swap
-from tallywright.data.delta.files import periods_of_files
+from tallywright.data.delta.files import add_actions, periods_of_files
 from tallywright.data.delta.replacing import FILES_KEY, VERSION_KEY
 from tallywright.data.delta.standing import REPLACED_KEY, files_json
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
@@ -114,7 +114,7 @@ def compact_tiers(lake: Lake, table: str, *, width: int) -> Compaction:
 
 def live_files(handle: DeltaTable) -> list[LiveFile]:
     """The files of a handle's version in the order in which they are read."""
-    actions = pa.table(handle.get_add_actions(flatten=True))
+    actions = add_actions(handle)
     rows = zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), periods_of_files(actions), strict=True)
     return sorted((LiveFile(*row) for row in rows), key=lambda file: file.path)
 

@@ -6,18 +6,16 @@ rows from whoever filters. Wider bounds are right, if useless, so they are no da
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
-
-from tallywright.data.delta.files import bounds_of, flat_columns, rendered
+from tallywright.data.delta.files import add_actions, bounds_of, flat_columns, rendered
 from tallywright.data.delta.rows import rows_of
 from tallywright.score_period import period_of_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pyarrow as pa
     import pyarrow.parquet as pq
     from deltalake import DeltaTable
 
@@ -29,8 +27,7 @@ _LONGEST: Final = 32
 
 def stated(handle: DeltaTable) -> dict[str, dict[str, Any]]:
     """What the log says of each live file, by its path as the log spells it."""
-    actions = pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
-    return {row["path"]: row for row in rows_of(actions)}
+    return {row["path"]: row for row in rows_of(add_actions(handle))}
 
 
 def misplaced(path: str, file: DataFile) -> str:
@@ -65,8 +62,8 @@ def misstated(action: Mapping[str, Any], footer: pq.FileMetaData) -> str:
 def _is_above(one: Any, other: Any, kind: pa.DataType) -> bool:
     """True where the first bound is certainly greater; instants are compared in whole milliseconds, as writers cut."""
     low, high = (None if value is None else rendered(value, kind, up=False) for value in (one, other))
-    if low is None or high is None or isinstance(low, str) != isinstance(high, str):
+    if low is None or high is None:
         return False
     if isinstance(low, str) and isinstance(high, str):
         return max(len(low), len(high)) <= _LONGEST and low > high
-    return not any(isinstance(value, float) and math.isnan(value) for value in (low, high)) and low > high  # type: ignore[operator]
+    return not isinstance(low, str) and not isinstance(high, str) and low > high

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
-from tallywright.data.delta.log_damage import LAST_CHECKPOINT, names_nothing
+from tallywright.data.delta.log_damage import COMMIT, LAST_CHECKPOINT, names_nothing
 from tallywright.data.storage.filesystem import filesystem_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class TableFolder:
 
     def commits(self) -> dict[int, str]:
         """The paths of the log's commits by version."""
-        names = (path for path in self._log() if re.fullmatch(r"\d{20}\.json", PurePosixPath(path).name))
+        names = (path for path in self._log() if COMMIT.fullmatch(PurePosixPath(path).name))
         return {int(PurePosixPath(path).stem): path for path in sorted(names)}
 
     def checkpoints(self) -> list[str]:
