@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_CHUNK: Final = 2**13
-"""Rows a pass; `JointCounts` and `FixedPointSums` allow up to 2**14."""
+_CHUNK: Final = 2**14
+"""Rows a pass: as many as `JointCounts` and `FixedPointSums` allow, since fewer calls let threads wait less for each
+other."""
 _BAND: Final = 16
 """Columns that are counted at once: so many columns of a chunk fit the processor's cache."""
 

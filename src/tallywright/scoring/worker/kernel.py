@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from tallywright.scoring.worker.scorer import Scorer
 
 ROW_GROUP_ROWS: Final = 262_144
-_READ_BUFFER: Final = 1 << 20
+_DISK_BUFFER: Final = 1 << 16
+_STORE_BUFFER: Final = 1 << 20
+"""Bytes of a column that are read at once; each read of an object store is a request."""
 
 
 def threads_for(wanted: int, pieces: int) -> int:
@@ -181,7 +183,7 @@ def _read_batches(job: ScoreJob, fragment: Fragment) -> Iterator[pa.RecordBatch]
         inner,
         filesystem=filesystem,
         read_dictionary=texts,
-        buffer_size=_READ_BUFFER,
+        buffer_size=_DISK_BUFFER if is_disk(fragment.path) else _STORE_BUFFER,
         pre_buffer=False,
         page_checksum_verification=True,
     ) as file:
