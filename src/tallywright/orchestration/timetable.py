@@ -9,6 +9,7 @@ date of last year, would be green and have done nothing.
 from __future__ import annotations
 
 from datetime import date, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -42,7 +43,7 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
         first: datetime | None = None,
         last: datetime | None = None,
     ) -> None:
-        super().__init__(cron, timezone)
+        self.__dict__.update(_of_cron(cron, timezone).__dict__)
         self._zone = timezone
         self._calendar = calendar
         self._first, self._last = first, last
@@ -114,6 +115,12 @@ class OpenPeriodsTimetable(CronDataIntervalTimetable):  # type: ignore[misc]  # 
 
     def _opens(self, start: DateTime) -> bool:
         return self._calendar.is_open(self._calendar.period_at(start))
+
+
+@lru_cache(maxsize=256)
+def _of_cron(cron: str, timezone: str) -> CronDataIntervalTimetable:
+    """Airflow's own timetable of a cron; made once, since it words each cron anew and reads translations for it."""
+    return CronDataIntervalTimetable(cron, timezone)
 
 
 def _instant(moment: datetime | None) -> DateTime | None:
