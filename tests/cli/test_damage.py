@@ -65,7 +65,7 @@ def lake(made: tuple[Project, Path, Path]) -> Iterator[Damaged]:
     put_back(project, kept)
 
 
-@pytest.mark.parametrize("damage", [truncate, remove])
+@pytest.mark.parametrize("damage", [truncate, pytest.param(remove, marks=pytest.mark.long)])
 @pytest.mark.parametrize("what", ["scores", "drift"])
 def test_a_query_of_a_table_with_a_damaged_file(lake: Damaged, what: str, damage: Callable[[Path], None]) -> None:
     file = lake.file(what) if what == "scores" else Path(DeltaTable(lake.table(what)).file_uris()[0])
@@ -79,7 +79,7 @@ def test_a_query_of_a_table_with_a_damaged_file(lake: Damaged, what: str, damage
     lake.tally("query", "select count(*) as days from shop__tallies", code=0)
 
 
-@pytest.mark.parametrize("damage", [truncate, remove])
+@pytest.mark.parametrize("damage", [truncate, pytest.param(remove, marks=pytest.mark.long)])
 @pytest.mark.parametrize("what", ["profile", "drift", "performance", "decisions"])
 def test_a_report_over_a_table_with_a_damaged_file(lake: Damaged, what: str, damage: Callable[[Path], None]) -> None:
     file = Path(DeltaTable(lake.table(what)).file_uris()[0])

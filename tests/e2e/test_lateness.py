@@ -109,6 +109,7 @@ def test_a_date_that_cannot_be_realised_is_a_warning_and_an_exit_code_and_no_ref
     assert {row["state"] for row in periods} == {"scored"}
 
 
+@pytest.mark.long
 def test_a_calendar_lets_training_have_its_window(copy) -> None:
     world = copy()
     sundays = {str(date(2025, 1, 5) + timedelta(weeks=number)) for number in range(17)}

@@ -10,6 +10,7 @@ TRAIN = ("snapshot", "train", "quality-gate", "operations-gate", "register", "pr
 SCORE = ("ingest", "day-gate", "resolve", "score", "profile", "drift", "performance", "decide", "monitor", "watch")
 
 
+@pytest.mark.long
 def test_every_step_of_the_life_passes_with_empty_work_and_cache_folders(copy, tmp_path) -> None:
     world = copy()
 

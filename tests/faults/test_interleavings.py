@@ -245,10 +245,11 @@ SHORT = {
 }
 """Those of them at which `make test` holds it, where they are not all."""
 MOVERS = ("ingest", "score", "promote", "rollback")
-"""Writers that change what the rows of the others are about."""
+"""Writers that change what the rows of the others are about: `make test` holds them alone."""
+EACH = [name if name in MOVERS else pytest.param(name, marks=pytest.mark.long) for name in WRITERS]
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_writer_alone(played, name) -> None:
     (writer,) = played([name])
     assert writer.error is None
@@ -256,7 +257,7 @@ def test_a_writer_alone(played, name) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_writer_that_is_held_before_it_commits(played, alone, name) -> None:
     """While it is held, another writer, or another one of its kind, runs from its beginning to its end."""
     for point in SHORT.get(name, DECISIVE[name]):

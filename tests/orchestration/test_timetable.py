@@ -66,9 +66,10 @@ CADENCES = {
     "week": ("{minute} {hour} * * {weekday}", ZONES),
     "month": ("{minute} {hour} {day} * *", ZONES),
 }
+MORE = ("day", "business-day", "month")
 
 
-@pytest.mark.parametrize("cadence", CADENCES)
+@pytest.mark.parametrize("cadence", ["hour", "week", *(pytest.param(one, marks=pytest.mark.long) for one in MORE)])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # one configuration of Airflow serves them all
 @given(data=st.data())
 def test_data_intervals_and_periods_agree_in_every_zone(airflow: None, cadence: Any, data: st.DataObject) -> None:

@@ -43,9 +43,11 @@ def _each_file(way: Callable[[Path], None]) -> Callable[[Path], None]:
 
 @pytest.mark.parametrize("what", ["features", "inputs", "labels", "quarantine"])
 @pytest.mark.parametrize(
-    "damage", [_each_file(truncate), _each_file(remove), _each_file(flip), change_rows, delete_rows],
+    "damage",
+    [_each_file(truncate), change_rows]
+    + [pytest.param(one, marks=pytest.mark.long) for one in (_each_file(remove), _each_file(flip), delete_rows)],
     ids=lambda damage: damage.__name__,
-)  # fmt: skip
+)
 def test_a_forced_ingest_repairs_the_day(shop, what: str, damage: Callable[[Path], None]) -> None:
     shop.lines[25] = shop.order(25, str(DAY), amount=None)  # a row for the quarantine
     lake, spec = shop.lake, shop.spec()
