@@ -57,6 +57,7 @@ def test_a_life_goes_on_as_if_nobody_had_tidied_up(copy) -> None:
     restated = world.tally("backfill", world.model, "--from", WEEK[0], "--to", WEEK[-1], "--json").json
     assert {day["action"] for day in restated} == {"committed"}
     _age(world.root)
+    world.tally("verify", world.model, "--accept")  # an edited log is found; here the edit is ours
     project = load_project(world.model, root=world.root)
     before, learnt = [world.rows(query) for query in QUERIES], _training_data(project)
 

@@ -8,6 +8,7 @@ from tallywright.errors import EngineError, StorageError, TallyError
 from tallywright.observability import log
 from tallywright.scoring.commit.verify import staged_paths
 from tallywright.scoring.engines.base import PartsEngine
+from tallywright.scoring.engines.beam.attempts import stop_attempts
 from tallywright.scoring.engines.beam.backends import backend_for
 from tallywright.scoring.engines.beam.outcomes import Outcome, OutcomeFolder
 from tallywright.scoring.worker.fragments import discard, discard_run
@@ -45,6 +46,7 @@ class BeamEngine(PartsEngine):
             self._run(job, splits, outcome_folder)
             parts = self._gathered(job, splits, outcome_folder)
         except BaseException as error:
+            stop_attempts(job.run)
             cause = _first_failure(_outcomes_or_none(outcome_folder))
             discard_run(job.folders, job.run, job.options)
             if cause is not None and isinstance(error, EngineError):

@@ -37,7 +37,7 @@ def add_day(
     branches = [splits[start::environments] for start in range(min(environments, len(splits)))]
     named = [_scored(pipeline, job, branch, outcome_folder, index) for index, branch in enumerate(branches)]
     names = named[0] if len(named) == 1 else tuple(named) | "all branches" >> beam.Flatten()
-    names | "every split" >> beam.GroupByKey() | "gather" >> beam.ParDo(Gather(outcome_folder))
+    names | "every split" >> beam.GroupByKey() | "gather" >> beam.ParDo(Gather(job.run, outcome_folder))
 
 
 def _scored(

@@ -10,6 +10,7 @@ import apache_beam as beam
 
 from tallywright.errors import TallyError
 from tallywright.scoring.commit.verify import staged_paths
+from tallywright.scoring.engines.beam.attempts import attempt, require_wanted
 from tallywright.scoring.engines.beam.outcomes import Outcome, OutcomeFolder, packed
 from tallywright.scoring.worker.failure import Failure
 from tallywright.scoring.worker.fragments import InputSplit, discard
@@ -58,13 +59,15 @@ class ScoreSplits(beam.DoFn):  # type: ignore[misc]  # beam ships no types that 
     def process(self, element: str) -> Iterator[tuple[str, str]]:
         """Scores one split."""
         split = InputSplit.from_json(element)
-        try:
-            self._scorer = self._scorer or scorer_for(self._job)
-            part = score_split(self._job, self._scorer, split, _silent)
-            outcome = Outcome(split=split.index, part=part)
-        except TallyError as error:
-            outcome = Outcome(split=split.index, failure=Failure.of(error))
-        yield "", self._left(outcome)
+        with attempt(self._job.run):
+            try:
+                self._scorer = self._scorer or scorer_for(self._job)
+                part = score_split(self._job, self._scorer, split, lambda _: require_wanted(self._job.run))
+                outcome = Outcome(split=split.index, part=part)
+            except TallyError as error:
+                outcome = Outcome(split=split.index, failure=Failure.of(error))
+            name = self._left(outcome)
+        yield "", name
 
     def _left(self, outcome: Outcome) -> str:
         """Writes the outcome; if that fails, its part is deleted and the failure travels in the exception."""
@@ -80,14 +83,12 @@ class ScoreSplits(beam.DoFn):  # type: ignore[misc]  # beam ships no types that 
 class Gather(beam.DoFn):  # type: ignore[misc]  # as above
     """Writes, after the barrier, which outcomes the runner counts as its result."""
 
-    def __init__(self, outcome_folder: OutcomeFolder) -> None:
+    def __init__(self, run: str, outcome_folder: OutcomeFolder) -> None:
         super().__init__()
+        self._run = run
         self._outcomes = outcome_folder
 
     def process(self, element: tuple[str, Iterable[str]]) -> None:
         """Writes all names at once, and emits nothing."""
-        self._outcomes.gather(element[1])
-
-
-def _silent(rows: int) -> None:
-    del rows
+        with attempt(self._run):
+            self._outcomes.gather(element[1])
