@@ -84,9 +84,10 @@ def test_severity_decides(judge):
 @slow
 def test_an_expectation_that_cannot_be_evaluated_fails_whatever_its_severity(judge):
     report, _checks = judge(
-        SUITE + "  - {expect: expect_column_max_to_be_between, column: zz, max_value: 1, severity: info}\n"
+        SUITE + "  - {expect: expect_column_values_to_match_json_schema, column: colour, json_schema: {type: object},"
+        " severity: info}\n"
     )
-    assert [check.name for check in report.failed] == ["expect_column_max_to_be_between(zz)"]
+    assert [check.name for check in report.failed] == ["expect_column_values_to_match_json_schema(colour)"]
     assert "could not be evaluated" in report.failed[0].evidence
 
 
@@ -115,7 +116,6 @@ def test_a_column_of_the_spec_is_missing(judge):
     assert checks["columns_of_the_spec"].observed == "missing: colour"
 
 
-@slow
 def test_a_mistyped_expectation_is_named_with_its_nearest_match(judge):
     text = """
 dataset: toy__features
@@ -128,7 +128,7 @@ expectations:
     said = str(refused.value)
     assert "did you mean 'expect_column_values_to_be_in_set'?" in said
     assert "unknown argument 'colum' (did you mean 'column'?)" in said
-    assert "toy__features.yaml: expectations.1" in said
+    assert "toy__features.yaml:5: expectations.1" in said
 
 
 @slow
@@ -143,8 +143,7 @@ def test_data_docs_open_without_a_network(judge, project):
         assert "default-src 'none'" in text.partition("</head>")[0]  # a value with markup in it runs nothing
     assert f'href="{DAY}.html"' in index
     assert "should not happen" in page
-    assert "Statistics" in page  # the library's own rendering is there too
-    assert "exception occurred" not in page.lower()
+    assert "<td>id0</td>" in page.replace("<bdi>", "").replace("</bdi>", "")  # the key of an unexpected row
 
 
 @slow

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.delta.generation import generation_of
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import CommitConflictError, GateRefusedError, PackageError, TrackingError
-from tallywright.gates.record import newest_report, record_report, report_id_of, report_of, require_day_passed
+from tallywright.gates.record import (
+    day_remedy,
+    newest_report,
+    record_report,
+    report_id_of,
+    report_of,
+    require_day_passed,
+)
 from tallywright.lifecycle.context import packages_of
 from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
@@ -63,7 +70,7 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     source = input_version(context.lake, context.spec, context.day)
     with DayGates() if context.day_gates is None else nullcontext(context.day_gates) as gates:
         report, action = _judged(context, source, gates)
-    require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
+    require_passed(report, remedy=f"{day_remedy(report, context.spec)}; the report is in the Data Docs")
     verdict, count = report.verdict.value, len(report.checks)
     result: dict[str, Any] = {"action": action, "subject": report.subject, "verdict": verdict, "checks": count}
     for name, kind in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
@@ -83,7 +90,7 @@ def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple
         report = report_of(lake, spec, source, judges)
         if report is not None and report.verdict is not Verdict.FAIL:
             return report, "unchanged"
-    report = judge(context.project, lake, source, gates=gates, page=context.options.page)
+    report = judge(context.project, lake, source, gates=gates)
     refusals: list[str] = []
 
     def judged_meanwhile() -> str:
