@@ -6,6 +6,7 @@ own nullable columns, or Python's decimals, an expectation is shown its columns 
 
 from __future__ import annotations
 
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from tallywright.gates.expectations.kinds import ExpectationKind
     from tallywright.gates.expectations.values import Columns
 
-View = Literal["typed", "floats", "objects"]
-"""`typed`: the types of the spec; `floats`: numbers as doubles; `objects`: Python's own values, None for a null."""
+View = Literal["typed", "floats", "midnights", "objects"]
+"""`typed`: the types of the spec; `floats`: numbers as doubles; `midnights`: dates as instants; `objects`: Python's own
+values, None for a null."""
 
 _ELEMENTWISE: Final = frozenset(
     {
@@ -34,6 +36,14 @@ _ELEMENTWISE: Final = frozenset(
 )
 """What the library compares value by value, where a null of pandas' own is neither true nor false."""
 _IN_BINS: Final = "expect_column_kl_divergence_to_be_less_than"
+_AS_DOUBLES: Final = frozenset(
+    {
+        "expect_multicolumn_sum_to_equal",
+        "expect_column_value_z_scores_to_be_less_than",
+        "expect_column_values_to_not_be_outliers",
+    }
+)
+_ENDS: Final = frozenset({"expect_column_min_to_be_between", "expect_column_max_to_be_between"})
 _EXACT: Final = frozenset({"distinct", "common", "type", "exists", "columns"})
 """Shapes that compare values for equality."""
 
@@ -45,8 +55,10 @@ def view_of(name: str, kind: ExpectationKind, values: Mapping[str, Any], columns
         return "objects"
     if kind.shape == "common" and families == {"instant"}:
         return "objects"
-    if name == "expect_multicolumn_sum_to_equal" and families != {"float"}:
+    if name in _AS_DOUBLES and families != {"float"}:
         return "floats"
+    if name in _ENDS and families == {"date"}:
+        return "midnights"
     if name == _IN_BINS and "bins" in values.get("partition_object", {}) and "integer" in families:
         return "floats"
     return "floats" if "decimal" in families and _computes(kind) else "typed"
@@ -60,7 +72,13 @@ def _computes(kind: ExpectationKind) -> bool:
 
 def for_view(values: Mapping[str, Any], view: View) -> dict[str, Any]:
     """The arguments of an expectation in the types of its view."""
+    if view == "midnights":
+        return {name: _midnight(value) for name, value in values.items()}
     return {name: _as_floats(value) for name, value in values.items()} if view == "floats" else dict(values)
+
+
+def _midnight(value: Any) -> Any:
+    return datetime.combine(value, time()) if isinstance(value, date) else value
 
 
 def _as_floats(value: Any) -> Any:
@@ -84,7 +102,7 @@ def frame(table: pa.Table, view: View, names: Collection[str]) -> pd.DataFrame:
     import pandas as pd
 
     shown = [name for name in table.column_names if name in names]
-    convert = _doubles if view == "floats" else _objects
+    convert = {"floats": _doubles, "midnights": _midnights, "objects": _objects}[view]
     # The index stands for the rows where none of the columns is there.
     return pd.DataFrame({name: convert(table[name]) for name in shown}, index=pd.RangeIndex(table.num_rows))
 
@@ -107,6 +125,10 @@ def _nullable(kind: pa.DataType) -> Any:
 
 def _doubles(column: pa.ChunkedArray) -> Any:
     return column.cast(pa.float64()).to_numpy()
+
+
+def _midnights(column: pa.ChunkedArray) -> Any:
+    return column.cast(pa.timestamp("us")).to_numpy()
 
 
 def _objects(column: pa.ChunkedArray) -> Any:

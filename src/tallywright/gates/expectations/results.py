@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -123,17 +124,23 @@ def _observed(judged: Judged, outcome: ExpectationOutcome, rows: pa.Table, key: 
         return _values(judged, rows, success=outcome.success)
     if judged.kind.shape == "divergence":
         return _divergence(outcome.result)
-    return _figure(judged, outcome.result.get("observed_value"), rows.column_names), "", ()
+    return _figure(judged, outcome.result.get("observed_value"), rows.schema), "", ()
 
 
-def _figure(judged: Judged, value: Any, names: Sequence[str]) -> float | str:
+def _figure(judged: Judged, value: Any, schema: pa.Schema) -> float | str:
     if judged.kind.shape == "columns":
-        return _columns(judged, names)
+        return _columns(judged, schema.names)
     if judged.kind.shape == "exists":
-        return _place(judged, names)
+        return _place(judged, schema.names)
     if judged.kind.shape == "quantiles":
         return _quantiles(value)
     plain = _plain(value)
+    if (
+        plain is not None
+        and isinstance(value, datetime)
+        and pa.types.is_date(schema.field(judged.values["column"]).type)
+    ):
+        return shown(value.date())
     return NO_VALUE if plain is None else plain
 
 
@@ -260,9 +267,10 @@ def _place(judged: Judged, names: Sequence[str]) -> str:
 
 
 def _quantiles(observed: Any) -> str:
-    pairs = zip(observed["quantiles"], observed["values"], strict=True) if observed else ()
-    texts = [f"{share:g}: {shown(value) if isinstance(value, str) else _short(value)}" for share, value in pairs]
-    return ", ".join(texts) or NO_VALUE
+    if not observed or len(observed["quantiles"]) != len(observed["values"]):
+        return NO_VALUE
+    pairs = zip(observed["quantiles"], observed["values"], strict=True)
+    return ", ".join(f"{share:g}: {_short(value)}" for share, value in pairs)
 
 
 def _short(value: Any) -> str:
