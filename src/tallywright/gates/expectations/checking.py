@@ -111,7 +111,8 @@ def _unfit_names(kind: ExpectationKind, arguments: Mapping[str, Any]) -> Iterato
         is_mistyped = any(did_you_mean(one, [key]) for one in unknown)
         if form.endswith("!") and arguments.get(key) is None and not is_mistyped:
             yield key, f"{key} is missing"
-    if kind.one_of and all(arguments.get(key) is None for key in kind.one_of):
+    mistyped = any(did_you_mean(one, kind.one_of) for one in unknown)
+    if kind.one_of and all(arguments.get(key) is None for key in kind.one_of) and not mistyped:
         yield "", f"without {' or '.join(kind.one_of)} it judges nothing; give one"
 
 

@@ -182,9 +182,10 @@ class _Parser:
         sign = self._next(*_COMPARISONS).kind
         if self._peek() == "word":
             return self._of_two(column, kind, sign)
-        value = self._literal(column, kind, bound=sign not in ("==", "!="))
-        if kind is not None and family_of(kind) == "boolean" and sign not in ("==", "!="):
+        is_ordered = sign not in ("==", "!=")
+        if is_ordered and kind is not None and family_of(kind) == "boolean":
             raise ValueError(f"{column} is BOOLEAN; compare it by == or !=")
+        value = self._literal(column, kind, bound=is_ordered)
         compared = getattr(pc, _COMPARISONS[sign])
         return lambda table: compared(*_alike(table[column], value)).fill_null(sign == "!=")
 

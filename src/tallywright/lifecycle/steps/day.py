@@ -22,7 +22,7 @@ from tallywright.gates.record import (
 from tallywright.lifecycle.context import packages_of
 from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
-from tallywright.records import GateReport, Role, Verdict
+from tallywright.records import Check, GateReport, Role, Verdict
 from tallywright.registry.promotion_log import clock_jumps
 from tallywright.registry.resolve import withdrawn_since
 
@@ -75,7 +75,7 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     result: dict[str, Any] = {"action": action, "subject": report.subject, "verdict": verdict, "checks": count}
     for name, kind in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
         if checks := report.with_verdict(kind):
-            result[name] = [f"{check.name}: {check.evidence or check.observed}" for check in checks]
+            result[name] = [_told(check) for check in checks]
     return result
 
 
@@ -113,6 +113,13 @@ def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple
     return theirs, "unchanged"
 
 
+def _told(check: Check) -> str:
+    """A check in a line: what was observed, and the evidence; one that could not be evaluated has the latter alone."""
+    if check.observed is None and check.evidence:
+        return f"{check.name}: {check.evidence}"
+    return f"{check.name}: observed {check.observed}" + (f" ({check.evidence})" if check.evidence else "")
+
+
 def require_passed(report: GateReport, *, remedy: str) -> None:
     """Raises when the report failed, naming its failed checks.
 
@@ -121,10 +128,7 @@ def require_passed(report: GateReport, *, remedy: str) -> None:
     """
     if report.verdict is not Verdict.FAIL:
         return
-    lines = [
-        f"{check.name}: observed {check.observed}" + (f" ({check.evidence})" if check.evidence else "")
-        for check in report.failed
-    ]
+    lines = [_told(check) for check in report.failed]
     raise GateRefusedError(
         f"the {report.gate} gate refuses {report.subject}: " + "; ".join(lines or ["it made no checks"]),
         expected="; ".join(f"{check.name} {check.bound}" for check in report.failed if check.bound),
