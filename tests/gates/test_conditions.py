@@ -172,8 +172,8 @@ def test_a_condition_means_what_it_says(condition):
 
 
 WORDS = [
-    *COLUMNS, *["(", ")", "[", "]", ",", "==", "!=", "<", "~", "&", "and", "or", "not", "is", "null", "in", "true", "lambda", ".", ":", "@pd", "__class__", "col(", "`in`", ".isnull()"],
-    "'x'", '"', "1.5", "-1", "\\", "\n", "💥",
+    *COLUMNS, "(", ")", "[", "]", ",", "==", "!=", "<", "~", "&", "and", "or", "not", "is", "null", "in", "true",
+    "lambda", ".", ":", "@pd", "__class__", "col(", "`in`", ".isnull()", "'x'", '"', "1.5", "-1", "\\", "\n", "💥",
 ]  # fmt: skip
 
 
