@@ -104,7 +104,7 @@ def test_an_entry_that_cannot_be_read_is_named_in_the_index(tmp_path):
     assert Shown(page).tags <= OURS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_browser_shows_the_pages_and_runs_nothing(tmp_path):
     control = tmp_path / "control.html"
     control.write_text(f"<!doctype html><html><head><title>x</title></head><body>{MARKUP[0]}</body></html>")
@@ -116,7 +116,7 @@ def test_a_browser_shows_the_pages_and_runs_nothing(tmp_path):
         assert "Content Security Policy" not in seen.said, "the page breaks its own policy"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_policy_alone_keeps_a_script_from_running(tmp_path):
     page = pages_of(tmp_path, ["x"])[0]
     text = page.read_text()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,16 @@ from tallywright.gates.suite import checked_suite, suite_problems
 from tallywright.gates.validate import SuiteValidator
 from tallywright.records import GateReport, Verdict
 
-SAMPLE = ("VARCHAR", "INTEGER", "DECIMAL(10,2)", "TIMESTAMP")
-"""The types of the short run: each view of the rows, and what a null once made of a whole number."""
-by_type = pytest.mark.parametrize(
-    "declared", [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.long) for name in TYPES]
-)
+SAMPLE = ("VARCHAR", "INTEGER")
+"""The types of the short run."""
+
+
+def by_type(sample: tuple[str, ...]) -> pytest.MarkDecorator:
+    """All types in the long run, a sample of them in the short one."""
+    types = [name if name in sample else pytest.param(name, marks=pytest.mark.long) for name in TYPES]
+    return pytest.mark.parametrize("declared", types)
+
+
 FILE = Path("expectations/toy.yaml")
 
 
@@ -104,7 +110,7 @@ def root_log():
     logging.getLogger().removeHandler(handler)
 
 
-@by_type
+@by_type(SAMPLE)
 def test_a_kind_that_fits_is_judged_on_rows_that_meet_it_and_on_rows_that_do_not(declared, tmp_path, root_log, capfd):
     table = table_of(declared)
     fitting = list(cases(declared))
@@ -119,7 +125,7 @@ def test_a_kind_that_fits_is_judged_on_rows_that_meet_it_and_on_rows_that_do_not
     assert "".join(capfd.readouterr()) == ""
 
 
-@by_type
+@by_type(SAMPLE[1:])
 def test_a_kind_that_fits_says_something_of_one_row_of_an_empty_column_and_of_no_rows(declared, tmp_path):
     table = table_of(declared)
     both = [(name, one) for name, *arguments in cases(declared) for one in arguments if one is not None]
@@ -130,7 +136,7 @@ def test_a_kind_that_fits_says_something_of_one_row_of_an_empty_column_and_of_no
     require_shown(judge(suite_of(conditional, row_condition='key == "nobody"'), table), tmp_path)
 
 
-@by_type
+@by_type(TYPES)
 def test_a_kind_that_does_not_fit_a_column_is_refused_when_the_suite_is_read(declared):
     table, fitting = table_of(declared), {name for name, *_ in cases(declared)}
     others = {name: kind for name, kind in KINDS.items() if kind.subject != "table" and name not in fitting}
@@ -143,6 +149,38 @@ def test_a_kind_that_does_not_fit_a_column_is_refused_when_the_suite_is_read(dec
     for name, kind in others.items():
         problems = suite_problems(suite_of([(name, columns[kind.subject])]), FILE, "toy", columns_of_table(table))
         assert any(f"c is {declared}; {kind.needs}" in problem for problem in problems), name
+
+
+def test_what_the_library_is_shown_has_the_types_of_the_spec(tmp_path):
+    moments = [datetime(2025, 1, day, 12, tzinfo=UTC) for day in (1, 2, 3, 4)]
+    table = pa.table(
+        {
+            "parcels": pa.array([1, None, 3, None], pa.int32()),
+            "price": pa.array([Decimal("0.10"), Decimal("0.30"), None, Decimal("9.99")], pa.decimal128(6, 2)),
+            "score_date": pa.array([date(2025, 1, 1)] * 4),
+            "score_moment": pa.array(moments, pa.timestamp("us", "UTC")),
+            "key": pa.array(["a", "b", "c", "d"]),
+        }
+    )
+    year = {"min_value": "2025-01-01", "max_value": "2026-01-01"}
+    expectations = [
+        ("expect_column_values_to_be_in_type_list", {"column": "parcels", "type_list": ["int32", "Int32", "INTEGER"]}),
+        ("expect_column_values_to_match_regex", {"column": "parcels", "regex": r"^\d$"}),
+        ("expect_column_values_to_be_in_set", {"column": "parcels", "value_set": [1, 3]}),
+        ("expect_column_values_to_be_between", {"column": "score_moment"} | year),
+        ("expect_column_values_to_be_between", {"column": "score_date"} | year),
+        ("expect_column_max_to_be_between", {"column": "score_date"} | year),
+        ("expect_column_values_to_be_between", {"column": "price", "min_value": 0.1, "max_value": 9.99}),
+        ("expect_column_distinct_values_to_equal_set", {"column": "price", "value_set": [0.1, 0.3, 9.99]}),
+    ]
+    findings = judge(suite_of(expectations), table)
+    assert [found.check for found in findings if found.check.verdict is not Verdict.PASS] == []
+    require_shown(findings, tmp_path)
+    assert findings[0].check.observed == "INTEGER"
+    assert findings[5].check.observed == "2025-01-01"
+    bound = [("expect_column_values_to_be_between", {"column": "parcels", "max_value": 2})]
+    (above,) = judge(suite_of(bound), table)
+    assert "1 of 4 rows, such as 3 (key c)" in above.check.evidence
 
 
 def test_kinds_about_the_table(tmp_path):
@@ -164,6 +202,14 @@ def test_what_the_library_offers_is_either_judged_or_refused_by_name():
     assert offered - REFUSED.keys() == set(KINDS), "another version of the library: try its kinds, then list them"
     assert not REFUSED.keys() & KINDS.keys()
     assert {instead for _, instead in REFUSED.values() if instead.startswith("expect_")} <= KINDS.keys()
+
+
+def test_the_page_of_the_documents_names_every_kind_and_parameter(repository):
+    text = (repository / "docs/expectations.md").read_text()
+    named = {name.removeprefix("expect_") for name in KINDS} | {
+        key for kind in KINDS.values() for key in kind.parameters
+    }
+    assert {name for name in named if f"`{name}`" not in text and f"`{name}:" not in text} == set()
 
 
 def test_every_parameter_is_one_of_the_library():

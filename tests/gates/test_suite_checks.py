@@ -251,6 +251,7 @@ def test_no_text_ends_in_an_exception_of_others(text):
     assert suite_problems(text, FILE, "toy", COLUMNS)
 
 
+@pytest.mark.long
 def test_the_library_is_not_imported_for_the_check():
     code = f"""
 import sys

@@ -151,13 +151,12 @@ def test_the_policy_knows_the_style_by_its_hash_and_no_style_stands_elsewhere(te
     assert not [attrs for _, attrs in page.tags if "style" in attrs or any(name.startswith("on") for name in attrs)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_browser_shows_hostile_texts_and_runs_nothing(world: World, tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
     shutil.copytree(world.lake.root, lake.root)
     checks = tuple(
-        Check(name=text, verdict=Verdict.FAIL, observed=text, bound=text, evidence=f"evidence {text}")
-        for text in MARKUP
+        Check(name=text, verdict=Verdict.FAIL, observed=text, bound=text, evidence=f"so {text}") for text in MARKUP
     )
     report = GateReport(gate="day", model="shop", subject="2024-03-06@x", checks=checks)
     record_report(lake, world.spec, report, run_id="hostile", recorded_at=datetime(2024, 3, 9, tzinfo=UTC))
