@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,7 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from judged_kinds import TABLE_CASES, TYPES, cases, table_of, variants
+from hypothesis import given
+from hypothesis import strategies as st
+from judged_kinds import TABLE_CASES, TYPES, cases, table_of, text_of, values_of, variants
 
 from tallywright.data.types import arrow_type
 from tallywright.gates.data_docs import write_day
@@ -159,6 +162,7 @@ def test_what_the_library_is_shown_has_the_types_of_the_spec(tmp_path):
             "price": pa.array([Decimal("0.10"), Decimal("0.30"), None, Decimal("9.99")], pa.decimal128(6, 2)),
             "score_date": pa.array([date(2025, 1, 1)] * 4),
             "score_moment": pa.array(moments, pa.timestamp("us", "UTC")),
+            "number": pa.array([-(2**63), 2**62 + 1, None, 2**63 - 1], pa.int64()),
             "key": pa.array(["a", "b", "c", "d"]),
         }
     )
@@ -173,6 +177,18 @@ def test_what_the_library_is_shown_has_the_types_of_the_spec(tmp_path):
         ("expect_column_values_to_be_between", {"column": "price", "min_value": 0.1, "max_value": 9.99}),
         ("expect_column_distinct_values_to_equal_set", {"column": "price", "value_set": [0.1, 0.3, 9.99]}),
     ]
+    for name in (
+        "value_z_scores_to_be_less_than",
+        "values_to_not_be_outliers",
+        "mean_to_be_between",
+        "sum_to_be_between",
+    ):
+        more = (
+            {"threshold": 9, "double_sided": True} if "scores" in name else {"multiplier": 9} if "outl" in name else {}
+        )
+        bounds = {"min_value": -(2**63), "max_value": 2**63} if "between" in name else {}
+        expectations.append((f"expect_column_{name}", {"column": "number"} | more | bounds))
+    expectations.append(("expect_table_row_count_to_equal", {"value": 2, "row_condition": "number > 1.5"}))
     findings = judge(suite_of(expectations), table)
     assert [found.check for found in findings if found.check.verdict is not Verdict.PASS] == []
     require_shown(findings, tmp_path)
@@ -223,3 +239,81 @@ def test_a_kind_that_cannot_be_judged_is_refused_with_one_that_can(name):
     assert len(problems) == 1
     assert f"{name} cannot be judged here" in problems[0]
     assert REFUSED[name][1] in problems[0]
+
+
+TABLES = {declared: table_of(declared) for declared in TYPES}
+MIXED = pa.table({f"{name}{number}": TABLES[declared][name].slice(0, 2) for number, declared in enumerate(TYPES)
+                  for name in ("c", "less", "void")} | {"key": pa.array(["k1", "k2"])})  # fmt: skip
+"""Two rows with three columns of each type: values, lower values, and nulls."""
+ANY_VALUE = st.one_of(
+    st.sampled_from([value for declared in TYPES for value in map(text_of, values_of(declared))]),
+    st.integers(-200, 70_000),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=3),
+)
+BY_FORM: dict[str, st.SearchStrategy[Any]] = {
+    "bound": ANY_VALUE,
+    "column": st.sampled_from(MIXED.column_names),
+    "columns": st.lists(st.sampled_from(MIXED.column_names), min_size=2, max_size=3, unique=True),
+    "condition": st.sampled_from(['key == "k1"', 'key != "k1"', 'key == "nobody"', "c4 is null or c0 is null"]),
+    "count": st.integers(0, 5),
+    "flag": st.booleans(),
+    "interpolation": st.sampled_from([False, "lower", "linear"]),
+    "names": st.lists(st.sampled_from([*MIXED.column_names, "zz"]), max_size=4),
+    "number": st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False),
+    "pairs": st.lists(st.tuples(ANY_VALUE, ANY_VALUE), min_size=1, max_size=2),
+    "parser": st.just("pandas"),
+    "partition": st.sampled_from(
+        [
+            {"bins": [0, 2, 3], "weights": [0.5, 0.5]},
+            {"bins": [0, 1], "weights": [0.8], "tail_weights": [0.1, 0.1]},
+            {"values": ["1", "3"], "weights": [0.5, 0.5]},
+            {"values": [1], "weights": [1]},
+            {"values": [True], "weights": [1]},
+        ]
+    ),
+    "positive": st.integers(0, 5) | st.floats(0, 1e300),
+    "quantiles": st.sampled_from([{"quantiles": [0.25, 0.5], "value_ranges": [[None, 2], [1, None]]}]),
+    "regex": st.sampled_from([".", "^1", "(a|b)+", "\\d$"]),
+    "regexes": st.sampled_from([["."], ["^1", "x"]]),
+    "schema": st.sampled_from([{"type": "integer"}, {"enum": [1, "2"]}]),
+    "share": st.floats(0, 1),
+    "strftime": st.sampled_from(["%d", "%Y-%m-%d", "%H:%M"]),
+    "type": st.sampled_from(["VARCHAR", "int64", "DECIMAL(10,2)"]),
+    "types": st.lists(st.sampled_from(["VARCHAR", "int64", "date"]), min_size=1),
+    "values": st.lists(ANY_VALUE, min_size=1, max_size=4),
+}  # fmt: skip
+
+
+@st.composite
+def expectation(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """A kind with what it must have, and some of what it may have, each of the form that it takes."""
+    name = draw(st.sampled_from(sorted(KINDS)))
+    types = [declared for declared in TYPES if family_of(arrow_type(declared, "")) in KINDS[name].fits]
+    declared = draw(st.sampled_from(types))
+    own = st.sampled_from([text_of(value) for value in values_of(declared)])
+    of_type = {
+        "bound": own,
+        "column": st.sampled_from([f"{column}{TYPES.index(declared)}" for column in ("c", "less", "void")]),
+        "pairs": st.lists(st.tuples(own, own), min_size=1, max_size=2),
+        "values": st.lists(own, min_size=1, max_size=4),
+    }
+    forms = BY_FORM | (of_type if draw(st.integers(0, 9)) else {})
+    arguments = {}
+    for key, form in KINDS[name].parameters.items():
+        plain = form.rstrip("!")
+        if form.endswith("!") or draw(st.booleans()):
+            allowed = plain.removeprefix("one of ").split(", ")
+            arguments[key] = draw(st.sampled_from(allowed) if plain.startswith("one of ") else forms[plain])
+    return name, arguments
+
+
+@pytest.mark.long
+@given(st.lists(expectation(), min_size=15, max_size=25))
+def test_what_the_check_lets_through_the_library_can_judge(drawn):
+    columns = columns_of_table(MIXED)
+    sound = [one for one in drawn if not suite_problems(suite_of([one]), FILE, "toy", columns)]
+    if not sound:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        require_shown(judge(suite_of(sound), MIXED), Path(folder))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _PARSERS: Final = ("great_expectations", "pandas")
 """Both are read by the one grammar of `row_condition`; suites of before name one."""
+_INTERPOLATIONS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 _LIMITS: Final = ("min_value", "max_value")
 _WHOLE: Final = 1.0
 _CLOSE: Final = 1e-6
@@ -149,21 +150,20 @@ def _unfit_together(kind: ExpectationKind, values: Mapping[str, Any]) -> Iterato
             yield "min_value", f"min_value {shown(low)} is above max_value {shown(high)}"
         elif low == high and strict:
             yield "min_value", f"no value is strictly between {shown(low)} and {shown(high)}"
-    if (
-        "partition_object" in values
-        and "bins" not in values["partition_object"]
-        and values.get("internal_weight_holdout")
-    ):
-        yield "internal_weight_holdout", "only a partition with bins has inner weights to hold out"
-    if (
-        "partition_object" in values
-        and values["partition_object"].get("tail_weights")
-        and values.get("tail_weight_holdout")
-    ):
-        yield "tail_weight_holdout", "the partition has tail_weights already; give one of them"
+    if "partition_object" in values:
+        yield from _unfit_partition(values["partition_object"], values)
     named = values.get("column_list")
     if kind.subject == "list" and named is not None and len(set(named)) < max(2, len(named)):
         yield "column_list", "at least two columns are needed, each once"
+
+
+def _unfit_partition(partition: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if "bins" not in partition and values.get("internal_weight_holdout"):
+        yield "internal_weight_holdout", "only a partition with bins has inner weights to hold out"
+    if "bins" in partition and values.get("bucketize_data") is False:
+        yield "bucketize_data", "values are put into the bins; take it out"
+    if partition.get("tail_weights") and values.get("tail_weight_holdout"):
+        yield "tail_weight_holdout", "the partition has tail_weights already; give one of them"
 
 
 class _Reader:
@@ -178,6 +178,7 @@ class _Reader:
             "condition": lambda _, value: parse_condition(_string(value), self._columns),
             "count": lambda _, value: _count(value),
             "flag": lambda _, value: _flag(value),
+            "interpolation": lambda _, value: value if value is False else _one_of(value, _INTERPOLATIONS),
             "names": lambda _, value: [_string(one) for one in _list(value)],
             "number": lambda _, value: read_number(value),
             "pairs": lambda _, value: self._pairs(value),

@@ -252,11 +252,11 @@ def _null_mask(column: Any, *, negated: bool) -> Any:
 def _alike(column: Any, value: Any) -> tuple[Any, Any]:
     """A column and a literal in a type that holds both: a bound of whole numbers may have a fraction."""
     if isinstance(value, float) and not pa.types.is_floating(column.type):
-        return column.cast(pa.float64()), pa.scalar(value, pa.float64())
+        return column.cast(pa.float64(), safe=False), pa.scalar(value, pa.float64())
     return column, pa.scalar(value, column.type)
 
 
 def _comparable(one: Any, other: Any) -> tuple[Any, Any]:
     if one.type == other.type:
         return one, other
-    return one.cast(pa.float64()), other.cast(pa.float64())
+    return one.cast(pa.float64(), safe=False), other.cast(pa.float64(), safe=False)

@@ -124,7 +124,7 @@ def _nullable(kind: pa.DataType) -> Any:
 
 
 def _doubles(column: pa.ChunkedArray) -> Any:
-    return column.cast(pa.float64()).to_numpy()
+    return column.cast(pa.float64(), safe=False).to_numpy()  # a whole number of 64 bits is rounded
 
 
 def _midnights(column: pa.ChunkedArray) -> Any:

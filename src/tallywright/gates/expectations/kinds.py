@@ -164,7 +164,7 @@ KINDS: Final[Mapping[str, ExpectationKind]] = {
     "expect_column_proportion_of_unique_values_to_be_between": _value("share", ALL),
     "expect_column_proportion_of_non_null_values_to_be_between": _value("share", ALL),
     "expect_column_quantile_values_to_be_between": ExpectationKind(
-        "column", "quantiles", {"quantile_ranges": "quantiles!", "allow_relative_error": "flag"},
+        "column", "quantiles", {"quantile_ranges": "quantiles!", "allow_relative_error": "interpolation"},
         NUMBERS, "quantiles need numbers",
     ),
     "expect_column_kl_divergence_to_be_less_than": ExpectationKind(
