@@ -146,6 +146,7 @@ expectations:
         between("score_moment", "min_value: 2025-01-01T00:00:00+01:00"),
         between("score_date", "min_value: 2025-01-01"),
         between("vip", "min_value: 0, max_value: 1"),
+        between("vip", "min_value: true"),
         in_set("region", "['NO', DE, 2025-01-01, 01, 12:30, null]"),
         in_set("price", "[1.1, 2]"),
         in_set("vip", "[yes]"),

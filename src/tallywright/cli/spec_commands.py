@@ -78,15 +78,9 @@ def _missing_files(project: Project) -> list[str]:
 
 def _suite_problems(project: Project) -> list[str]:
     """What is wrong with the suite; a missing one is named among the files."""
-    from tallywright.gates.suite import day_columns, read_suite, suite_problems
+    from tallywright.gates.suite import problems_of_project
 
-    file, dataset = project.expectations, project.spec.table("features")
-    if not file.is_file():
-        return []
-    try:
-        return suite_problems(read_suite(file, dataset), file, dataset, day_columns(project.spec))
-    except SpecError as error:
-        return [error.found]
+    return problems_of_project(project)
 
 
 @click.command()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tallywright.gates.expectations.frames import View
     from tallywright.gates.expectations.kinds import ExpectationKind
     from tallywright.gates.expectations.values import Columns
-    from tallywright.spec import ModelSpec
+    from tallywright.spec import ModelSpec, Project
 
 Severity = Literal["critical", "warning", "info"]
 _LONGEST_BOUND = 200
@@ -68,7 +68,7 @@ class ExpectationConfig(Record):
     def name(self) -> str:
         """The expectation with its columns, such as `expect_column_to_exist(distance)`."""
         about = [str(self.arguments[key]) for key in sorted(SUBJECTS & self.arguments.keys())]
-        return f"{self.expect}({', '.join(about)})"
+        return visible(f"{self.expect}({', '.join(about)})")
 
     @property
     def bound(self) -> str:
@@ -206,6 +206,19 @@ def suite_problems(text: str, file: Path, dataset: str, columns: Columns) -> lis
             own = "" if key == "expect" else f"{config.expect}: "
             problems.append(f"{place}: {path}: {own}{problem}")
     return problems
+
+
+def problems_of_project(project: Project) -> list[str]:
+    """What is wrong with a project's suite; nothing where there is none, which is a problem of the project's files."""
+    file, dataset = project.expectations, project.spec.table("features")
+    try:
+        return (
+            suite_problems(read_suite(file, dataset), file, dataset, day_columns(project.spec))
+            if file.is_file()
+            else []
+        )
+    except SpecError as error:
+        return [error.found]
 
 
 def _structured(content: YamlText, file: Path) -> tuple[Suite | None, list[str]]:

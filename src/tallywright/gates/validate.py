@@ -106,7 +106,7 @@ class SuiteValidator:
         outcomes: Iterator[ExpectationOutcome]
         try:
             outcomes = iter(self._asked(group, judged))
-        except TallyError:
+        except (TallyError, ImportError):  # the suite, or what is installed, is at fault, and not the day
             raise
         except Exception as error:  # noqa: BLE001 - whatever the library raises about a day is said by its checks
             outcomes = repeat(ExpectationOutcome(success=False, error=f"{type(error).__name__}: {error}"))

@@ -108,7 +108,7 @@ def frame(table: pa.Table, view: View, names: Collection[str]) -> pd.DataFrame:
 
 
 def _typed(table: pa.Table) -> pd.DataFrame:
-    found = table.to_pandas()
+    found = table.to_pandas(ignore_metadata=True)  # whoever wrote it, the index is the place of a row
     for field in table.schema:
         if table[field.name].null_count and (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type)):
             found[field.name] = table[field.name].to_pandas(types_mapper=_nullable)

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 BOOLEAN_ONLY: Final = "BOOLEAN_ONLY"
 """The result format that says only whether an expectation was met."""
 _SETTINGS: Final = {"result_format": BOOLEAN_ONLY}
+_COUNT: Final = ".unexpected_count"
 _NULLS: Final = "column_values.nonnull.condition"
 """The mask that most expectations of a column need besides their own."""
 
@@ -119,7 +120,7 @@ class ExpectationPlan:
             )
         except Exception as error:  # noqa: BLE001 - as in the library: it is about this expectation, not about the suite
             return _Prepared(expectation, needs, error)
-        masks = _masks(graph)
+        masks = _masks(graph, needs.metric_configurations)
         return _Prepared(expectation, needs, ExpectationValidationGraph(expectation.configuration, graph), masks)
 
     def _graph_of(self, ready: Sequence[_Prepared]) -> Any:
@@ -159,10 +160,12 @@ def _messages(reasons: Any) -> set[str]:
     return {str(getattr(one, "exception_message", one)) for one in found}
 
 
-def _masks(graph: Any) -> tuple[Any, ...]:
-    """The ids of the metrics that are masks over rows."""
+def _masks(graph: Any, needed: Iterable[str]) -> tuple[Any, ...]:
+    """The ids of the masks of what the expectation counts."""
+    counts = [name for name in needed if name.endswith(_COUNT)]
+    wanted = {name.removesuffix(_COUNT) + ".condition" for name in counts}
     metrics = {one.id: one.metric_name for edge in graph.edges for one in (edge.left, edge.right) if one is not None}
-    masks = [one for one, name in metrics.items() if name.endswith(".condition")]
+    masks = [one for one, name in metrics.items() if name in wanted]
     return tuple(sorted(masks, key=lambda one: bool(metrics[one] == _NULLS)))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from tallywright.data.types import sql_name
+from tallywright.gates.expectations.values import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,6 @@ def known_types() -> frozenset[str]:
 
 def is_one_of(kind: pa.DataType, listed: Iterable[str]) -> bool:
     """True when a type has one of the listed names."""
-    own = sql_name(kind)
+    own = "VARCHAR" if family_of(kind) == "text" else sql_name(kind)
     names = {own.upper(), *(_DECIMAL if pa.types.is_decimal(kind) else _NAMES.get(own, (own,)))}
     return any(name in names or name.replace(" ", "").upper() in names for name in listed)

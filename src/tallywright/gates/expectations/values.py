@@ -70,7 +70,8 @@ def read_bound(value: Any, column: str, kind: pa.DataType | None) -> Any:
     """A bound of the column's values: as `read_value`, but between whole numbers it may have a fraction."""
     if kind is None or family_of(kind) not in NUMBERS | {"boolean"}:
         return read_value(value, column, kind)
-    number = read_number(value)
+    is_flag = family_of(kind) == "boolean" and isinstance(value, bool)
+    number = read_number(int(value) if is_flag else value)
     low, high = _range(kind)
     if not low <= number <= high:
         raise ValueError(f"found {shown(number)}, and {column} is {sql_name(kind)}: {shown(low)} to {shown(high)}")
