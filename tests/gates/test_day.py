@@ -100,6 +100,17 @@ def test_what_needs_no_suite(judge):
     assert report.verdict is Verdict.PASS
 
 
+@slow
+def test_columns_that_only_older_days_had_are_not_judged(judge, lake, project, ingested):
+    ingested()
+    older = lake.read("toy__features").append_column("retired", pa.array(["x"] * 200))
+    lake.replace("toy__features", older, slice={"score_date": DAY}, partition_by=["score_date"])
+    report, checks = judge(seed=2)
+    assert report.verdict is Verdict.PASS
+    assert checks["expect_table_columns_to_match_set()"].observed == "all there"
+    assert "retired" in lake.look("toy__features").schema().to_arrow().names
+
+
 def test_an_empty_day_fails_without_looking_further(judge):
     report, _ = judge(rows=0)
     assert [check.name for check in report.failed] == ["rows_as_ingested"]
@@ -161,9 +172,13 @@ def test_a_large_day_is_sampled_by_key_and_counted_exactly(project, lake, ingest
     assert set(first.table["id"].to_pylist()) < set(whole.table["id"].to_pylist())
 
     monkeypatch.setattr("tallywright.gates.day.read_day", lambda *a: read_day(*a, max_rows=500))
-    project.expectations.write_text(SUITE.replace("max_value: 5000", "max_value: 1000, severity: warning"))
+    text = SUITE.replace("max_value: 5000", "max_value: 1000, severity: warning")
+    text += '  - {expect: expect_table_row_count_to_equal, value: 900, row_condition: "x is null"}\n'
+    project.expectations.write_text(text)
     report = judge_alone(project, lake, judged)
     checks = {check.name: check for check in report.checks}
+    some = checks["expect_table_row_count_to_equal()"]
+    assert (some.verdict, some.observed, some.evidence) == (Verdict.PASS, 900, "counted exactly")
     count = checks["expect_table_row_count_to_be_between()"]
     assert (count.verdict, count.observed) == (Verdict.WARN, 3000)
     assert "on a sample of" in checks["expect_column_values_to_be_unique(id)"].evidence
