@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged_kinds import TABLE_CASES, TYPES, cases, table_of, text_of, values_of, variants
 
@@ -309,6 +309,7 @@ def expectation(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.mark.long
+@settings(max_examples=150)
 @given(st.lists(expectation(), min_size=15, max_size=25))
 def test_what_the_check_lets_through_the_library_can_judge(drawn):
     columns = columns_of_table(MIXED)

@@ -54,6 +54,7 @@ class Judged:
 
     Attributes:
         name: The kind and the columns.
+        expect: The name of the kind.
         kind: What is known of the kind.
         values: The arguments, by the types of the columns.
         severity: How much it matters.
@@ -135,13 +136,10 @@ def _figure(judged: Judged, value: Any, schema: pa.Schema) -> float | str:
     if judged.kind.shape == "quantiles":
         return _quantiles(value)
     plain = _plain(value)
-    if (
-        plain is not None
-        and isinstance(value, datetime)
-        and pa.types.is_date(schema.field(judged.values["column"]).type)
-    ):
-        return shown(value.date())
-    return NO_VALUE if plain is None else plain
+    if plain is None:
+        return NO_VALUE
+    is_midnight = isinstance(value, datetime) and pa.types.is_date(schema.field(judged.values["column"]).type)
+    return shown(value.date()) if is_midnight else plain
 
 
 def _divergence(result: Mapping[str, Any]) -> Observed:
@@ -166,7 +164,7 @@ def _plain(value: Any) -> float | str | None:
 def _rows(judged: Judged, mask: Any, rows: pa.Table, key: Sequence[str]) -> Observed:
     if mask is None or not len(mask):
         return f"{NO_VALUE} to judge", "", ()
-    places = mask.index[mask.to_numpy(dtype=bool)].to_numpy()
+    places = mask.index[mask.to_numpy(dtype=bool, na_value=False)].to_numpy()
     share = f"{100 * len(places) / len(mask):.4g}% unexpected"
     if not len(places):
         return share, "", ()
@@ -213,7 +211,8 @@ def _values(judged: Judged, rows: pa.Table, *, success: bool) -> Observed:
     counts = _counts(rows[judged.values["column"]])
     if judged.kind.shape == "common":
         most = counts.filter(pc.equal(counts["counts"], pc.max(counts["counts"])))
-        return _listed(value for value, _ in _frequent(most)) or NO_VALUE, "", ()
+        more = f" and {most.num_rows - _MOST_NAMES:,} more" if most.num_rows > _MOST_NAMES else ""
+        return (_listed(value for value, _ in _frequent(most.slice(0, _MOST_NAMES))) or NO_VALUE) + more, "", ()
     if success:
         return f"{counts.num_rows:,} values, as expected" if counts.num_rows else NO_VALUE, "", ()
     found, wanted = [value for value, _ in _frequent(counts)], judged.values["value_set"]
