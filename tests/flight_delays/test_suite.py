@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 from flights import run_queries
 
-from tallywright.gates.suite import parse_suite, read_suite
+from tallywright.gates.suite import checked_suite, day_columns, read_suite
 from tallywright.gates.validate import validate
 from tallywright.records import Verdict
 
@@ -33,8 +33,9 @@ def _features(raw: Raw, queries: Queries, day: date) -> pa.Table:
 def _judge(project: Project, rows: pa.Table) -> list[Check]:
     """The checks that did not pass."""
     file = project.expectations
-    suite = parse_suite(read_suite(file, project.spec.table("features")), file, project.spec.table("features"))
-    checks = validate(suite, rows.to_pandas(), file).checks
+    dataset = project.spec.table("features")
+    suite = checked_suite(read_suite(file, dataset), file, dataset, day_columns(project.spec))
+    checks = [found.check for found in validate(suite, rows, project.spec.data.key)]
     return [check for check in checks if check.verdict is not Verdict.PASS]
 
 

@@ -77,10 +77,10 @@ def ingested(project, lake):
     return put
 
 
-def judge_alone(project: Project, lake: Lake, judged: InputVersion, *, page: bool = False) -> GateReport:
+def judge_alone(project: Project, lake: Lake, judged: InputVersion) -> GateReport:
     """The day gate of one day that is no part of a range."""
     with DayGates() as gates:
-        return day_gate(project, lake, judged, gates=gates, page=page)
+        return day_gate(project, lake, judged, gates=gates)
 
 
 def day_rows(rows: int, seed: int = 1) -> pa.Table:

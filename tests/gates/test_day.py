@@ -84,9 +84,10 @@ def test_severity_decides(judge):
 @slow
 def test_an_expectation_that_cannot_be_evaluated_fails_whatever_its_severity(judge):
     report, _checks = judge(
-        SUITE + "  - {expect: expect_column_max_to_be_between, column: zz, max_value: 1, severity: info}\n"
+        SUITE + "  - {expect: expect_column_values_to_match_json_schema, column: colour, json_schema: {type: object},"
+        " severity: info}\n"
     )
-    assert [check.name for check in report.failed] == ["expect_column_max_to_be_between(zz)"]
+    assert [check.name for check in report.failed] == ["expect_column_values_to_match_json_schema(colour)"]
     assert "could not be evaluated" in report.failed[0].evidence
 
 
@@ -97,6 +98,17 @@ def test_what_needs_no_suite(judge):
     spoken = SUITE + "  - {expect: expect_column_values_to_not_be_null, column: colour, severity: info}\n"
     report, _ = judge(spoken, colour=pa.array([None] * 200, pa.string()))
     assert report.verdict is Verdict.PASS
+
+
+@slow
+def test_columns_that_only_older_days_had_are_not_judged(judge, lake, project, ingested):
+    ingested()
+    older = lake.read("toy__features").append_column("retired", pa.array(["x"] * 200))
+    lake.replace("toy__features", older, slice={"score_date": DAY}, partition_by=["score_date"])
+    report, checks = judge(seed=2)
+    assert report.verdict is Verdict.PASS
+    assert checks["expect_table_columns_to_match_set()"].observed == "all there"
+    assert "retired" in lake.look("toy__features").schema().to_arrow().names
 
 
 def test_an_empty_day_fails_without_looking_further(judge):
@@ -115,7 +127,6 @@ def test_a_column_of_the_spec_is_missing(judge):
     assert checks["columns_of_the_spec"].observed == "missing: colour"
 
 
-@slow
 def test_a_mistyped_expectation_is_named_with_its_nearest_match(judge):
     text = """
 dataset: toy__features
@@ -128,7 +139,7 @@ expectations:
     said = str(refused.value)
     assert "did you mean 'expect_column_values_to_be_in_set'?" in said
     assert "unknown argument 'colum' (did you mean 'column'?)" in said
-    assert "toy__features.yaml: expectations.1" in said
+    assert "toy__features.yaml:5: expectations.1" in said
 
 
 @slow
@@ -143,8 +154,7 @@ def test_data_docs_open_without_a_network(judge, project):
         assert "default-src 'none'" in text.partition("</head>")[0]  # a value with markup in it runs nothing
     assert f'href="{DAY}.html"' in index
     assert "should not happen" in page
-    assert "Statistics" in page  # the library's own rendering is there too
-    assert "exception occurred" not in page.lower()
+    assert "<td>id0</td>" in page.replace("<bdi>", "").replace("</bdi>", "")  # the key of an unexpected row
 
 
 @slow
@@ -162,9 +172,13 @@ def test_a_large_day_is_sampled_by_key_and_counted_exactly(project, lake, ingest
     assert set(first.table["id"].to_pylist()) < set(whole.table["id"].to_pylist())
 
     monkeypatch.setattr("tallywright.gates.day.read_day", lambda *a: read_day(*a, max_rows=500))
-    project.expectations.write_text(SUITE.replace("max_value: 5000", "max_value: 1000, severity: warning"))
+    text = SUITE.replace("max_value: 5000", "max_value: 1000, severity: warning")
+    text += '  - {expect: expect_table_row_count_to_equal, value: 900, row_condition: "x is null"}\n'
+    project.expectations.write_text(text)
     report = judge_alone(project, lake, judged)
     checks = {check.name: check for check in report.checks}
+    some = checks["expect_table_row_count_to_equal()"]
+    assert (some.verdict, some.observed, some.evidence) == (Verdict.PASS, 900, "counted exactly")
     count = checks["expect_table_row_count_to_be_between()"]
     assert (count.verdict, count.observed) == (Verdict.WARN, 3000)
     assert "on a sample of" in checks["expect_column_values_to_be_unique(id)"].evidence

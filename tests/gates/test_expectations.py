@@ -8,17 +8,17 @@ PROGRAM = """
 import gc
 collected = []
 gc.callbacks.append(lambda phase, info: collected.append(phase))
-from tallywright.gates.suite import _library
+from tallywright.gates.library import library
 gc.collect()
 del collected[:]
-_library()
+library()
 print(len(collected), gc.isenabled(), gc.get_freeze_count() > 0)
 """
 
 LEAN = """
 import json, sys, types
-from tallywright.gates.suite import OTHER_SOURCES, SELDOM_USED, _library
-kinds = set(dir(_library().expectations))
+from tallywright.gates.library import OTHER_SOURCES, SELDOM_USED, library
+kinds = set(dir(library().expectations))
 found = {"others": sorted(OTHER_SOURCES & set(sys.modules))}
 found["loaded"] = [name for name in SELDOM_USED if type(sys.modules[name]) is types.ModuleType]
 import altair, scipy.stats, sqlalchemy

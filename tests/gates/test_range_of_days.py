@@ -16,8 +16,10 @@ import pytest
 from tallywright.errors import StorageError
 from tallywright.gates.data_docs import write_index
 from tallywright.gates.day import data_docs_folder, day_gate
-from tallywright.gates.suite import Frames, Suite, build
-from tallywright.gates.validate import BOOLEAN_ONLY, DayGates, ExpectationPlan, validate
+from tallywright.gates.expectations.plan import BOOLEAN_ONLY, ExpectationPlan
+from tallywright.gates.library import Frames, kinds
+from tallywright.gates.suite import checked_suite
+from tallywright.gates.validate import DayGates, validate
 from tallywright.records import InputVersion, Verdict
 
 from .conftest import DAY, day_rows, judge_alone
@@ -77,7 +79,6 @@ def counted(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library imports deprecated modules
         import great_expectations as gx
-        from great_expectations.render.renderer import ValidationResultsPageRenderer
         from great_expectations.validator.validation_graph import ValidationGraph
 
     counts: Counter[str] = Counter()
@@ -94,7 +95,6 @@ def counted(monkeypatch):
     with monkeypatch.context() as patch:
         count(gx, "get_context", "contexts")
         count(ValidationGraph, "resolve", "validations")
-        count(ValidationResultsPageRenderer, "render", "pages")
         yield counts
 
 
@@ -107,7 +107,7 @@ def put(lake, number, **changes) -> InputVersion:
     return InputVersion(table="toy__features", score_date=day, version=version, fingerprint=f"{number:08x}", rows=200)
 
 
-def test_a_range_has_one_context_one_validation_a_day_and_pages_of_the_days_with_findings(project, lake, monkeypatch):
+def test_a_range_has_one_context_one_validation_a_day_and_a_page_of_each(project, lake, monkeypatch):
     project.expectations.write_text(SUITE)
     days = [put(lake, number) for number in range(4)]
     broken = put(lake, 9, x=pa.array([None] * 9 + [0.0] * 191))
@@ -117,37 +117,36 @@ def test_a_range_has_one_context_one_validation_a_day_and_pages_of_the_days_with
             for judged in days:
                 assert day_gate(project, lake, judged, gates=gates).verdict is Verdict.PASS
             assert counts == {"contexts": 1, "validations": 4}
-            # An expectation that is only recorded is a finding too: once more for its examples, and a page.
+            # Its examples come from the same validation.
             assert day_gate(project, lake, broken, gates=gates).verdict is Verdict.PASS
-            assert counts == {"contexts": 1, "validations": 6, "pages": 1}
+            assert counts == {"contexts": 1, "validations": 5}
             assert not index.exists()
         assert all(f'href="{judged.score_date}.html"' in index.read_text() for judged in (*days, broken))
 
 
-def test_a_page_shows_the_library_s_rendering_of_a_day_with_findings_or_when_asked(project, lake):
+def test_a_page_shows_each_check_with_what_was_observed_and_expected(project, lake):
     project.expectations.write_text(SUITE)
     page = data_docs_folder(project) / f"{DAY}.html"
-
-    def rendered(judged, **options) -> bool:
-        judge_alone(project, lake, judged, **options)
+    for judged, observed in ((put(lake, 0, x=pa.array([5.0] * 200)), "5"), (put(lake, 0), "0.")):
+        judge_alone(project, lake, judged)
         text = page.read_text()
-        assert "expect_column_mean_to_be_between(x)" in text  # the gate's own report is always there
-        return "As Great Expectations shows it" in text
-
-    assert rendered(put(lake, 0, x=pa.array([5.0] * 200)))
-    assert not rendered(put(lake, 0))
-    assert rendered(put(lake, 0), page=True)
+        row = text.partition("expect_column_mean_to_be_between(x)")[2].partition("</tr>")[0]
+        assert f"<bdi>{observed}" in row
+        assert "from -1 to 1" in row
+        assert "<td></td>" not in text
 
 
 def test_a_kept_plan_says_of_each_day_what_the_library_says_of_it_alone():
-    suite = Suite.model_validate({"dataset": "toy", "expectations": EXPECTATIONS})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expectations, own = build(suite, Path("toy.yaml")), Frames("toy")
+        expectations = [
+            kinds()[item["expect"]](**{k: v for k, v in item.items() if k != "expect"}) for item in EXPECTATIONS
+        ]
+        own = Frames("toy")
         plan, differ = None, set()
         for name, rows in frames().items():
             batch = own.load(rows)
-            plan = plan or ExpectationPlan(batch, expectations, BOOLEAN_ONLY)
+            plan = plan or ExpectationPlan(batch, expectations)
             kept = [result.success for result in plan.run()]
             # Each expectation by itself, as the library runs it, in a context of this day.
             alone = Frames("toy").load(rows)
@@ -157,9 +156,13 @@ def test_a_kept_plan_says_of_each_day_what_the_library_says_of_it_alone():
 
 
 def test_unexpected_values_that_the_library_does_not_count_in_rows_are_told():
-    expected = {"expect": "expect_column_distinct_values_to_be_in_set", "column": "colour", "value_set": ["red"]}
-    suite = Suite.model_validate({"dataset": "toy", "expectations": [expected]})
-    (check,) = validate(suite, day_rows(200).to_pandas(), Path("toy.yaml")).checks
+    rows = day_rows(200)
+    text = """
+dataset: toy
+expectations: [{expect: expect_column_distinct_values_to_be_in_set, column: colour, value_set: [red]}]
+"""
+    suite = checked_suite(text, Path("toy.yaml"), "toy", {field.name: field.type for field in rows.schema})
+    (check,) = (found.check for found in validate(suite, rows))
     assert check.verdict is Verdict.FAIL
     assert "1 unexpected values, such as blue" in check.evidence
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import shutil
 from datetime import UTC, date, datetime, timedelta
@@ -7,15 +9,20 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
+from browsers import opened
+from hostile import MARKUP
+from markupsafe import escape
 from synthetic import make_package, make_spec
 from world import World, warmer
 
 from tallywright.data.delta.lake import Lake
 from tallywright.errors import StorageError
+from tallywright.gates.record import record_report
+from tallywright.html_pages import visible
 from tallywright.monitoring.decisions import decide
 from tallywright.monitoring.performance import realised
 from tallywright.monitoring.periods import Period, PeriodState, record_periods
-from tallywright.records import Promotion, Verdict
+from tallywright.records import Check, GateReport, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.reporting.plot import SYMBOLS
 from tallywright.reporting.report import write_report
@@ -133,6 +140,33 @@ def test_the_page_asks_nothing_of_the_network_and_runs_no_script(text: str, page
 def test_what_came_from_data_is_escaped(text: str) -> None:
     assert "&lt;script&gt;alert(&#39;policy&#39;)&lt;/script&gt;" in text
     assert "better &amp; approved" in text
+
+
+def test_the_policy_knows_the_style_by_its_hash_and_no_style_stands_elsewhere(text: str, page: Page) -> None:
+    (policy,) = re.findall('Content-Security-Policy" content="([^"]*)"', text.partition("</head>")[0])
+    (style,) = re.findall("<style>(.*?)</style>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert {"default-src 'none'", "script-src 'none'", f"style-src 'sha256-{digest}'"} <= set(policy.split("; "))
+    assert "unsafe" not in policy
+    assert not [attrs for _, attrs in page.tags if "style" in attrs or any(name.startswith("on") for name in attrs)]
+
+
+@pytest.mark.long
+def test_a_browser_shows_hostile_texts_and_runs_nothing(world: World, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    shutil.copytree(world.lake.root, lake.root)
+    checks = tuple(
+        Check(name=text, verdict=Verdict.FAIL, observed=text, bound=text, evidence=f"so {text}") for text in MARKUP
+    )
+    report = GateReport(gate="day", model="shop", subject="2024-03-06@x", checks=checks)
+    record_report(lake, world.spec, report, run_id="hostile", recorded_at=datetime(2024, 3, 9, tzinfo=UTC))
+    spec = world.spec.model_copy(update={"description": "".join(MARKUP), "tags": tuple(MARKUP)})
+    text = write(World(lake, spec, world.package), lake, tmp_path / "hostile.html")
+    assert all(str(escape(visible(one))) in text for one in MARKUP)
+    assert {"script", "img", "iframe", "base", "link"} & {tag for tag, _ in Page(text).tags} == set()
+    seen = opened(tmp_path / "hostile.html", tmp_path / "profile")
+    assert '<html lang="en">' in seen.page  # without the mark that a script would leave
+    assert "Content Security Policy" not in seen.said, "the page breaks its own policy"
 
 
 def test_each_day_is_drawn_and_every_picture_has_words(page: Page) -> None:

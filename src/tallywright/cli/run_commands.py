@@ -58,7 +58,9 @@ def _one_period(project: Project, text: str) -> tuple[date, date]:
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @click.option("--dry-run", is_flag=True, help="Only for maintain: say what would be done, change nothing.")
-@click.option("--page", is_flag=True, help="Only for day-gate: render the whole page also of a day that passes.")
+@click.option(
+    "--page", is_flag=True, help="Only for day-gate: judge the day again although it passed, and write its page anew."
+)
 @click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
 @json_option
 def run(

@@ -5,10 +5,12 @@ A gate sees all rows of a day, or a bounded sample of a large one beside exact c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,17 +22,19 @@ from tallywright.data.delta.rows import scalar_of
 from tallywright.data.fingerprint import row_hashes
 from tallywright.data.storage.filesystem import is_disk
 from tallywright.gates.data_docs import page_of, write_day
+from tallywright.gates.expectations.results import FAILED_VERDICTS, CheckFinding
 from tallywright.gates.record import DAY_GATE, day_subject
-from tallywright.gates.validate import FAILED_VERDICTS
+from tallywright.gates.suite import day_columns
 from tallywright.records import Check, GateReport, InputVersion, Verdict, digest_of
 from tallywright.score_period import columns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
-    from tallywright.gates.suite import ExpectationConfig, Suite
+    from tallywright.gates.expectations.conditions import Condition
+    from tallywright.gates.suite import CheckedExpectation, CheckedSuite
     from tallywright.gates.validate import DayGates, SuiteValidator
     from tallywright.spec import ModelSpec, Project
 
@@ -54,19 +58,29 @@ class DayRows:
         table: All rows, or the sample.
         rows: How many there are, exactly.
         missing: Null or NaN values by column, exactly.
+        counted: By condition, how many rows meet it, exactly.
     """
 
     table: pa.Table
     rows: int
     missing: dict[str, int]
+    counted: dict[str, int] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:
         """True when `table` holds only some of the rows."""
         return int(self.table.num_rows) < self.rows
 
+    def of_columns(self, names: Collection[str]) -> DayRows:
+        """The same rows without other columns than these."""
+        kept = [name for name in self.table.column_names if name in names]
+        missing = {name: count for name, count in self.missing.items() if name in names}
+        return replace(self, table=self.table.select(kept), missing=missing)
 
-def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int = MAX_ROWS) -> DayRows:
+
+def read_day(
+    lake: Lake, spec: ModelSpec, judged: InputVersion, counted: Sequence[Condition] = (), *, max_rows: int = MAX_ROWS
+) -> DayRows:
     """Reads a day at the version that ingest recorded, sampled when it is large.
 
     The sample is taken by the hash of the keys: it does not depend on how the rows are stored, and holds the same rows
@@ -80,17 +94,25 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
     if rows <= max_rows or not all(is_disk(file.path) for file in files):
         where = {"score_date": judged.score_date}
         table = lake.read(judged.table, where=where, version=judged.version)
-        missing = _missing(table)
         kept = table if rows <= max_rows else _sample(table, spec, max_rows / rows)
-        return DayRows(kept, table.num_rows, missing)
+        return DayRows(kept, table.num_rows, _missing(table), _counted(table, counted))
     schema = pa.schema(lake.look(judged.table, judged.version).schema().to_arrow())
     missing, parts = dict.fromkeys(schema.names, 0), [pa.Table.from_batches([], schema)]
+    counts = Counter[str]()
     for batch in _batches(lake.uri(judged.table), [file.path for file in files]):
         part = _aligned(pa.Table.from_batches([batch]), schema, judged.score_date)
         for name, count in _missing(part).items():
             missing[name] += count
+        counts.update(_counted(part, counted))
         parts.append(_sample(part, spec, max_rows / rows))
-    return DayRows(pa.concat_tables(parts), rows, missing)
+    return DayRows(pa.concat_tables(parts), rows, missing, dict(counts))
+
+
+def _counted(table: pa.Table, conditions: Sequence[Condition]) -> dict[str, int]:
+    """How many rows meet each condition; a condition on a column that the table lacks says nothing."""
+    with suppress(KeyError):
+        return {one.text: int(pc.sum(one.holds(table)).as_py() or 0) for one in conditions}
+    return {}
 
 
 def _batches(uri: str, paths: list[str]) -> Iterator[pa.RecordBatch]:
@@ -102,13 +124,13 @@ def _batches(uri: str, paths: list[str]) -> Iterator[pa.RecordBatch]:
 def _aligned(table: pa.Table, schema: pa.Schema, day: date) -> pa.Table:
     """Fits a file's rows to the table's schema: the partition's date is added, columns the file lacks are null."""
     columns, period = [], columns_of({"score_date": day})
-    for field in schema:
-        if field.name in table.column_names:
-            columns.append(table[field.name].cast(field.type))
-        elif field.name in period:
-            columns.append(pa.repeat(scalar_of(period[field.name], field.type), table.num_rows))
+    for column in schema:
+        if column.name in table.column_names:
+            columns.append(table[column.name].cast(column.type))
+        elif column.name in period:
+            columns.append(pa.repeat(scalar_of(period[column.name], column.type), table.num_rows))
         else:
-            columns.append(pa.nulls(table.num_rows, field.type))
+            columns.append(pa.nulls(table.num_rows, column.type))
     return pa.table(columns, schema=schema)
 
 
@@ -126,32 +148,31 @@ def _sample(table: pa.Table, spec: ModelSpec, share: float) -> pa.Table:
     return table.filter(pa.array(hashes < np.uint64(int(min(share, 1.0) * (2**64 - 1)))))
 
 
-def day_gate(project: Project, lake: Lake, judged: InputVersion, *, gates: DayGates, page: bool = False) -> GateReport:
+def day_gate(project: Project, lake: Lake, judged: InputVersion, *, gates: DayGates) -> GateReport:
     """Validates one day as ingest left it, and writes its page of the Data Docs.
 
     Three checks need no suite: the rows are all there, the columns of the spec are there, and no column is wholly
-    null, unless the spec calls it sparse or the suite has an expectation about its nulls.
+    null, unless the spec calls it sparse or the suite has an expectation about its nulls. Columns that only older days
+    had are no business of the gate.
 
     Args:
         project: The model project.
         lake: Where the day is.
         judged: The day, as ingested.
         gates: What the days of a range share; its end writes the index of the Data Docs.
-        page: Let Great Expectations render its page too although all expectations were met: it takes longer than
-            judging the day.
 
     Raises:
-        SpecError: The suite is missing or is not one.
+        SpecError: The suite is missing, or something in it cannot be judged.
         StorageError: The day cannot be read, or the Data Docs cannot be written.
     """
-    spec, folder = project.spec, data_docs_folder(project)
-    validator = gates.validator(project.expectations, spec.table("features"))
-    day = read_day(lake, spec, judged)
+    spec, folder, columns = project.spec, data_docs_folder(project), day_columns(project.spec)
+    validator = gates.validator(project.expectations, spec.table("features"), columns)
+    day = read_day(lake, spec, judged, _counted_conditions(validator)).of_columns(columns)
     built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, validator.suite))
-    expected, result = _judged(validator, day)
-    report = GateReport(gate=DAY_GATE, model=spec.name, subject=day_subject(judged), checks=built_in + expected)
-    rendered = result is not None and (page or not result.success)
-    write_day(folder, judged.score_date, report, result if rendered else None)
+    expected = _judged(validator, day, spec)
+    checks = (*built_in, *(one.check for one in expected))
+    report = GateReport(gate=DAY_GATE, model=spec.name, subject=day_subject(judged), checks=checks)
+    write_day(folder, judged.score_date, report, [*(CheckFinding(check, check.bound) for check in built_in), *expected])
     gates.judged(folder, spec.name)
     return report
 
@@ -177,31 +198,39 @@ def data_docs_folder(project: Project) -> Path:
     return Path(project.environment.storage.work) / "data_docs" / project.spec.name
 
 
-def _judged(validator: SuiteValidator, day: DayRows) -> tuple[tuple[Check, ...], Any]:
-    """One check an expectation; none for an empty day, which has failed already."""
+def _counted_conditions(validator: SuiteValidator) -> list[Condition]:
+    """The conditions of row counts, which are counted exactly whatever the sample."""
+    return [one.condition for one in validator.suite.expectations
+            if one.condition is not None and one.config.expect in _ROW_COUNT]  # fmt: skip
+
+
+def _judged(validator: SuiteValidator, day: DayRows, spec: ModelSpec) -> list[CheckFinding]:
+    """One finding an expectation; none for an empty day, which has failed already."""
     if not day.rows:
-        return (), None
-    validated = validator.validate(day.table.to_pandas())
+        return []
+    findings = validator.validate(day.table, spec.data.key)
     if not day.sampled:
-        return validated.checks, validated.result
-    pairs = zip(validator.suite.expectations, validated.checks, strict=True)
-    return tuple(_of_a_sample(expected, check, day) for expected, check in pairs), validated.result
+        return findings
+    pairs = zip(validator.suite.expectations, findings, strict=True)
+    return [replace(found, check=_of_a_sample(expected, found.check, day)) for expected, found in pairs]
 
 
-def _of_a_sample(expected: ExpectationConfig, check: Check, day: DayRows) -> Check:
+def _of_a_sample(expected: CheckedExpectation, check: Check, day: DayRows) -> Check:
     """Adapts a check of the sample to the whole day: row counts are exact, other evidence names the sample."""
-    if expected.expect not in _ROW_COUNT:
+    condition = expected.condition
+    rows = day.rows if condition is None else day.counted.get(condition.text)
+    if expected.config.expect not in _ROW_COUNT or rows is None:
         note = f"on a sample of {day.table.num_rows:,} of {day.rows:,} rows"
         return check.model_copy(update={"evidence": "; ".join(filter(None, [check.evidence, note]))})
-    bounds = expected.arguments
+    bounds = expected.values
     low, high = bounds.get("min_value", bounds.get("value")), bounds.get("max_value", bounds.get("value"))
-    good = (low is None or day.rows >= low) and (high is None or day.rows <= high)
-    failure = FAILED_VERDICTS[expected.severity]
+    above = low is None or rows > low or (rows == low and not bounds.get("strict_min"))
+    below = high is None or rows < high or (rows == high and not bounds.get("strict_max"))
     return check.model_copy(
         update={
-            "verdict": Verdict.PASS if good else failure,
-            "observed": float(day.rows),
-            "evidence": "; ".join(filter(None, ["counted exactly", expected.notes])),
+            "verdict": Verdict.PASS if above and below else FAILED_VERDICTS[expected.config.severity],
+            "observed": float(rows),
+            "evidence": "; ".join(filter(None, ["counted exactly", expected.config.notes])),
         }
     )
 
@@ -227,8 +256,9 @@ def _columns(day: DayRows, spec: ModelSpec) -> Check:
     )
 
 
-def _not_all_null(day: DayRows, spec: ModelSpec, suite: Suite) -> Check:
-    exempt = {item.arguments.get("column") for item in suite.expectations if item.expect in _NULL_EXPECTATIONS}
+def _not_all_null(day: DayRows, spec: ModelSpec, suite: CheckedSuite) -> Check:
+    spoken = [one for one in suite.expectations if one.config.expect in _NULL_EXPECTATIONS and one.condition is None]
+    exempt = {one.values["column"] for one in spoken}
     exempt.update(spec.data.sparse_columns)
     empty = [name for name, count in day.missing.items() if count == day.rows > 0 and name not in exempt]
     return Check(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from tallywright.data.delta.rows import written_order
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import GateRefusedError
+from tallywright.gates.expectations.results import UNEVALUATED
 from tallywright.records import Check, GateReport, InputVersion, Record, Verdict, digest_of
 
 if TYPE_CHECKING:
@@ -144,9 +145,20 @@ def require_day_passed(lake: Lake, spec: ModelSpec, judged: InputVersion) -> Non
         raise GateRefusedError(
             f"{day} of {model} failed the day gate: {'; '.join(failures[:5]) or 'nothing was checked'}",
             expected="no failed check of severity critical",
-            remedy=f"correct the data and ingest the day again, or the suite {spec.suite} if it asks too much",
+            remedy=day_remedy(report, spec),
             checks=tuple(check.name for check in report.failed),
         )
+
+
+def day_remedy(report: GateReport, spec: ModelSpec) -> str:
+    """What to do about a day that was refused: the data are at fault, or a suite that asks what cannot be answered."""
+    suite, failed = f"expectations/{spec.suite}", report.failed
+    unevaluated = [check for check in failed if UNEVALUATED in check.evidence]
+    ask = f"correct {suite}: it asks what cannot be judged on these rows"
+    if failed and len(unevaluated) == len(failed):
+        return ask
+    remedy = f"correct the data and ingest the day again, or {suite} if it asks too much"
+    return f"{remedy}; {ask}" if unevaluated else remedy
 
 
 def _newest_day_report(lake: Lake, spec: ModelSpec, judged: InputVersion) -> list[GateRow]:

@@ -1,4 +1,4 @@
-"""Expectation suites: one YAML file per dataset, read, checked and built into Great Expectations' objects.
+"""Expectation suites: one YAML file per dataset, read and checked without Great Expectations.
 
 ```yaml
 dataset: flight_delays__features
@@ -7,6 +7,7 @@ expectations:
     column: distance
     min_value: 0
     mostly: 0.99
+    row_condition: origin == "JFK"
     severity: warning          # critical blocks the day, warning is reported, info is only recorded
     notes: Great-circle miles; the longest route is Honolulu.
 ```
@@ -14,116 +15,36 @@ expectations:
 
 from __future__ import annotations
 
-import os
-import warnings
-from functools import cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from tallywright.data.types import arrow_type, period_schema
 from tallywright.errors import SpecError, did_you_mean
-from tallywright.gates.lean_import import lean_import
+from tallywright.gates.expectations.checking import check_expectation
+from tallywright.gates.expectations.frames import view_of
+from tallywright.gates.expectations.kinds import KINDS, SUBJECTS
+from tallywright.gates.expectations.results import Judged
+from tallywright.gates.expectations.values import shown
+from tallywright.gates.expectations.yaml_text import YamlText, read_yaml
+from tallywright.html_pages import visible
 from tallywright.records import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    import pandas as pd
+    from tallywright.gates.expectations.conditions import Condition
+    from tallywright.gates.expectations.frames import View
+    from tallywright.gates.expectations.kinds import ExpectationKind
+    from tallywright.gates.expectations.values import Columns
+    from tallywright.spec import ModelSpec, Project
 
 Severity = Literal["critical", "warning", "info"]
-_SUBJECTS = frozenset({"column", "column_A", "column_B", "column_list"})
 _LONGEST_BOUND = 200
 _OWN_KEYS = frozenset({"expect", "severity", "notes"})
-
-OTHER_SOURCES: Final = frozenset(
-    {"boto3", "botocore", "google.auth", "google.cloud", "google.oauth2", "psycopg2", "pyspark", "sqlalchemy"}
-)
-"""What the library imports where it is installed, for data that are not frames of pandas."""
-SELDOM_USED: Final = frozenset({"altair", "scipy.stats"})
-"""What two or three of its expectations use."""
-
-
-class Frames:
-    """An ephemeral Great Expectations context that loads the frames of one dataset, one after another."""
-
-    def __init__(self, dataset: str) -> None:
-        self._context = _context()
-        asset = self._context.data_sources.add_pandas("day").add_dataframe_asset(dataset)
-        self._definition = asset.add_batch_definition_whole_dataframe("day")
-
-    def load(self, rows: pd.DataFrame) -> Any:
-        """Loads rows as the library's batch, replacing the one before; all batches have the same id."""
-        batch = self._definition.get_batch({"dataframe": rows})
-        batch.data.execution_engine.batch_manager.load_batch_list([batch])
-        return batch
-
-
-def build(suite: Suite, file: Path) -> list[Any]:
-    """Builds the library's expectation objects of a suite.
-
-    Raises:
-        SpecError: An expectation that does not exist, or arguments it does not take, all problems at once.
-    """
-    gxe = _library().expectations
-    types = {
-        getattr(gxe, name).expectation_type: getattr(gxe, name)
-        for name in dir(gxe)
-        if name.startswith("Expect") and hasattr(getattr(gxe, name), "expectation_type")
-    }
-    built: list[Any] = []
-    problems: list[str] = []
-    for index, expected in enumerate(suite.expectations):
-        try:
-            built.append(_build_one(expected, types))
-        except ValueError as error:
-            problems.append(f"{file}: expectations.{index}: {error}")
-    if problems:
-        raise SpecError(
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the suite:\n"
-            + "\n".join(f"  - {problem}" for problem in problems),
-            expected="expectations of Great Expectations with the arguments they take",
-            remedy="https://greatexpectations.io/expectations lists them",
-        )
-    return built
-
-
-@cache
-def _library() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    with warnings.catch_warnings(), lean_import(absent=OTHER_SOURCES, late=SELDOM_USED):
-        warnings.simplefilter("ignore")  # the library imports a deprecated module of the standard library
-        import great_expectations as gx
-        import great_expectations.expectations
-    return gx
-
-
-def _context() -> Any:
-    context = _library().get_context(mode="ephemeral")
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context.enable_analytics(enable=False)
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
-
-
-def _build_one(expected: ExpectationConfig, types: dict[str, Any]) -> Any:
-    kind = types.get(expected.expect)
-    if kind is None:
-        raise ValueError(f"no expectation {expected.expect!r}{did_you_mean(expected.expect, sorted(types))}")
-    try:
-        return kind(**expected.arguments, severity=expected.severity, notes=expected.notes or None)
-    except ValueError as error:  # the pydantic v1 error of the library is one
-        details: list[dict[str, Any]] = getattr(error, "errors", list)()
-        text = "; ".join(_argument_problem(detail, kind) for detail in details) or str(error)
-        raise ValueError(f"{expected.expect}: {text}") from error
-
-
-def _argument_problem(detail: dict[str, Any], kind: Any) -> str:
-    name = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "value_error.extra":
-        return f"unknown argument {name!r}{did_you_mean(name, sorted(kind.__fields__))}"
-    return f"{name}: {detail['msg']}" if name != "__root__" else str(detail["msg"])
+_ITEMS: Final = "expectations"
 
 
 class ExpectationConfig(Record):
@@ -146,13 +67,13 @@ class ExpectationConfig(Record):
     @property
     def name(self) -> str:
         """The expectation with its columns, such as `expect_column_to_exist(distance)`."""
-        about = [str(self.arguments[key]) for key in sorted(_SUBJECTS & self.arguments.keys())]
-        return f"{self.expect}({', '.join(about)})"
+        about = [str(self.arguments[key]) for key in sorted(SUBJECTS & self.arguments.keys())]
+        return visible(f"{self.expect}({', '.join(about)})")
 
     @property
     def bound(self) -> str:
         """The arguments that set the bounds, as in the file."""
-        text = ", ".join(f"{key}={item}" for key, item in self.arguments.items() if key not in _SUBJECTS)
+        text = visible(", ".join(f"{key}={item}" for key, item in self.arguments.items() if key not in SUBJECTS))
         return text if len(text) <= _LONGEST_BOUND else text[: _LONGEST_BOUND - 1] + "…"
 
 
@@ -163,6 +84,42 @@ class Suite(Record):
 
     dataset: str
     expectations: tuple[ExpectationConfig, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedExpectation:
+    """An expectation that can be judged.
+
+    Attributes:
+        config: As it stands in the file.
+        kind: What is known of its kind.
+        values: Its arguments, by the types of the columns.
+        condition: The rows that it is about; None for all.
+        view: What the library is shown of them.
+    """
+
+    config: ExpectationConfig
+    kind: ExpectationKind
+    values: Mapping[str, Any]
+    condition: Condition | None
+    view: View
+
+    @property
+    def judged(self) -> Judged:
+        """What its finding needs to know."""
+        config = self.config
+        condition = "" if self.condition is None else self.condition.text
+        return Judged(
+            config.name, config.expect, self.kind, self.values, config.severity, config.bound, config.notes, condition
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSuite:
+    """A suite whose expectations can all be judged on the rows of a day."""
+
+    dataset: str
+    expectations: tuple[CheckedExpectation, ...]
 
 
 def read_suite(file: Path, dataset: str) -> str:
@@ -180,34 +137,117 @@ def read_suite(file: Path, dataset: str) -> str:
             remedy="write one; docs show the form, expectations/flight_delays__features.yaml is an example",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SpecError(f"{file}: {reason}", expected="readable YAML") from error
 
 
 def parse_suite(text: str, file: Path, dataset: str) -> Suite:
-    """Reads a suite and checks its structure; `build` checks whether the expectations exist.
+    """Reads a suite and checks its structure; `checked_suite` also checks what the expectations ask for.
 
     Raises:
         SpecError: The text is not YAML, has another form (all problems at once), or another dataset.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
-    try:
-        suite = Suite.model_validate(content)
-    except ValidationError as error:
-        problems = "\n".join(f"  - {file}: {_explain(detail)}" for detail in error.errors())
+    content = read_yaml(text, file)
+    suite, problems = _structured(content, file)
+    if suite is None:
         raise SpecError(
-            f"the suite does not have the form of one:\n{problems}",
+            "the suite does not have the form of one:\n" + "\n".join(f"  - {problem}" for problem in problems),
             expected="`dataset` and a list `expectations` of {expect, severity, notes, …arguments}",
-        ) from error
+        )
     if suite.dataset != dataset:
         raise SpecError(
-            f"{file}: dataset: found {suite.dataset!r}",
+            f"{content.place(file, 'dataset')}: dataset: found {shown(suite.dataset)!r}",
             expected=repr(dataset),
             remedy="correct the name, or point `data.expectations` to the right file",
         )
     return suite
+
+
+def checked_suite(text: str, file: Path, dataset: str, columns: Columns) -> CheckedSuite:
+    """Reads a suite and checks all of it against the columns of the spec.
+
+    Raises:
+        SpecError: Names every problem.
+    """
+    problems = suite_problems(text, file, dataset, columns)
+    if problems:
+        raise SpecError(
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the suite:\n"
+            + "\n".join(f"  - {problem}" for problem in problems),
+            expected="expectations that can be judged on the rows of a day, with the arguments they take",
+            remedy="correct the file, then tally validate; docs/expectations.md lists what may stand in it",
+        )
+    suite = parse_suite(text, file, dataset)
+    return CheckedSuite(dataset, tuple(_checked(config, columns) for config in suite.expectations))
+
+
+def _checked(config: ExpectationConfig, columns: Columns) -> CheckedExpectation:
+    found, kind = check_expectation(config.expect, config.arguments, columns), KINDS[config.expect]
+    view = view_of(config.expect, kind, found.values, columns)
+    return CheckedExpectation(config, kind, found.values, found.condition, view)
+
+
+def suite_problems(text: str, file: Path, dataset: str, columns: Columns) -> list[str]:
+    """All that is wrong with a suite, each problem with its file, line and path; nothing is imported for it."""
+    try:
+        content = read_yaml(text, file)
+    except SpecError as error:
+        return [error.found]
+    suite, problems = _structured(content, file)
+    named = content.values.get("dataset") if isinstance(content.values, dict) else None
+    if isinstance(named, str) and named != dataset:
+        problems.append(f"{content.place(file, 'dataset')}: dataset: found {shown(named)!r}, expected {dataset!r}")
+    items = content.values.get(_ITEMS) if isinstance(content.values, dict) else None
+    configs = enumerate(suite.expectations) if suite is not None else _sound(items)
+    for number, config in configs:
+        for key, problem in check_expectation(config.expect, config.arguments, columns).problems:
+            place = content.place(file, _ITEMS, number, key)
+            path = f"{_ITEMS}.{number}" + (f".{key}" if key in config.arguments else "")
+            own = "" if key == "expect" else f"{config.expect}: "
+            problems.append(f"{place}: {path}: {own}{problem}")
+    return problems
+
+
+def problems_of_project(project: Project) -> list[str]:
+    """What is wrong with a project's suite; nothing where there is none, which is a problem of the project's files."""
+    file, dataset = project.expectations, project.spec.table("features")
+    try:
+        return (
+            suite_problems(read_suite(file, dataset), file, dataset, day_columns(project.spec))
+            if file.is_file()
+            else []
+        )
+    except SpecError as error:
+        return [error.found]
+
+
+def _structured(content: YamlText, file: Path) -> tuple[Suite | None, list[str]]:
+    try:
+        return Suite.model_validate(content.values), []
+    except ValidationError as error:
+        return None, [f"{content.place(file, *detail['loc'])}: {_explain(detail)}" for detail in error.errors()]
+    except RecursionError:
+        return None, [f"{file}: it is nested too deep"]
+
+
+def _sound(items: Any) -> Iterator[tuple[int, ExpectationConfig]]:
+    """The expectations that have the form of one, where others have not."""
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        try:
+            yield number, ExpectationConfig.model_validate(item)
+        except ValidationError:
+            continue
+
+
+def day_columns(spec: ModelSpec) -> dict[str, Any]:
+    """The columns of a day with their types: those of the period, then data.columns; None for an unknown type."""
+    columns: dict[str, Any] = {field.name: field.type for field in period_schema(spec)}
+    for name, declared in spec.data.columns.items():
+        try:
+            columns[name] = arrow_type(declared, "")
+        except SpecError:
+            columns[name] = None  # the check of the spec says so
+    return columns
 
 
 def _explain(detail: Any) -> str:
@@ -215,5 +255,6 @@ def _explain(detail: Any) -> str:
     found = detail["input"]
     if detail["type"] == "extra_forbidden":
         return f"{path}: unknown key{did_you_mean(str(detail['loc'][-1]), ['dataset', 'expectations'])}"
-    shown = "" if isinstance(found, dict | list) else f"found {found!r}; "
-    return f"{path}: {shown}{detail['msg']}"
+    # What is no suite at all may be another file, of which nothing is shown.
+    is_part = len(detail["loc"]) > 1 and not isinstance(found, dict | list)
+    return f"{path}: {f'found {shown(found)!r}; ' if is_part else ''}{detail['msg']}"

@@ -1,268 +1,172 @@
-"""Validates a day's rows with an expectation suite; results become checks, with a verdict by severity and examples.
+"""Validates a day's rows with an expectation suite; what was found becomes checks, with a verdict by severity.
 
-`Batch.validate` works out from scratch, at every call, which metrics each expectation needs of a batch; that costs
-several times as much as the metrics of a thousand rows, and a range needs the same of every day. So the steps of the
-library's own `Validator.graph_validate` are taken here one by one, what does not depend on the rows is kept
-(`ExpectationPlan`), and the days of a range share one suite and one index of the Data Docs (`DayGates`).
+The days of a range share one suite, one context of the library and one index of the Data Docs (`DayGates`).
 """
 
 from __future__ import annotations
 
-import math
-import traceback
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Self
+from itertools import repeat
+from typing import TYPE_CHECKING, Final, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tallywright.data.types import sql_name
+from tallywright.errors import TallyError
 from tallywright.gates.data_docs import write_index
-from tallywright.gates.suite import Frames, build, parse_suite, read_suite
-from tallywright.records import Check, Verdict
+from tallywright.gates.expectations.frames import frame, named_columns
+from tallywright.gates.expectations.plan import ExpectationOutcome, ExpectationPlan
+from tallywright.gates.expectations.results import finding
+from tallywright.gates.expectations.types import is_one_of
+from tallywright.gates.library import Frames, build
+from tallywright.gates.suite import checked_suite, read_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    import pandas as pd
+    from tallywright.gates.expectations.conditions import Condition
+    from tallywright.gates.expectations.frames import View
+    from tallywright.gates.expectations.results import CheckFinding
+    from tallywright.gates.expectations.values import Columns
+    from tallywright.gates.suite import CheckedExpectation, CheckedSuite
 
-    from tallywright.gates.suite import ExpectationConfig, Suite
+_NEEDS_VALUES: Final = frozenset({"value", "quantiles", "divergence", "common"})
+"""Shapes of what has no figure where a column has no value."""
+_OF_NULLS: Final = frozenset(
+    {
+        "expect_column_proportion_of_non_null_values_to_be_between",
+        "expect_column_unique_value_count_to_be_between",
+        "expect_column_sum_to_be_between",
+    }
+)
+"""Figures that a column without a value has all the same."""
 
-BOOLEAN_ONLY: Final = "BOOLEAN_ONLY"
-"""The result format that says only whether an expectation was met."""
-_DETAILS: Final = {"result_format": "SUMMARY", "partial_unexpected_count": 5}
-FAILED_VERDICTS: Final = {"critical": Verdict.FAIL, "warning": Verdict.WARN, "info": Verdict.NOTE}
 
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """An expectation with the metrics that it needs.
+@dataclass
+class _Group:
+    """Expectations that are judged on the same view of the same rows.
 
     Attributes:
-        expectation: The library's object.
-        needs: Its metrics by the names it knows them by, and the format of its result.
-        graph: These metrics and those that they depend on; or the exception that the library raised.
+        view: The view.
+        condition: The rows; None for all.
+        places: Which expectations of the suite they are.
+        columns: The columns that they are about.
+        plan: Made with the first rows.
     """
 
-    expectation: Any
-    needs: Any
-    graph: Any
-
-    @property
-    def edges(self) -> Sequence[Any]:
-        """The edges of the metric graph: each metric with one that it depends on."""
-        return () if isinstance(self.graph, Exception) else self.graph.graph.edges
-
-
-class ExpectationPlan:
-    """Expectations with their resolved metrics; reusable for each later batch of the same id."""
-
-    def __init__(self, batch: Any, expectations: Sequence[Any], result_format: Any) -> None:
-        self._engine = batch.data.execution_engine
-        self._settings = {"result_format": result_format}
-        self._expectations = [_of_batch(item, batch.id) for item in expectations]
-        self._kept = [self._prepared_without_rows(item) for item in self._expectations]
-
-    def run(self) -> list[Any]:
-        """Validates the loaded batch; one result an expectation, in their order."""
-        pairs = zip(self._expectations, self._kept, strict=True)
-        ready = [kept or self._prepare(item, self._engine) for item, kept in pairs]
-        metrics, aborted = self._graph_of(ready).resolve(dict(self._settings), show_progress_bars=False)
-        return [self._judged(one, metrics, aborted) for one in ready]
-
-    def _prepared_without_rows(self, expectation: Any) -> _Prepared | None:
-        """Prepares an expectation without rows; None for the few that need rows to name their metrics, such as types.
-
-        An engine without a batch tells them apart: there they raise.
-        """
-        try:
-            ready = self._prepare(expectation, type(self._engine)())
-        except Exception:  # noqa: BLE001 - asked again with the rows, where an exception is a finding
-            return None
-        return None if isinstance(ready.graph, Exception) else ready
-
-    def _prepare(self, expectation: Any, engine: Any) -> _Prepared:
-        from great_expectations.validator.metrics_calculator import MetricsCalculator
-        from great_expectations.validator.validation_graph import ExpectationValidationGraph
-
-        needs = expectation.get_validation_dependencies(engine, dict(self._settings))
-        try:
-            graph = MetricsCalculator(engine, show_progress_bars=False).build_metric_dependency_graph(
-                needs.get_metric_configurations(), dict(self._settings)
-            )
-        except Exception as error:  # noqa: BLE001 - as in the library: it is about this expectation, not about the suite
-            return _Prepared(expectation, needs, error)
-        return _Prepared(expectation, needs, ExpectationValidationGraph(expectation.configuration, graph))
-
-    def _graph_of(self, ready: Sequence[_Prepared]) -> Any:
-        from great_expectations.validator.validation_graph import ValidationGraph
-
-        graph = ValidationGraph(self._engine)
-        for one in ready:
-            for edge in one.edges:
-                graph.add(edge)  # once, although many expectations need it
-        return graph
-
-    def _judged(self, ready: _Prepared, metrics: Any, aborted: Any) -> Any:
-        if isinstance(ready.graph, Exception):
-            return _not_evaluated(ready.expectation, _exception_info(ready.graph))
-        if reasons := ready.graph.get_exception_info(aborted) if aborted else None:
-            return _not_evaluated(ready.expectation, reasons)
-        try:
-            return self._evaluated(ready, metrics)
-        except Exception as error:  # noqa: BLE001 - whatever an expectation raises is its own finding
-            return _not_evaluated(ready.expectation, _exception_info(error))
-
-    def _evaluated(self, ready: _Prepared, metrics: Any) -> Any:
-        """Evaluates an expectation as `Expectation.metrics_validate` does, without resolving its metrics again."""
-        needed = ready.needs.metric_configurations
-        if any(metric.id not in metrics for metric in needed.values()):
-            return ready.expectation.metrics_validate(metrics, dict(self._settings), self._engine)  # raises, says why
-        found = ready.expectation._validate(  # noqa: SLF001 - the method that every expectation implements
-            metrics={name: metrics[metric.id] for name, metric in needed.items()},
-            runtime_configuration={"result_format": dict(ready.needs.result_format)},
-            execution_engine=self._engine,
-        )
-        result = ready.expectation._build_evr(found)  # noqa: SLF001 - its other half
-        if self._settings["result_format"] == BOOLEAN_ONLY:
-            result.result = {}
-        return result
-
-
-def _of_batch(expectation: Any, batch_id: str) -> Any:
-    """The expectation bound to a batch, as the library does before it runs it."""
-    configuration = expectation.configuration
-    configuration.kwargs["batch_id"] = batch_id
-    return configuration.to_domain_obj()
-
-
-def _not_evaluated(expectation: Any, reasons: Any) -> Any:
-    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-
-    return ExpectationValidationResult(
-        success=False, exception_info=reasons, expectation_config=expectation.configuration
-    )
-
-
-def _exception_info(error: Exception) -> Any:
-    from great_expectations.validator.exception_info import ExceptionInfo
-
-    trace = "".join(traceback.format_exception(error))
-    return ExceptionInfo(exception_traceback=trace, exception_message=str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class SuiteResult:
-    """The checks of a suite, one an expectation in the order of the file, and the library's own result."""
-
-    checks: tuple[Check, ...]
-    result: Any
+    view: View
+    condition: Condition | None
+    places: list[int] = field(default_factory=list)
+    columns: set[str] = field(default_factory=set)
+    plan: ExpectationPlan | None = None
 
 
 class SuiteValidator:
     """Validates any number of days with one suite, in one context of the library."""
 
-    def __init__(self, suite: Suite, file: Path) -> None:
+    def __init__(self, suite: CheckedSuite) -> None:
         self.suite = suite
-        self._file = file
-        self._plan: ExpectationPlan | None = None
 
-    def validate(self, rows: pd.DataFrame) -> SuiteResult:
-        """Runs every expectation once without details, and those that failed once more for their examples.
+    def validate(self, rows: pa.Table, key: Sequence[str] = ()) -> list[CheckFinding]:
+        """The findings of a day, one an expectation in the order of the suite.
+
+        Args:
+            rows: The rows of the day.
+            key: The columns that name a row, shown with each example.
 
         Raises:
-            SpecError: An expectation that does not exist, or arguments it does not take, all problems at once.
+            SpecError: The library that is installed takes less than the suite asks for.
         """
+        found: dict[int, CheckFinding] = {}
         with warnings.catch_warnings():
             # The library imports the deprecated sre_constants, and pandas warns of the dtypes it builds.
             warnings.simplefilter("ignore")
-            batch = self._frames.load(rows)
-            if self._plan is None:
-                self._plan = ExpectationPlan(batch, self._expectations, BOOLEAN_ONLY)
-            results = self._plan.run()
-            failed = [index for index, result in enumerate(results) if not result.success]
-            if failed:
-                again = ExpectationPlan(batch, [self._expectations[index] for index in failed], _DETAILS).run()
-                detailed = dict(zip(failed, again, strict=True))
-                results = [detailed.get(index, result) for index, result in enumerate(results)]
-        checks = tuple(_check(e, r) for e, r in zip(self.suite.expectations, results, strict=True))
-        return SuiteResult(checks, _suite_result(self.suite, results, batch))
+            for group in self._groups:
+                judged, outcomes = self._outcomes(group, rows)
+                for place, outcome in zip(group.places, outcomes, strict=True):
+                    expected = self.suite.expectations[place]
+                    found[place] = finding(expected.judged, outcome, judged, rows.num_rows, key)
+        return [found[place] for place in range(len(self.suite.expectations))]
+
+    def _outcomes(self, group: _Group, rows: pa.Table) -> tuple[pa.Table, list[ExpectationOutcome]]:
+        """The rows that a group is about, and what was found."""
+        expectations = [self.suite.expectations[place] for place in group.places]
+        try:
+            judged = rows if group.condition is None else group.condition.rows(rows)
+        except Exception as error:  # noqa: BLE001 - such as a column of the condition that the day lacks
+            return rows, [ExpectationOutcome(success=False, error=f"its row_condition: {error}")] * len(expectations)
+        known = [_known(expected, judged) for expected in expectations]
+        if None not in known:
+            return judged, [outcome for outcome in known if outcome is not None]
+        outcomes: Iterator[ExpectationOutcome]
+        try:
+            outcomes = iter(self._asked(group, judged))
+        except (TallyError, ImportError):  # the suite, or what is installed, is at fault, and not the day
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the library raises about a day is said by its checks
+            outcomes = repeat(ExpectationOutcome(success=False, error=f"{type(error).__name__}: {error}"))
+        asked = [None if expected.kind.shape == "type" else next(outcomes) for expected in expectations]
+        return judged, [
+            own or outcome or ExpectationOutcome(success=False) for own, outcome in zip(known, asked, strict=True)
+        ]
+
+    def _asked(self, group: _Group, rows: pa.Table) -> list[ExpectationOutcome]:
+        """What the library says of all expectations of a group but those of types, which are known without it."""
+        batch = self._frames.load(frame(rows, group.view, group.columns))
+        if group.plan is None:
+            expectations = [self.suite.expectations[place] for place in group.places]
+            group.plan = ExpectationPlan(batch, build(one for one in expectations if one.kind.shape != "type"))
+        return group.plan.run()
 
     @cached_property
-    def _expectations(self) -> list[Any]:
-        return build(self.suite, self._file)
+    def _groups(self) -> list[_Group]:
+        groups: dict[tuple[str, View], _Group] = {}
+        for place, expected in enumerate(self.suite.expectations):
+            text = "" if expected.condition is None else expected.condition.text
+            group = groups.setdefault((text, expected.view), _Group(expected.view, expected.condition))
+            group.places.append(place)
+            group.columns.update(named_columns(expected.values))
+        return list(groups.values())
 
     @cached_property
     def _frames(self) -> Frames:
         return Frames(self.suite.dataset)
 
 
-def validate(suite: Suite, rows: pd.DataFrame, file: Path) -> SuiteResult:
+def _known(expected: CheckedExpectation, rows: pa.Table) -> ExpectationOutcome | None:
+    """What is known without the library: of types, of columns that the day lacks, of no rows and of no values."""
+    shape, about = expected.kind.shape, named_columns(expected.values)
+    if shape == "columns" or expected.kind.subject == "table":
+        return None
+    lacking = [name for name in about if name not in rows.column_names]
+    if lacking and shape != "exists":
+        return ExpectationOutcome(success=False, error=f"the day has no column {', '.join(lacking)}")
+    if shape == "type":
+        kind = rows.schema.field(about[0]).type
+        listed = expected.values.get("type_list") or [expected.values["type_"]]
+        return ExpectationOutcome(success=is_one_of(kind, listed), result={"observed_value": sql_name(kind)})
+    if shape in _NEEDS_VALUES and expected.config.expect not in _OF_NULLS and not _has_value(rows[about[0]]):
+        return ExpectationOutcome(success=False)
+    return None
+
+
+def _has_value(column: pa.ChunkedArray) -> bool:
+    missing = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
+    return not pc.all(missing, min_count=0).as_py()
+
+
+def validate(suite: CheckedSuite, rows: pa.Table, key: Sequence[str] = ()) -> list[CheckFinding]:
     """Validates one day with a suite that is used once.
 
     Raises:
         SpecError: As for `SuiteValidator.validate`.
     """
-    return SuiteValidator(suite, file).validate(rows)
-
-
-def _check(expected: ExpectationConfig, result: Any) -> Check:
-    error = _exception(result)
-    # An expectation that could not even be evaluated is missing evidence, whatever its severity.
-    failure = Verdict.FAIL if error else FAILED_VERDICTS[expected.severity]
-    evidence = [f"severity {expected.severity}"] if not result.success else []
-    evidence += [text for text in (error, _examples(result.result), expected.notes) if text]
-    return Check(
-        name=expected.name,
-        verdict=Verdict.PASS if result.success else failure,
-        observed=_observed(result.result),
-        bound=expected.bound,
-        evidence="; ".join(evidence),
-    )
-
-
-def _exception(result: Any) -> str:
-    info = result.exception_info or {}
-    infos = [info] if "raised_exception" in info else list(info.values())
-    messages = {str(item.get("exception_message")) for item in infos if item.get("raised_exception")}
-    return f"could not be evaluated: {'; '.join(sorted(messages))[:300]}" if messages else ""
-
-
-def _observed(result: dict[str, Any]) -> float | str | None:
-    value = result.get("observed_value", result.get("unexpected_percent"))
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)[:200]
-    shown = "% unexpected" if "observed_value" not in result else ""
-    number = float(value)
-    return f"{number:.4g}{shown}" if shown or not math.isfinite(number) else number
-
-
-def _examples(result: dict[str, Any]) -> str:
-    if not result.get("unexpected_count"):
-        return ""
-    values = dict.fromkeys(str(value) for value in result.get("partial_unexpected_list", ()))
-    rows = f"of {result['element_count']} rows" if "element_count" in result else "unexpected values"
-    return f"{result['unexpected_count']} {rows}, such as {', '.join(values)}"[:300]
-
-
-def _suite_result(suite: Suite, results: list[Any], batch: Any) -> Any:
-    from great_expectations.core import ExpectationSuiteValidationResult
-
-    good = sum(bool(result.success) for result in results)
-    return ExpectationSuiteValidationResult(
-        success=good == len(results),
-        results=results,
-        suite_name=suite.dataset,
-        statistics={
-            "evaluated_expectations": len(results),
-            "successful_expectations": good,
-            "unsuccessful_expectations": len(results) - good,
-            "success_percent": 100 * good / len(results),
-        },
-        meta={"active_batch_definition": {"batch_id": batch.id}},
-    )
+    return SuiteValidator(suite).validate(rows, key)
 
 
 class DayGates:
@@ -286,15 +190,20 @@ class DayGates:
             self._texts[file, dataset] = read_suite(file, dataset)
         return self._texts[file, dataset]
 
-    def validator(self, file: Path, dataset: str) -> SuiteValidator:
+    def validator(self, file: Path, dataset: str, columns: Columns) -> SuiteValidator:
         """The validator of a dataset's suite, which is made at its first use.
 
+        Args:
+            file: Where the suite is.
+            dataset: The dataset.
+            columns: Its columns, by the spec.
+
         Raises:
-            SpecError: The suite is missing or is not one.
+            SpecError: The suite is missing, or something in it cannot be judged.
         """
         if (file, dataset) not in self._validators:
-            suite = parse_suite(self.text(file, dataset), file, dataset)
-            self._validators[file, dataset] = SuiteValidator(suite, file)
+            suite = checked_suite(self.text(file, dataset), file, dataset, columns)
+            self._validators[file, dataset] = SuiteValidator(suite)
         return self._validators[file, dataset]
 
     def judged(self, folder: Path, model: str) -> None:

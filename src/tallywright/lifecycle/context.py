@@ -49,7 +49,7 @@ class RunOptions:
         force: Score again although the inputs are equal.
         rescore: Score again what a version scored that was withdrawn since.
         dry_run: Report what maintenance would do, change nothing.
-        page: Let the day gate render its whole page also of a day that met every expectation.
+        page: Let the day gate judge a day again that passed, and write its page anew.
         allow_later_lines: Promote or roll back before the effective date of lines that are recorded, which stand.
     """
 

@@ -84,7 +84,7 @@ class Step:
         uses: The engines that it may start: its task is submitted as these want it.
         acts: True when it takes `--act`, to claim the training that it decides on.
         ranged: True when it is about a range of days (`--to`).
-        pages: True when it can render a page of what it found (`--page`).
+        pages: True when it writes a page of what it found (`--page` does it again).
         once: True when a range of days does it once for all of them.
         refuses: True when what it refuses is the day: `<model>__periods` says so, and the step stays red.
         open_only: True when it has nothing to do on a date that the calendar closes.

@@ -6,10 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from tallywright.errors import StorageError
+from tallywright.html_pages import rendered
 from tallywright.monitoring.policy import BROKEN_DAY, CLOSED_DAY, PART_OF_A_DAY
 from tallywright.reporting import sections
 from tallywright.reporting.plot import SYMBOLS, format_value, short_label
@@ -56,23 +54,18 @@ def write_report(
 def render(project: Project, lake: Lake, *, first: date | None = None, last: date | None = None) -> str:
     """The page as text."""
     sources = sections.Sources.of(lake, project.spec, first, last)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    # The style sheet is a file of ours: the only text that is not escaped.
-    css = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
-    return environment.get_template("report.html.j2").render(
-        spec=project.spec,
-        css=css,
-        lake=lake.root,
-        written_at=datetime.now(UTC),
-        letters=LETTERS,
-        moment=_moment,
-        label=short_label,
-        symbols=SYMBOLS,
-        observed=_observed,
+    values = {
+        "spec": project.spec,
+        "lake": lake.root,
+        "written_at": datetime.now(UTC),
+        "letters": LETTERS,
+        "moment": _moment,
+        "label": short_label,
+        "symbols": SYMBOLS,
+        "observed": _observed,
         **_content(sources),
-    )
+    }
+    return rendered(TEMPLATES, "report.html.j2", "report.css", values)
 
 
 def _content(sources: sections.Sources) -> dict[str, Any]:

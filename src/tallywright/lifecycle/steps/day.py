@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.delta.generation import generation_of
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import CommitConflictError, GateRefusedError, PackageError, TrackingError
-from tallywright.gates.record import newest_report, record_report, report_id_of, report_of, require_day_passed
+from tallywright.gates.record import (
+    day_remedy,
+    newest_report,
+    record_report,
+    report_id_of,
+    report_of,
+    require_day_passed,
+)
 from tallywright.lifecycle.context import packages_of
 from tallywright.lifecycle.withdrawn import DayModels, models_of_day
 from tallywright.observability import log
-from tallywright.records import GateReport, Role, Verdict
+from tallywright.records import Check, GateReport, Role, Verdict
 from tallywright.registry.promotion_log import clock_jumps
 from tallywright.registry.resolve import withdrawn_since
 
@@ -63,12 +70,12 @@ def day_gate(context: RunContext) -> dict[str, Any]:
     source = input_version(context.lake, context.spec, context.day)
     with DayGates() if context.day_gates is None else nullcontext(context.day_gates) as gates:
         report, action = _judged(context, source, gates)
-    require_passed(report, remedy="correct the data and ingest the day again; the report is in the Data Docs")
+    require_passed(report, remedy=f"{day_remedy(report, context.spec)}; the report is in the Data Docs")
     verdict, count = report.verdict.value, len(report.checks)
     result: dict[str, Any] = {"action": action, "subject": report.subject, "verdict": verdict, "checks": count}
     for name, kind in (("warned", Verdict.WARN), ("noted", Verdict.NOTE)):
         if checks := report.with_verdict(kind):
-            result[name] = [f"{check.name}: {check.evidence or check.observed}" for check in checks]
+            result[name] = [_told(check) for check in checks]
     return result
 
 
@@ -83,7 +90,7 @@ def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple
         report = report_of(lake, spec, source, judges)
         if report is not None and report.verdict is not Verdict.FAIL:
             return report, "unchanged"
-    report = judge(context.project, lake, source, gates=gates, page=context.options.page)
+    report = judge(context.project, lake, source, gates=gates)
     refusals: list[str] = []
 
     def judged_meanwhile() -> str:
@@ -106,6 +113,13 @@ def _judged(context: RunContext, source: InputVersion, gates: DayGates) -> tuple
     return theirs, "unchanged"
 
 
+def _told(check: Check) -> str:
+    """A check in a line: what was observed, and the evidence; one that could not be evaluated has the latter alone."""
+    if check.observed is None and check.evidence:
+        return f"{check.name}: {check.evidence}"
+    return f"{check.name}: observed {check.observed}" + (f" ({check.evidence})" if check.evidence else "")
+
+
 def require_passed(report: GateReport, *, remedy: str) -> None:
     """Raises when the report failed, naming its failed checks.
 
@@ -114,10 +128,7 @@ def require_passed(report: GateReport, *, remedy: str) -> None:
     """
     if report.verdict is not Verdict.FAIL:
         return
-    lines = [
-        f"{check.name}: observed {check.observed}" + (f" ({check.evidence})" if check.evidence else "")
-        for check in report.failed
-    ]
+    lines = [_told(check) for check in report.failed]
     raise GateRefusedError(
         f"the {report.gate} gate refuses {report.subject}: " + "; ".join(lines or ["it made no checks"]),
         expected="; ".join(f"{check.name} {check.bound}" for check in report.failed if check.bound),
