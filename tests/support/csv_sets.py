@@ -1,4 +1,4 @@
-"""Sets of CSV files with faults of the real world, made at random, that know what has to become of each of their lines."""
+"""Sets of CSV files with faults of the real world, made at random, that know what has to become of each line."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _FAULTS: Final = (
     "no header", "renamed", "doubled", "blanks", "other delimiter", "wide", "narrow", "commented", "cut", "no quote",
     "no text", "byte 0", "no bytes", "bad cell", "lacks a column",
 )  # fmt: skip
+_RENAMED: Final = {("renamed", "amount"): "amuont", ("doubled", "kind"): "day", ("blanks", "amount"): " amount"}
 _HARMLESS: Final = ("permuted", "mark", "empty lines", "no last line end", "a column more", "header alone")
 
 
@@ -112,13 +113,7 @@ class _File:
         if fault == "lacks a column":
             self.names.remove(self._number.choice(COLUMNS))
         self.expected.columns = tuple(self.names)
-        written = list(self.names)
-        if fault == "renamed":
-            written[written.index("amount")] = "amuont"
-        if fault == "doubled":
-            written[3] = "day"
-        if fault == "blanks":
-            written[2] = " amount"
+        written = [_RENAMED.get((fault, name), name) for name in self.names]
         sign = self._delimiter
         if fault == "other delimiter":
             sign = next(one for one in ";,|\t" if one != sign)
@@ -193,7 +188,9 @@ class _File:
         self._write(self._delimiter.join(texts))
 
     def _cell(self, text: str, *, quoted: bool) -> str:
-        must = text in self._nulls or text.startswith('"') or any(sign in text for sign in (self._delimiter, "\n", "\r"))
+        must = (
+            text in self._nulls or text.startswith('"') or any(sign in text for sign in (self._delimiter, "\n", "\r"))
+        )
         if quoted and (must or self._number.random() < 0.3):
             return '"' + text.replace('"', '""') + '"'
         return text

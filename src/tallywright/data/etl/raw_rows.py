@@ -34,8 +34,8 @@ class FileRows(Record):
     """What became of the rows of a raw file at the ingest of a date: rows = accepted + quarantined + outside.
 
     `outside` are rows of other dates. `undated` of the quarantined rows have no date that can be told: they count at
-    each. Of a source that the contract does not select rows from (a look-up table) all readable rows are accepted. None: not
-    known, because the contract neither is one plain SELECT from a source nor selects `source_row`.
+    each. Of a source that the contract does not select rows from (a look-up table) all readable rows are accepted.
+    None: not known, because the contract neither is one plain SELECT from a source nor selects `source_row`.
     """
 
     source: str

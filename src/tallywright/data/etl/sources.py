@@ -147,7 +147,7 @@ def _parquet(
 ) -> tuple[Relation, list[RawFile], list[str]]:
     """A source whose files queries read themselves."""
     where, plain = f"data.sources.{name}", source.model_copy(update={"types": {}})
-    found = [look(file, located.name_of(file)) for file in located.files]
+    found = [look(where, file, located.name_of(file)) for file in located.files]
     every = [column for header, _ in found for column in header.columns]
     keys = keys_by_file(where, source, located, located.files, every)
     columns = columns_of(where, plain, [header for header, _ in found], used)

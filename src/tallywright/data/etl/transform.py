@@ -269,34 +269,41 @@ class RawRun:
     def day(self, day: date) -> RawDay:
         """The rows of one date, features and labels in key order."""
         key, spec = self._data.key, self._project.spec
-        rejected = self._rejected(day)
-        accepted = self.raw_rows(day) - rejected.num_rows
-        numbers = rejected[SOURCE_ROW] if self._has_numbers else None
+        counted = self._engine.rows(_CONTRACT, day, [SOURCE_ROW, _REASON]) if self._has_numbers else None
+        is_clean = counted is not None and counted[_REASON].null_count == counted.num_rows
+        rejected = counted.slice(0, 0) if is_clean else self._rejected(day)
         unreadable = np.array([number for number, dated in self._dates.items() if dated == day], np.int64)
-        refused = quarantine_rows(rejected.select(self._columns), numbers, self.content.raw_files)
         return RawDay(
             day=day,
-            accepted=accepted,
+            accepted=self.raw_rows(day) - rejected.num_rows,
             features=self._dated(self._engine.rows(_FEATURES, day, list(self._data.columns), order=key), day).select(
                 feature_schema(spec).names
             ),
             labels=self.labels(day),
             label_schema=self._label_schema,
-            rejected=self._dated(pa.concat_tables([refused, self._unreadable.of(unreadable)]), day),
+            rejected=self._dated(self._refused(rejected, unreadable), day),
             raw_digest=self.content.digest,
-            files=self._file_rows(day, accepted, rejected, unreadable),
+            files=self._file_rows(day, counted, rejected, unreadable),
         )
 
+    def _refused(self, rejected: pa.Table, unreadable: NDArray[np.int64]) -> pa.Table:
+        """What a date has in quarantine."""
+        if not rejected.num_rows:
+            return self._unreadable.of(unreadable)
+        numbers = rejected[SOURCE_ROW] if self._has_numbers else None
+        refused = quarantine_rows(rejected.select(self._columns), numbers, self.content.raw_files)
+        return pa.concat_tables([refused, self._unreadable.of(unreadable)])
+
     def _file_rows(
-        self, day: date, accepted: int, rejected: pa.Table, unreadable: NDArray[np.int64]
+        self, day: date, counted: pa.Table | None, rejected: pa.Table, unreadable: NDArray[np.int64]
     ) -> tuple[FileRows, ...]:
-        """What became of the rows of each raw file at this date."""
+        """What became of the rows of each raw file at a date."""
         files = self.content.raw_files
-        if not self._has_numbers:
+        if counted is None:
             named = sources_in(self._queries[_CONTRACT], self.content.relations)
+            accepted = self.raw_rows(day) - rejected.num_rows
             return count_without_numbers(files, named, accepted, rejected.num_rows)
-        every = self._engine.rows(_CONTRACT, day, [SOURCE_ROW, _REASON])
-        good = numbers_of(every.filter(every[_REASON].is_null())[SOURCE_ROW])
+        good = numbers_of(counted.filter(counted[_REASON].is_null())[SOURCE_ROW])
         bad = np.union1d(numbers_of(rejected[SOURCE_ROW]), unreadable)
         self._selected.update(files[place].source for place in np.unique(np.union1d(good, bad) >> LINE_BITS))
         return count_rows(files, self._selected, good, bad, self.undated)

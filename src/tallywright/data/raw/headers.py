@@ -91,8 +91,9 @@ def columns_of(where: str, source: Source, headers: Sequence[Header], used: froz
     optional = {name for name in names if name in source.may_lack} if source.strict else set(names)
     some = [name for name in names if name not in shared and name not in optional]
     wanted = [name for name in some if name in told or name.lower() in used]
-    for header in headers:
-        _require_columns(header, wanted, shared)
+    for expected in ([name for name in wanted if name in common], wanted):
+        for header in headers:
+            _require_columns(header, expected, shared)
     kept = tuple(name for name in names if name not in some)
     lacking = {header.file: tuple(name for name in kept if name not in header.columns) for header in headers}
     left_out = {header.file: tuple(name for name in header.columns if name in some) for header in headers}

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from tallywright.spec.sources import Source
 
 
-def look(file: Path, name: str) -> tuple[Header, int]:
+def look(where: str, file: Path, name: str) -> tuple[Header, int]:
     """The columns of a file, and how many rows it has.
+
+    Args:
+        where: `data.sources.orders`, for messages.
+        file: What is read.
+        name: What it is called.
 
     Raises:
         InputError: It is no whole Parquet file.
@@ -29,16 +34,16 @@ def look(file: Path, name: str) -> tuple[Header, int]:
         with ParquetFile(file) as opened:
             return header_of(name, 1, opened.schema_arrow.names), int(opened.metadata.num_rows)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
-        raise _damaged(name, error) from error
+        raise _damaged(where, name, error) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _damaged(name, error) from error
+        raise _damaged(where, name, error) from error
 
 
-def _damaged(name: str, error: Exception) -> InputError:
+def _damaged(where: str, name: str, error: Exception) -> InputError:
     return InputError(
-        f"{name} is no whole Parquet file: {' '.join(str(error).split())[:200]}",
+        f"{where}: {name} is no whole Parquet file: {' '.join(str(error).split())[:200]}",
         expected="Parquet, from its first bytes to its last",
         remedy="replace the damaged file",
     )
