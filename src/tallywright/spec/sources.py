@@ -10,6 +10,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tallywright.spec.base import Column, Section
 
+_LONGEST_NAME: Final = 255
+_LONGEST_PATH: Final = 2000
+
 
 def _known_encoding(name: str) -> str:
     try:
@@ -24,6 +27,8 @@ def _known_encoding(name: str) -> str:
 def _plain_glob(path: str) -> str:
     if not path or re.search(r"[\x00-\x1f\x7f]", path):
         raise ValueError("a path of plain characters is needed: a file, a folder or a glob such as raw/orders-*.csv")
+    if len(path) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in path.split("/")):
+        raise ValueError(f"no file system has names of more than {_LONGEST_NAME} bytes, and paths that long")
     for part in path.split("/"):
         if "**" in part and part != "**":
             raise ValueError(

@@ -551,6 +551,25 @@ def test_a_plain_contract_is_given_the_numbers(contract: str, expected: str | No
     assert numbered(contract, {"orders", "x"}) == expected
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_raw_column_called_source_row_is_the_files(shop: Any, kind: str) -> None:
+    header, lines = f"{HEADER},source_row", [f"{line},x{place}" for place, line in enumerate(shop.lines)]
+    if kind == "csv":
+        write(shop, "a.csv", lines, header=header)
+    else:
+        (shop.folder / "raw").mkdir()
+        columns = zip(*(line.split(",") for line in lines), strict=True)
+        table = pa.table({name: list(cells) for name, cells in zip(header.split(","), columns, strict=True)})
+        table = table.set_column(2, "amount", table["amount"].cast(pa.float64()))
+        pq.write_table(table, shop.folder / "raw" / "a.parquet")
+    shop.contract = shop.contract.replace("o.id,", "o.id, o.source_row AS mine,")
+    shop.features = shop.features.replace(" kind,", " mine AS kind,")
+    strict(shop, path="raw", format=kind, types={"amount": "DOUBLE"} if kind == "csv" else {})
+    [day] = run(shop, FIRST, FIRST)
+    assert shop.lake.read("shop__features")["kind"].to_pylist() == [f"x{place}" for place in range(10)]
+    assert counts(day, f"raw/a.{kind}") == (50, 10, 0, 40, 0)
+
+
 CTE = """
 WITH dated AS (SELECT CAST(o.day AS DATE) AS score_date, o.* FROM orders o)
 SELECT score_date, CASE WHEN amount IS NULL THEN 'no amount' END AS reject_reason, id, kind, amount, outcome, known_at

@@ -17,7 +17,7 @@ from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
 from tallywright.data.etl.spark_engine import SparkSqlEngine
 from tallywright.data.raw.relation import numbered_name
-from tallywright.data.raw.typed import LINE_BITS, REASON, SOURCE_ROW
+from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
 from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ class DuckDbEngine:
         named = [quoted(column) for column in source.columns]
         named += [f"{_by_file(source, key)} AS {quoted(key)}" for key in source.key_columns]
         number = quoted(source.number) if source.number else f"(file_index << {LINE_BITS}) + file_row_number + 1"
-        counted = [*named, f"CAST({number} + {source.offset} AS BIGINT) AS {SOURCE_ROW}"]
+        if source.has_own_numbers:
+            number = "NULL"
+        counted = [*named, f"CAST({number} + {source.offset} AS BIGINT) AS {number_column(source.columns)}"]
         kept = f" WHERE {quoted(REASON)} IS {'NOT ' * unreadable}NULL" if source.unreadable else ""
         views = {name: counted if numbered else named, numbered_name(name): counted}
         with sql_errors(f"data.sources.{name}", "replace the damaged file"):

@@ -463,6 +463,9 @@ def _say_closed(day: date, why: str, rows: int) -> None:
 
 def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
     features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
+    if not raw.accepted and raw.rejected.num_rows:
+        log.warning("%s: all of its %d rows are quarantined, such as: %s", raw.day, raw.rejected.num_rows,
+                    raw.rejected["reason"][0])  # fmt: skip
     check_features(spec, raw.day, raw.accepted, features)
     check_labels(spec, raw.day, labels, features)
     failpoint("ingest-quarantine")

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
 from tallywright.data.raw.relation import numbered_name
-from tallywright.data.raw.typed import LINE_BITS, REASON, SOURCE_ROW
+from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.storage.scratch import scratch_folder
 from tallywright.errors import InputError, StorageError
@@ -72,7 +72,8 @@ class SparkSqlEngine:
         with _spark_errors(f"data.sources.{name}", "replace the damaged file", unreadable_is_input=True):
             counted = self._numbered(source, unreadable=unreadable)
             counted.createOrReplaceTempView(numbered_name(name))
-            (counted if numbered else counted.drop(SOURCE_ROW)).createOrReplaceTempView(name)
+            plain = counted if numbered else counted.drop(number_column(source.columns))
+            plain.createOrReplaceTempView(name)
 
     def _numbered(self, source: Relation, *, unreadable: bool) -> DataFrame:
         """The rows of a source with their numbers."""
@@ -88,7 +89,7 @@ class SparkSqlEngine:
             is_bad = functions.col(_spark_name(REASON)).isNotNull()
             frame = frame.where(is_bad if unreadable else ~is_bad)
         number = functions.col(_spark_name(source.number)) if source.number else _place_in_files(source)
-        return frame.select(*columns, (number + source.offset).cast("bigint").alias(SOURCE_ROW))
+        return frame.select(*columns, (number + source.offset).cast("bigint").alias(number_column(source.columns)))
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
         """Runs the query into Parquet files."""

@@ -80,6 +80,10 @@ def label_parameters(spec: ModelSpec, as_of: date) -> dict[str, date]:
     return _named({"label_final": spec.schedule.calendar.before(as_of, spec.data.label_wait)})
 
 
+def _has_rejects(counted: pa.Table) -> bool:
+    return int(counted[_REASON].null_count) < int(counted.num_rows)
+
+
 def _without_ends(parameters: Mapping[str, date]) -> dict[str, date]:
     """Parameters of a range in which every row is."""
     first, last = _WIDEST
@@ -249,7 +253,7 @@ class RawRun:
             relation: read_query(self._project.folder / file, self._parameters[relation])
             for relation, file in queries.items()
         }
-        self._names_rows = names_rows(self._queries[_CONTRACT])
+        self._names_rows = names_rows(self._queries[_CONTRACT]) and not self._has_own_numbers
         self._engine = sql_engine(self._project)
         try:
             for name, relation in self.content.relations.items():
@@ -270,8 +274,7 @@ class RawRun:
         """The rows of one date, features and labels in key order."""
         key, spec = self._data.key, self._project.spec
         counted = self._engine.rows(_CONTRACT, day, [SOURCE_ROW, _REASON]) if self._has_numbers else None
-        is_clean = counted is not None and counted[_REASON].null_count == counted.num_rows
-        rejected = counted.slice(0, 0) if is_clean else self._rejected(day)
+        rejected = self._rejected(day) if counted is None or _has_rejects(counted) else counted.slice(0, 0)
         unreadable = np.array([number for number, dated in self._dates.items() if dated == day], np.int64)
         return RawDay(
             day=day,
@@ -380,7 +383,7 @@ class RawRun:
     def _keep_contract(self) -> None:
         """Runs the contract, with the numbers of the raw rows where it can have them; then over unreadable rows."""
         plain, sources = self._queries[_CONTRACT], self.content.relations
-        counted = None if self._names_rows else numbered(plain, sources)
+        counted = None if self._names_rows or self._has_own_numbers else numbered(plain, sources)
         self._selected = set() if counted is None else {name for name in sources if numbered_name(name) in counted}
         self._unreadable = Unreadable(list(sources.values()), self.content.raw_files)
         try:
@@ -391,10 +394,12 @@ class RawRun:
                 raise
             self._queries[_CONTRACT] = plain
             self._keep(_CONTRACT, self._data.contract, self._check_contract)
-        if self._has_numbers:
-            for name, relation in sources.items():
-                if relation.unreadable:
-                    self._date_unreadable(name, relation)
+        unreadable = {name: relation for name, relation in sources.items() if relation.unreadable}
+        if unreadable and not self._has_numbers:
+            log.info("%s selects no source_row: no date is told of rows that cannot be read", self._data.contract)
+            return
+        for name, relation in unreadable.items():
+            self._date_unreadable(name, relation)
 
     def _date_unreadable(self, name: str, relation: Relation) -> None:
         """Finds the score dates of the unreadable rows of a source: none of one whose date cannot be read."""
@@ -425,9 +430,8 @@ class RawRun:
 
     @property
     def _has_own_numbers(self) -> bool:
-        """True where a raw file has a column of the name that the numbers of rows have."""
-        relations = self.content.relations.values()
-        return any(SOURCE_ROW in map(str.lower, relation.columns) for relation in relations)
+        """True where a raw file has a column of a name that the numbers of rows come by."""
+        return any(relation.has_own_numbers for relation in self.content.relations.values())
 
     def _check_features(self, found: pa.Schema) -> None:
         check_columns(found, self._as_selected(feature_schema(self._project.spec)), self._data.features)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from tallywright.data.storage.filesystem import storage_errors
 from tallywright.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def locate(name: str, source: Source, folder: Path) -> Located:
         InputError: No such package, or no file that fits.
     """
     base = folder if source.package is None else _package_folder(name, source.package)
+    with storage_errors(f"looking for the files of data.sources.{name}"):
+        return _located(name, source, base)
+
+
+def _located(name: str, source: Source, base: Path) -> Located:
     path = base / source.path
     if path.is_dir():
         among = [file for file in path.iterdir() if file.is_file()]
@@ -58,7 +64,8 @@ def locate(name: str, source: Source, folder: Path) -> Located:
     elif path.is_file() or not any(letter in source.path for letter in "*?["):
         among = found = [path] if path.is_file() else []
     else:
-        among = [file for file in base.glob(source.path) if file.is_file()]
+        top = Path(path.anchor) if source.path.startswith("/") else base
+        among = [file for file in top.glob(str(path.relative_to(top))) if file.is_file()]
         named = source.path.rpartition("/")[2].startswith(_NO_DATA)
         found = [file for file in among if named or not file.name.startswith(_NO_DATA)]
     if not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallywright.data.raw.typed import LINE_BITS
+from tallywright.data.raw.typed import LINE_BITS, SOURCE_ROW
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ class Relation:
     def key_columns(self) -> tuple[str, ...]:
         """The columns that folders give."""
         return tuple(self.keys[0]) if self.keys else ()
+
+    @property
+    def has_own_numbers(self) -> bool:
+        """True where a raw file has a column of a name that the numbers of rows come by."""
+        taken = {SOURCE_ROW} if self.number else {SOURCE_ROW, "file_index", "file_row_number"}
+        return any(name.lower() in taken for name in self.columns)
 
     @property
     def offset(self) -> int:
