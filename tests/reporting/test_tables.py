@@ -24,6 +24,7 @@ STORED = {
         score_date:date version:int fingerprint:text rows:int quarantined:int table_id:text
         recorded_at:instant raw_digest:text reading:int files_json:text
     """,
+    "unreadable": "model_name:text source:text file:text line:int reason:text raw_row:text",
     "tallies": """
         score_date:date generation:int version:int reason:text rows:int model_versions:text
         input_version:int input_fingerprint:text inputs_digest:text key_digest:text profile_digest:text

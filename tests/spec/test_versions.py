@@ -71,11 +71,17 @@ def test_what_is_broken_is_left_to_validation(values: Any, broken: Any) -> None:
     }
 
 
-def test_both_versions_have_the_same_defaults_today(values: Any) -> None:
-    assert not DEFAULTS
+def test_the_second_version_changes_how_raw_files_are_read_and_nothing_else(values: Any) -> None:
+    sources = {"one": {"path": "a.csv"}, "two": {"path": "b.csv", "null_value": "-", "strict": False}}
+    values |= {"data": values["data"] | {"sources": sources}}
+    assert {path.rpartition(".")[0] for path in DEFAULTS} == {"data.sources.*"}
     one, two = (ModelSpec.model_validate(with_defaults(values | {"spec_version": number})) for number in (1, 2))
-    assert one.model_copy(update={"spec_version": 2}) == two
-    assert one.digest(without=frozenset({"spec_version"})) == two.digest(without=frozenset({"spec_version"}))
+    read = {name: (source.strict, source.null_texts) for name, source in one.data.sources.items()}
+    assert read == {"one": (False, ("NA", "")), "two": (False, ("-", ""))}
+    read = {name: (source.strict, source.null_texts) for name, source in two.data.sources.items()}
+    assert read == {"one": (True, ("",)), "two": (False, ("-", ""))}
+    data = one.data.model_copy(update={"sources": two.data.sources})
+    assert one.model_copy(update={"spec_version": 2, "data": data}) == two
 
 
 def test_without_the_key_a_spec_is_of_the_first_version(values: Any) -> None:

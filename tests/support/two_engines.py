@@ -41,6 +41,9 @@ def lake_rows(project: Project, engine: str, folder: Path) -> dict[str, tuple[pa
     for table in lake.tables():
         rows = lake.read(table)
         rows = rows.drop_columns([name for name in _OF_THE_RUN if name in rows.column_names])
+        if "score_date" not in rows.column_names:
+            found[table] = (rows.schema, exact_rows(rows))
+            continue
         column = "score_hour" if "score_hour" in rows.column_names else "score_date"
         parts = [
             rows.filter(pa.compute.equal(rows[column], one))

@@ -27,7 +27,7 @@ dated AS (
 ),
 texts AS (
     SELECT
-        score_date, local_date, utc_hour, carrier, flight, origin, dest,
+        source_row, score_date, local_date, utc_hour, carrier, flight, origin, dest,
         CASE WHEN TRANSLATE(sched_dep_time, '0123456789', '') = '' THEN sched_dep_time END AS sched_dep_time,
         CASE WHEN TRANSLATE(sched_arr_time, '0123456789', '') = '' THEN sched_arr_time END AS sched_arr_time,
         CASE WHEN TRANSLATE(distance, '0123456789', '') = '' THEN distance END AS distance,
@@ -40,7 +40,7 @@ texts AS (
 ),
 readable AS (
     SELECT
-        score_date, local_date, utc_hour, carrier, flight, origin, dest,
+        source_row, score_date, local_date, utc_hour, carrier, flight, origin, dest,
         TRY_CAST(sched_dep_time AS INTEGER) AS sched_dep_time,
         TRY_CAST(sched_arr_time AS INTEGER) AS sched_arr_time,
         TRY_CAST(distance AS INTEGER) AS distance,
@@ -144,5 +144,6 @@ SELECT
     END AS arrived_minute,
     CASE WHEN arr_delay IS NOT NULL AND dep_delay IS NOT NULL AND arr_time IS NOT NULL AND air_time IS NOT NULL THEN
         CASE WHEN arr_delay > 15 THEN 1 ELSE 0 END
-    END AS late
+    END AS late,
+    source_row   -- which raw row it is: `tally ingest` counts them by file, and the quarantine names file and line
 FROM counted

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tallywright.spec import Project
 
 FORCE: Final = "Score again although the inputs are equal; with --reason, also over what is newer."
+_FILES_SHOWN: Final = 20
+_FILE_COUNTS: Final = ("rows", "accepted", "quarantined", "outside", "undated")
 OVERRIDE: Final = "With --force: why it goes over whatever stands; kept in the manifest."
 
 
@@ -99,6 +101,7 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
     """Raw files to feature and label tables, for a date or a range in one run; one commit a date."""
     from tallywright.data.etl.ingest import IngestedDay
     from tallywright.data.etl.ingest import ingest as ingest_days
+    from tallywright.data.etl.raw_rows import in_all
     from tallywright.lifecycle.seals import seal_run
 
     context = context_for(project, first, new_run_id("ingest"))
@@ -117,9 +120,23 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
     if as_json:
         click.echo(to_json([day.model_dump(mode="json") for day in days]))
         return
+    show_rows(_most_telling([file.model_dump() for file in in_all(day.files for day in days)]), as_json=False)
     name = project.spec.schedule.calendar.cadence
     click.echo(f"{len(days)} {name}s, {sum(day.rows for day in days):,} rows; {written} written, "
                f"{len(days) - written} unchanged" + f"; {closed} closed {name}s left out" * bool(closed))  # fmt: skip
+
+
+def _most_telling(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A few files, those with quarantined rows and rows of the range first, and the sums of the others by source."""
+    if len(files) <= _FILES_SHOWN:
+        return files
+    ordered = sorted(files, key=lambda file: (not file["quarantined"], not file["accepted"]))
+    others: dict[str, dict[str, Any]] = {}
+    for file in ordered[_FILES_SHOWN:]:
+        summed = others.setdefault(file["source"], file | {"file": "0", **dict.fromkeys(_FILE_COUNTS, 0)})
+        summed |= {name: (summed[name] or 0) + (file[name] or 0) for name in _FILE_COUNTS}
+        summed["file"] = str(int(summed["file"]) + 1)
+    return [*ordered[:_FILES_SHOWN], *(one | {"file": f"({one['file']} more files)"} for one in others.values())]
 
 
 @click.command()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tallywright.data.storage.filesystem import as_storage_error
 from tallywright.errors import InputError
@@ -13,6 +16,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
+
+
+_SYSTEM_CODES: Final = (
+    "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOENT", "ENOTDIR", "ESTALE", "EMFILE", "ENFILE",
+    "ENODEV", "ENXIO", "EBUSY", "ENOMEM", "ETIMEDOUT", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "ENETUNREACH",
+    "EHOSTUNREACH", "EPIPE", "EAGAIN", "EINTR", "ENAMETOOLONG", "ELOOP", "EISDIR",
+)  # fmt: skip
+_SYSTEM: Final = re.compile(
+    "|".join(re.escape(os.strerror(getattr(errno, name))) for name in _SYSTEM_CODES)
+    + "|HTTP|connection|timed? ?out|out of disk|failed to offload",
+    re.IGNORECASE,
+)
+"""What DuckDB repeats of the operating system: disk, permission, network."""
 
 
 def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -39,7 +55,10 @@ def text_literal(text: str) -> str:
 
 @contextmanager
 def sql_errors(where: str, remedy: str) -> Iterator[None]:
-    """Raises InputError for queries that fail in the block, StorageError when disk or memory does.
+    """Raises InputError for queries that fail in the block, StorageError when disk, network or memory does.
+
+    DuckDB raises its IOException about files that are damaged too: only one with a cause of the operating system's is
+    of storage, and worth a retry.
 
     Args:
         where: The SQL file or the source, as the first words of the message.
@@ -49,8 +68,12 @@ def sql_errors(where: str, remedy: str) -> Iterator[None]:
 
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except duckdb.OutOfMemoryException as error:
         raise as_storage_error(where, error) from error
+    except duckdb.IOException as error:
+        if _SYSTEM.search(str(error)):
+            raise as_storage_error(where, error) from error
+        raise InputError(f"{where}: {_brief(error)}", expected="files that can be read", remedy=remedy) from error
     except duckdb.Error as error:
         raise InputError(
             f"{where}: {_brief(error)}", expected="a query that runs on these sources", remedy=remedy

@@ -44,6 +44,8 @@ _FORM: Final = 2
 """Raised when a check of this module changes its meaning, so that reports of before are not taken for today's."""
 _NOT_JUDGED: Final = frozenset({"label_wait_days"})
 """Keys of `data` that were invented later and say nothing about the features of a day."""
+_JUDGED_OF_SOURCES: Final = frozenset({"path", "package", "format", "null_value", "types"})
+"""The keys of a source that the first version had: how files are read says nothing about a day that was ingested."""
 _NULL_EXPECTATIONS: Final = frozenset(
     {"expect_column_values_to_not_be_null", "expect_column_proportion_of_non_null_values_to_be_between"}
 )
@@ -93,14 +95,15 @@ def read_day(
     rows = sum(file.rows for file in files)
     if rows <= max_rows or not all(is_disk(file.path) for file in files):
         where = {"score_date": judged.score_date}
-        table = lake.read(judged.table, where=where, version=judged.version)
+        table = _judged_columns(lake.read(judged.table, where=where, version=judged.version), spec)
         kept = table if rows <= max_rows else _sample(table, spec, max_rows / rows)
         return DayRows(kept, table.num_rows, _missing(table), _counted(table, counted))
     schema = pa.schema(lake.look(judged.table, judged.version).schema().to_arrow())
-    missing, parts = dict.fromkeys(schema.names, 0), [pa.Table.from_batches([], schema)]
+    parts = [_judged_columns(schema.empty_table(), spec)]
+    missing = dict.fromkeys(parts[0].column_names, 0)
     counts = Counter[str]()
     for batch in _batches(lake.uri(judged.table), [file.path for file in files]):
-        part = _aligned(pa.Table.from_batches([batch]), schema, judged.score_date)
+        part = _judged_columns(_aligned(pa.Table.from_batches([batch]), schema, judged.score_date), spec)
         for name, count in _missing(part).items():
             missing[name] += count
         counts.update(_counted(part, counted))
@@ -113,6 +116,11 @@ def _counted(table: pa.Table, conditions: Sequence[Condition]) -> dict[str, int]
     with suppress(KeyError):
         return {one.text: int(pc.sum(one.holds(table)).as_py() or 0) for one in conditions}
     return {}
+
+
+def _judged_columns(table: pa.Table, spec: ModelSpec) -> pa.Table:
+    """The columns of the spec: those that the table had before are nobody's."""
+    return table.select([name for name in table.column_names if name in (*spec.partition, *spec.data.columns)])
 
 
 def _batches(uri: str, paths: list[str]) -> Iterator[pa.RecordBatch]:
@@ -185,6 +193,10 @@ def judged_by(project: Project, gates: DayGates) -> str:
     """
     suite = gates.text(project.expectations, project.spec.table("features"))
     data = project.spec.data.as_json(without=_NOT_JUDGED)
+    data["sources"] = {
+        name: {key: value for key, value in source.items() if key in _JUDGED_OF_SOURCES}
+        for name, source in data["sources"].items()
+    }
     return digest_of([_FORM, MAX_ROWS, suite, data, version("great-expectations")])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.data.delta.table import Kind
 from tallywright.data.etl.ingest import INPUTS
 from tallywright.data.etl.label_readings import LABEL_READINGS
+from tallywright.data.etl.quarantine import UNREADABLE
 from tallywright.gates.record import GATES
 from tallywright.lifecycle.seals import VERIFIED
 from tallywright.monitoring.actions import ACTIONS
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from tallywright.data.delta.table import Declaration
 
 DECLARATIONS: Final[tuple[Declaration[Any], ...]] = (
-    INPUTS, LABEL_READINGS, TALLIES, PROFILE, DRIFT, PERFORMANCE, PERIODS, DECISIONS, ACTIONS, GATES, PROMOTIONS,
-    HEADS, VERSIONS, VERIFIED,
+    INPUTS, UNREADABLE, LABEL_READINGS, TALLIES, PROFILE, DRIFT, PERFORMANCE, PERIODS, DECISIONS, ACTIONS, GATES,
+    PROMOTIONS, HEADS, VERSIONS, VERIFIED,
 )  # fmt: skip
 
 _HEAD: Final = """\

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tallywright.records import digest_of
 
@@ -27,6 +27,8 @@ def _inside_the_project(path: str) -> str:
     return path
 
 
+Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
+"""The name of a column."""
 RelativePath = Annotated[str, AfterValidator(_inside_the_project)]
 """A path below the model's folder."""
 

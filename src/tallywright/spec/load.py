@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 _Section = TypeVar("_Section", bound=Section)
 KEY: Final = "spec_version"
-DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {}
-"""Path of a key, such as `gates.bootstrap`, to its default from a version on."""
+DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {
+    "data.sources.*.strict": {2: True},
+    "data.sources.*.null_value": {2: ""},
+}
+"""Path of a key, such as `gates.bootstrap`, to its default from a version on; `*` is each key of a mapping."""
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
 SET: Final = "--set"
@@ -171,7 +174,12 @@ def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: 
     if not isinstance(inner, dict) or below is None:
         # An optional section that is missing has no defaults; what is no section at all, validation refuses.
         return values
-    return values | {head: _filled(inner, rest, default, below)}
+    if rest[0] != "*":
+        return values | {head: _filled(inner, rest, default, below)}
+    each = {
+        name: _filled(one, rest[1:], default, below) if isinstance(one, dict) else one for name, one in inner.items()
+    }
+    return values | {head: each}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
 
 from tallywright.score_period import HOUR_COLUMN, date_of, partition_columns
-from tallywright.spec.base import Identity, RelativePath, Section, identity_of
+from tallywright.spec.base import Column, Identity, RelativePath, Section, identity_of
 from tallywright.spec.calendar import Cadence, Calendar, Closed, Span, shifts_by_whole_hours
 from tallywright.spec.roles import Canary, Fallback, Version
+from tallywright.spec.sources import Source
 from tallywright.tasks import TASKS, PrimaryMetric, Task, TaskName
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Periods = Annotated[int | None, Field(default=None, ge=0)]
 PositivePeriods = Annotated[int | None, Field(default=None, ge=1)]
@@ -236,20 +236,6 @@ class Schedule(Section):
         """True when the period (or date) may be scored at all."""
         day = date_of(period)
         return self.start_date <= day and (self.end_date is None or day <= self.end_date)
-
-
-class Source(Section):
-    """One raw input: CSV or Parquet files, in a folder of the project's or inside an installed package."""
-
-    path: str
-    """A file or glob, relative to the model project (or to the package)."""
-    package: str | None = None
-    """An installed distribution's import name; it is located, never imported."""
-    format: Literal["csv", "parquet"] = "csv"
-    null_value: str = "NA"
-    """The text that stands for a missing value in CSV."""
-    types: dict[Column, str] = Field(default_factory=dict)
-    """SQL types of CSV columns; a column not named here is read as VARCHAR."""
 
 
 class Data(Section):

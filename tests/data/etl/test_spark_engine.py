@@ -159,6 +159,27 @@ def test_folders_named_key_value_are_text_columns(shop: Any, tmp_path: Path) -> 
     assert {row[-2] for row in rows} == {"00", "01"}
 
 
+@pytest.mark.usefixtures("spark")
+def test_raw_rows_are_counted_and_quarantined_alike(shop: Any, tmp_path: Path) -> None:
+    source = {
+        "path": "raw",
+        "strict": True,
+        "null_value": "NA",
+        "types": {"amount": "DOUBLE"},
+        "bad_lines": "quarantine",
+    }
+    shop.data = {"sources": {"orders": source}}
+    shop.lines[3] = shop.order(3, "2024-01-01", amount="n/a")
+    shop.lines[4] = shop.order(4, "2024-01-01", amount=None)
+    shop.lines[5] += ",eur"
+    (shop.folder / "raw").mkdir()
+    for name, lines in (("a b.csv", shop.lines[:4]), ("c.csv", shop.lines[4:])):
+        (shop.folder / "raw" / name).write_text("\n".join(["id,day,amount,kind,outcome,known_at", *lines]) + "\n")
+    [first, *_] = assert_equal_on_all(shop.project(), tmp_path, FIRST, LAST)
+    counted = [(file.file, file.rows, file.accepted, file.quarantined, file.outside) for file in first.files]
+    assert counted == [("raw/a b.csv", 4, 3, 1, 0), ("raw/c.csv", 46, 4, 2, 40)]
+
+
 def _broken(part: str, right: str, wrong: str) -> Callable[[Any], None]:
     def change(shop: Any) -> None:
         text = getattr(shop, part)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
 
 _DATE: Final = re.compile(r"score_date=(\d{4}-\d{2}-\d{2})/")
-_INGESTED: Final = frozenset({"features", "labels", "quarantine", "inputs"})
+_INGESTED: Final = frozenset({"features", "labels", "quarantine", "unreadable", "inputs"})
 _TRUTH: Final = "promotions"
 """Its entries are made of nothing else."""
 GONE: Final = "it is gone"

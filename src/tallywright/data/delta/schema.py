@@ -102,8 +102,13 @@ def _in_slice(table: pa.Table, where: Mapping[str, Value], uri: str) -> pa.Chunk
 
 
 def as_utc(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows in the given schema; SQL's timestamps without a zone are UTC by contract."""
-    return table.select(schema.names).cast(schema)
+    """The rows in the given schema; SQL's timestamps without a zone are UTC by contract, and end at the microsecond."""
+    table = table.select(schema.names)
+    for place, found in enumerate(table.schema):
+        if pa.types.is_timestamp(found.type) and found.type.unit == "ns":
+            cut = pc.floor_temporal(table[found.name], unit="microsecond")
+            table = table.set_column(place, found.name, cut.cast(pa.timestamp("us", found.type.tz)))
+    return table.cast(schema)
 
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:

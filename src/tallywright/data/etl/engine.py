@@ -9,12 +9,15 @@ the range; what DuckDB cannot hold is spilled to the work folder. All that is ch
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
 from tallywright.data.etl.spark_engine import SparkSqlEngine
+from tallywright.data.raw.relation import numbered_name
+from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
 from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from tallywright.data.raw.relation import Relation
     from tallywright.spec import Project
 
 _REMEDY = "correct the query, or the raw files it reads"
@@ -35,8 +39,17 @@ class SqlEngine(Protocol):
     A query that fails raises InputError and names `where`; storage or a cluster that fails raises StorageError.
     """
 
-    def source(self, name: str, files: Sequence[Path]) -> None:
-        """Registers Parquet files as a relation; a column that some of them lack is null there."""
+    def source(self, name: str, source: Relation, *, numbered: bool = False, unreadable: bool = False) -> None:
+        """Registers a source as the relation of its name, in place of one; a column that a file lacks is null there.
+
+        `numbered_name(name)` has a column more: `source_row`, the number of the raw row.
+
+        Args:
+            name: Of the source.
+            source: Its files.
+            numbered: Give `source_row` to the relation of its own name too.
+            unreadable: The rows with a cell that is none of its type, instead of all others.
+        """
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
         """Runs a query once and keeps its rows as a relation.
@@ -80,27 +93,39 @@ class DuckDbEngine:
         # As Spark SQL has it, so that ROW_NUMBER() picks the same row on both.
         self._connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
 
-    def source(self, name: str, files: Sequence[Path]) -> None:
-        """A view over the files; columns that come from `key=value` folders are text."""
-        listed = ", ".join(text_literal(str(file)) for file in files)
-        scan = f"read_parquet([{listed}], union_by_name = true, hive_types_autocast = false)"
+    def source(self, name: str, source: Relation, *, numbered: bool = False, unreadable: bool = False) -> None:
+        """Two views over the files; what folders are called decides nothing."""
+        listed = ", ".join(text_literal(_no_pattern(path)) for path in source.paths)
+        scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+        named = [quoted(column) for column in source.columns]
+        named += [f"{_by_file(source, key)} AS {quoted(key)}" for key in source.key_columns]
+        number = quoted(source.number) if source.number else f"(file_index << {LINE_BITS}) + file_row_number + 1"
+        if source.has_own_numbers:
+            number = "NULL"
+        counted = [*named, f"CAST({number} + {source.offset} AS BIGINT) AS {number_column(source.columns)}"]
+        kept = f" WHERE {quoted(REASON)} IS {'NOT ' * unreadable}NULL" if source.unreadable else ""
+        views = {name: counted if numbered else named, numbered_name(name): counted}
         with sql_errors(f"data.sources.{name}", "replace the damaged file"):
-            self._connection.execute(f"CREATE VIEW {quoted(name)} AS SELECT * FROM {scan}")
+            for view, columns in views.items():
+                query = f"SELECT {', '.join(columns)} FROM {scan}{kept}"
+                self._connection.execute(f"CREATE OR REPLACE VIEW {quoted(view)} AS {query}")
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
         """Runs the query into a temporary table."""
         with sql_errors(where, _REMEDY):
-            self._connection.execute(f"CREATE TEMP TABLE {quoted(relation)} AS {query}")
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {quoted(relation)} AS {query}")
         check(self._fetch(f"SELECT * FROM {quoted(relation)} LIMIT 0").schema)
 
     def view(self, relation: str, query: str) -> None:
         """Creates the view."""
-        self._connection.execute(f"CREATE VIEW {quoted(relation)} AS {query}")
+        with sql_errors(relation, _REMEDY):
+            self._connection.execute(f"CREATE OR REPLACE VIEW {quoted(relation)} AS {query}")
 
     def days(self, relation: str) -> dict[date | datetime | None, int]:
         """Counts the rows by score period."""
         query = f"SELECT {self._period}, count(*) FROM {quoted(relation)} GROUP BY ALL"
-        return {day: int(rows) for day, rows in self._connection.execute(query).fetchall()}
+        with sql_errors(f"counting {relation}", _REMEDY):
+            return {day: int(rows) for day, rows in self._connection.execute(query).fetchall()}
 
     def rows(
         self, relation: str, day: date, columns: Sequence[str], *, order: Sequence[str] = (), present: str = ""
@@ -118,6 +143,18 @@ class DuckDbEngine:
     def _fetch(self, query: str) -> pa.Table:
         with sql_errors("reading a day", _REMEDY):
             return self._connection.sql(query).to_arrow_table()
+
+
+def _no_pattern(path: Path) -> str:
+    """A path that DuckDB does not take for a pattern of paths."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
+def _by_file(source: Relation, key: str) -> str:
+    """SQL for what a folder says, by the file that lies in it."""
+    said = [(place, keys[key]) for place, keys in enumerate(source.keys)]
+    cases = " ".join(f"WHEN {place} THEN {text_literal(value)}" for place, value in said if value is not None)
+    return f"CASE file_index {cases} END" if cases else "CAST(NULL AS VARCHAR)"
 
 
 def _is(period: date) -> str:

@@ -26,6 +26,7 @@ from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
 from tallywright.data.etl.input_files import files_of_day, standing_files, stored_digest
 from tallywright.data.etl.labels import label_writer, labels_due, written_again
+from tallywright.data.etl.raw_rows import FileRows
 from tallywright.data.etl.reading import OutdatedReadingError, Reading, change_of, write_if_changed
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import digest
@@ -210,6 +211,8 @@ class IngestedDay(PeriodRecord):
     changed: bool
     labels: int
     unlabelled: int
+    files: tuple[FileRows, ...] = ()
+    """What became of the rows of each raw file."""
 
 
 def ingest(
@@ -401,6 +404,7 @@ def _read_and_write(run: _IngestRun) -> list[date]:
                 run.written.add(day)
             if run.progress is not None:
                 run.progress(result)
+        raw.record_unreadable(run.lake)
         _relabel(run, raw, labels, replace(reading, force=False))
         return [] if raw.is_current else [*made, *relabel]
 
@@ -459,6 +463,9 @@ def _say_closed(day: date, why: str, rows: int) -> None:
 
 def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
     features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
+    if not raw.accepted and raw.rejected.num_rows:
+        log.warning("%s: all of its %d rows are quarantined, such as: %s", raw.day, raw.rejected.num_rows,
+                    raw.rejected["reason"][0])  # fmt: skip
     check_features(spec, raw.day, raw.accepted, features)
     check_labels(spec, raw.day, labels, features)
     failpoint("ingest-quarantine")
@@ -477,6 +484,7 @@ def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labe
         changed=changed,
         labels=known,
         unlabelled=features.num_rows - known,
+        files=raw.files,
     )
 
 

@@ -85,8 +85,8 @@ def write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, reading:
 
     def attempt(base: DeltaTable) -> pa.Table | None:
         stored = _stored(lake, table, day, base)
-        same = stored is not None and sorted(stored.column_names) == sorted(rows.column_names)
-        if same and not reading.force and digest(stored, rows.column_names) == content:
+        same = stored is not None and not reading.force and _holds(stored, rows, content)
+        if same:
             return None
         reading.require_newest(base, table, day)
         lake.attempt(change, base)
@@ -94,6 +94,16 @@ def write_if_changed(lake: Lake, table: str, rows: pa.Table, day: date, reading:
 
     # The table exists from here on, even if the day has no rows.
     return compare_and_swap(lake.race(change), attempt)
+
+
+def _holds(stored: pa.Table, rows: pa.Table, content: RowDigest) -> bool:
+    """True where the stored rows are these; a column that only the table has must be null."""
+    if not stored.num_rows and not rows.num_rows:
+        return True
+    older = [name for name in stored.column_names if name not in rows.column_names]
+    known = all(name in stored.column_names for name in rows.column_names)
+    is_empty = all(stored[name].null_count == stored.num_rows for name in older)
+    return known and is_empty and digest(stored, rows.column_names) == content
 
 
 def _stored(lake: Lake, table: str, day: date, base: DeltaTable) -> pa.Table | None:

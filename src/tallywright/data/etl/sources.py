@@ -1,24 +1,29 @@
-"""Raw sources: finds their files, and stages CSV as Parquet once per content, so that a second run parses no text."""
+"""Raw sources: finds their files, and stages CSV as Parquet once per content, so that a second run parses no text.
 
-# ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
+What is staged is a cache under the digest of what it was made of, and carries the digest of its own bytes in its name:
+a file that is not what its name says is made again.
+"""
+
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
-import shutil
+import re
 import tempfile
 import time
-import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.delta.rows import quoted
-from tallywright.data.embedded_sql import connect, sql_errors, text_literal
+from tallywright.data.embedded_sql import connect, sql_errors
+from tallywright.data.raw.files import Located, locate
+from tallywright.data.raw.headers import columns_of
+from tallywright.data.raw.parquet_files import keys_by_file, look
+from tallywright.data.raw.relation import RawFile, Relation
+from tallywright.data.raw.staging import Account, CsvCopy, read_account, stage_csv
 from tallywright.data.storage.filesystem import storage_errors
-from tallywright.data.types import arrow_type
-from tallywright.errors import InputError, did_you_mean
+from tallywright.errors import InputError
 from tallywright.observability import log
 from tallywright.records import digest_of
 
@@ -28,11 +33,17 @@ if TYPE_CHECKING:
     import duckdb
 
     from tallywright.spec import Project
-    from tallywright.spec.model import Source
+    from tallywright.spec.sources import Source
 
-_STAGING: Final = 1
+_STAGING: Final = 2
 """Goes into the address of staged files; raised when the way of staging changes."""
 _READINGS: Final = 3
+_READ_BY: Final = {
+    "strict", "null_value", "types", "delimiter", "quote", "encoding", "header", "columns", "may_lack", "allow_empty",
+    "bad_lines",
+}  # fmt: skip
+"""The keys of a source that say what is read from its files."""
+_WORD: Final = re.compile(r"\w+")
 Stamps = dict[str, tuple[int, ...]]
 """Size, times and inode of raw files by their path."""
 
@@ -42,16 +53,23 @@ class RawContent:
     """The raw sources as they were read once.
 
     Attributes:
-        files: Parquet files by source.
+        relations: What engines read, by source.
+        raw_files: All raw files in the order of their numbers, with their rows.
         digest: Of all content, whatever the files are called.
         stamps: What the file system says about the raw files, by which a change is noticed.
         unstaged: The stamps of the files that queries read themselves, because they are Parquet already.
     """
 
-    files: Mapping[str, list[Path]]
+    relations: Mapping[str, Relation]
+    raw_files: tuple[RawFile, ...]
     digest: str
     stamps: Stamps
     unstaged: Stamps
+
+    @property
+    def files(self) -> dict[str, list[Path]]:
+        """Parquet files by source."""
+        return {name: list(relation.paths) for name, relation in self.relations.items()}
 
 
 def read_sources(project: Project) -> RawContent:
@@ -61,7 +79,7 @@ def read_sources(project: Project) -> RawContent:
     read, all are read again, so that they are of one moment.
 
     Raises:
-        InputError: A file that is missing, cannot be read with the declared types, or keeps changing.
+        InputError: A file that is missing, cannot be read to its end, has not the expected columns, or keeps changing.
         StorageError: The work folder cannot be written.
     """
     for _ in range(_READINGS):
@@ -82,7 +100,7 @@ def stamps_of(project: Project) -> Stamps:
     """What the file system says about each raw file now."""
     found: Stamps = {}
     for name, source in project.spec.data.sources.items():
-        for file in locate(name, source, project.folder):
+        for file in locate(name, source, project.folder).files:
             with storage_errors(f"reading data.sources.{name}"):
                 status = file.stat()
             found[str(file)] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -91,72 +109,146 @@ def stamps_of(project: Project) -> Stamps:
 
 def _read_once(project: Project, stamps: Stamps) -> RawContent:
     work = Path(project.environment.storage.work)
-    files: dict[str, list[Path]] = {}
+    used = _words(project)
+    relations: dict[str, Relation] = {}
+    raw_files: list[RawFile] = []
     digests: list[list[str]] = []
     unstaged: Stamps = {}
     with connect(work / "spill") as connection:
         for name, source in project.spec.data.sources.items():
             located = locate(name, source, project.folder)
-            files[name], found = stage(name, source, located, work / "raw", connection)
+            if located.left_alone:
+                listed = ", ".join(map(located.name_of, located.left_alone))
+                log.info("data.sources.%s: left alone, no data file: %s", name, listed)
+            with storage_errors(f"staging data.sources.{name} in {work / 'raw'}"):
+                if source.format == "parquet":
+                    relation, files, found = _parquet(name, source, located, used, len(raw_files))
+                    unstaged |= {str(file): stamps[str(file)] for file in located.files if str(file) in stamps}
+                else:
+                    path, account, found = stage(name, source, located, used, work / "raw", connection)
+                    relation, files = _staged(name, source, located, path, account, len(raw_files))
+            relations[name] = relation
+            raw_files += files
             digests.append([name, *found])
-            if source.format == "parquet":
-                unstaged |= {str(file): stamps[str(file)] for file in located if str(file) in stamps}
-    return RawContent(files, digest_of(digests), stamps, unstaged)
+    return RawContent(relations, tuple(raw_files), digest_of(digests), stamps, unstaged)
 
 
-def locate(name: str, source: Source, folder: Path) -> list[Path]:
-    """The files of a source, sorted; a package is found on the path but not imported.
+def _words(project: Project) -> frozenset[str]:
+    """The words of the model's queries; one that cannot be read is refused later, by whoever runs it."""
+    data, words = project.spec.data, set()
+    for file in (data.contract, data.features, data.labels):
+        with suppress(OSError, UnicodeDecodeError):
+            words |= set(_WORD.findall((project.folder / file).read_text(encoding="utf-8").lower()))
+    return frozenset(words)
 
-    Raises:
-        InputError: No such package, or no file that fits.
-    """
-    base = folder if source.package is None else _package_folder(name, source.package)
-    path = base / source.path
-    if path.is_dir():
-        found = [file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_"))]
-    elif any(letter in source.path for letter in "*?["):
-        found = [file for file in base.glob(source.path) if file.is_file()]
-    else:
-        found = [path] if path.is_file() else []
-    if not found:
-        raise InputError(
-            f"data.sources.{name}: no file {path}",
-            expected=f"a {source.format} file, a folder or a glob below {base}",
-            remedy="put the raw file there, or correct data.sources",
-        )
-    return sorted(found)
+
+def _parquet(
+    name: str, source: Source, located: Located, used: frozenset[str], first_file: int
+) -> tuple[Relation, list[RawFile], list[str]]:
+    """A source whose files queries read themselves."""
+    where, plain = f"data.sources.{name}", source.model_copy(update={"types": {}})
+    found = [look(where, file, located.name_of(file)) for file in located.files]
+    every = [column for header, _ in found for column in header.columns]
+    keys = keys_by_file(where, source, located, located.files, every)
+    columns = columns_of(where, plain, [header for header, _ in found], used)
+    counts = {header.file: rows for header, rows in found}
+    for file, lacking in columns.lacking.items():
+        _say_lacking(where, file, lacking, counts[file], source)
+    for file, left_out in columns.left_out.items():
+        _say_left_out(where, file, left_out)
+    relation = Relation(located.files, columns.names, "", first_file, keys=keys)
+    files = [RawFile(source=name, file=header.file, rows=rows) for header, rows in found]
+    return relation, files, [_footer_digest(file) for file in located.files]
+
+
+def _staged(
+    name: str, source: Source, located: Located, path: Path, account: Account, first_file: int
+) -> tuple[Relation, list[RawFile]]:
+    """A source whose files are staged, and what there is to say of them."""
+    where, names = f"data.sources.{name}", [located.name_of(file) for file in located.files]
+    for place, lacking in account.lacking.items():
+        _say_lacking(where, names[place], lacking, account.rows[place], source)
+    for place, left_out in account.left_out.items():
+        _say_left_out(where, names[place], left_out)
+    files = [
+        RawFile(source=name, file=file, rows=rows, unreadable=bad)
+        for file, rows, bad in zip(names, account.rows, account.unreadable, strict=True)
+    ]
+    bad = sum(account.unreadable)
+    return Relation((path,), tuple(account.columns), account.number, first_file, unreadable=bad), files
+
+
+def _say_lacking(where: str, file: str, lacking: Sequence[str], rows: int, source: Source) -> None:
+    asked = "" if source.strict else f"; to say so: `{where}.may_lack: [{', '.join(lacking)}]`"
+    log.warning("%s: %s lacks %s, which is null in its %d rows%s", where, file, ", ".join(lacking), rows, asked)
+
+
+def _say_left_out(where: str, file: str, left_out: Sequence[str]) -> None:
+    log.info("%s: %s of %s takes no part: other files lack it, and no query names it", where, ", ".join(left_out), file)
 
 
 def stage(
-    name: str, source: Source, files: Sequence[Path], work: Path, connection: duckdb.DuckDBPyConnection
-) -> tuple[list[Path], list[str]]:
-    """Parquet files with the source's rows, and the digests of the content of its files.
+    name: str,
+    source: Source,
+    located: Located,
+    used: frozenset[str],
+    work: Path,
+    connection: duckdb.DuckDBPyConnection,
+) -> tuple[Path, Account, list[str]]:
+    """The Parquet file with a source's rows, what was found in its files, and the digests of their content.
 
-    The source's own files, or one that is staged under the digest of content and options.
+    Staged under the digest of content and options, unless it is already.
     """
-    with storage_errors(f"staging data.sources.{name} in {work}"):
-        if source.format == "parquet":
-            return list(files), [_footer_digest(file) for file in files]
-        digests = [_content_digest(file) for file in files]
-        target = _target(name, source, digests, work)
-        if target.is_file():
-            os.utime(target, ns=(time.time_ns(), target.stat().st_mtime_ns))  # the last used ones stay
-            return [target], digests
-        work.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=work) as scratch:
-            copies = [_copied(file, Path(scratch) / f"{index}{file.suffix}") for index, file in enumerate(files)]
-            digests = [digest for _, digest in copies]
-            texts = [_unpacked(name, copy, file, Path(scratch)) for (copy, _), file in zip(copies, files, strict=True)]
-            staged = Path(scratch) / "staged.parquet"
-            _copy(name, source, texts, staged, connection)
-            target = _target(name, source, digests, work)
-            os.replace(staged, target)  # noqa: PTH105 - the atomic one, said by name
-    return [target], digests
+    digests = [_content_digest(file) for file in located.files]
+    address = _address(source, located.files, digests)
+    standing = _standing(name, address, used, work)
+    if standing is not None:
+        path, account = standing
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # the last used ones stay
+        return path, account, digests
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=work) as scratch:
+        copied = [_copied(file, Path(scratch) / f"{place}.raw") for place, file in enumerate(located.files)]
+        copies = [
+            CsvCopy(file, located.name_of(file), copy) for file, (copy, _) in zip(located.files, copied, strict=True)
+        ]
+        digests = [digest for _, digest in copied]
+        staged = Path(scratch) / "staged.parquet"
+        _copy(name, source, copies, used, staged, connection)
+        account = read_account(staged)
+        address = _address(source, located.files, digests)
+        target = work / f"{name}-{address}-{_content_digest(staged)[:24]}.parquet"
+        os.replace(staged, target)  # noqa: PTH105 - the atomic one, said by name
+    _say_nulls(name, source, account)
+    return target, account, digests
 
 
-def _target(name: str, source: Source, digests: Sequence[str], work: Path) -> Path:
-    options = [_STAGING, source.null_value, sorted(source.types.items()), list(digests)]
-    return work / f"{name}-{digest_of(options)[:24]}.parquet"
+def _say_nulls(name: str, source: Source, account: Account) -> None:
+    """Says how many cells of which column became null."""
+    nulls = ", ".join(f"{column} {cells:,}" for column, cells in account.nulls.items() if cells)
+    if nulls:
+        said = ", ".join(repr(text) for text in source.null_texts)
+        log.info("data.sources.%s: cells that are null, because they are %s: %s", name, said, nulls)
+
+
+def _address(source: Source, files: Sequence[Path], digests: Sequence[str]) -> str:
+    """Under which what is staged of these files is found again."""
+    options = source.model_dump(mode="json", include=_READ_BY)
+    endings = [file.suffix.lower() for file in files]
+    return digest_of([_STAGING, options, endings, list(digests)])[:24]
+
+
+def _standing(name: str, address: str, used: frozenset[str], work: Path) -> tuple[Path, Account] | None:
+    """The staged file of an address, where it is whole and leaves out no column that a query now names."""
+    for path in sorted(work.glob(f"{name}-{address}-*.parquet")):
+        if path.stem.rpartition("-")[2] != _content_digest(path)[:24]:
+            log.warning("%s is not what was staged: it is made again from the raw files", path)
+            path.unlink(missing_ok=True)
+            continue
+        account = read_account(path)
+        if not {column.lower() for columns in account.left_out.values() for column in columns} & used:
+            return path, account
+    return None
 
 
 def staged_files(work: Path) -> list[list[Path]]:
@@ -164,26 +256,13 @@ def staged_files(work: Path) -> list[list[Path]]:
     by_source: dict[str, list[Path]] = {}
     for file in (work / "raw").glob("*.parquet"):
         if file.is_file() and not file.name.startswith("."):
-            by_source.setdefault(file.stem.rpartition("-")[0], []).append(file)
+            by_source.setdefault(file.stem.partition("-")[0], []).append(file)
     return [sorted(found, key=_last_used, reverse=True) for found in by_source.values()]
 
 
 def _last_used(file: Path) -> int:
     status = file.stat()
     return max(status.st_atime_ns, status.st_mtime_ns)
-
-
-def _package_folder(name: str, package: str) -> Path:
-    top, *rest = package.split(".")
-    spec = importlib.util.find_spec(top)
-    places = list(spec.submodule_search_locations or []) if spec is not None else []
-    if not places:
-        raise InputError(
-            f"data.sources.{name}: package {package} is not installed",
-            expected="an installed package that holds the raw files",
-            remedy=f"install it: pip install {package}",
-        )
-    return Path(places[0], *rest)
 
 
 def _content_digest(file: Path) -> str:
@@ -211,57 +290,15 @@ def _footer_digest(file: Path) -> str:
         return digest_of([size, hashlib.sha256(stream.read()).hexdigest()])
 
 
-def _unpacked(name: str, copy: Path, file: Path, scratch: Path) -> Path:
-    """The copy of a file, or the one CSV in it when it is a zip (which SQL engines do not read)."""
-    if file.suffix != ".zip":
-        return copy
-    try:
-        with zipfile.ZipFile(copy) as archive:
-            members = [member for member in archive.namelist() if member.endswith(".csv")]
-            if len(members) != 1:
-                raise InputError(
-                    f"data.sources.{name}: {file} holds {members or 'no CSV'}", expected="exactly one .csv"
-                )
-            target = scratch / f"unpacked-{copy.stem}.csv"
-            with archive.open(members[0]) as packed, target.open("wb") as plain:
-                shutil.copyfileobj(packed, plain, 1 << 20)
-            return target
-    except zipfile.BadZipFile as error:
-        raise InputError(f"data.sources.{name}: {file} is damaged: {error}", expected="a readable zip file") from error
-
-
 def _copy(
-    name: str, source: Source, files: Sequence[Path], target: Path, connection: duckdb.DuckDBPyConnection
+    name: str,
+    source: Source,
+    copies: Sequence[CsvCopy],
+    used: frozenset[str],
+    target: Path,
+    connection: duckdb.DuckDBPyConnection,
 ) -> None:
-    """Writes the rows in file order; every column is text until its declared type is applied."""
+    """Stages copies of the raw files."""
     where = f"data.sources.{name}"
-    nulls = ", ".join(text_literal(text) for text in dict.fromkeys([source.null_value, ""]))
-    listed = ", ".join(text_literal(str(file)) for file in files)
-    scan = (
-        f"read_csv([{listed}], header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', "
-        f"nullstr = [{nulls}], union_by_name = true)"
-    )
     with sql_errors(where, "correct the file, or data.sources.*.types and null_value"):
-        columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()]
-        _require_columns(where, source, columns)
-        picked = ", ".join(_typed(where, column, source) for column in columns)
-        connection.execute(
-            f"COPY (SELECT {picked} FROM {scan}) TO {text_literal(str(target))} (FORMAT parquet, COMPRESSION zstd)"
-        )
-
-
-def _typed(where: str, column: str, source: Source) -> str:
-    declared = source.types.get(column)
-    if declared is None:
-        return quoted(column)
-    arrow_type(declared, f"{where}.types.{column}")  # refuses what is not a plain type name
-    return f"CAST({quoted(column)} AS {declared}) AS {quoted(column)}"
-
-
-def _require_columns(where: str, source: Source, columns: Sequence[str]) -> None:
-    for missing in sorted(set(source.types) - set(columns)):
-        raise InputError(
-            f"{where}: no column {missing!r}{did_you_mean(missing, columns)}",
-            expected=f"the columns of the file: {', '.join(columns)}",
-            remedy="correct data.sources.*.types, or ask whoever delivers the file",
-        )
+        stage_csv(where, source, copies, used, target, connection)

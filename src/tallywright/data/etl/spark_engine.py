@@ -8,6 +8,7 @@ folder must therefore be the same folder for this process and for the executors;
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.raw.relation import numbered_name
+from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.storage.scratch import scratch_folder
 from tallywright.errors import InputError, StorageError
@@ -27,9 +30,10 @@ from tallywright.spark_session.machine import require_spark
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import StructField
 
+    from tallywright.data.raw.relation import Relation
     from tallywright.spec import Project
 
 _REMEDY: Final = "correct the query, or the raw files it reads"
@@ -63,13 +67,29 @@ class SparkSqlEngine:
         self._schemas: dict[str, pa.Schema] = {}
         self._files: dict[str, dict[date | datetime | None, list[Path]]] = {}
 
-    def source(self, name: str, files: Sequence[Path]) -> None:
-        """A view over the files; columns that come from `key=value` folders are text."""
-        reader, base = self._spark.read.option("mergeSchema", "true"), _partition_base(files)
+    def source(self, name: str, source: Relation, *, numbered: bool = False, unreadable: bool = False) -> None:
+        """Two views over the files; columns that come from `key=value` folders are text."""
+        with _spark_errors(f"data.sources.{name}", "replace the damaged file", unreadable_is_input=True):
+            counted = self._numbered(source, unreadable=unreadable)
+            counted.createOrReplaceTempView(numbered_name(name))
+            plain = counted if numbered else counted.drop(number_column(source.columns))
+            plain.createOrReplaceTempView(name)
+
+    def _numbered(self, source: Relation, *, unreadable: bool) -> DataFrame:
+        """The rows of a source with their numbers."""
+        from pyspark.sql import functions
+
+        reader = self._spark.read.option("mergeSchema", "true")
+        base = _partition_base(source.paths) if source.keys else None
         if base is not None:
             reader = reader.option("basePath", _local(base))
-        with _spark_errors(f"data.sources.{name}", "replace the damaged file", unreadable_is_input=True):
-            reader.parquet(*map(_local, files)).createOrReplaceTempView(name)
+        frame = reader.parquet(*map(_local, source.paths))
+        columns = [functions.col(_spark_name(name)) for name in (*source.columns, *source.key_columns)]
+        if source.unreadable:
+            is_bad = functions.col(_spark_name(REASON)).isNotNull()
+            frame = frame.where(is_bad if unreadable else ~is_bad)
+        number = functions.col(_spark_name(source.number)) if source.number else _place_in_files(source)
+        return frame.select(*columns, (number + source.offset).cast("bigint").alias(number_column(source.columns)))
 
     def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
         """Runs the query into Parquet files."""
@@ -79,6 +99,7 @@ class SparkSqlEngine:
         check(schema)
         folder = self._scratch / relation
         with _spark_errors(where, _REMEDY):
+            shutil.rmtree(folder, ignore_errors=True)  # of a query that failed, in whose place this one comes
             written = _write(frame, folder, self._period)
             kept = self._spark.read.schema(frame.schema).parquet(_local(folder))
             kept.drop(_DAY).createOrReplaceTempView(relation)
@@ -124,6 +145,17 @@ class SparkSqlEngine:
                 expected="a work folder that this process and all executors see as the same one",
                 remedy="put environment.storage.work on storage that the cluster shares",
             )
+
+
+def _place_in_files(source: Relation) -> Column:
+    """The number of a row of Parquet files that are read where they are: the file's, and its place in the file."""
+    from pyspark.sql import functions
+
+    path, place = functions.col("_metadata.file_path"), functions.col("_metadata.row_index") + 1
+    number = functions.lit(None).cast("bigint")
+    for index, file in enumerate(source.paths):
+        number = functions.when(functions.url_decode(path).endswith(str(file)), index << LINE_BITS).otherwise(number)
+    return number + place
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """Runs a model's three queries over its raw sources, once for a whole range of score dates.
 
 Dates and instants go into the SQL as typed literals, and nothing else goes in; the text is the same for DuckDB and
-Spark SQL. The queries run once, on the engine of the spec; then each day is fetched by itself. Rejected rows become the
-reason and the whole row as one JSON text, made here from Arrow for every engine alike, because engines differ in how
-they write JSON.
+Spark SQL. The queries run once, on the engine of the spec; then each day is fetched by itself.
+
+Rows that cannot be read are kept from the queries. The contract runs once more, over them alone and without an end to
+its range, to tell to which score date each belongs.
 """
 
 # ruff: noqa: S608 - relations cannot be parameters; names are quoted
@@ -15,15 +16,27 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Self
 
+import numpy as np
 import pyarrow as pa
 
 from tallywright.data.delta.rows import constant, quoted
-from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target, without_nan
 from tallywright.data.etl.engine import sql_engine
+from tallywright.data.etl.quarantine import Unreadable, quarantine_rows
+from tallywright.data.etl.raw_rows import (
+    count_rows,
+    count_without_numbers,
+    names_rows,
+    numbered,
+    numbers_of,
+    sources_in,
+)
 from tallywright.data.etl.sources import read_sources, stamps_of
+from tallywright.data.raw.relation import numbered_name
+from tallywright.data.raw.typed import LINE_BITS, SOURCE_ROW
 from tallywright.data.types import feature_schema, period_schema
 from tallywright.errors import InputError, SpecError
+from tallywright.observability import log
 from tallywright.score_period import DATE_COLUMN, Hour, columns_of, date_of
 
 if TYPE_CHECKING:
@@ -31,12 +44,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from numpy.typing import NDArray
+
+    from tallywright.data.delta.lake import Lake
+    from tallywright.data.etl.raw_rows import FileRows
+    from tallywright.data.raw.relation import Relation
     from tallywright.spec import ModelSpec, Project
 
-_LONG: Final = """
-    SELECT reject_reason AS reason, CAST(to_json(raw) AS VARCHAR) AS raw_row FROM raw ORDER BY ALL
-"""
-_REJECTED: Final = pa.schema([("reason", pa.string()), ("raw_row", pa.string())])
 # In this order: what is left as it is (texts, quoted names, comments), casts, and only then parameters.
 _TOKEN: Final = re.compile(
     r"""(?P<opaque>'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/|::)|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)""",
@@ -46,19 +60,9 @@ _QUERY: Final = re.compile(r"^(select|with)\b", re.IGNORECASE)
 _CONTRACT: Final = "contract_rows"
 _FEATURES: Final = "feature_rows"
 _LABELS: Final = "label_rows"
+_UNREADABLE: Final = "unreadable_rows"
 _REASON: Final = "reject_reason"
-
-
-def quarantine_rows(rejected: pa.Table) -> pa.Table:
-    """Reason and JSON text of rows that have a `reject_reason`, sorted.
-
-    The JSON object has the columns of the contract query, in its order.
-    """
-    if not rejected.num_rows:
-        return pa.Table.from_batches([], _REJECTED)
-    with connect() as connection:
-        connection.register("raw", rejected)
-        return connection.sql(_LONG).to_arrow_table().cast(_REJECTED)
+_WIDEST: Final = (date(1900, 1, 1), date(2100, 12, 31))
 
 
 def period_parameters(spec: ModelSpec, first: date, last: date) -> dict[str, date]:
@@ -74,6 +78,20 @@ def period_parameters(spec: ModelSpec, first: date, last: date) -> dict[str, dat
 def label_parameters(spec: ModelSpec, as_of: date) -> dict[str, date]:
     """What the label query is given besides: the last score period whose labels are not waited for any longer."""
     return _named({"label_final": spec.schedule.calendar.before(as_of, spec.data.label_wait)})
+
+
+def _has_rejects(counted: pa.Table) -> bool:
+    return int(counted[_REASON].null_count) < int(counted.num_rows)
+
+
+def _without_ends(parameters: Mapping[str, date]) -> dict[str, date]:
+    """Parameters of a range in which every row is."""
+    first, last = _WIDEST
+    ends = {name: last if name.startswith("to_") else first for name in parameters}
+    return {
+        name: datetime(end.year, end.month, end.day, tzinfo=UTC) if isinstance(parameters[name], datetime) else end
+        for name, end in ends.items()
+    }
 
 
 def _named(periods: Mapping[str, date]) -> dict[str, date]:
@@ -173,6 +191,8 @@ class RawDay:
     rejected: pa.Table
     raw_digest: str = ""
     """Of the raw content that all of it comes from."""
+    files: tuple[FileRows, ...] = ()
+    """What became of the rows of each raw file."""
 
 
 class RawRun:
@@ -221,6 +241,8 @@ class RawRun:
         }
         self._labels_only = labels_only
         self._columns: list[str] = []
+        self._has_numbers = False
+        self._dates: dict[int, date] = {}
 
     def __enter__(self) -> Self:
         self.content = read_sources(self._project)
@@ -231,10 +253,11 @@ class RawRun:
             relation: read_query(self._project.folder / file, self._parameters[relation])
             for relation, file in queries.items()
         }
+        self._names_rows = names_rows(self._queries[_CONTRACT]) and not self._has_own_numbers
         self._engine = sql_engine(self._project)
         try:
-            for name, files in self.content.files.items():
-                self._engine.source(name, files)
+            for name, relation in self.content.relations.items():
+                self._engine.source(name, relation, numbered=self._names_rows)
             self._prepare()
             self._require_same_files()
         except BaseException:
@@ -250,7 +273,9 @@ class RawRun:
     def day(self, day: date) -> RawDay:
         """The rows of one date, features and labels in key order."""
         key, spec = self._data.key, self._project.spec
-        rejected = self._rejected(day)
+        counted = self._engine.rows(_CONTRACT, day, [SOURCE_ROW, _REASON]) if self._has_numbers else None
+        rejected = self._rejected(day) if counted is None or _has_rejects(counted) else counted.slice(0, 0)
+        unreadable = np.array([number for number, dated in self._dates.items() if dated == day], np.int64)
         return RawDay(
             day=day,
             accepted=self.raw_rows(day) - rejected.num_rows,
@@ -259,9 +284,41 @@ class RawRun:
             ),
             labels=self.labels(day),
             label_schema=self._label_schema,
-            rejected=self._dated(quarantine_rows(rejected), day),
+            rejected=self._dated(self._refused(rejected, unreadable), day),
             raw_digest=self.content.digest,
+            files=self._file_rows(day, counted, rejected, unreadable),
         )
+
+    def _refused(self, rejected: pa.Table, unreadable: NDArray[np.int64]) -> pa.Table:
+        """What a date has in quarantine."""
+        if not rejected.num_rows:
+            return self._unreadable.of(unreadable)
+        numbers = rejected[SOURCE_ROW] if self._has_numbers else None
+        refused = quarantine_rows(rejected.select(self._columns), numbers, self.content.raw_files)
+        return pa.concat_tables([refused, self._unreadable.of(unreadable)])
+
+    def _file_rows(
+        self, day: date, counted: pa.Table | None, rejected: pa.Table, unreadable: NDArray[np.int64]
+    ) -> tuple[FileRows, ...]:
+        """What became of the rows of each raw file at a date."""
+        files = self.content.raw_files
+        if counted is None:
+            named = sources_in(self._queries[_CONTRACT], self.content.relations)
+            accepted = self.raw_rows(day) - rejected.num_rows
+            return count_without_numbers(files, named, accepted, rejected.num_rows)
+        good = numbers_of(counted.filter(counted[_REASON].is_null())[SOURCE_ROW])
+        bad = np.union1d(numbers_of(rejected[SOURCE_ROW]), unreadable)
+        self._selected.update(files[place].source for place in np.unique(np.union1d(good, bad) >> LINE_BITS))
+        return count_rows(files, self._selected, good, bad, self.undated)
+
+    @property
+    def undated(self) -> NDArray[np.int64]:
+        """The numbers of the rows that cannot be read and belong to no date that could be told."""
+        return np.setdiff1d(self._unreadable.numbers, np.array(list(self._dates), np.int64))
+
+    def record_unreadable(self, lake: Lake) -> None:
+        """Keeps the rows that cannot be read and have no date."""
+        self._unreadable.record(lake, self._project.spec, self.undated)
 
     def raw_rows(self, day: date) -> int:
         """How many raw rows of the date there are, rejected ones included."""
@@ -298,7 +355,8 @@ class RawRun:
         return self._label_schema
 
     def _rejected(self, day: date) -> pa.Table:
-        return self._engine.rows(_CONTRACT, day, self._columns, present=_REASON)
+        columns = [*self._columns, SOURCE_ROW] if self._has_numbers else self._columns
+        return self._engine.rows(_CONTRACT, day, columns, present=_REASON)
 
     def _require_same_files(self) -> None:
         """Refuses rows of queries under which a Parquet file was replaced: each query reads the files anew."""
@@ -312,7 +370,7 @@ class RawRun:
             )
 
     def _prepare(self) -> None:
-        self._keep(_CONTRACT, self._data.contract, self._check_contract)
+        self._keep_contract()
         self._contract_days = self._days(_CONTRACT, self._data.contract, "lookback")
         accepted = ", ".join(quoted(name) for name in self._columns if name != _REASON)
         self._engine.view("accepted", f"SELECT {accepted} FROM {_CONTRACT} WHERE {_REASON} IS NULL")
@@ -322,12 +380,58 @@ class RawRun:
         self._keep(_LABELS, self._data.labels, self._check_labels)
         self._days(_LABELS, self._data.labels, "from")
 
+    def _keep_contract(self) -> None:
+        """Runs the contract, with the numbers of the raw rows where it can have them; then over unreadable rows."""
+        plain, sources = self._queries[_CONTRACT], self.content.relations
+        counted = None if self._names_rows or self._has_own_numbers else numbered(plain, sources)
+        self._selected = set() if counted is None else {name for name in sources if numbered_name(name) in counted}
+        self._unreadable = Unreadable(list(sources.values()), self.content.raw_files)
+        try:
+            self._queries[_CONTRACT] = counted or plain
+            self._keep(_CONTRACT, self._data.contract, self._check_contract)
+        except InputError:
+            if counted is None:
+                raise
+            self._queries[_CONTRACT] = plain
+            self._keep(_CONTRACT, self._data.contract, self._check_contract)
+        unreadable = {name: relation for name, relation in sources.items() if relation.unreadable}
+        if unreadable and not self._has_numbers:
+            log.info("%s selects no source_row: no date is told of rows that cannot be read", self._data.contract)
+            return
+        for name, relation in unreadable.items():
+            self._date_unreadable(name, relation)
+
+    def _date_unreadable(self, name: str, relation: Relation) -> None:
+        """Finds the score dates of the unreadable rows of a source: none of one whose date cannot be read."""
+        file, folder = self._data.contract, self._project.folder
+        text = read_query(folder / file, _without_ends(self._parameters[_CONTRACT]))
+        query = text if self._names_rows else numbered(text, self.content.relations) or text
+        self._engine.source(name, relation, numbered=self._names_rows, unreadable=True)
+        try:
+            self._engine.keep(_UNREADABLE, query, str(folder / file), lambda _: None)
+            for value in self._engine.days(_UNREADABLE):
+                period = self._period(value, file)
+                if period is not None:
+                    found = numbers_of(self._engine.rows(_UNREADABLE, period, [SOURCE_ROW])[SOURCE_ROW])
+                    self._dates |= dict.fromkeys(np.intersect1d(found, self._unreadable.numbers).tolist(), period)
+        except InputError as error:
+            log.info("data.sources.%s: no date can be told of its rows that cannot be read: %s", name, error.found)
+        finally:
+            self._engine.source(name, relation, numbered=self._names_rows)
+
     def _keep(self, relation: str, file: str, check: Callable[[pa.Schema], None]) -> None:
         self._engine.keep(relation, self._queries[relation], str(self._project.folder / file), check)
 
     def _check_contract(self, found: pa.Schema) -> None:
         check_columns(found, pa.schema([self._period_field, (_REASON, pa.string())]), self._data.contract, others=True)
-        self._columns = list(found.names)
+        number = found.field(SOURCE_ROW).type if SOURCE_ROW in found.names else None
+        self._has_numbers = number == pa.int64() and not self._has_own_numbers
+        self._columns = [name for name in found.names if name != SOURCE_ROW or not self._has_numbers]
+
+    @property
+    def _has_own_numbers(self) -> bool:
+        """True where a raw file has a column of a name that the numbers of rows come by."""
+        return any(relation.has_own_numbers for relation in self.content.relations.values())
 
     def _check_features(self, found: pa.Schema) -> None:
         check_columns(found, self._as_selected(feature_schema(self._project.spec)), self._data.features)

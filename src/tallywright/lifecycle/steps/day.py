@@ -57,7 +57,7 @@ def ingest(context: RunContext) -> dict[str, Any]:
     found = ingest_days(context.project, context.lake, context.day, context.day)
     if not found:
         return {"action": "closed", "why": context.spec.schedule.calendar.why_closed(context.day)}
-    return found[0].model_dump(mode="json")
+    return found[0].model_dump(mode="json", exclude={"files"})  # hundreds, perhaps: `tally ingest` shows them
 
 
 def day_gate(context: RunContext) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""Parquet files as a source: their columns and rows, by their footers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from tallywright.data.raw.headers import Header, header_of
+from tallywright.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tallywright.data.raw.files import Located
+    from tallywright.spec.sources import Source
+
+
+def look(where: str, file: Path, name: str) -> tuple[Header, int]:
+    """The columns of a file, and how many rows it has.
+
+    Args:
+        where: `data.sources.orders`, for messages.
+        file: What is read.
+        name: What it is called.
+
+    Raises:
+        InputError: It is no whole Parquet file.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(file) as opened:
+            return header_of(name, 1, opened.schema_arrow.names), int(opened.metadata.num_rows)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+        raise _damaged(where, name, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _damaged(where, name, error) from error
+
+
+def _damaged(where: str, name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{where}: {name} is no whole Parquet file: {' '.join(str(error).split())[:200]}",
+        expected="Parquet, from its first bytes to its last",
+        remedy="replace the damaged file",
+    )
+
+
+def keys_by_file(
+    where: str, source: Source, located: Located, files: Sequence[Path], columns: Sequence[str]
+) -> tuple[dict[str, str | None], ...]:
+    """The values of the columns that folders give, by file; those that the files have themselves go before.
+
+    Raises:
+        InputError: A file that lies in no folder of a key that the spec names.
+    """
+    found = [located.keys_of(file) for file in files]
+    if not source.strict and not source.partition_columns:
+        shared = [key for key in found[0] if all(key in keys for keys in found)]
+        return _only(found, [key for key in shared if key not in columns])
+    for keys, file in zip(found, files, strict=True):
+        for key in source.partition_columns:
+            if key not in keys:
+                raise InputError(
+                    f"{where}: {located.name_of(file)} lies in no folder {key}=…",
+                    expected=f"folders named by partition_columns: {', '.join(source.partition_columns)}",
+                    remedy="correct partition_columns or the path of the source",
+                )
+    twice = [key for key in source.partition_columns if key in columns]
+    if twice:
+        raise InputError(
+            f"{where}: {located.name_of(files[0])} has a column {twice[0]}, and lies in a folder {twice[0]}=…",
+            expected="a column that either the files or their folders have",
+            remedy="take it out of partition_columns: then that of the files is read",
+        )
+    return _only(found, source.partition_columns)
+
+
+def _only(found: Sequence[dict[str, str | None]], wanted: Sequence[str]) -> tuple[dict[str, str | None], ...]:
+    return tuple({key: keys[key] for key in wanted} for keys in found) if wanted else ()

@@ -1,0 +1,111 @@
+"""Texts of raw rows as values of their declared types; a cell that has no value makes its row unreadable, and no other.
+
+An unreadable row stays in the staged file with its reason and its cells as they were delivered; what could be read of
+it is kept, so that the contract can still say to which score date it belongs.
+"""
+
+# ruff: noqa: S608 - columns cannot be parameters; names are quoted, texts are literals
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from tallywright.buffers import number_array, string_array
+from tallywright.data.delta.rows import quoted
+from tallywright.data.embedded_sql import text_literal
+from tallywright.data.types import arrow_type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
+
+SOURCE_ROW: Final = "source_row"
+"""The column that numbers the rows of all files: the file's number, and 40 bits for the line."""
+REASON: Final = "__unreadable"
+RAW_ROW: Final = "__raw_row"
+LINE_BITS: Final = 40
+_LONGEST: Final = 60
+
+
+def number_column(columns: Sequence[str]) -> str:
+    """What the numbers of rows are called in a staged file: a column of the files that has that name goes before."""
+    return SOURCE_ROW if all(name.lower() != SOURCE_ROW for name in columns) else f"__{SOURCE_ROW}"
+
+
+def require_types(types: Mapping[str, str], where: str) -> None:
+    """Refuses what is no plain type name.
+
+    Raises:
+        SpecError: A type that is not known.
+    """
+    for column, declared in types.items():
+        arrow_type(declared, f"{where}.types.{column}")
+
+
+class Typing:
+    """Gives blocks of texts their types.
+
+    Args:
+        connection: Casts as the queries do.
+        columns: Of the source, in order.
+        types: The declared ones; others stay texts.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: Sequence[str], types: Mapping[str, str]) -> None:
+        self._connection, self._columns = connection, columns
+        self.number = number_column(columns)
+        self._casts = {name: declared for name, declared in types.items() if name in columns}
+        self._query = self._made()
+        empty = pa.schema([(name, pa.string()) for name in columns]).empty_table()
+        self.schema: pa.Schema = self.table(empty, number_array(np.zeros(0, np.int64), pa.int64())).schema
+
+    def table(self, texts: pa.Table, numbers: pa.Array) -> pa.Table:
+        """The rows with their types and numbers, and with the reason of each that cannot be read."""
+        block = texts.append_column(self.number, numbers)
+        if not self._casts:
+            nothing = pa.nulls(block.num_rows, pa.string())
+            return block.append_column(REASON, nothing).append_column(RAW_ROW, nothing)
+        self._connection.register("block", block)
+        try:
+            return self._connection.sql(self._query).to_arrow_table()
+        finally:
+            self._connection.unregister("block")
+
+    def unreadable(self, numbers: pa.Array, reasons: Sequence[str], raw_rows: Sequence[str]) -> pa.Table:
+        """Rows of which nothing could be read."""
+        count = len(reasons)
+        columns = [pa.nulls(count, self.schema.field(name).type) for name in self._columns]
+        texts = [string_array(values).cast(pa.string()) for values in (reasons, raw_rows)]
+        return pa.table([*columns, numbers, *texts], schema=self.schema)
+
+    def _made(self) -> str:
+        bad = {name: f"({quoted(name)} IS NOT NULL AND {self._cast(name)} IS NULL)" for name in self._casts}
+        values = [f"{self._cast(name)} AS {quoted(name)}" for name in self._columns]
+        if not bad:
+            return ""
+        told = ", ".join(f"CASE WHEN {wrong} THEN {self._told(name)} END" for name, wrong in bad.items())
+        raw = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in self._columns)
+        is_bad = " OR ".join(bad.values())
+        added = {
+            self.number: quoted(self.number),
+            REASON: f"CASE WHEN {is_bad} THEN concat_ws('; ', {told}) END",
+            RAW_ROW: f"CASE WHEN {is_bad} THEN CAST(to_json(struct_pack({raw})) AS VARCHAR) END",
+        }
+        values += [f"{value} AS {quoted(name)}" for name, value in added.items()]
+        return f"SELECT {', '.join(values)} FROM block"
+
+    def _cast(self, name: str) -> str:
+        declared = self._casts.get(name)
+        return quoted(name) if declared is None else f"TRY_CAST({quoted(name)} AS {declared})"
+
+    def _told(self, name: str) -> str:
+        """SQL for the reason: `weight_kg: 'n/a' is not a DOUBLE`."""
+        declared = self._casts[name].strip().upper()
+        article = "an" if declared[0] in "AEIOU" else "a"
+        column, cell = text_literal(f"{name}: "), quoted(name)
+        cut = f"CASE WHEN length({cell}) > {_LONGEST} THEN left({cell}, {_LONGEST}) || '…' ELSE {cell} END"
+        return f"concat({column}, '''', {cut}, '''', {text_literal(f' is not {article} {declared}')})"
