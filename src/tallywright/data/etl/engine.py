@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.data.delta.rows import quoted
-from tallywright.data.embedded_sql import connect, sql_errors, text_literal
+from tallywright.data.embedded_sql import connect, lock, run, sql_errors, text_literal
+from tallywright.data.etl.queries import checked
 from tallywright.data.etl.spark_engine import SparkSqlEngine
 from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from tallywright.data.etl.queries import Query
     from tallywright.spec import Project
 
 _REMEDY = "correct the query, or the raw files it reads"
@@ -32,19 +34,25 @@ _REMEDY = "correct the query, or the raw files it reads"
 class SqlEngine(Protocol):
     """Runs queries over Parquet files for one range of score dates; has to be closed.
 
-    A query that fails raises InputError and names `where`; storage or a cluster that fails raises StorageError.
+    A query that fails raises InputError and names its file; storage or a cluster that fails raises StorageError.
     """
 
     def source(self, name: str, files: Sequence[Path]) -> None:
-        """Registers Parquet files as a relation; a column that some of them lack is null there."""
+        """Registers Parquet files as a relation, before any query; a column that some of them lack is null there."""
 
-    def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
-        """Runs a query once and keeps its rows as a relation.
+    def check(self, query: Query) -> None:
+        """Refuses, without running it, what is not one SELECT that gives the same rows each time.
+
+        Raises:
+            SpecError: Names file and line.
+        """
+
+    def keep(self, relation: str, query: Query, check: Callable[[pa.Schema], None]) -> None:
+        """Checks a query, runs it once and keeps its rows as a relation.
 
         Args:
             relation: Its name from now on.
             query: One SELECT, with the column of the period.
-            where: The file of the query, for messages.
             check: Is given the columns before a row of them is used, and raises if they are not right.
         """
 
@@ -72,10 +80,14 @@ class SqlEngine(Protocol):
 
 
 class DuckDbEngine:
-    """DuckDB: queries become temporary tables of a private database."""
+    """DuckDB: queries become temporary tables of a private database, which is locked before the first of them."""
 
     def __init__(self, project: Project) -> None:
         self._period = project.spec.partition[-1]
+        self._minutes = project.spec.data.sql_minutes
+        self._files: list[str] = []
+        self._columns: set[str] = set()
+        self._is_locked = False
         self._connection: duckdb.DuckDBPyConnection = connect(Path(project.environment.storage.work) / "spill")
         # As Spark SQL has it, so that ROW_NUMBER() picks the same row on both.
         self._connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
@@ -86,12 +98,29 @@ class DuckDbEngine:
         scan = f"read_parquet([{listed}], union_by_name = true, hive_types_autocast = false)"
         with sql_errors(f"data.sources.{name}", "replace the damaged file"):
             self._connection.execute(f"CREATE VIEW {quoted(name)} AS SELECT * FROM {scan}")
+            described = self._connection.execute(f"DESCRIBE {quoted(name)}").fetchall()
+        self._files += map(str, files)
+        self._columns.update(row[0] for row in described)
 
-    def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
+    def check(self, query: Query) -> None:
+        """Looks at the parsed tree."""
+        checked(self._locked(), query, self._columns)
+
+    def keep(self, relation: str, query: Query, check: Callable[[pa.Schema], None]) -> None:
         """Runs the query into a temporary table."""
-        with sql_errors(where, _REMEDY):
-            self._connection.execute(f"CREATE TEMP TABLE {quoted(relation)} AS {query}")
+        connection = self._locked()
+        ready = checked(connection, query, self._columns)
+        statement = f"CREATE TEMP TABLE {quoted(relation)} AS {ready.text}"
+        with sql_errors(query.where, _REMEDY):
+            run(connection, lambda: connection.execute(statement, ready.values), query.where, minutes=self._minutes)
         check(self._fetch(f"SELECT * FROM {quoted(relation)} LIMIT 0").schema)
+
+    def _locked(self) -> duckdb.DuckDBPyConnection:
+        """The connection, which from now on reads the sources' files and its spilled rows, and no others."""
+        if not self._is_locked:
+            lock(self._connection, self._files)
+            self._is_locked = True
+        return self._connection
 
     def view(self, relation: str, query: str) -> None:
         """Creates the view."""
