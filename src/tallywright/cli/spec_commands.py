@@ -43,7 +43,12 @@ def validate(
     for name in models or tuple(model_names(root)):
         try:
             project = load_project(name, root=root, environment=environment, overrides=overrides)
-            problems = [*_missing_files(project), *retention_problems(project.spec), *champion_problems(project)]
+            problems = [
+                *_missing_files(project),
+                *_sql_problems(project),
+                *retention_problems(project.spec),
+                *champion_problems(project),
+            ]
             rows.append({"model": name, "valid": True, "problems": problems})
         except SpecError as error:
             rows.append({"model": name, "valid": False, "problems": [str(error)]})
@@ -69,6 +74,12 @@ def _missing_files(project: Project) -> list[str]:
     ]
     return [f"{path.relative_to(project.root)}: no such file, though the spec names it" for path in wanted
             if not path.is_file()]  # fmt: skip
+
+
+def _sql_problems(project: Project) -> list[str]:
+    from tallywright.data.etl.planned import sql_problems
+
+    return sql_problems(project)
 
 
 @click.command()

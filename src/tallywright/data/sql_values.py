@@ -62,16 +62,22 @@ def json_expression(column: str, kind: DuckDBPyType) -> str:
     return _transformed(column, kind, _text, _all_members)
 
 
-def _as_it_is(value: str) -> str:
+def _as_it_is(value: str, _kind: DuckDBPyType) -> str:
     return value
 
 
-def _text(value: str) -> str:
-    return f"CAST({value} AS VARCHAR)"
+def _text(value: str, kind: DuckDBPyType) -> str:
+    # Programs have numbers of 64 bits alone: with its few own digits a FLOAT would be another one to them.
+    wide = f"CAST({value} AS DOUBLE)" if kind.id == "float" else value
+    return f"CAST({wide} AS VARCHAR)"
 
 
 def _transformed(
-    value: str, kind: DuckDBPyType, leaf: Callable[[str], str], members: Callable[..., str], depth: int = 0
+    value: str,
+    kind: DuckDBPyType,
+    leaf: Callable[[str, DuckDBPyType], str],
+    members: Callable[..., str],
+    depth: int = 0,
 ) -> str:
     """An expression of the same shape as the value with `leaf` applied to what is not nested."""
     nested = str(kind.id)
@@ -99,10 +105,12 @@ def _transformed(
         return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
     if nested == "union":
         return members(value, _children(kind)[1:], leaf, depth)
-    return leaf(value)
+    return leaf(value, kind)
 
 
-def _named_member(value: str, members: list[tuple[str, DuckDBPyType]], leaf: Callable[[str], str], depth: int) -> str:
+def _named_member(
+    value: str, members: list[tuple[str, DuckDBPyType]], leaf: Callable[[str, DuckDBPyType], str], depth: int
+) -> str:
     """The member that is set, with its name, as the text of a struct."""
     cases = ""
     for name, inner in members:
@@ -112,7 +120,9 @@ def _named_member(value: str, members: list[tuple[str, DuckDBPyType]], leaf: Cal
     return f"CASE CAST(union_tag({value}) AS VARCHAR){cases} END"
 
 
-def _all_members(value: str, members: list[tuple[str, DuckDBPyType]], leaf: Callable[[str], str], depth: int) -> str:
+def _all_members(
+    value: str, members: list[tuple[str, DuckDBPyType]], leaf: Callable[[str, DuckDBPyType], str], depth: int
+) -> str:
     """The name of the member that is set, and each member."""
     parts = ", ".join(
         f"{quoted(f'f{place}')} := "

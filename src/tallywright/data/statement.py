@@ -69,6 +69,7 @@ class Statement:
         parameters: Such as `from_date` of `$from_date`.
         samples: Lines of samples that have no seed.
         shows: True when it asks what tables there are.
+        stars: True when it takes all columns of something.
         hidden: Statements inside that do more than read, such as `COPY`.
     """
 
@@ -81,6 +82,7 @@ class Statement:
     parameters: list[Call] = field(default_factory=list)
     samples: list[int] = field(default_factory=list)
     shows: bool = False
+    stars: bool = False
     hidden: list[str] = field(default_factory=list)
 
 
@@ -234,27 +236,32 @@ def _call(node: dict[str, Any], line: int) -> Call:
 
 
 def _note(node: dict[str, Any], found: Statement, lines: _Lines) -> None:
-    kind, of_class = str(node.get("type", "")), node.get("class")
+    kind = str(node.get("type", ""))
     if (kind.endswith("_NODE") or "cte_map" in node) and kind not in _QUERIES:
         found.hidden.append(kind.removesuffix("_NODE").removesuffix("_QUERY").replace("_", " ") or "a statement")
     if isinstance(node.get("alias"), str):
         found.names.add(node["alias"].lower())
     for name in node.get("column_name_alias") or node.get("aliases") or ():
         found.names.add(str(name).lower())
-    if kind == "BASE_TABLE":
+    if kind in {"BASE_TABLE", "SHOW_REF"}:
+        found.shows |= kind == "SHOW_REF"
         found.tables.add(str(node.get("table_name", "")))
-    elif kind == "SHOW_REF":
-        found.shows = True
-        found.tables.add(str(node.get("table_name", "")))
-    elif of_class == "COLUMN_REF" and len(node.get("column_names", ())) == 1:
+    sample = node.get("sample")
+    if isinstance(sample, dict) and not sample.get("repeatable"):
+        found.samples.append(lines.at(node))
+    _note_expression(node, found, lines)
+
+
+def _note_expression(node: dict[str, Any], found: Statement, lines: _Lines) -> None:
+    of_class = node.get("class")
+    if of_class == "COLUMN_REF" and len(node.get("column_names", ())) == 1:
         found.words.append(Call(str(node["column_names"][0]).lower(), lines.at(node)))
+    elif of_class == "STAR":
+        found.stars = True
     elif of_class == "PARAMETER":
         found.parameters.append(Call(str(node.get("identifier", "?")), lines.at(node)))
     elif "function_name" in node:
         found.calls.append(_call(node, lines.at(node)))
-    sample = node.get("sample")
-    if isinstance(sample, dict) and not sample.get("repeatable"):
-        found.samples.append(lines.at(node))
 
 
 def explained(text: str) -> tuple[str, str] | None:
