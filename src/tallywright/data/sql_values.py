@@ -88,13 +88,14 @@ def _transformed(
         inner = _transformed(one, _children(kind)[0][1], leaf, members, depth + 1)
         return f"list_transform({value}, lambda {one}: {inner})"
     if nested == "map":
-        one = f"v{depth}"
-        (_, key), (_, held) = _children(kind)
-        pair = (
-            f"struct_pack(k := {_transformed(f'{one}.key', key, leaf, members, depth + 1)}, "
-            f"v := {_transformed(f'{one}.value', held, leaf, members, depth + 1)})"
+        # Two lists: inside another lambda the engine does not know the fields of an entry.
+        one, (key, held) = f"v{depth}", (inner for _, inner in _children(kind))
+        keys = _transformed(one, key, leaf, members, depth + 1)
+        values = _transformed(one, held, leaf, members, depth + 1)
+        return (
+            f"struct_pack(k := list_transform(map_keys({value}), lambda {one}: {keys}), "
+            f"v := list_transform(map_values({value}), lambda {one}: {values}))"
         )
-        return f"list_transform(map_entries({value}), lambda {one}: {pair})"
     if nested in {"struct", "tuple"} and _children(kind):
         numbered = nested == "tuple" or leaf is _text  # two fields may differ in case alone
         parts = []
@@ -161,7 +162,9 @@ def json_value(value: Any, kind: DuckDBPyType) -> Any:
         return [json_value(one, inner) for one in value]
     if nested == "map":
         (_, key), (_, held) = _children(kind)
-        return [[json_value(one["k"], key), json_value(one["v"], held)] for one in value]
+        if value["k"] is None:
+            return None
+        return [[json_value(k, key), json_value(v, held)] for k, v in zip(value["k"], value["v"], strict=True)]
     if nested in {"struct", "tuple", "union"}:
         return _json_fields(value, kind)
     return scalar_value(str(value), kind)
@@ -210,7 +213,8 @@ def cell(text: str | None, kind: DuckDBPyType, *, as_it_is: bool = False) -> str
     if name in _NUMBERS or as_it_is:
         return text
     if text == NULL or text.startswith("E'") or not text.isprintable():
-        return "E'" + "".join(map(_escaped, text)) + "'"
+        # SQL has no way to write a null character inside quotes.
+        return " || chr(0) || ".join(f"E'{''.join(map(_escaped, part))}'" for part in text.split("\0"))
     return text
 
 
@@ -219,9 +223,7 @@ def _escaped(letter: str) -> str:
         return f"\\{letter}"
     if letter.isprintable():
         return letter
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(letter) or (
-        f"\\u{ord(letter):04x}" if ord(letter) <= 0xFFFF else f"\\U{ord(letter):08x}"  # noqa: PLR2004 - four digits
-    )
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(letter) or "".join(f"\\x{byte:02x}" for byte in letter.encode())
 
 
 def to_json(value: Any) -> str:
