@@ -4,10 +4,11 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.query import connect, query
-from tallywright.errors import UsageError
+from tallywright.data.query import _Reading, connect, query
+from tallywright.errors import IntegrityError, TableContractError, UsageError
 
 DAYS = [date(2024, 1, number) for number in (1, 2, 3)]
 
@@ -117,3 +118,128 @@ def test_an_empty_lake(tmp_path):
     assert query(Lake(str(tmp_path / "none")), "SELECT 1 AS one").to_pylist() == [{"one": 1}]
     with connect(Lake(str(tmp_path / "none"))) as connection:
         assert connection.execute("SHOW TABLES").fetchall() == []
+
+
+WRITES = (
+    "COPY (SELECT 1) TO '{file}'", "COPY m__small TO '{file}' (FORMAT csv)", "EXPORT DATABASE '{file}'",
+    "ATTACH '{file}' AS a", "ATTACH ':memory:' AS a", "INSTALL httpfs", "LOAD '{file}.duckdb_extension'",
+    "SET threads = 1", "RESET threads", "CREATE SECRET s (TYPE http, BEARER_TOKEN 'x')",
+    "CREATE PERSISTENT SECRET s (TYPE http, BEARER_TOKEN 'x')", "CREATE VIEW v AS SELECT 1",
+    "CREATE OR REPLACE VIEW m__small AS SELECT 1", "CREATE MACRO f() AS 1",
+    "CALL enable_logging(storage='file', storage_path='{file}')", "CALL enable_profiling()", "PRAGMA enable_profiling",
+    "PRAGMA import_database('{file}')", "IMPORT DATABASE '{file}'", "INSERT INTO m__small VALUES (2, 'b')", "VACUUM",
+    "CHECKPOINT", "PREPARE p AS SELECT 1", "EXECUTE p", "USE memory", "BEGIN", "DELETE FROM m__small",
+    "SET VARIABLE x = 1", "DETACH memory", "ALTER VIEW m__small RENAME TO x", "UPDATE m__small SET n = 2",
+)  # fmt: skip
+HIDDEN = (
+    "WITH x AS (COPY (SELECT 1) TO '{file}') SELECT 1", "WITH x AS (COPY (SELECT 1) TO '{lake}/x.csv') FROM m__small",
+    "SELECT (WITH x AS (COPY (SELECT 1) TO '{file}') SELECT 1)", "FROM query('COPY (SELECT 1) TO ''{file}''')",
+    "FROM query('WITH x AS (COPY (SELECT 1) TO ''{file}'') SELECT 1')", "FROM query_table('{file}')",
+    "FROM enable_logging(storage='file', storage_path='{file}')", "FROM enable_profiling()", "FROM force_checkpoint()",
+    "FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))", "FROM which_secret('s3://x', 's3')",
+    "WITH x AS (COPY (SELECT 1) TO '{file}') PIVOT m__days ON k USING sum(x)",
+    "PIVOT (WITH x AS (COPY (SELECT 1) TO '{lake}/x.csv') FROM m__days) ON k USING sum(x)",
+    "SELECT 1 /* /* */ '*/ ; COPY (SELECT 42 AS pwned) TO '{file}' --'",
+    "SELECT $$ ; $$; COPY (SELECT 1) TO '{file}'", "SELECT e'\\\\'; COPY (SELECT 1) TO '{file}'",
+)  # fmt: skip
+READS = (
+    "FROM read_text('{file}')", "FROM read_blob('{file}')", "FROM read_csv('{file}')", "FROM read_csv_auto('{file}')",
+    "FROM read_json('{file}')", "FROM read_parquet('{file}')", "FROM parquet_metadata('{file}')", "FROM '{file}'",
+    "FROM glob('{folder}/*')", "FROM sniff_csv('{file}')", "FROM read_duckdb('{file}')",
+    "FROM read_ndjson_objects('{file}')", "FROM read_text('/proc/self/environ')", "FROM read_text('{lake}/../file')",
+    "FROM glob('/etc/*')", "FROM read_text('http://127.0.0.1:1/x')", "FROM read_parquet('s3://bucket/x')",
+)  # fmt: skip
+
+
+@pytest.fixture
+def small(tmp_path):
+    lake = Lake(str(tmp_path / "lake"))
+    lake.replace("m__small", pa.table({"n": pa.array([1], pa.int32()), "name": ["a"]}), slice={"n": 1})
+    lake.replace("m__days", pa.table({"k": ["a"], "x": [1.0]}), slice={"k": "a"})
+    return lake
+
+
+@pytest.fixture
+def attacked(small, tmp_path, monkeypatch):
+    """Runs an attack: a usage error that repeats nothing of the file, and leaves no file anywhere."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a\nhunter2pw\n")
+
+    def attack(sql):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UsageError) as caught:
+            query(small, sql.format(file=tmp_path / "file", folder=tmp_path, lake=small.root))
+        assert "hunter2pw" not in str(caught.value)
+        assert sorted(tmp_path.rglob("*")) == before, sql
+        assert (tmp_path / "file").read_text() == "a\nhunter2pw\n"
+
+    return attack
+
+
+def test_nothing_is_written_or_read_beside_the_tables(attacked):
+    for attack in (*WRITES, *HIDDEN, *READS):
+        attacked(attack)
+
+
+@pytest.mark.parametrize(
+    "form", ["EXPLAIN ", "EXPLAIN ANALYZE ", "explain (analyze, format json) ", "/* x */ EXPLAIN "]
+)
+def test_nor_behind_an_explain(attacked, form):
+    for attack in (*WRITES, *HIDDEN, *(READS if "ANALYZE" in form else ())):
+        attacked(form + attack)
+
+
+def test_the_engine_itself_is_locked(attacked, monkeypatch):
+    """What the parser lets through fails in the engine as well: each attack is given to it without the parser."""
+    monkeypatch.setattr("tallywright.data.query._reading", lambda _, sql, __: _Reading(sql, frozenset({"m__small"})))
+    for attack in (
+        "COPY (SELECT 1) TO '{file}'", "EXPORT DATABASE '{folder}/new'", "ATTACH '{folder}/new.db' AS a",
+        "INSTALL httpfs", "LOAD '{file}'", "SET threads = 1", "PRAGMA enable_profiling",
+        "CREATE PERSISTENT SECRET s (TYPE http, BEARER_TOKEN 'x')",
+        "CALL enable_logging(storage='file', storage_path='{folder}/new')",
+        "WITH x AS (COPY (SELECT 1) TO '{folder}/new.csv') SELECT 1",
+        "WITH x AS (COPY (SELECT 1) TO '{lake}/x.csv') SELECT 1", *READS,
+    ):  # fmt: skip
+        attacked(attack)
+
+
+def test_what_only_reads_is_no_attack(small):
+    for sql in (
+        "SELECT 'COPY (SELECT 1) TO ''x''; ATTACH' AS t", 'SELECT 1 AS "copy", 2 AS "attach"',
+        "EXPLAIN ANALYZE FROM m__small", "EXPLAIN PIVOT m__days ON k USING sum(x)", "FROM duckdb_tables()",
+        "SELECT random() AS r", "FROM range(3)", "FROM information_schema.tables", "(SELECT 1)",
+        "SELECT current_setting('TimeZone') AS z", "-- COPY\nFROM m__small; -- ATTACH",
+        "SELECT * FROM (PIVOT m__days ON k USING sum(x))", "SELECT n AS copy FROM m__small",
+    ):  # fmt: skip
+        assert query(small, sql).num_rows >= ("duckdb_tables" not in sql), sql
+
+
+def test_only_the_tables_that_it_names_are_opened(small, monkeypatch):
+    opened = []
+    look = Lake.look
+    monkeypatch.setattr(
+        Lake, "look", lambda lake, table, version=None: opened.append(table) or look(lake, table, version)
+    )
+    query(small, "SELECT 1 AS x")
+    assert opened == []
+    query(small, "WITH c AS (FROM M__SMALL) SELECT (SELECT count(*) FROM m__small) AS n FROM c")
+    assert {*opened} == {"m__small"}
+    query(small, "PIVOT m__days ON k USING sum(x)")
+    assert {*opened} == {"m__small", "m__days"}
+
+
+def test_a_table_of_others_and_a_damaged_one_are_in_nobodys_way(small, tmp_path):
+    write_deltalake(
+        tmp_path / "lake/foreign", pa.table({"a": [1]}), configuration={"delta.enableChangeDataFeed": "true"}
+    )
+    next((tmp_path / "lake/m__days").rglob("*.parquet")).unlink()
+    assert query(small, "SELECT count(*) AS n FROM m__small").to_pylist() == [{"n": 1}]
+    assert query(small, "SELECT 1 AS x").num_rows == 1
+    assert query(small, "SHOW TABLES").num_rows >= 1
+    with pytest.raises(IntegrityError, match="m__days"):
+        query(small, "FROM m__days")
+    with pytest.raises(TableContractError, match="foreign"):
+        query(small, "FROM foreign")
+    with pytest.raises(UsageError, match="did you mean 'm__small'"):
+        query(small, "FROM m__smal")

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tallywright.data.embedded_sql import connect
+from tallywright.data.etl.queries import Query, checked
 from tallywright.data.etl.sources import read_sources
-from tallywright.data.etl.transform import render
 from tallywright.spec import load_project
 
 if TYPE_CHECKING:
@@ -100,16 +100,23 @@ def run_queries(queries: Queries, raw: Raw, first: date, last: date, *, lookback
         connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
         for name in ("flights", "weather", "airports"):
             connection.register(name, getattr(raw, name))
-        connection.execute(f"CREATE TEMP TABLE contract AS {render(queries.contract, parameters, 'contract')}")
+        contract, features, labels = (
+            checked(connection, Query(text, parameters, name))
+            for text, name in (
+                (queries.contract, "contract"),
+                (queries.features, "features"),
+                (queries.labels, "labels"),
+            )
+        )
+        connection.execute(f"CREATE TEMP TABLE contract AS {contract.text}", contract.values)
         connection.execute(
             "CREATE VIEW accepted AS SELECT * EXCLUDE (reject_reason) FROM contract WHERE reject_reason IS NULL"
         )
-        features = render(queries.features, parameters, "features")
-        labels = render(queries.labels, parameters, "labels")
+        in_order = "SELECT * FROM ({}) ORDER BY score_date, flight_id"
         return Ran(
             connection.sql("SELECT * FROM contract").to_arrow_table(),
-            connection.sql(f"SELECT * FROM ({features}) ORDER BY score_date, flight_id").to_arrow_table(),
-            connection.sql(f"SELECT * FROM ({labels}) ORDER BY score_date, flight_id").to_arrow_table(),
+            connection.sql(in_order.format(features.text), params=features.values).to_arrow_table(),
+            connection.sql(in_order.format(labels.text), params=labels.values).to_arrow_table(),
         )
 
 

@@ -21,7 +21,7 @@ _READABLE: Final = 1e15
 """A number of this size or more has one all the same: nobody counts so many digits."""
 
 
-def show_rows(
+def show_rows(  # noqa: PLR0913 - what a table may look like
     rows: Sequence[Mapping[str, Any]],
     *,
     as_json: bool,
@@ -29,6 +29,7 @@ def show_rows(
     empty: str = "nothing",
     whole: Collection[str] | None = None,
     own_names: bool = False,
+    numbers: Collection[str] = (),
 ) -> None:
     """Prints rows that share their keys, as a table or as a JSON array.
 
@@ -43,6 +44,7 @@ def show_rows(
         whole: Columns whose cells are printed so that they can be pasted: never wrapped. Given, also without names, the
             rows are data: whole numbers and instants are printed as they are, and empty columns too.
         own_names: The names of the columns are printed as they are, too.
+        numbers: Columns whose texts are numbers.
     """
     if as_json:
         click.echo(to_json([dict(row) for row in rows]))
@@ -58,7 +60,7 @@ def show_rows(
         Column(
             name=str(name) if own_names else str(name).replace("_", " "),
             cells=tuple(show(row[name]) for row in rows),
-            right=_are_numbers([row[name] for row in rows]),
+            right=name in numbers or _are_numbers([row[name] for row in rows]),
             whole=name in (whole or ()),
         )
         for name in names or rows[0]

@@ -10,7 +10,9 @@ from typing import Final
 import click
 
 from tallywright import __version__
+from tallywright.cli.arguments import require_texts
 from tallywright.errors import TallyError, UsageError
+from tallywright.interruption import answer_signals, exit_stopped, received
 from tallywright.memory import limit_allocators
 from tallywright.observability import configure_logging
 
@@ -55,7 +57,7 @@ class _LazyGroup(click.Group):
             return None
         module, attribute = COMMANDS[cmd_name].split(":")
         command: click.Command = getattr(importlib.import_module(f"tallywright.cli.{module}"), attribute)
-        return command
+        return require_texts(command)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,10 +70,19 @@ def tally(*, verbose: bool) -> None:
 
 def main() -> None:
     """Runs `tally` and exits; 0 is success, the other codes are those of `tallywright.errors`."""
+    try:
+        answer_signals()
+        _run()
+    except KeyboardInterrupt:
+        exit_stopped()
+
+
+def _run() -> None:
     limit_allocators()
     try:
         tally.main(standalone_mode=False)
     except TallyError as error:
+        _unless_stopped()
         _print_error(error)
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -79,19 +90,25 @@ def main() -> None:
         if "--json" in sys.argv:
             click.echo(json.dumps({"error": _fields(UsageError(error.format_message()))}))
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
-        sys.exit(130)
+    except click.Abort:
+        exit_stopped()
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
+        _unless_stopped()
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
         click.echo(
             f"unexpected {type(error).__name__}: {error}\n  to do:    run `tally -v …` for the traceback", err=True
         )
         sys.exit(70)
+
+
+def _unless_stopped() -> None:
+    """Ends as a stopped command does, where a signal has come: foreign code turns it into errors of its own."""
+    if received():
+        exit_stopped()
 
 
 def _fields(error: TallyError) -> dict[str, str | int | bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +16,9 @@ from tallywright.spec import load_project, model_names
 
 if TYPE_CHECKING:
     from tallywright.spec import Project
+
+_MOST_ROWS: Final = 2**63 - 1
+"""No table has more."""
 
 
 @click.command()
@@ -72,25 +75,45 @@ def trace(project: Project, key: str, day: str, *, as_json: bool) -> None:
 @click.argument("sql")
 @click.option("--env", "environment", help="Overlay in conf/.")
 @click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to print at most.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1, max=_MOST_ROWS),
+    default=1000,
+    show_default=True,
+    help="Rows to print at most.",
+)
 @json_option
 def query(sql: str, environment: str | None, root: Path | None, *, limit: int, as_json: bool) -> None:
-    """Run SQL over all lake tables by name, read only: tally query 'select * from flight_delays__tallies'."""
+    """Run SQL over all lake tables by name, read only: tally query 'select * from flight_delays__tallies'.
+
+    Every value is printed so that SQL reads it again as the same one; a null in a table is a dash.
+    """
     from tallywright.data.delta.lake import Lake
-    from tallywright.data.query import query as run_query
+    from tallywright.data.query import ask
+    from tallywright.data.sql_values import cell, is_number, to_json
     from tallywright.spec.load import load_environment
 
-    table = run_query(Lake.of(load_environment(root=root, environment=environment)), sql)
-    rows = table.slice(0, limit).to_pylist()
+    settings = load_environment(root=root, environment=environment)
+    spill = Path(settings.storage.work) / "spill"
+    answer = ask(Lake.of(settings), sql, limit=limit, as_json=as_json, spill=spill)
     if as_json:
-        show_rows(rows, as_json=True)
+        click.echo(to_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows]))
     else:
-        keys = {name: joined for name, joined in _key_columns(root, environment).items() if name in table.column_names}
-        for row in rows:
-            row.update({name: _shown(row[name], joined=joined) for name, joined in keys.items()})
-        show_rows(rows, as_json=False, empty="no rows", whole=keys, own_names=True)
-    if table.num_rows > limit:
-        click.echo(f"{limit:,} of {table.num_rows:,} rows; --limit shows more", err=True)
+        keys = {name: joined for name, joined in _key_columns(root, environment).items() if name in answer.columns}
+        columns = dict(zip(answer.columns, answer.kinds, strict=True))
+        rows = [
+            {
+                name: value_text(value, joined=keys[name])
+                if name in keys and value is not None and str(kind) == "VARCHAR"
+                else cell(value, kind, as_it_is=answer.is_plan)
+                for (name, kind), value in zip(columns.items(), row, strict=True)
+            }
+            for row in answer.rows
+        ]
+        numbers = {name for name, kind in columns.items() if is_number(kind)}
+        show_rows(rows, as_json=False, empty="no rows", whole=keys, own_names=True, numbers=numbers)
+    if answer.total > limit:
+        click.echo(f"{limit:,} of {answer.total:,} rows; --limit shows more", err=True)
 
 
 def _key_columns(root: Path | None, environment: str | None) -> dict[str, bool]:
@@ -101,12 +124,6 @@ def _key_columns(root: Path | None, environment: str | None) -> dict[str, bool]:
             key = load_project(model, root=root, environment=environment).spec.data.key
             found |= {name: len(key) > 1 or found.get(name, False) for name in key}
     return found
-
-
-def _shown(value: Any, *, joined: bool) -> Any:
-    """A value of a key as `tally trace` takes it; whole numbers stay numbers, and stand on the right."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if value is None or whole else value_text(value, joined=joined)
 
 
 @click.command()

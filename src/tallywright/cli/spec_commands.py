@@ -46,6 +46,7 @@ def validate(
             problems = [
                 *_missing_files(project),
                 *_suite_problems(project),
+                *_sql_problems(project),
                 *retention_problems(project.spec),
                 *champion_problems(project),
             ]
@@ -81,6 +82,12 @@ def _suite_problems(project: Project) -> list[str]:
     from tallywright.gates.suite import problems_of_project
 
     return problems_of_project(project)
+
+
+def _sql_problems(project: Project) -> list[str]:
+    from tallywright.data.etl.planned import sql_problems
+
+    return sql_problems(project)
 
 
 @click.command()

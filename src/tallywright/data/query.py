@@ -1,12 +1,17 @@
-"""SQL over all tables of the lake by name: one DuckDB view a Delta table, over exactly its current files."""
+"""SQL over all tables of the lake by name: one DuckDB view a Delta table, over exactly its current files.
+
+A query opens the tables that it names and no others, in an engine that is locked before it sees the text's meaning: it
+reaches the files of those tables, and what the parser shows of the text only reads.
+"""
 
 # ruff: noqa: S608 - relations and files cannot be parameters; names are quoted, texts and dates are literals
 from __future__ import annotations
 
 import re
 import uuid
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -14,78 +19,210 @@ import pyarrow as pa
 from tallywright.data.delta.rows import quoted
 from tallywright.data.delta.standing import unreadable_file
 from tallywright.data.embedded_sql import connect as connect_engine
-from tallywright.data.embedded_sql import text_literal
+from tallywright.data.embedded_sql import lock, run, text_literal
 from tallywright.data.remote_dataset import remote_dataset
-from tallywright.data.storage.filesystem import is_disk, storage_errors
+from tallywright.data.sql_values import cell_expression, json_expression, json_value
+from tallywright.data.statement import (
+    READING_FUNCTIONS,
+    NotOneSelectError,
+    explained,
+    parse_tree,
+    statement_kind,
+    tokens,
+    without_semicolon,
+)
+from tallywright.data.storage.filesystem import as_storage_error, is_disk, storage_errors
 from tallywright.data.types import sql_name
-from tallywright.errors import UsageError, did_you_mean
+from tallywright.errors import TallyError, UsageError, did_you_mean
 from tallywright.score_period import HOUR_COLUMN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from deltalake import DeltaTable
+    from duckdb.sqltypes import DuckDBPyType
 
     from tallywright.data.delta.files import DataFile
     from tallywright.data.delta.lake import Lake
 
-_READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
-"""Statements that may read; MULTI is a PIVOT."""
 _HOUR: Final = (
     f"CAST(coalesce(try_strptime({HOUR_COLUMN}, '%Y%m%dT%H%MZ'), TRY_CAST(url_decode({HOUR_COLUMN}) AS TIMESTAMP)) "
     f"AS TIMESTAMPTZ) AS {HOUR_COLUMN}"
 )
+_BATCH: Final = 65_536
 _NO_TABLE: Final = re.compile(r"Table with name (.+?) does not exist!")
-_WRITING: Final = frozenset({"attach", "copy", "export"})
-"""What writes files even inside a WITH or behind EXPLAIN ANALYZE; anything else could only change the views."""
+_WRITING: Final = frozenset({
+    "alter", "attach", "call", "checkpoint", "copy", "create", "delete", "detach", "drop", "execute", "export",
+    "import", "insert", "install", "load", "merge", "pragma", "prepare", "truncate", "update", "vacuum",
+})  # fmt: skip
+"""Words of statements that do more than read: of a PIVOT the engine shows no tree, so none of them may stand in it."""
+_CATALOGUE: Final = ("duckdb_", "pragma_", "read_", "parquet_", "icu_")
+_OTHER_FUNCTIONS: Final = frozenset({"glob", "sniff_csv", "test_all_types", "test_vector_types", "pg_timezone_names"})
+_FORMS: Final = "SELECT, FROM, WITH, VALUES, PIVOT, DESCRIBE, SUMMARIZE, SHOW, or EXPLAIN of one of them"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of a query as texts.
+
+    Attributes:
+        columns: Their names, each once.
+        kinds: Their types.
+        rows: The first rows: for JSON what `sql_values.to_json` takes, else the engine's texts.
+        total: How many rows there are.
+        is_plan: True of an EXPLAIN, whose texts are drawings.
+    """
+
+    columns: list[str]
+    kinds: list[DuckDBPyType]
+    rows: list[list[Any]]
+    total: int
+    is_plan: bool = False
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     """A database with a view for each table of the lake, as of now; close it after use.
 
-    A table with a damaged file has no view, so that it is in nobody's way who does not ask for it.
+    A table that is damaged or breaks the contract has no view: it is in nobody's way who does not ask for it.
 
     Raises:
-        StorageError: A table that cannot be read.
-        TableContractError: A table that breaks the contract.
+        StorageError: The lake cannot be listed.
     """
     connection = connect_engine()
     try:
         for table in lake.tables():
-            handle = lake.look(table)
-            files = lake.files(table, version=handle.version())
-            with storage_errors(f"reading {lake.uri(table)}"), suppress(duckdb.Error):
-                connection.execute(f"CREATE VIEW {quoted(table)} AS {scan(connection, lake, handle, files)}")
+            with suppress(TallyError, duckdb.Error):
+                _create_view(connection, lake, table)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str) -> list[str]:
+    """Makes the view of a table; gives the files that it reads."""
+    handle = lake.look(table)
+    files = lake.files(table, version=handle.version())
+    with storage_errors(f"reading {lake.uri(table)}"):
+        connection.execute(f"CREATE VIEW {quoted(table)} AS {scan(connection, lake, handle, files)}")
+    return [file.path for file in files]
+
+
 def query(lake: Lake, sql: str) -> pa.Table:
-    """The result of one SQL statement over the lake's tables, which only reads, and only the lake: no other file.
+    """The result of one SQL statement over the lake's tables, which only reads, and only the tables that it names.
 
     Raises:
         UsageError: The statement fails; says which tables there are. Or it is none, or more than one, or would write.
         IntegrityError: A file of a table that it names is damaged or gone.
+        TableContractError: A table that it names breaks the contract.
+        StorageError: One that cannot be read.
     """
-    connection = connect(lake)
-    try:
-        _require_reading(sql)
-        _restrict(connection, lake)
-        relation = connection.sql(sql)
-        return _distinct_names(relation.to_arrow_table()) if relation is not None else pa.table({})
-    except duckdb.Error as error:
-        for table in lake.tables():
-            damage = unreadable_file(lake, table) if table in sql else None
-            if damage is not None:
-                raise damage from error
-        raise UsageError(
-            f"the query fails: {_said(error, lake.tables())}",
-            expected=f"SQL over {', '.join(lake.tables()) or 'tables; there are none yet'}",
-        ) from error
-    finally:
-        connection.close()
+    with _opened(lake, sql) as (connection, text):
+        return run(connection, lambda: _table(connection, text), "the query")
+
+
+def _table(connection: duckdb.DuckDBPyConnection, text: str) -> pa.Table:
+    relation = connection.sql(text)
+    if relation is None:
+        return pa.table({})
+    table = relation.to_arrow_table()
+    return table.rename_columns(_distinct(table.column_names))
+
+
+def ask(lake: Lake, sql: str, *, limit: int, as_json: bool, spill: Path | None = None) -> Answer:
+    """As `query`, with every value as a text that can be read back.
+
+    Args:
+        lake: The tables.
+        sql: The statement.
+        limit: So many rows are kept; the others are counted.
+        as_json: Whether the values are for JSON, else for a table.
+        spill: Where intermediate results go that do not fit into memory.
+
+    Raises:
+        TallyError: As `query`.
+    """
+    with _opened(lake, sql, spill) as (connection, text):
+        return run(connection, lambda: _answered(connection, text, limit, as_json=as_json), "the query")
+
+
+def _answered(connection: duckdb.DuckDBPyConnection, text: str, limit: int, *, as_json: bool) -> Answer:
+    relation = connection.sql(text)
+    if relation is None:
+        return Answer([], [], [], 0)
+    kinds = list(relation.types)
+    expression = json_expression if as_json else cell_expression
+    # The names are ours: two columns may have one.
+    texts = ", ".join(f"{expression(f'#{place + 1}', kind)} AS c{place}" for place, kind in enumerate(kinds))
+    rows: list[list[Any]] = []
+    total = 0
+    for batch in relation.project(texts).to_arrow_reader(_BATCH):
+        kept = batch.slice(0, max(0, limit - total)).columns
+        total += batch.num_rows
+        columns = [column.to_pylist() for column in kept]
+        if as_json:
+            columns = [[json_value(one, kind) for one in column] for column, kind in zip(columns, kinds, strict=True)]
+        rows += map(list, zip(*columns, strict=True))
+    return Answer(_distinct(relation.columns), kinds, rows, total, is_plan=explained(text) is not None)
+
+
+@contextmanager
+def _opened(lake: Lake, sql: str, spill: Path | None = None) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A locked engine with the tables that a text names, and the text as it may run.
+
+    Raises:
+        TallyError: As `query`; also for what fails in the block.
+    """
+    tables = lake.tables()
+    with connect_engine() as parser:
+        lock(parser)
+        reading = _reading(parser, sql, tables)
+    named = {name.lower() for name in reading.tables}
+    wanted = [table for table in tables if table.lower() in named]
+    with connect_engine(None if reading.is_hidden else spill) as connection:
+        try:
+            files = _views(connection, lake, wanted, tables if reading.shows or not wanted else (), reading)
+            if reading.is_hidden:
+                connection.execute("SET temp_directory = ''")
+            lock(connection, files)
+            yield connection, reading.text
+        except duckdb.Error as error:
+            raise _failed(lake, tables, wanted, error) from error
+
+
+def _views(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, wanted: Sequence[str], others: Sequence[str], reading: _Reading
+) -> list[str]:
+    """Makes the views of the tables that are asked for, and of others where they can be made; gives their files."""
+    if reading.is_hidden:
+        for table in wanted:
+            handle = lake.look(table)
+            files = lake.files(table, version=handle.version())
+            connection.register(table, remote_dataset(handle, files, lake.options))
+        return []
+    paths = [path for table in wanted for path in _create_view(connection, lake, table)]
+    if not reading.asks:
+        return paths if is_disk(lake.root) else []
+    for table in others:
+        if table not in wanted:
+            with suppress(TallyError, duckdb.Error):
+                paths += _create_view(connection, lake, table)
+    return paths if is_disk(lake.root) else []
+
+
+def _failed(lake: Lake, tables: Sequence[str], wanted: Sequence[str], error: duckdb.Error) -> TallyError:
+    """The error about a query that failed: about a damaged table that it names, or about itself."""
+    for table in wanted:
+        damage = unreadable_file(lake, table)
+        if damage is not None:
+            return damage
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return as_storage_error("the query", error)
+    return UsageError(
+        f"the query fails: {_said(error, tables)}",
+        expected=f"SQL over {', '.join(tables) or 'tables; there are none yet'}",
+    )
 
 
 def _said(error: duckdb.Error, tables: Sequence[str]) -> str:
@@ -96,40 +233,81 @@ def _said(error: duckdb.Error, tables: Sequence[str]) -> str:
     return " ".join(str(error).split())[:600]
 
 
-def _restrict(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """From here on the connection reads the lake's files and no others."""
-    folder = text_literal(f"{lake.root}/") if is_disk(lake.root) else ""
-    connection.execute(f"SET allowed_directories = [{folder}]")
-    connection.execute("SET enable_external_access = false")
-
-
-def _distinct_names(table: pa.Table) -> pa.Table:
-    """Numbers columns of equal names, so that none is lost where rows become dictionaries."""
-    names: list[str] = []
-    for name in table.column_names:
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Numbers names that are equal, so that no column is lost where rows become dictionaries."""
+    found: list[str] = []
+    for name in names:
         number, new = 0, name
-        while new in names:
+        while new in found:
             number += 1
             new = f"{name}_{number}"
-        names.append(new)
-    return table.rename_columns(names)
+        found.append(new)
+    return found
 
 
-def _require_reading(sql: str) -> None:
-    statements = duckdb.extract_statements(sql)
-    words = {
-        re.split(r"\W", sql[start:], maxsplit=1)[0].lower()
-        for start, kind in duckdb.tokenize(sql)
-        if kind == duckdb.token_type.keyword
-    }
-    if len(statements) != 1:
-        raise UsageError(f"the query has {len(statements)} statements", expected="one")
-    if statements[0].type not in _READING or words & _WRITING:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What is known of a statement before it runs.
+
+    Attributes:
+        text: As it will run.
+        tables: The relations that it names.
+        asks: True when it may ask about tables that it does not name.
+        shows: True when it asks about all of them.
+        is_hidden: True of a PIVOT, of which the parser shows no tree.
+    """
+
+    text: str
+    tables: frozenset[str]
+    asks: bool = False
+    shows: bool = False
+    is_hidden: bool = False
+
+
+def _reading(parser: duckdb.DuckDBPyConnection, sql: str, tables: Sequence[str]) -> _Reading:
+    """Looks at a statement by the engine's own parser.
+
+    Raises:
+        UsageError: It is none, more than one, or would do more than read.
+    """
+    try:
+        kind, text, head = statement_kind(parser, sql), without_semicolon(sql), ""
+        if kind == "EXPLAIN" and (parts := explained(sql)) is not None:
+            head, text = parts
+            kind = statement_kind(parser, text)
+        if kind == "MULTI":
+            return _pivot(head, text)
+        if kind != "SELECT":
+            raise NotOneSelectError(f"it is {kind}")
+        found = parse_tree(parser, text)
+    except NotOneSelectError as error:
+        if error.syntax:
+            known = ", ".join(tables) or "tables; there are none yet"
+            raise UsageError(f"the query fails: {error.found}", expected=f"{_FORMS}; over {known}") from error
         raise UsageError(
-            "the query would do more than read",
-            expected="SELECT, FROM, WITH, VALUES, PIVOT, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN",
-            remedy=f"put the names {', '.join(sorted(_WRITING))} into double quotes where they are columns",
+            f"the query would do more than read, or is none: {error.found}", expected=f"one statement: {_FORMS}"
+        ) from error
+    for call in found.table_calls:
+        if not (call.name in READING_FUNCTIONS or call.name in _OTHER_FUNCTIONS or call.name.startswith(_CATALOGUE)):
+            raise UsageError(
+                f"the query would do more than read: {call.name}()",
+                expected=f"functions that make rows, such as {', '.join(sorted(READING_FUNCTIONS)[:6])}",
+            )
+    about = any(call.name.startswith(("duckdb_", "pragma_")) for call in found.table_calls)
+    return _Reading(head + text, frozenset(found.tables), asks=bool(found.tables) or about or found.shows, shows=about)
+
+
+def _pivot(head: str, text: str) -> _Reading:
+    """A PIVOT, which the engine rewrites before it has a tree: it gets an engine that reaches no file at all."""
+    found = tokens(text)
+    words = {token.text.decode().lower() for token in found if token.kind == "keyword"}
+    if words & _WRITING:
+        raise UsageError(
+            f"the query would do more than read: {', '.join(sorted(words & _WRITING)).upper()}",
+            expected=f"one statement: {_FORMS}",
+            remedy=f"put {', '.join(sorted(words & _WRITING))} into double quotes where it is a column",
         )
+    return _Reading(head + text, frozenset(token.text.decode().strip('"') for token in found), is_hidden=True)
 
 
 def scan(connection: duckdb.DuckDBPyConnection, lake: Lake, table: DeltaTable, files: Sequence[DataFile]) -> str:

@@ -7,7 +7,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 from tallywright.score_period import HOUR_COLUMN, date_of, partition_columns
 from tallywright.spec.base import Column, Identity, RelativePath, Section, identity_of
@@ -20,6 +28,30 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Periods = Annotated[int | None, Field(default=None, ge=0)]
 PositivePeriods = Annotated[int | None, Field(default=None, ge=1)]
+
+
+_AHEAD: Final = re.compile(r"^(\d{1,4}(?:\.\d{1,6})?) ?(minute|hour|day)s?$")
+
+
+def _duration(value: Any) -> Any:
+    """A time span as it is written in a spec: a number with its unit; a number alone is days."""
+    if isinstance(value, timedelta):
+        return value
+    found = _AHEAD.match(str(value)) or _AHEAD.match(f"{value} days")
+    if found is None or isinstance(value, bool):
+        raise ValueError("a time span is needed, such as `1 day`, `36 hours` or `90 minutes`")
+    return timedelta(**{f"{found[2]}s": float(found[1])})
+
+
+def _written(value: timedelta) -> str:
+    return f"{value / timedelta(minutes=1):g} minutes"
+
+
+Ahead = Annotated[
+    timedelta,
+    BeforeValidator(_duration, json_schema_input_type=str | float),
+    PlainSerializer(_written, return_type=str),
+]
 
 
 def _span(days: int, periods: int | None) -> Span:
@@ -252,6 +284,11 @@ class Data(Section):
     """SQL that returns each raw row of the range with `score_date` and `reject_reason` (null when good)."""
     features: RelativePath = "sql/features.sql"
     labels: RelativePath = "sql/labels.sql"
+    sql_minutes: float = Field(default=60, gt=0, le=1440, allow_inf_nan=False)
+    """Each of the three queries is stopped after so many minutes, and the run refused."""
+    score_ahead: Ahead = timedelta(days=1)
+    """How long before the start of its period a score moment may lie, such as `1 day` or `36 hours`. It never lies
+    after the period's end."""
     columns: dict[Column, str] = Field(min_length=1)
     """Column name to SQL type of the feature table, keys and score moment included, in table order."""
     sparse_columns: tuple[Column, ...] = ()

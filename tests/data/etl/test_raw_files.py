@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from tallywright.data.embedded_sql import sql_errors
 from tallywright.data.etl.ingest import ingest
+from tallywright.data.etl.queries import Query
 from tallywright.data.etl.raw_rows import in_all, numbered
 from tallywright.data.etl.transform import RawRun
 from tallywright.errors import InputError, StorageError
@@ -548,7 +549,8 @@ def test_a_column_that_the_spec_has_no_more_is_harmless(shop: Any) -> None:
     ],
 )  # fmt: skip
 def test_a_plain_contract_is_given_the_numbers(contract: str, expected: str | None) -> None:
-    assert numbered(contract, {"orders", "x"}) == expected
+    found = numbered(Query(contract, {}, "contract.sql"), {"orders", "x"})
+    assert (found and found.text) == expected
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

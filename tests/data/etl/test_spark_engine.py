@@ -70,11 +70,14 @@ def _hostile(rows: int, days: int, number: random.Random) -> pa.Table:
     def maybe(value: Any) -> Any:
         return None if number.random() < 0.1 else value
 
-    moments = [number.randrange(1_704_067_200_000_000, 1_704_067_200_000_000 + 10**12) for _ in range(rows)]
+    days_in = [number.randrange(days) for _ in range(rows)]
+    moments = [
+        1_704_067_200_000_000 + day * 86_400_000_000 + number.randrange(86_400_000_000) for day in days_in
+    ]  # a score moment lies in its day
     return pa.table(
         {
             "id": pa.array([f"{number.choice(TEXTS)}{place}" for place in range(rows)]),
-            "day": pa.array([FIRST + timedelta(days=number.randrange(days)) for _ in range(rows)]),
+            "day": pa.array([FIRST + timedelta(days=day) for day in days_in]),
             "moment": pa.array(moments, pa.timestamp("us")),
             "zoned": pa.array(moments, pa.timestamp("us", "UTC")),
             "text": pa.array([maybe(number.choice(TEXTS)) for _ in range(rows)]),

@@ -5,13 +5,14 @@ Columns are checked once a run, contents once a day; the bad day is named and no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tallywright.buffers import number_array
+from tallywright.buffers import number_array, values_of
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.fingerprint import repeated, row_hashes
 from tallywright.data.keys import value_text
@@ -21,7 +22,6 @@ from tallywright.labels import allowed_labels, is_nan, is_text, wrong_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import date
 
     from tallywright.spec import ModelSpec
 
@@ -30,6 +30,12 @@ KNOWN: Final = "known"
 NEVER: Final = "never"
 MISSING: Final = "missing"
 _UNCHANGED: Final = "nothing of that day was changed"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_A_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_A_DAY: Final = 86_400
+_INFINITY: Final = 2**63 - 1
 
 
 class WrongLabelsError(InputError):
@@ -153,8 +159,8 @@ def check_features(spec: ModelSpec, day: date, accepted: int, features: pa.Table
     """Refuses a day whose rows must not be used.
 
     Raises:
-        InputError: No rows; more or fewer rows than were accepted; null or duplicate keys; no score moment;
-            a column without a single value.
+        InputError: No rows; more or fewer rows than were accepted; null or duplicate keys; no score moment, or one
+            outside its day; a column without a single value.
     """
     where = f"{spec.table('features')} of {day}"
     if accepted == 0:
@@ -172,8 +178,96 @@ def check_features(spec: ModelSpec, day: date, accepted: int, features: pa.Table
             remedy=f"look for inner joins or filters in {spec.data.features}",
         )
     _require_values(where, features, [spec.data.score_moment], 1)
+    _require_moments(spec, day, features)
     checked = [name for name in spec.data.columns if name not in spec.data.sparse_columns]
     _require_values(where, features, checked, features.num_rows)
+
+
+def check_instants(rows: pa.Table, key: Sequence[str], where: str) -> None:
+    """Refuses dates and instants that not every reader has: infinite ones, and years before 1 or after 9999.
+
+    Args:
+        rows: As the engine gives them: an infinite instant has no microseconds.
+        key: The columns that name a row.
+        where: What the rows are, for the message.
+
+    Raises:
+        InputError: Names the columns, how many rows it concerns, and the first keys.
+    """
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        outside = _outside_all_years(column)
+        if outside is not None and outside.any():
+            raise InputError(
+                f"{where}: {int(outside.sum())} rows whose {name} is infinite or not of the years 1 to 9999, such as "
+                f"{_keys(rows, key, outside)}; {_UNCHANGED}",
+                expected="dates and instants of the years 1 to 9999, or null",
+                remedy="reject such rows in the contract SQL, or make them null",
+            )
+
+
+def _outside_all_years(column: pa.ChunkedArray) -> np.ndarray | None:
+    """True where a date or an instant is one that not every reader has; None of other columns."""
+    kind = column.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        return None
+    first = (_FIRST - _EPOCH).days * _A_DAY
+    last = ((datetime.max.replace(tzinfo=UTC) - _EPOCH).days + 1) * _A_DAY
+    if pa.types.is_timestamp(kind):
+        numbers, unit = column.cast(pa.int64()), _A_SECOND[kind.unit]
+    elif pa.types.is_date64(kind):
+        numbers, unit = column.cast(pa.int64()), _A_SECOND["ms"]
+    else:
+        numbers, unit = column.cast(pa.int32()).cast(pa.int64()), 1
+        first, last = first // _A_DAY, last // _A_DAY
+    values = values_of(pc.fill_null(numbers, scalar_of(0, pa.int64())).combine_chunks())
+    low, high = max(first * unit, 1 - _INFINITY), min(last * unit, _INFINITY)
+    return np.asarray((values < low) | (values >= high))
+
+
+def _keys(rows: pa.Table, key: Sequence[str], chosen: np.ndarray) -> str:
+    """The keys of the first rows that are chosen, as commands print them."""
+    places = np.flatnonzero(chosen)[:_EXAMPLES].tolist()
+    found = [{name: rows[name][place].as_py() for name in key} for place in places]
+    shown = [", ".join(f"{name}={value_text(row[name], joined=len(key) > 1)}" for name in key) for row in found]
+    return "; ".join(shown)
+
+
+def _require_moments(spec: ModelSpec, day: date, features: pa.Table) -> None:
+    """Refuses score moments after the end of their period, or before its start by more than the spec allows.
+
+    Raises:
+        InputError: Says how many there are, the first keys, and the instants that are allowed.
+    """
+    calendar, name = spec.schedule.calendar, spec.data.score_moment
+    low, high = calendar.start(day) - spec.data.score_ahead, calendar.end(day)
+    moments = _microseconds(features[name])
+    outside = (moments < (low - _EPOCH) // _MICROSECOND) | (moments > (high - _EPOCH) // _MICROSECOND)
+    if outside.any():
+        raise InputError(
+            f"{spec.table('features')} of {day}: {int(outside.sum())} rows whose {name} lies outside of their "
+            f"{calendar.noun}, such as {_keys(features, spec.data.key, outside)}; {_UNCHANGED}",
+            expected=f"a {name} from {low:%Y-%m-%d %H:%M} to {high:%Y-%m-%d %H:%M} UTC",
+            remedy=f"correct {spec.data.features}; one that is asked earlier needs data.score_ahead, such as `2 days`",
+        )
+
+
+def _microseconds(column: Any) -> np.ndarray:
+    """Instants as numbers; a null is the earliest one."""
+    numbers = pc.fill_null(column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()), scalar_of(-_INFINITY, pa.int64()))
+    return values_of(numbers.combine_chunks())
+
+
+def _before_their_moment(spec: ModelSpec, labels: pa.Table, features: pa.Table) -> np.ndarray:
+    """True for labels that were known before the score moment of their row."""
+    if not (features.num_rows and labels.num_rows):
+        return np.zeros(labels.num_rows, dtype=bool)
+    hashes = row_hashes(features, spec.data.key)
+    order = np.argsort(hashes)
+    wanted = row_hashes(labels, spec.data.key)
+    places = order[np.minimum(np.searchsorted(hashes, wanted, sorter=order), order.size - 1)]
+    early = _microseconds(labels["label_time"]) < _microseconds(features[spec.data.score_moment])[places]
+    known = pc.and_(pc.is_valid(labels["label_time"]), has_status(labels, KNOWN)).combine_chunks().cast(pa.int8())
+    return np.asarray(early & (values_of(known) == 1) & (hashes[places] == wanted))
 
 
 def _require_values(where: str, table: pa.Table, names: Iterable[str], nulls: int) -> None:
@@ -212,7 +306,7 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
         spec: The model.
         day: The score date.
         labels: Its labels.
-        features: Its rows, at least their keys.
+        features: Its rows, at least their keys and score moments.
 
     Raises:
         InputError: Names what is wrong and how many rows it concerns.
@@ -235,10 +329,16 @@ def check_labels(spec: ModelSpec, day: date, labels: pa.Table, features: pa.Tabl
         "a key that the features do not have": number_array(orphans.astype(np.int8), pa.int8()).cast(pa.bool_()),
     }
     problems = [f"{rows} rows with {what}" for what, mask in counts.items() if (rows := pc.sum(mask).as_py() or 0)]
+    early = _before_their_moment(spec, labels, features)
+    if early.any():
+        problems.append(
+            f"{int(early.sum())} rows with a label_time before their {spec.data.score_moment}, such as "
+            f"{_keys(labels, spec.data.key, early)}"
+        )
     if problems:
         raise InputError(
             f"{where}: {'; '.join(problems)}; {_UNCHANGED}",
-            expected="one label for each accepted row at most, with its arrival time",
+            expected="one label for each accepted row at most, with its arrival time, not before the score moment",
             remedy=f"correct {spec.data.labels}",
         )
     _require_classes(spec, where, labels[spec.training.target])

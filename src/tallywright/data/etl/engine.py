@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.data.delta.rows import quoted
-from tallywright.data.embedded_sql import connect, sql_errors, text_literal
+from tallywright.data.embedded_sql import connect, lock, run, sql_errors, text_literal
+from tallywright.data.etl.queries import checked
 from tallywright.data.etl.spark_engine import SparkSqlEngine
 from tallywright.data.raw.relation import numbered_name
 from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from tallywright.data.etl.queries import Query
     from tallywright.data.raw.relation import Relation
     from tallywright.spec import Project
 
@@ -36,7 +38,7 @@ _REMEDY = "correct the query, or the raw files it reads"
 class SqlEngine(Protocol):
     """Runs queries over Parquet files for one range of score dates; has to be closed.
 
-    A query that fails raises InputError and names `where`; storage or a cluster that fails raises StorageError.
+    A query that fails raises InputError and names its file; storage or a cluster that fails raises StorageError.
     """
 
     def source(self, name: str, source: Relation, *, numbered: bool = False, unreadable: bool = False) -> None:
@@ -51,13 +53,19 @@ class SqlEngine(Protocol):
             unreadable: The rows with a cell that is none of its type, instead of all others.
         """
 
-    def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
-        """Runs a query once and keeps its rows as a relation.
+    def check(self, query: Query) -> None:
+        """Refuses, without running it, what is not one SELECT that gives the same rows each time.
+
+        Raises:
+            SpecError: Names file and line.
+        """
+
+    def keep(self, relation: str, query: Query, check: Callable[[pa.Schema], None]) -> None:
+        """Checks a query, runs it once and keeps its rows as a relation.
 
         Args:
             relation: Its name from now on.
             query: One SELECT, with the column of the period.
-            where: The file of the query, for messages.
             check: Is given the columns before a row of them is used, and raises if they are not right.
         """
 
@@ -85,10 +93,14 @@ class SqlEngine(Protocol):
 
 
 class DuckDbEngine:
-    """DuckDB: queries become temporary tables of a private database."""
+    """DuckDB: queries become temporary tables of a private database, which is locked before the first of them."""
 
     def __init__(self, project: Project) -> None:
         self._period = project.spec.partition[-1]
+        self._minutes = project.spec.data.sql_minutes
+        self._files: list[str] = []
+        self._columns: set[str] = set()
+        self._is_locked = False
         self._connection: duckdb.DuckDBPyConnection = connect(Path(project.environment.storage.work) / "spill")
         # As Spark SQL has it, so that ROW_NUMBER() picks the same row on both.
         self._connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
@@ -109,12 +121,29 @@ class DuckDbEngine:
             for view, columns in views.items():
                 query = f"SELECT {', '.join(columns)} FROM {scan}{kept}"
                 self._connection.execute(f"CREATE OR REPLACE VIEW {quoted(view)} AS {query}")
+        if not self._is_locked:
+            self._files += [name for path in source.paths for name in {str(path), _no_pattern(path)}]
+        self._columns.update((*source.columns, *source.key_columns))
 
-    def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
+    def check(self, query: Query) -> None:
+        """Looks at the parsed tree."""
+        checked(self._locked(), query, self._columns)
+
+    def keep(self, relation: str, query: Query, check: Callable[[pa.Schema], None]) -> None:
         """Runs the query into a temporary table."""
-        with sql_errors(where, _REMEDY):
-            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {quoted(relation)} AS {query}")
+        connection = self._locked()
+        ready = checked(connection, query, self._columns)
+        statement = f"CREATE TEMP TABLE {quoted(relation)} AS {ready.text}"
+        with sql_errors(query.where, _REMEDY):
+            run(connection, lambda: connection.execute(statement, ready.values), query.where, minutes=self._minutes)
         check(self._fetch(f"SELECT * FROM {quoted(relation)} LIMIT 0").schema)
+
+    def _locked(self) -> duckdb.DuckDBPyConnection:
+        """The connection, which from now on reads the sources' files and its spilled rows, and no others."""
+        if not self._is_locked:
+            lock(self._connection, self._files)
+            self._is_locked = True
+        return self._connection
 
     def view(self, relation: str, query: str) -> None:
         """Creates the view."""

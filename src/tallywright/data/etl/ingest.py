@@ -23,7 +23,7 @@ from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.standing import files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
-from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_labels
+from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_instants, check_labels
 from tallywright.data.etl.input_files import files_of_day, standing_files, stored_digest
 from tallywright.data.etl.labels import label_writer, labels_due, written_again
 from tallywright.data.etl.raw_rows import FileRows
@@ -462,6 +462,8 @@ def _say_closed(day: date, why: str, rows: int) -> None:
 
 
 def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
+    check_instants(raw.features, spec.data.key, f"{spec.table('features')} of {raw.day}")
+    check_instants(raw.labels, spec.data.key, f"{spec.table('labels')} of {raw.day}")
     features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
     if not raw.accepted and raw.rejected.num_rows:
         log.warning("%s: all of its %d rows are quarantined, such as: %s", raw.day, raw.rejected.num_rows,

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from tallywright.data.delta.rows import rows_of, scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.delta.table import Table
-from tallywright.data.etl.day_checks import KNOWN, NEVER, check_labels, has_status
+from tallywright.data.etl.day_checks import KNOWN, NEVER, check_instants, check_labels, has_status
 from tallywright.data.etl.label_readings import (
     LABEL_READINGS,
     LabelReading,
@@ -253,14 +253,21 @@ def written_again(
 
 def _labels_of(spec: ModelSpec, lake: Lake, run: RawRun, day: date) -> pa.Table | None:
     """One date's labels as read again; None where they cannot be used, which is said and concerns no other date."""
-    features = lake.read(spec.table("features"), where={"score_date": day}, columns=list(spec.data.key))
+    columns = list(dict.fromkeys([*spec.data.key, spec.data.score_moment]))
+    features = lake.read(spec.table("features"), where={"score_date": day}, columns=columns)
     accepted = run.accepted(day)
     if accepted < features.num_rows:
         log.warning(
             "labels of %s stay as they are: the raw files hold %d of its %d rows", day, accepted, features.num_rows
         )
         return None
-    labels = as_utc(run.labels(day), run.label_schema)
+    labels = run.labels(day)
+    try:
+        check_instants(labels, spec.data.key, f"{spec.table('labels')} of {day}")
+    except TallyError as error:
+        log.warning("labels of %s stay as they are: %s", day, error.found)
+        return None
+    labels = as_utc(labels, run.label_schema)
     strange = ~np.isin(row_hashes(labels, spec.data.key), row_hashes(features, spec.data.key))
     if strange.any():
         log.warning("%d labels of %s belong to rows that were not ingested, and are left out: ingest the day again",

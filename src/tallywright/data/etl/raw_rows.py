@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from tallywright.buffers import values_of
 from tallywright.data.embedded_sql import connect, text_literal
 from tallywright.data.raw.relation import numbered_name
 from tallywright.data.raw.typed import LINE_BITS, SOURCE_ROW
+from tallywright.data.statement import with_named_parameters
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from tallywright.data.etl.queries import Query
     from tallywright.data.raw.relation import RawFile
 
 _SELECT: Final = re.compile(r"\A(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*select\b(?:\s+all\b)?", re.IGNORECASE | re.DOTALL)
@@ -52,10 +55,16 @@ def names_rows(contract: str) -> bool:
     return bool(_NAMED.search(contract))
 
 
-def numbered(contract: str, sources: Collection[str]) -> str | None:
-    """The contract with the number of each raw row as a last column; None where it is no plain SELECT from a source."""
+def numbered(query: Query, sources: Collection[str]) -> Query | None:
+    """The contract with the number of each raw row as a column; None where it is no plain SELECT from a source."""
+    text = _numbered_text(query.text, with_named_parameters(query.text, [*query.values])[0], sources)
+    return None if text is None else replace(query, text=text)
+
+
+def _numbered_text(contract: str, parsed: str, sources: Collection[str]) -> str | None:
+    """As `numbered`; `parsed` is the same text, character by character, as DuckDB can parse it."""
     with connect() as connection:
-        told = connection.execute(f"SELECT json_serialize_sql({text_literal(contract)})").fetchone()
+        told = connection.execute(f"SELECT json_serialize_sql({text_literal(parsed)})").fetchone()
     tree: dict[str, Any] = json.loads(told[0]) if told else {"error": True}
     if tree.get("error") or len(tree["statements"]) != 1:
         return None

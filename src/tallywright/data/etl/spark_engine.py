@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,9 +21,11 @@ from pyarrow.parquet import ParquetFile
 
 from tallywright.data.raw.relation import numbered_name
 from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
+from tallywright.data.statement import tokens, without_semicolon
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.storage.scratch import scratch_folder
-from tallywright.errors import InputError, StorageError
+from tallywright.errors import InputError, SpecError, StorageError, did_you_mean
+from tallywright.observability import log
 from tallywright.score_period import HOUR_COLUMN, Hour
 from tallywright.spark_session import end_session, session_runs, spark_session
 from tallywright.spark_session.machine import require_spark
@@ -30,9 +33,11 @@ from tallywright.spark_session.machine import require_spark
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pyspark.errors import PySparkException
     from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import StructField
 
+    from tallywright.data.etl.queries import Query
     from tallywright.data.raw.relation import Relation
     from tallywright.spec import Project
 
@@ -46,8 +51,22 @@ _DIALECT: Final = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.runSQLOnFiles": "false",
 }
-"""What makes a text mean the same as on DuckDB: quoted names, timestamps without a zone, errors instead of nulls."""
+"""What makes a text mean the same as on DuckDB: quoted names, timestamps without a zone, errors instead of nulls; no
+file is a table."""
+_OTHER_EACH_TIME: Final = frozenset({
+    "curdate", "current_date", "current_time", "current_timestamp", "current_catalog", "current_database",
+    "current_schema", "current_user", "session_user", "user", "localtimestamp", "now", "rand", "randn", "random",
+    "randstr", "uniform", "uuid", "shuffle", "monotonically_increasing_id", "spark_partition_id", "input_file_name",
+    "input_file_block_start", "input_file_block_length", "reflect", "try_reflect", "java_method", "unix_timestamp",
+})  # fmt: skip
+"""Functions of the clock, of chance, of the place where a row is worked on, and of Java; Spark calls some of them
+deterministic because they are constant within a query."""
+_WORDS: Final = frozenset({"current_date", "current_time", "current_timestamp", "localtimestamp"})
+_CALLED: Final = re.compile(r'UnresolvedFunction"[^{}]*?"nameParts":"\[([^\]"]*)\]"[^{}]*?"arguments":(\[\])?')
+_NAMED: Final = re.compile(r'UnresolvedAttribute"[^{}]*?"nameParts":"\[([^\]",]*)\]"')
+_SAID_AFTER: Final = 30.0
 _QUERY_FAULTS: Final = ("0A", "21", "22", "42")
 """Classes of SQLSTATE that blame the query or its data: unsupported, cardinality, data, syntax or access rule."""
 
@@ -58,6 +77,7 @@ class SparkSqlEngine:
     def __init__(self, project: Project) -> None:
         require_spark()
         self._period = project.spec.partition[-1]
+        self._minutes = project.spec.data.sql_minutes
         with ExitStack() as opened:
             with _spark_errors("the session of the queries", _REMEDY):
                 self._spark = opened.enter_context(_session(project))
@@ -91,15 +111,50 @@ class SparkSqlEngine:
         number = functions.col(_spark_name(source.number)) if source.number else _place_in_files(source)
         return frame.select(*columns, (number + source.offset).cast("bigint").alias(number_column(source.columns)))
 
-    def keep(self, relation: str, query: str, where: str, check: Callable[[pa.Schema], None]) -> None:
+    def check(self, query: Query) -> None:
+        """Parses the text as a query, which no command is, and looks at the functions that it names."""
+        self._checked(query)
+
+    def _checked(self, query: Query) -> str:
+        """The text without a semicolon.
+
+        Raises:
+            SpecError: It is no query, or names a function that gives another value each time, or runs a program.
+        """
+        from pyspark.errors import PySparkException
+
+        text = without_semicolon(query.text)
+        try:
+            plan = self._spark._jsparkSession.sessionState().sqlParser().parseQuery(text)  # noqa: SLF001
+            tree = str(plan.toJSON())
+        except PySparkException as error:
+            raise SpecError(
+                f"{query.where}: not a query: {' '.join(error.getMessage().split())[:300]}",
+                expected="one SELECT, or WITH … SELECT",
+            ) from error
+        names = [name.lower() for name, empty in _CALLED.findall(tree) if name.lower() != "unix_timestamp" or empty]
+        found = [f"{name}()" for name in names if name in _OTHER_EACH_TIME]
+        found += [name for name in map(str.lower, _NAMED.findall(tree)) if name in _WORDS]
+        sampled = ".logical.Sample" in tree and b"repeatable" not in {token.text.lower() for token in tokens(text)}
+        found += ["a sample without REPEATABLE (seed)"] if sampled else []
+        if ".ScriptTransformation" in tree:
+            raise SpecError(f"{query.where}: TRANSFORM runs a program", expected="SQL alone")
+        if found:
+            raise _other_rows(query, text, found[0])
+        return text
+
+    def keep(self, relation: str, query: Query, check: Callable[[pa.Schema], None]) -> None:
         """Runs the query into Parquet files."""
-        with _spark_errors(where, _REMEDY):
-            frame = _typed(self._spark.sql(query))
+        where, text = query.where, self._checked(query)
+        with _spark_errors(where, _REMEDY, parameters=[*query.values]):
+            frame = _typed(self._spark.sql(text, args=dict(query.values)))
+            if not frame._jdf.queryExecution().analyzed().deterministic():  # noqa: SLF001
+                raise _other_rows(query, text, "a function")
             schema = _arrow_schema(frame)
         check(schema)
         folder = self._scratch / relation
-        with _spark_errors(where, _REMEDY):
-            shutil.rmtree(folder, ignore_errors=True)  # of a query that failed, in whose place this one comes
+        shutil.rmtree(folder, ignore_errors=True)  # of a query that failed, in whose place this one comes
+        with _spark_errors(where, _REMEDY), _in_time(self._spark, where, self._minutes):
             written = _write(frame, folder, self._period)
             kept = self._spark.read.schema(frame.schema).parquet(_local(folder))
             kept.drop(_DAY).createOrReplaceTempView(relation)
@@ -171,6 +226,53 @@ def _session(project: Project) -> Iterator[SparkSession]:
     finally:
         if not runs:
             end_session(session)
+
+
+def _other_rows(query: Query, text: str, found: str) -> SpecError:
+    """The error about what differs from run to run, with its line where the text names it."""
+    name = found.removesuffix("()")
+    starts = [token.start for token in tokens(text) if token.text.decode().lower() == name]
+    line = f" line {text.encode()[: starts[0]].count(10) + 1}" if starts else ""
+    return SpecError(
+        f"{query.where}{line}: {found} gives another value each time",
+        expected="a query that is a function of its sources and parameters alone",
+        remedy="take instants from the rows, and the day from :from_date and :to_date",
+    )
+
+
+@contextmanager
+def _in_time(spark: SparkSession, where: str, minutes: float) -> Iterator[None]:
+    """Says what runs when the block takes long, and stops its jobs at the end of their time.
+
+    Raises:
+        InputError: They took longer.
+    """
+    stopped = threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        spark.sparkContext.cancelAllJobs()
+
+    def say() -> None:
+        log.info("%s has been running for %d seconds; its limit is %g min", where, _SAID_AFTER, minutes)
+
+    timers = [threading.Timer(minutes * 60, stop), threading.Timer(_SAID_AFTER, say)]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    except Exception as error:
+        if not stopped.is_set():
+            raise
+        raise InputError(
+            f"{where}: the query has not ended after {minutes:g} minutes and was stopped; nothing was changed",
+            expected="SQL that ends within data.sql_minutes",
+            remedy="look for a join without a condition; or raise data.sql_minutes",
+        ) from error
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 def _local(path: Path) -> str:
@@ -250,13 +352,16 @@ def _partition_base(files: Sequence[Path]) -> Path | None:
 
 
 @contextmanager
-def _spark_errors(where: str, remedy: str, *, unreadable_is_input: bool = False) -> Iterator[None]:
+def _spark_errors(
+    where: str, remedy: str, *, unreadable_is_input: bool = False, parameters: Sequence[str] = ()
+) -> Iterator[None]:
     """Raises InputError for queries that fail in the block, StorageError when storage or the cluster does.
 
     Args:
         where: The SQL file or the source, as the first words of the message.
         remedy: What the author can do.
         unreadable_is_input: Whether a file that Spark cannot read is the input's fault.
+        parameters: Those that the query may use.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import AnalysisException, PySparkException, PySparkTypeError
@@ -264,6 +369,8 @@ def _spark_errors(where: str, remedy: str, *, unreadable_is_input: bool = False)
     try:
         yield
     except PySparkException as error:
+        if error.getCondition() == "UNBOUND_SQL_PARAMETER":
+            raise _unknown_parameter(where, error, parameters) from error
         is_query_error = isinstance(error, AnalysisException | PySparkTypeError)
         if is_query_error or (error.getSqlState() or "").startswith(_QUERY_FAULTS):
             raise _input_error(where, error.getMessage(), remedy) from error
@@ -272,6 +379,14 @@ def _spark_errors(where: str, remedy: str, *, unreadable_is_input: bool = False)
         if unreadable_is_input and "FAILED_READ_FILE" in str(error):
             raise _input_error(where, _cause(str(error)), remedy) from error
         raise as_storage_error(where, OSError(_cause(str(error)))) from error
+
+
+def _unknown_parameter(where: str, error: PySparkException, known: Sequence[str]) -> SpecError:
+    name = (error.getMessageParameters() or {}).get("name", "")
+    return SpecError(
+        f"{where}: unknown parameter :{name}{did_you_mean(name, known)}",
+        expected=f"one of {', '.join(f':{one}' for one in known)}",
+    )
 
 
 def _input_error(where: str, message: str, remedy: str) -> InputError:

@@ -1,7 +1,7 @@
 """Runs a model's three queries over its raw sources, once for a whole range of score dates.
 
-Dates and instants go into the SQL as typed literals, and nothing else goes in; the text is the same for DuckDB and
-Spark SQL. The queries run once, on the engine of the spec; then each day is fetched by itself.
+Dates and instants go into the SQL as the engine's own parameters, and nothing else goes in; the text is the same for
+DuckDB and Spark SQL. The queries run once, on the engine of the spec; then each day is fetched by itself.
 
 Rows that cannot be read are kept from the queries. The contract runs once more, over them alone and without an end to
 its range, to tell to which score date each belongs.
@@ -11,7 +11,6 @@ its range, to tell to which score date each belongs.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Self
@@ -20,9 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 from tallywright.data.delta.rows import constant, quoted
+from tallywright.data.embedded_sql import QueryTimeError
 from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target, without_nan
 from tallywright.data.etl.engine import sql_engine
 from tallywright.data.etl.quarantine import Unreadable, quarantine_rows
+from tallywright.data.etl.queries import read_query
 from tallywright.data.etl.raw_rows import (
     count_rows,
     count_without_numbers,
@@ -35,13 +36,12 @@ from tallywright.data.etl.sources import read_sources, stamps_of
 from tallywright.data.raw.relation import numbered_name
 from tallywright.data.raw.typed import LINE_BITS, SOURCE_ROW
 from tallywright.data.types import feature_schema, period_schema
-from tallywright.errors import InputError, SpecError
+from tallywright.errors import InputError
 from tallywright.observability import log
 from tallywright.score_period import DATE_COLUMN, Hour, columns_of, date_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -51,12 +51,6 @@ if TYPE_CHECKING:
     from tallywright.data.raw.relation import Relation
     from tallywright.spec import ModelSpec, Project
 
-# In this order: what is left as it is (texts, quoted names, comments), casts, and only then parameters.
-_TOKEN: Final = re.compile(
-    r"""(?P<opaque>'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/|::)|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)""",
-    re.DOTALL,
-)
-_QUERY: Final = re.compile(r"^(select|with)\b", re.IGNORECASE)
 _CONTRACT: Final = "contract_rows"
 _FEATURES: Final = "feature_rows"
 _LABELS: Final = "label_rows"
@@ -98,85 +92,6 @@ def _named(periods: Mapping[str, date]) -> dict[str, date]:
     dates = {f"{name}_date": date_of(period) for name, period in periods.items()}
     hours = {f"{name}_hour": period.instant for name, period in periods.items() if isinstance(period, Hour)}
     return dates | hours
-
-
-def read_query(file: Path, parameters: Mapping[str, date]) -> str:
-    """The query in a file, rendered.
-
-    Raises:
-        SpecError: No such file, or not one plain query with known parameters.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(
-            f"{file}: {error}", expected="a readable SQL file that model.yaml names under `data`"
-        ) from error
-    return render(text, parameters, str(file))
-
-
-def render(text: str, parameters: Mapping[str, date], where: str) -> str:
-    """The query with each `:name` outside texts and comments replaced by a literal, such as `DATE 'YYYY-MM-DD'`.
-
-    Args:
-        text: One SELECT (or WITH … SELECT); a semicolon may end it.
-        parameters: Name to date, or to an instant: a TIMESTAMP in UTC.
-        where: The file, for messages.
-
-    Raises:
-        SpecError: Another statement, a second statement, or an unknown parameter.
-    """
-    literals = {name: _literal(name, value) for name, value in parameters.items()}
-    unknown: list[str] = []
-    ends: list[int] = []
-
-    def replaced(match: re.Match[str]) -> str:
-        name = match["name"]
-        if match["end"]:
-            ends.append(match.start())
-        if name is None:
-            return match[0]
-        if name not in literals:
-            unknown.append(f":{name}")
-        return literals.get(name, "")
-
-    rendered = _TOKEN.sub(replaced, text)
-    if unknown:
-        raise SpecError(
-            f"{where}: unknown parameter {', '.join(dict.fromkeys(unknown))}",
-            expected=f"one of {', '.join(f':{name}' for name in literals)}",
-        )
-    _require_one_query(_without_comments(text), where)
-    return _without_last_semicolon(rendered) if ends else rendered
-
-
-def _require_one_query(bare: str, where: str) -> None:
-    statement = bare.strip().removesuffix(";").strip()
-    several = any(match["end"] for match in _TOKEN.finditer(statement))
-    if several or not _QUERY.match(statement):
-        raise SpecError(
-            f"{where}: {'more than one statement' if several else 'not a query'}",
-            expected="one SELECT, or WITH … SELECT",
-        )
-
-
-def _without_comments(text: str) -> str:
-    return _TOKEN.sub(lambda match: " " if match[0].startswith(("--", "/*")) else match[0], text)
-
-
-def _without_last_semicolon(text: str) -> str:
-    """The text without its one semicolon; comments behind it stay."""
-    last = [match.start() for match in _TOKEN.finditer(text) if match["end"]][-1]
-    return text[:last] + text[last + 1 :]
-
-
-def _literal(name: str, value: date) -> str:
-    naive = isinstance(value, datetime) and value.tzinfo is None
-    if naive or not isinstance(value, date) or isinstance(value, Hour):
-        raise SpecError(f"parameter {name} is {value!r}", expected="a date, or an instant with a zone")
-    if isinstance(value, datetime):
-        return f"TIMESTAMP '{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}'"
-    return f"DATE '{value.isoformat()}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +165,16 @@ class RawRun:
         queries = {_CONTRACT: data.contract, _LABELS: data.labels}
         queries |= {} if self._labels_only else {_FEATURES: data.features}
         self._queries = {
-            relation: read_query(self._project.folder / file, self._parameters[relation])
+            relation: read_query(self._project.folder / file, self._parameters[relation], self._shown(file))
             for relation, file in queries.items()
         }
-        self._names_rows = names_rows(self._queries[_CONTRACT]) and not self._has_own_numbers
+        self._names_rows = names_rows(self._queries[_CONTRACT].text) and not self._has_own_numbers
         self._engine = sql_engine(self._project)
         try:
             for name, relation in self.content.relations.items():
                 self._engine.source(name, relation, numbered=self._names_rows)
+            for query in self._queries.values():
+                self._engine.check(query)
             self._prepare()
             self._require_same_files()
         except BaseException:
@@ -303,7 +220,7 @@ class RawRun:
         """What became of the rows of each raw file at a date."""
         files = self.content.raw_files
         if counted is None:
-            named = sources_in(self._queries[_CONTRACT], self.content.relations)
+            named = sources_in(self._queries[_CONTRACT].text, self.content.relations)
             accepted = self.raw_rows(day) - rejected.num_rows
             return count_without_numbers(files, named, accepted, rejected.num_rows)
         good = numbers_of(counted.filter(counted[_REASON].is_null())[SOURCE_ROW])
@@ -375,25 +292,25 @@ class RawRun:
         accepted = ", ".join(quoted(name) for name in self._columns if name != _REASON)
         self._engine.view("accepted", f"SELECT {accepted} FROM {_CONTRACT} WHERE {_REASON} IS NULL")
         if not self._labels_only:
-            self._keep(_FEATURES, self._data.features, self._check_features)
+            self._engine.keep(_FEATURES, self._queries[_FEATURES], self._check_features)
             self._days(_FEATURES, self._data.features, "from")
-        self._keep(_LABELS, self._data.labels, self._check_labels)
+        self._engine.keep(_LABELS, self._queries[_LABELS], self._check_labels)
         self._days(_LABELS, self._data.labels, "from")
 
     def _keep_contract(self) -> None:
         """Runs the contract, with the numbers of the raw rows where it can have them; then over unreadable rows."""
         plain, sources = self._queries[_CONTRACT], self.content.relations
         counted = None if self._names_rows or self._has_own_numbers else numbered(plain, sources)
-        self._selected = set() if counted is None else {name for name in sources if numbered_name(name) in counted}
+        self._selected = set() if counted is None else {name for name in sources if numbered_name(name) in counted.text}
         self._unreadable = Unreadable(list(sources.values()), self.content.raw_files)
         try:
             self._queries[_CONTRACT] = counted or plain
-            self._keep(_CONTRACT, self._data.contract, self._check_contract)
-        except InputError:
-            if counted is None:
+            self._engine.keep(_CONTRACT, self._queries[_CONTRACT], self._check_contract)
+        except InputError as error:
+            if counted is None or isinstance(error, QueryTimeError):
                 raise
             self._queries[_CONTRACT] = plain
-            self._keep(_CONTRACT, self._data.contract, self._check_contract)
+            self._engine.keep(_CONTRACT, plain, self._check_contract)
         unreadable = {name: relation for name, relation in sources.items() if relation.unreadable}
         if unreadable and not self._has_numbers:
             log.info("%s selects no source_row: no date is told of rows that cannot be read", self._data.contract)
@@ -403,12 +320,12 @@ class RawRun:
 
     def _date_unreadable(self, name: str, relation: Relation) -> None:
         """Finds the score dates of the unreadable rows of a source: none of one whose date cannot be read."""
-        file, folder = self._data.contract, self._project.folder
-        text = read_query(folder / file, _without_ends(self._parameters[_CONTRACT]))
-        query = text if self._names_rows else numbered(text, self.content.relations) or text
+        file = self._data.contract
+        whole = read_query(self._project.folder / file, _without_ends(self._parameters[_CONTRACT]), self._shown(file))
+        query = whole if self._names_rows else numbered(whole, self.content.relations) or whole
         self._engine.source(name, relation, numbered=self._names_rows, unreadable=True)
         try:
-            self._engine.keep(_UNREADABLE, query, str(folder / file), lambda _: None)
+            self._engine.keep(_UNREADABLE, query, lambda _: None)
             for value in self._engine.days(_UNREADABLE):
                 period = self._period(value, file)
                 if period is not None:
@@ -419,8 +336,10 @@ class RawRun:
         finally:
             self._engine.source(name, relation, numbered=self._names_rows)
 
-    def _keep(self, relation: str, file: str, check: Callable[[pa.Schema], None]) -> None:
-        self._engine.keep(relation, self._queries[relation], str(self._project.folder / file), check)
+    def _shown(self, file: str) -> str:
+        """What messages call a query's file: its path in the project."""
+        path = self._project.folder / file
+        return str(path.relative_to(self._project.root)) if path.is_relative_to(self._project.root) else str(path)
 
     def _check_contract(self, found: pa.Schema) -> None:
         check_columns(found, pa.schema([self._period_field, (_REASON, pa.string())]), self._data.contract, others=True)
