@@ -497,14 +497,16 @@ def test_instants_end_at_the_microsecond(shop: Any) -> None:
     rows = dict(zip(HEADER.split(","), zip(*(line.split(",") for line in shop.lines), strict=True), strict=True))
     table = pa.table({name: list(cells) for name, cells in rows.items()})
     table = table.set_column(2, "amount", table["amount"].cast(pa.float64()))
-    at = pa.array([1_704_067_200_000_226_999] * 50, pa.timestamp("ns"))
+    midnight = datetime(2024, 1, 1, tzinfo=UTC)
+    days = [int((datetime.fromisoformat(day).replace(tzinfo=UTC) - midnight).days) for day in rows["day"]]
+    at = pa.array([1_704_067_200_000_226_999 + day * 86_400 * 10**9 for day in days], pa.timestamp("ns"))
     pq.write_table(table.append_column("at", at), shop.folder / "raw.parquet")
     shop.contract = shop.contract.replace("o.id,", "o.at AS moment, o.id,")
     shop.features = shop.features.replace("CAST(score_date AS TIMESTAMP)", "moment")
     shop.data["sources"] = {"orders": {"path": "raw.parquet", "format": "parquet"}}
     assert [day.rows for day in run(shop)] == [10] * 5
     assert set(shop.lake.read("shop__features")["score_moment"].to_pylist()) == {
-        datetime(2024, 1, 1, 0, 0, 0, 226, tzinfo=UTC)
+        datetime(2024, 1, day, 0, 0, 0, 226, tzinfo=UTC) for day in range(1, 6)
     }
 
 
