@@ -18,9 +18,10 @@ from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.types import arrow_type
-from tallywright.errors import InputError, did_you_mean
+from tallywright.errors import InputError, SpecError, did_you_mean
 from tallywright.observability import log
 from tallywright.records import digest_of
+from tallywright.spec.places import leads_outside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from tallywright.spec import Project
-    from tallywright.spec.model import Source
+    from tallywright.spec.sections import Source
 
 _STAGING: Final = 1
 """Goes into the address of staged files; raised when the way of staging changes."""
@@ -82,11 +83,32 @@ def stamps_of(project: Project) -> Stamps:
     """What the file system says about each raw file now."""
     found: Stamps = {}
     for name, source in project.spec.data.sources.items():
-        for file in locate(name, source, project.folder):
+        files = locate(name, source, project.folder)
+        if source.package is None:
+            _require_inside(project, name, files)
+        for file in files:
             with storage_errors(f"reading data.sources.{name}"):
                 status = file.stat()
             found[str(file)] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     return found
+
+
+def _require_inside(project: Project, name: str, files: Sequence[Path]) -> None:
+    """Refuses raw files that lie outside of the project, links followed, and of the folders that the overlay names.
+
+    Raises:
+        SpecError: Names the first of them.
+    """
+    inside: tuple[Path | str, ...] = (project.root, project.folder, *project.environment.storage.raw)
+    places = {file if file.is_symlink() else file.parent: file for file in files}
+    outside = next((file for place, file in places.items() if leads_outside(place, "", inside)), None)
+    if outside is not None:
+        raise SpecError(
+            f"data.sources.{name}: {outside} leads out of the project, to {outside.resolve().parent}",
+            expected="raw files in the project, or in a folder that the overlay names",
+            remedy=f"where it is meant, write in conf/{project.environment.name}.yaml `storage: {{raw: "
+            f"[{outside.resolve().parent}]}}`",
+        )
 
 
 def _read_once(project: Project, stamps: Stamps) -> RawContent:
