@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from tallywright.errors import SpecError, SpecProblem, TallyError, closest, did_you_mean
 from tallywright.spec.base import Section
-from tallywright.spec.yaml_files import Environment
+from tallywright.spec.yaml_files import LOADER, Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -112,7 +113,7 @@ def _holds(values: Any, at: Place) -> bool:
 def line_of(file: Path, at: Place) -> int | None:
     """The line of a value in a YAML file, or of the nearest section around it; None where there is no such file."""
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        node = _tree(file.read_text(encoding="utf-8-sig"))
     except Exception:  # noqa: BLE001 - what cannot be read has a problem of its own
         return None
     line = 1
@@ -128,6 +129,12 @@ def line_of(file: Path, at: Place) -> int | None:
         else:
             break
     return line
+
+
+@lru_cache(maxsize=4)
+def _tree(text: str) -> yaml.Node | None:
+    """The nodes of a text, which know their lines; a text with many problems is read once for all of them."""
+    return yaml.compose(text, Loader=LOADER)
 
 
 def explained(cls: type[Section], details: Iterable[ErrorDetails], source: Layers) -> list[SpecProblem]:

@@ -57,9 +57,10 @@ class Schedule(Section):
     @classmethod
     def _times_of_the_cadence(cls, values: Any) -> Any:
         """Gives cron and deadline the default of the cadence where they are not given."""
-        if not isinstance(values, dict) or values.get("cadence") not in _CRONS:
+        cadence = values.get("cadence") if isinstance(values, dict) else None
+        if not isinstance(cadence, str) or cadence not in _CRONS:
             return values
-        times = {"cron": _CRONS[values["cadence"]][1]} | ({"deadline": "00:30"} if values["cadence"] == "hour" else {})
+        times = {"cron": _CRONS[cadence][1]} | ({"deadline": "00:30"} if cadence == "hour" else {})
         return times | values
 
     @field_validator("timezone")

@@ -50,7 +50,8 @@ _FLOAT: Final = re.compile(
     |\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, where PyYAML was built with it."""
 
 
 class Storage(Section):
@@ -238,7 +239,7 @@ def _absolute_sqlite(uri: str, root: Path) -> str:
     return prefix + _absolute(uri.removeprefix(prefix), root)
 
 
-class _Loader(_Base):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
+class _Loader(LOADER):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
     """A YAML loader with the scalars of this module, which refuses a key that stands twice and merges without end."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -398,7 +399,7 @@ def _require_shallow(text: str, where: str) -> None:
     """Reads the events alone, which takes no stack: libyaml would build a deep tree until the process ends."""
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=_Base):
+        for event in yaml.parse(text, Loader=LOADER):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > _DEEPEST:
