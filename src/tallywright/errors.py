@@ -207,6 +207,20 @@ class EngineError(TallyError):
     retryable = True
 
 
+class UnexpectedError(TallyError):
+    """Whatever was raised and is none of ours, where other work goes on all the same: a bug."""
+
+    exit_code = 70
+    retryable = True
+
+    @classmethod
+    def of(cls, error: Exception) -> TallyError:
+        """An error as one of ours: itself, or what stands for it."""
+        if isinstance(error, TallyError):
+            return error
+        return cls(f"unexpected {type(error).__name__}: {str(error)[:500]}", remedy="run it again with `tally -v …`")
+
+
 class IntegrityError(TallyError):
     """Stored files or records that are not what was committed; names the file, the date and how to repair it."""
 
