@@ -12,6 +12,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import partial
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -402,7 +403,7 @@ def _leaving_paths(
         if outside and settings is not None:
             text = (
                 f"data.sources.{name}.path: {section.path!r} leads out of the project; where that is meant, write in "
-                f"conf/{settings.name}.yaml `storage: {{raw: [{(folder / section.path).resolve().parent}]}}`"
+                f"conf/{settings.name}.yaml `storage: {{raw: [{Path(realpath(folder / section.path)).parent}]}}`"
             )
             problems.append(source.problem(("data", "sources", name, "path"), text))
     return problems
