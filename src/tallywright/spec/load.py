@@ -23,7 +23,7 @@ from tallywright.observability import log
 from tallywright.spec.base import Section
 from tallywright.spec.checks import cross_checks, mismatches_in
 from tallywright.spec.model import CHECKED_APART, ModelSpec
-from tallywright.spec.places import leads_outside
+from tallywright.spec.places import leads_outside, real
 from tallywright.spec.problems import SET, Layers, explained, refusal, remedy_of, section_in
 from tallywright.spec.yaml_files import Environment, merged, read_mapping
 
@@ -384,8 +384,8 @@ def _leaving_paths(
 ) -> list[SpecProblem]:
     """The paths of a spec that lead out of the project, links followed."""
     folder, data = file.parent, spec.data
-    inside, problems = (root, folder), []
-    raw: tuple[Path | str, ...] = (*inside, *(settings.storage.raw if settings is not None else ()))
+    inside, problems = real((root, folder)), []
+    raw = (*inside, *real(settings.storage.raw if settings is not None else ()))
     own = {
         ("data", "contract"): (folder, data.contract),
         ("data", "features"): (folder, data.features),

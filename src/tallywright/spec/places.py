@@ -38,9 +38,14 @@ def require_plain(path: str | Path) -> None:
         )
 
 
-def leads_outside(base: Path, path: str, folders: Iterable[Path | str]) -> bool:
-    """True when a path, links followed, lies in none of the folders; of a pattern what stands before its `*`."""
+def leads_outside(base: Path, path: str, folders: Iterable[str]) -> bool:
+    """True when a path, links followed, lies in none of the `real` folders; of a pattern what stands before its `*`."""
     parts = Path(path).parts
     fixed = next((place for place, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
-    found = Path(realpath(base.joinpath(*parts[:fixed])))
-    return ".." in parts[fixed:] or not any(found.is_relative_to(realpath(folder)) for folder in folders)
+    found = realpath(base.joinpath(*parts[:fixed]))
+    return ".." in parts[fixed:] or not any(found == folder or found.startswith(f"{folder}/") for folder in folders)
+
+
+def real(folders: Iterable[Path | str]) -> tuple[str, ...]:
+    """The folders with links followed, as `leads_outside` compares them."""
+    return tuple(realpath(folder).rstrip("/") for folder in folders)

@@ -21,7 +21,7 @@ from tallywright.data.types import arrow_type
 from tallywright.errors import InputError, SpecError, did_you_mean
 from tallywright.observability import log
 from tallywright.records import digest_of
-from tallywright.spec.places import leads_outside
+from tallywright.spec.places import leads_outside, real
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ def _require_inside(project: Project, name: str, files: Sequence[Path]) -> None:
     Raises:
         SpecError: Names the first of them.
     """
-    inside: tuple[Path | str, ...] = (project.root, project.folder, *project.environment.storage.raw)
+    inside = real((project.root, project.folder, *project.environment.storage.raw))
     places = {file if file.is_symlink() else file.parent: file for file in files}
     outside = next((file for place, file in places.items() if leads_outside(place, "", inside)), None)
     if outside is not None:
