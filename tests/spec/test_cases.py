@@ -298,6 +298,9 @@ ADDRESSES = {
     "work: ''": "storage.work: empty",
     "lake: ~nobody-of-this-name/lake": "there is no such home",
     "raw: ['']": "storage.raw: empty",
+    "}\ntracking: {artifacts: '~nobody-of-this-name/x'": "tracking.artifacts: ~nobody-of-this-name/x: there is no",
+    "}\ntracking: {uri: 'sqlite:///~nobody-of-this-name/x'": "there is no such home",
+    "}\ntracking: {uri: ' '": "tracking.uri: empty",
 }
 
 
@@ -310,7 +313,7 @@ def test_places_that_cannot_be_are_the_overlays_mistake_and_no_models(shop: Path
     assert ADDRESSES[said] in overlay["problems"][0]
     assert model["valid"]
     for load in (lambda: load_environment(root=shop), lambda: load_project("late_orders", root=shop)):
-        with pytest.raises(SpecError, match=r"conf/local\.yaml:1"):
+        with pytest.raises(SpecError, match=r"conf/local\.yaml:[12]"):
             load()
     for command in (["days", "late_orders"], ["query", "select 1"]):
         done = CliRunner().invoke(tally, [*command, "--root", str(shop)])

@@ -25,6 +25,7 @@ from tallywright.spec.values import Filled, Whole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_SQLITE: Final = "sqlite:///"
 _STORES: Final = ("s3", "s3a", "file")
 _VARIABLE: Final = r"^([A-Za-z_][A-Za-z0-9_]*)?$"
 AUTO: Final = "auto"
@@ -119,6 +120,12 @@ class Tracking(Section):
     uri: Filled = "sqlite:///.tally/mlflow.db"
     artifacts: str = ".tally/mlartifacts"
     experiment_prefix: str = "tallywright/"
+
+    @field_validator("uri", "artifacts")
+    @classmethod
+    def _has_its_home(cls, value: str) -> str:
+        _at_home(value.removeprefix(_SQLITE))
+        return value
 
 
 class SparkSettings(Section):
@@ -233,10 +240,9 @@ def _absolute(path: str, root: Path) -> str:
 
 
 def _absolute_sqlite(uri: str, root: Path) -> str:
-    prefix = "sqlite:///"
-    if not uri.startswith(prefix):
+    if not uri.startswith(_SQLITE):
         return uri
-    return prefix + _absolute(uri.removeprefix(prefix), root)
+    return _SQLITE + _absolute(uri.removeprefix(_SQLITE), root)
 
 
 class _Loader(LOADER):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
