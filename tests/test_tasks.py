@@ -13,7 +13,7 @@ from synthetic import make_spec
 from tallywright.gates.paired import statistic
 from tallywright.metrics import evaluate
 from tallywright.packaging.manifest import Postprocess
-from tallywright.spec.model import Gates, Training
+from tallywright.spec.sections import Gates, Training
 from tallywright.tasks import HIGHER_IS_BETTER, TASKS, PrimaryMetric, Task, TaskName
 
 

@@ -7,10 +7,39 @@ retry can help. `docs/errors.md` lists the codes.
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_LONGEST_NAME = 200
+"""Of a longer one nothing is near."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecProblem:
+    """One mistake in a file of the project, or in a `--set`.
+
+    Attributes:
+        where: The file, or the `--set` text.
+        line: The line in the file, where it is known.
+        path: The path of the key.
+        text: What was found and what was expected, with the path.
+        found: The value as it was found.
+        nearest: The nearest match that there is.
+    """
+
+    where: str
+    line: int | None
+    path: str
+    text: str
+    found: str = ""
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}{'' if self.line is None else f':{self.line}'}: {self.text}"
 
 
 class TallyError(Exception):
@@ -49,10 +78,16 @@ def _rebuild(cls: type[TallyError], found: str, expected: str, remedy: str, chec
     return cls(found, expected=expected, remedy=remedy, checks=checks)
 
 
+def closest(name: str, known: Iterable[str]) -> str:
+    """The known name that a mistyped one is closest to; empty when none is close. Never the name itself."""
+    close = difflib.get_close_matches(name[:_LONGEST_NAME], [one for one in known if one != name], n=1)
+    return close[0] if close else ""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint to append to a mistyped name: the closest known one; empty when none is close."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    close = closest(name, known)
+    return f" (did you mean {close!r}?)" if close else ""
 
 
 class UsageError(TallyError):
@@ -62,9 +97,43 @@ class UsageError(TallyError):
 
 
 class SpecError(TallyError):
-    """A spec (or overlay, or `--set`) that is not valid; carries every problem at once."""
+    """A spec (or overlay, or `--set`) that is not valid; carries every problem at once.
+
+    Args:
+        found: As of every error.
+        expected: As of every error.
+        remedy: As of every error.
+        checks: As of every error.
+        problems: Each mistake by itself, where `found` lists them.
+    """
 
     exit_code = 3
+
+    def __init__(
+        self,
+        found: str,
+        *,
+        expected: str = "",
+        remedy: str = "",
+        checks: tuple[str, ...] = (),
+        problems: tuple[SpecProblem, ...] = (),
+    ) -> None:
+        super().__init__(found, expected=expected, remedy=remedy, checks=checks)
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_spec_error, (type(self), self.found, self.expected, self.remedy, self.checks, self.problems))
+
+
+def _spec_error(
+    cls: type[SpecError],
+    found: str,
+    expected: str,
+    remedy: str,
+    checks: tuple[str, ...],
+    problems: tuple[SpecProblem, ...],
+) -> SpecError:
+    return cls(found, expected=expected, remedy=remedy, checks=checks, problems=problems)
 
 
 class InputError(TallyError):
@@ -136,6 +205,20 @@ class EngineError(TallyError):
 
     exit_code = 13
     retryable = True
+
+
+class UnexpectedError(TallyError):
+    """Whatever was raised and is none of ours, where other work goes on all the same: a bug."""
+
+    exit_code = 70
+    retryable = True
+
+    @classmethod
+    def of(cls, error: Exception) -> TallyError:
+        """An error as one of ours: itself, or what stands for it."""
+        if isinstance(error, TallyError):
+            return error
+        return cls(f"unexpected {type(error).__name__}: {str(error)[:500]}", remedy="run it again with `tally -v …`")
 
 
 class IntegrityError(TallyError):

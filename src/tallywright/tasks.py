@@ -30,6 +30,20 @@ HIGHER_IS_BETTER: Final[dict[str, bool]] = {
 """The direction of every metric of every task."""
 
 
+_INFINITY: Final = float("inf")
+METRIC_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "roc_auc": (0.0, 1.0),
+    "log_loss": (0.0, _INFINITY),
+    "brier": (0.0, 1.0),
+    "accuracy": (0.0, 1.0),
+    "calibration_error": (0.0, 1.0),
+    "rmse": (0.0, _INFINITY),
+    "mae": (0.0, _INFINITY),
+    "r2": (-_INFINITY, 1.0),
+}
+"""The least and the greatest value of every metric."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One kind of model.

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from tallywright.cli.doctor import doctor
 from tallywright.cli.init import init
 from tallywright.data.delta.lake import Lake
-from tallywright.errors import SpecError
 
 
 @pytest.fixture
@@ -82,10 +81,12 @@ def test_what_is_missing_but_not_needed_is_a_warning(
 
 def test_the_specs_are_those_of_the_environment(project: Path) -> None:
     (project / "conf/prod.yaml").write_text((project / "conf/local.yaml").read_text() + "models: {late_order: {}}\n")
-    assert _look(project, code=1)["spec late_orders"]["verdict"] == "pass"
-    done = CliRunner().invoke(doctor, ["--root", str(project), "--env", "prod", "--json"])
-    assert isinstance(done.exception, SpecError)
-    assert "models.late_order: no such model (did you mean 'late_orders'?)" in str(done.exception)
+    assert "overlay local.yaml" not in _look(project, code=1)
+    done = CliRunner().invoke(doctor, ["--root", str(project), "--env", "prod", "--json"], catch_exceptions=False)
+    found = {row["check"]: row for row in json.loads(done.stdout)}
+    assert found["spec late_orders"]["verdict"] == "pass"
+    assert found["overlay prod.yaml"]["verdict"] == "warn"
+    assert "models.late_order: no such model (did you mean 'late_orders'?)" in found["overlay prod.yaml"]["found"]
 
 
 def test_jars_that_are_not_staged_are_told(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def test_a_retention_that_a_run_could_outlive_is_refused(repository) -> None:
         ("maintenance.orphan_days=31", "orphan_days 31 is more than retention_days 30"),
         ("maintenance.reference_days=29", "reference_days 29 is less than retention_days 30"),
         ("maintenance.cron=weekly", "cron of five fields"),
-        ("maintenance.min_files=1", "greater than or equal to 2"),
+        ("maintenance.min_files=1", "must be at least 2"),
     ],
 )
 def test_a_section_that_makes_no_sense_is_refused(repository, override, message) -> None:

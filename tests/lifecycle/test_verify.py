@@ -23,7 +23,7 @@ from tallywright.registry.promotion_log import PromotionLog
 from tallywright.reporting.overview import overview
 from tallywright.reporting.trace import trace
 from tallywright.spec import Project
-from tallywright.spec.model import MetricBound
+from tallywright.spec.sections import MetricBound
 
 A_FEW = 2
 """Of the ways to damage each table, so many are tried by `make test`."""

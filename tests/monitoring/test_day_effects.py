@@ -14,7 +14,7 @@ from tallywright.monitoring.drift import compare_profiles
 from tallywright.profiles.accumulate import profile_rows
 from tallywright.profiles.comparison import ReferenceDays
 from tallywright.profiles.profile import SCORE, Profile, define
-from tallywright.spec.model import Monitoring
+from tallywright.spec.sections import Monitoring
 
 COLUMNS = tuple(f"x{number}" for number in range(6))
 ROWS, REFERENCE_DAYS, LIVE_DAYS = 300, 60, 120

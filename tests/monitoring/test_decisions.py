@@ -12,7 +12,7 @@ from tallywright.monitoring.actions import claim_action
 from tallywright.monitoring.decisions import decide
 from tallywright.monitoring.performance import realised
 from tallywright.records import Check, DayState, GateReport, Verdict
-from tallywright.spec.model import Retraining
+from tallywright.spec.sections import Retraining
 
 FIRST = date(2024, 3, 1)
 

@@ -9,9 +9,10 @@ import pytest
 from synthetic import make_package
 
 from tallywright.errors import PackageError
-from tallywright.monitoring.drift import DriftComparison, compare_day, write_drift
+from tallywright.monitoring.drift import DriftComparison, compare_day, not_judged, write_drift
 from tallywright.profiles.comparison import ReferenceDays, js_distance, psi
 from tallywright.profiles.profile import SCORE
+from tallywright.spec.sections import Monitoring
 
 DAY = date(2024, 3, 1)
 NEXT = DAY + timedelta(days=1)
@@ -188,3 +189,9 @@ def test_a_profile_of_another_definition_is_refused(world) -> None:
     foreign = world.profile(manifest).model_copy(update={"definition_digest": "0" * 64})
     with pytest.raises(PackageError, match="counted by definition"):
         compare_day(world.spec, world.package, manifest, foreign)
+
+
+def test_who_wants_no_drift_check_says_so_and_days_are_not_judged() -> None:
+    assert not_judged(None, 10**6, Monitoring()) == ""
+    reason = not_judged(None, 10**6, Monitoring(judge_drift=False))
+    assert reason == "1000000 rows; monitoring.judge_drift is off"

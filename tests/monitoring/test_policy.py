@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tallywright.errors import UsageError
 from tallywright.monitoring.policy import DaySignals, fold, state_word
 from tallywright.records import DayState, RetrainDecision
-from tallywright.spec.model import Retraining
+from tallywright.spec.sections import Retraining
 
 FIRST = date(2013, 3, 1)
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from tallywright.errors import SpecError
 from tallywright.orchestration.alerts import failure_alert, message_of, notify
-from tallywright.spec import ModelSpec, load_project
-from tallywright.spec.model import Alerts
+from tallywright.spec import Project, load_project
 
 
 @pytest.fixture
-def spec(repository: Path) -> ModelSpec:
-    return load_project("flight_delays", root=repository, overrides=["alerts.webhook_env=HOOK"]).spec
+def project(repository: Path) -> Project:
+    return load_project("flight_delays", root=repository, overrides=["environment.alerts.webhook_env=HOOK"])
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def failed(task: str = "score") -> dict[str, Any]:
     return {"task_instance": instance, "exception": ValueError("the disk is full")}
 
 
-def test_a_failure_is_posted_with_owner_reason_and_log(spec: ModelSpec, hook: list[dict[str, Any]]) -> None:
-    failure_alert(spec)(failed())
+def test_a_failure_is_posted_with_owner_reason_and_log(project: Project, hook: list[dict[str, Any]]) -> None:
+    failure_alert(project)(failed())
     (message,) = hook
     assert message["event"] == "task_failed"
     assert message["reason"] == "the disk is full"
@@ -58,20 +58,36 @@ def test_a_failure_is_posted_with_owner_reason_and_log(spec: ModelSpec, hook: li
     assert message["text"].startswith("flight_delays: score failed")
 
 
-def test_a_missed_deadline_has_a_name_of_its_own(spec: ModelSpec) -> None:
-    assert message_of(spec, failed("watch"))["event"] == "missed_deadline"
+def test_a_model_may_have_a_webhook_of_its_own_or_none(repository: Path, hook: list[dict[str, Any]]) -> None:
+    for overrides, posted in (
+        (["environment.alerts.webhook_env_of.flight_delays=HOOK"], 1),
+        (["environment.alerts.webhook_env=HOOK", "environment.alerts.webhook_env_of.flight_delays=''"], 1),
+        (["environment.alerts.webhook_env=HOOK", "environment.alerts.webhook_env_of.another=''"], 2),
+    ):
+        failure_alert(load_project("flight_delays", root=repository, overrides=overrides))(failed())
+        assert len(hook) == posted
+
+
+def test_a_spec_names_no_variable_of_the_environment(repository: Path) -> None:
+    with pytest.raises(SpecError, match=r"alerts: \{webhook_env: HOOK\}") as caught:
+        load_project("flight_delays", root=repository, overrides=["alerts.webhook_env=HOOK"])
+    assert "conf/local.yaml" in str(caught.value)
+
+
+def test_a_missed_deadline_has_a_name_of_its_own(project: Project) -> None:
+    assert message_of(project.spec, failed("watch"))["event"] == "missed_deadline"
 
 
 def test_the_log_line_comes_without_a_webhook(heard: pytest.LogCaptureFixture) -> None:
-    notify(Alerts(), {"model": "m", "task": "t", "reason": "r"})
+    notify({"model": "m", "task": "t", "reason": "r"}, "")
     assert any(text.startswith("ALERT ") for text in heard.messages)
 
 
 @pytest.mark.parametrize("address", ["", "file:///etc/passwd", "http://127.0.0.1:1/closed"])
 def test_an_alert_that_cannot_be_sent_never_raises_and_never_shows_the_address(
-    address: str, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, heard: pytest.LogCaptureFixture
+    address: str, project: Project, monkeypatch: pytest.MonkeyPatch, heard: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HOOK", address)
-    failure_alert(spec)(failed())
+    failure_alert(project)(failed())
     assert any("not posted" in text and "HOOK" in text for text in heard.messages)
     assert not address or not any(address in text for text in heard.messages)

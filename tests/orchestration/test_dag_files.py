@@ -201,14 +201,21 @@ def test_a_cache_that_cannot_be_written_is_no_matter(look: Callable[..., dict[st
         assert (found["parsed"], found["found"]) == (list(MODELS), all_dags(*MODELS))
 
 
-def test_a_spec_that_reads_the_environment_is_not_remembered(
+def test_what_an_overlay_reads_from_the_environment_is_not_remembered(
     look: Callable[..., dict[str, Any]], project: Path
 ) -> None:
-    change(spec_of(project, "two"), "seed: 7", "seed: ${oc.env:SEED}")
-    assert look(SEED="8")["parsed"] == list(MODELS)
-    assert look(SEED="9")["parsed"] == ["two"]
+    (project / "conf/local.yaml").write_text("models: {two: {description: '${oc.env:TOLD}'}}\n")
+    assert look(TOLD="hunter2pw")["parsed"] == list(MODELS)
     (file,) = (project / ".tally/cache/specs").iterdir()
-    assert "SEED" not in file.read_text()
+    assert "hunter2pw" not in file.read_text()
+    assert look(TOLD="another")["parsed"] == ["two"]
+    assert look(TOLD="another")["parsed"] == []
+
+
+def test_a_spec_that_reads_the_environment_has_no_dags(look: Callable[..., dict[str, Any]], project: Path) -> None:
+    change(spec_of(project, "two"), "seed: 7", "seed: ${oc.env:SEED}")
+    assert look(SEED="8")["found"] == all_dags("one", "three")
+    assert "${oc.env:SEED} is resolved in conf/ alone" in look("require_valid_specs", SEED="8")["error"]
 
 
 def test_in_one_process_memory_is_enough(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tallywright.errors import UsageError
 from tallywright.orchestration.dates import RunFacts, parse_date, run_period
-from tallywright.spec.model import Schedule
+from tallywright.spec.schedule import Schedule
 
 NEW_YORK = Schedule(timezone="America/New_York", start_date=date(2013, 1, 1), end_date=date(2013, 12, 31))
 OPEN = Schedule(timezone="UTC", start_date=date(2013, 1, 1))

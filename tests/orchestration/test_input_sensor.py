@@ -100,7 +100,7 @@ def test_a_period_is_due_on_the_day_of_its_run_when_the_watch_looks(
     from airflow.timetables.base import TimeRestriction
     from airflow.timetables.interval import CronDataIntervalTimetable
 
-    from tallywright.spec.model import Schedule
+    from tallywright.spec.schedule import Schedule
 
     schedule = Schedule.model_validate({"timezone": "Europe/Berlin", "start_date": date(2025, 1, 1)} | keys)
     one = schedule.calendar.parse(period)

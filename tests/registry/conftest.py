@@ -16,7 +16,7 @@ from tallywright.profiles.accumulate import Accumulator
 from tallywright.profiles.profile import define
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Check, Decision, GateReport, ModelRef, Verdict
 from tallywright.spec import Project, load_project
-from tallywright.spec.model import Gates
+from tallywright.spec.sections import Gates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

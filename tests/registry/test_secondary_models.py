@@ -11,7 +11,7 @@ from tallywright.records import Role, Verdict
 from tallywright.registry.resolve import resolve
 from tallywright.registry.transitions import promote
 from tallywright.registry.versions_table import record_version, recorded_versions
-from tallywright.spec.model import Scoring
+from tallywright.spec.sections import Scoring
 
 from .conftest import DAY, NOW, decision, reference, report
 

@@ -18,7 +18,7 @@ from tallywright.registry.resolve import before_withdrawals, resolve
 from tallywright.registry.versions import _wanted
 from tallywright.registry.versions_table import record_version
 from tallywright.registry.withdrawal import WithdrawRequest, withdraw
-from tallywright.spec.roles import Canary
+from tallywright.spec.sections import Canary
 
 from .conftest import DAY, NOW, decision, reference
 

@@ -28,7 +28,7 @@ from tallywright.packaging.package import PackageContents, write_package
 from tallywright.records import ModelRef
 from tallywright.scoring.commit.manifests import latest_manifest, manifests, recorded_tallies
 from tallywright.scoring.day import decide, ensure_profile, recount_tally, score_day
-from tallywright.spec.model import Scoring
+from tallywright.spec.sections import Scoring
 
 on_disk_and_store = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from tallywright.score_period import Hour, date_of
 from tallywright.spec.calendar import Cadence, Calendar, Closed, Span
-from tallywright.spec.model import Data, Retraining, Schedule, Training
+from tallywright.spec.schedule import Schedule
+from tallywright.spec.sections import Data, Retraining, Training
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "America/St_Johns", "Pacific/Auckland",
          "America/Santiago", "Asia/Kolkata")  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from tallywright.spec.base import Identity
-from tallywright.spec.model import Gates, MetricBound, Retraining, Scoring
+from tallywright.spec.sections import Gates, MetricBound, Retraining, Scoring
 
 CANARY = {"model": 3, "share": 0.25, "limits": {"max_problem_share": 0.01}}
 GATES = {

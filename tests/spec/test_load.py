@@ -47,11 +47,20 @@ def test_overlay_and_set_win_over_the_base_file(project: Path) -> None:
     assert loaded.spec.training.window_days == 50
 
 
-@pytest.mark.parametrize("models", ["{flight_delay: {training: {seed: 8}}}", "[flight_delays]"])
-def test_an_overlay_of_a_model_that_is_not_there_is_not_lost(project: Path, models: str) -> None:
-    (project / "conf/local.yaml").write_text(f"models: {models}\n")
+def test_an_overlay_of_a_model_that_is_not_there_is_said_and_harms_no_model(
+    project: Path, heard: pytest.LogCaptureFixture
+) -> None:
+    (project / "conf/local.yaml").write_text("models: {flight_delay: {training: {seed: 8}}}\n")
+    assert load_project("flight_delays", root=project).spec.training.seed == 7
+    assert load_environment(root=project).name == "local"
+    (said,) = [text for text in heard.messages if "did you mean 'flight_delays'" in text]
+    assert "conf/local.yaml:1: models.flight_delay: no such model" in said
+
+
+def test_an_overlay_whose_models_are_no_mapping_is_refused(project: Path) -> None:
+    (project / "conf/local.yaml").write_text("models: [flight_delays]\n")
     for load in (lambda: load_project("flight_delays", root=project), lambda: load_environment(root=project)):
-        with pytest.raises(SpecError, match=r"did you mean 'flight_delays'|expected a mapping of model names"):
+        with pytest.raises(SpecError, match="expected a mapping of model names"):
             load()
 
 

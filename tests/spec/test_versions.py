@@ -99,7 +99,7 @@ def test_an_unknown_version_is_refused(project: Path, version: str) -> None:
 
 def test_a_version_in_an_overlay_is_refused(project: Path) -> None:
     (project / "conf/local.yaml").write_text("models: {flight_delays: {spec_version: 2}}\n")
-    with pytest.raises(SpecError, match=r"local\.yaml: models\.flight_delays\.spec_version: it stands in .*alone"):
+    with pytest.raises(SpecError, match=r"local\.yaml:1: models\.flight_delays\.spec_version: it stands in .*alone"):
         load_project("flight_delays", root=project)
 
 

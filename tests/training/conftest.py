@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tallywright.spec.model import Training
+from tallywright.spec.sections import Training
 
 REPOSITORY = Path(__file__).parents[2]
 

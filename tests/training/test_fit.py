@@ -20,7 +20,7 @@ from tallywright.packaging.predictor import Predictor
 from tallywright.profiles.accumulate import profile_rows
 from tallywright.profiles.comparison import ReferenceDays
 from tallywright.spec import Environment, ModelSpec, Project
-from tallywright.spec.model import Monitoring
+from tallywright.spec.sections import Monitoring
 from tallywright.spec.yaml_files import Storage, Tracking
 
 pytest.importorskip("torch")

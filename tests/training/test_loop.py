@@ -21,7 +21,7 @@ import hashlib, sys
 import numpy as np, torch
 from dataclasses import replace
 from pathlib import Path
-from tallywright.spec.model import Training
+from tallywright.spec.sections import Training
 from tallywright.training.loop import FitRequest, Rows, fit_network
 from tallywright.training.network import NetworkDims, ScoringModule, find_network, learn_scaling
 from tallywright.training.objective import learn_objective

@@ -21,7 +21,7 @@ from tallywright.errors import TallyError
 from tallywright.observability import without_credentials
 from tallywright.records import Check, Verdict
 from tallywright.spec import Environment, load_project, model_names
-from tallywright.spec.load import load_environment
+from tallywright.spec.load import load_environment, project_root, read_overlay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,7 @@ EXTRAS: Final = {
 def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None:
     """Check Python, Java, packages, storage, tracking, connections and table features; exit 1 if something fails."""
     settings = load_environment(root=root, environment=environment)
+    overlay = read_overlay(project_root(root), environment)
     tracking = list(_tracking(settings))
     reachable = all(check.verdict is Verdict.PASS for check in tracking)
     checks = [
@@ -56,6 +57,10 @@ def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None
         *tracking,
         *_connections(settings),
         *_tables(settings),
+        *(
+            _check(f"overlay {overlay.file.name}", str(one), Verdict.WARN, "take the layer out, or correct its name")
+            for one in overlay.strangers()
+        ),
         *_specs(root, environment),
         *_clocks(root, environment),
         *_integrity(root, environment, reachable=reachable),
@@ -188,7 +193,7 @@ def _tables(settings: Environment) -> Iterator[Check]:
     from tallywright.data.delta.lake import Lake
 
     lake = Lake.of(settings)
-    broken: list[tuple[str, TallyError]] = []
+    broken: list[tuple[str, Exception]] = []
     try:
         names = lake.tables()
     except TallyError as error:
@@ -197,10 +202,11 @@ def _tables(settings: Environment) -> Iterator[Check]:
     for name in names:
         try:
             lake.open(name)
-        except TallyError as error:
+        except Exception as error:  # noqa: BLE001 - nor a table
             broken.append((name, error))
     for name, problem in broken:
-        yield _check(f"table {name}", problem.found, Verdict.FAIL, problem.remedy)
+        remedy = problem.remedy if isinstance(problem, TallyError) else "tally -v doctor"
+        yield _check(f"table {name}", _found(problem), Verdict.FAIL, remedy)
     if not broken:
         yield _check("tables", f"{len(names)}, all within the table contract", Verdict.PASS, "")
 
@@ -209,8 +215,8 @@ def _specs(root: Path | None, environment: str | None) -> Iterator[Check]:
     for name in model_names(root):
         try:
             load_project(name, root=root, environment=environment)
-        except TallyError as error:
-            yield _check(f"spec {name}", error.found, Verdict.FAIL, f"tally validate {name}")
+        except Exception as error:  # noqa: BLE001 - a model takes no line of another
+            yield _check(f"spec {name}", _found(error), Verdict.FAIL, f"tally validate {name}")
         else:
             yield _check(f"spec {name}", "valid", Verdict.PASS, "")
 
@@ -226,9 +232,9 @@ def _clocks(root: Path | None, environment: str | None) -> Iterator[Check]:
         try:
             project = load_project(name, root=root, environment=environment)
             entries = PromotionLog(Lake.of(project.environment), project.spec).entries()
-        except TallyError:
-            continue  # said by the checks of tables and specs
-        jumps = clock_jumps(entries, datetime.now(UTC))
+            jumps = clock_jumps(entries, datetime.now(UTC))
+        except Exception:  # noqa: BLE001, S112 - said by the checks of tables and specs
+            continue
         if jumps:
             to_do = "set the clock by NTP; order comes from the sequence, so nothing else has changed"
             yield _check(f"clock {name}", "; ".join(jumps), Verdict.WARN, to_do)
@@ -242,8 +248,8 @@ def _aliases(project: Project, lake: Lake) -> Iterator[Check]:
     name = f"registry {project.spec.name}"
     try:
         stale = stale_aliases(project, PromotionLog(lake, project.spec))
-    except TallyError as error:
-        yield _check(name, error.found, Verdict.FAIL, error.remedy)
+    except Exception as error:  # noqa: BLE001 - as above
+        yield _check(name, _found(error), Verdict.FAIL, error.remedy if isinstance(error, TallyError) else "")
         return
     told = "; ".join(map(str, stale))
     yield _check(name, told or "its aliases follow the promotion log", Verdict.FAIL if stale else Verdict.PASS,
@@ -259,13 +265,14 @@ def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -
     for name in model_names(root):
         try:
             project = load_project(name, root=root, environment=environment)
-        except TallyError:
-            continue  # its spec has a line of its own
+        except Exception:  # noqa: BLE001, S112 - its spec has a line of its own
+            continue
         lake = Lake.of(project.environment)
         try:
             problems, rows = PromotionLog(lake, project.spec).problems(), verified_rows(lake, project.spec)
-        except TallyError as error:
-            yield _check(f"verify {name}", error.found, Verdict.FAIL, error.remedy or f"tally verify {name}")
+        except Exception as error:  # noqa: BLE001 - as above
+            remedy = error.remedy if isinstance(error, TallyError) else ""
+            yield _check(f"verify {name}", _found(error), Verdict.FAIL, remedy or f"tally verify {name}")
             continue
         if problems:
             yield _check(f"promotions {name}", problems[0], Verdict.FAIL, f"tally verify {name} --repair")
@@ -285,6 +292,11 @@ def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -
             Verdict.FAIL if verdict.findings else Verdict.PASS,
             f"tally verify {name}",
         )
+
+
+def _found(error: Exception) -> str:
+    """What an error found, of whatever class."""
+    return error.found if isinstance(error, TallyError) else f"unexpected {type(error).__name__}: {str(error)[:300]}"
 
 
 def _check(name: str, found: str, verdict: Verdict, to_do: str) -> Check:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tallywright.lifecycle.reset import ResetPlan
     from tallywright.spec import Project
-    from tallywright.spec.model import Schedule
+    from tallywright.spec.schedule import Schedule
 
 
 @click.command()

@@ -11,7 +11,7 @@ import click
 from tallywright.cli.console import show_record, show_rows
 from tallywright.cli.options import PERIOD, json_option, period_of, period_range, project_options
 from tallywright.data.keys import value_text
-from tallywright.errors import TallyError, UsageError
+from tallywright.errors import UsageError
 from tallywright.spec import load_project, model_names
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _key_columns(root: Path | None, environment: str | None) -> dict[str, bool]:
     """The key columns of the project's models, and whether they are one of several of their key."""
     found: dict[str, bool] = {}
     for model in model_names(root):
-        with suppress(TallyError):  # a query about other models goes on
+        with suppress(Exception):  # a query about other models goes on
             key = load_project(model, root=root, environment=environment).spec.data.key
             found |= {name: len(key) > 1 or found.get(name, False) for name in key}
     return found

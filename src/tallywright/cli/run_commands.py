@@ -207,7 +207,7 @@ def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_jso
 def _backfill(
     project: Project, first: date, last: date, *, run_id: str | None, options: RunOptions, as_json: bool
 ) -> None:
-    from tallywright.lifecycle.backfill import DayResult
+    from tallywright.lifecycle.backfill import DayResult, verdict
     from tallywright.lifecycle.backfill import backfill as run_range
     from tallywright.monitoring.policy import CLOSED_DAY, PART_OF_A_DAY
 
@@ -224,11 +224,12 @@ def _backfill(
     for day in results:
         if day.state and (len(results) == 1 or day.state not in quiet) and not as_json:
             click.echo(f"{day.score_date}  decision: {day.state}", err=True)
-    refused = [day for day in results if day.action == "refused"]
+    refused = [day for day in results if day.exit_code]
     if refused:
         click.echo(f"{len(refused)} of {len(results)} days were refused", err=True)
     unrealised = [one for day in results for one in day.unrealised]
     for one in unrealised:
         click.echo(f"{one.score_date} was not realised: {one.error}", err=True)
     if refused or unrealised:
-        sys.exit(refused[0].exit_code if refused else unrealised[0].error.exit_code)
+        own = refused[0] if refused and len(results) == 1 else None
+        sys.exit(own.exit_code if own else verdict(results) or unrealised[0].error.exit_code)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,12 +19,28 @@ from tallywright.cli.options import (
     require_order,
     typed_range_options,
 )
-from tallywright.errors import SpecError
+from tallywright.errors import SpecError, SpecProblem, UsageError
 from tallywright.lifecycle.champion_check import champion_problems
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.retention import retention_problems
-from tallywright.spec import Project, load_project, model_names
+from tallywright.observability import log
+from tallywright.spec import Environment, Project, model_names
+from tallywright.spec.load import (
+    Overlay,
+    checked,
+    misnamed_folders,
+    model_file,
+    overlay_file,
+    project_root,
+    read_overlay,
+    split_sets,
+)
+from tallywright.spec.problems import problems_of
 from tallywright.spec.schema import json_schema
+from tallywright.spec.yaml_files import merged, read_mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # As texts: of an enumeration, click offers the names (SCORE) and not the values.
 _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
@@ -39,31 +56,72 @@ def validate(
     models: tuple[str, ...], environment: str | None, overrides: tuple[str, ...], root: Path | None, *, as_json: bool
 ) -> None:
     """Check specs (all, or the MODELS named); prints every problem at once."""
-    rows: list[dict[str, object]] = []
-    for name in models or tuple(model_names(root)):
-        try:
-            project = load_project(name, root=root, environment=environment, overrides=overrides)
-            problems = [
-                *_missing_files(project),
-                *_suite_problems(project),
-                *_sql_problems(project),
-                *retention_problems(project.spec),
-                *champion_problems(project),
-            ]
-            rows.append({"model": name, "valid": True, "problems": problems})
-        except SpecError as error:
-            rows.append({"model": name, "valid": False, "problems": [str(error)]})
-    for row in rows:
-        row["valid"] = row["valid"] and not row["problems"]
+    base = project_root(root)
+    for_overlay, for_spec = split_sets(overrides)
+    merged({}, {}, for_spec)  # a `--set` that is none is no model's mistake
+    overlay, settings, shared = _judged_overlay(base, environment, for_overlay)
+    names = models or tuple(model_names(base))
+    files = [model_file(base, name) for name in names]
+    rows = [_judged_model(file, overlay, settings, for_spec) for file in files]
+    if shared:
+        rows.insert(0, _row({"model": None, "overlay": str(overlay.file.relative_to(base))}, shared))
+    for folder in () if models else misnamed_folders(base):
+        click.echo(f"hint: models/{folder} is left alone, as no model can have that name", err=True)
     if as_json:
         click.echo(to_json(rows))
     else:
         for row in rows:
-            click.echo(f"{row['model']}: {'valid' if row['valid'] else 'not valid'}")
-            for problem in row["problems"]:  # type: ignore[attr-defined]
+            click.echo(f"{row['model'] or row['overlay']}: {'valid' if row['valid'] else 'not valid'}")
+            for problem in row["problems"]:
                 click.echo(f"  {problem}", err=True)
     if not all(row["valid"] for row in rows):
         sys.exit(SpecError.exit_code)
+
+
+Row = dict[str, Any]
+
+
+def _row(about: Row, problems: Sequence[SpecProblem]) -> Row:
+    """What is said of a model or an overlay: each problem as a text, and by its parts for programs."""
+    return {
+        **about,
+        "valid": not problems,
+        "problems": [str(problem) for problem in problems],
+        "details": [asdict(problem) for problem in problems],
+    }
+
+
+def _judged_overlay(
+    base: Path, environment: str | None, sets: Sequence[str]
+) -> tuple[Overlay, Environment | None, list[SpecProblem]]:
+    """The overlay, its environment where it is valid, and its problems, which are no model's."""
+    file = overlay_file(base, environment)
+    try:
+        overlay = read_overlay(base, environment)
+    except SpecError as error:
+        return Overlay(base, file, {}), None, problems_of(error, file)
+    try:
+        settings, problems = overlay.environment(sets)
+    except UsageError as error:
+        return overlay, None, problems_of(error, file)
+    return overlay, settings, [*problems, *overlay.strangers()]
+
+
+def _judged_model(file: Path, overlay: Overlay, settings: Environment | None, sets: Sequence[str]) -> Row:
+    """The row of a model; whatever goes wrong with it stays there."""
+    about = {"model": file.parent.name}
+    try:
+        spec, problems = checked(file, read_mapping(file, conf=False), overlay, settings, sets)
+        if spec is not None and not problems:
+            project = Project(spec, file.parent, overlay.root, settings or Environment(name=overlay.file.stem))
+            texts = [*_missing_files(project), *_suite_problems(project), *_sql_problems(project)]
+            texts += retention_problems(spec)
+            texts += champion_problems(project) if settings is not None else []
+            problems = [SpecProblem(str(file), None, "", text) for text in texts]
+    except Exception as error:  # noqa: BLE001 - one model takes the row of no other
+        log.debug("checking %s", file, exc_info=True)
+        problems = problems_of(error, file)
+    return _row(about, problems)
 
 
 def _missing_files(project: Project) -> list[str]:

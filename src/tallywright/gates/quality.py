@@ -27,7 +27,7 @@ from tallywright.tasks import HIGHER_IS_BETTER
 if TYPE_CHECKING:
     from tallywright.packaging.package import Package
     from tallywright.spec import ModelSpec, Project
-    from tallywright.spec.model import MetricBound
+    from tallywright.spec.sections import MetricBound
 
 GATE: Final = "quality"
 

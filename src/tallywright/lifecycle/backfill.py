@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.awaited import require_awaited
 from tallywright.data.etl.ingest import ingest_and_relabel
-from tallywright.errors import InputError, TallyError
+from tallywright.errors import InputError, IntegrityError, RangeError, TallyError, UnexpectedError
 from tallywright.gates.validate import DayGates
-from tallywright.lifecycle.context import require_day
+from tallywright.lifecycle.context import require_day, safe_name
 from tallywright.lifecycle.late_labels import read_labels_again, realise_all
 from tallywright.lifecycle.periods import record
 from tallywright.lifecycle.plan import Actor, Pipeline, plan
@@ -24,7 +25,7 @@ from tallywright.scoring.commit.manifests import manifests, scored_dates
 from tallywright.scoring.engines.base import Engines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import date
 
     from tallywright.lifecycle.context import RunContext
@@ -68,8 +69,9 @@ def backfill(
 ) -> list[DayResult]:
     """Runs the whole score pipeline for each date of the range, in order, in this process.
 
-    The range is ingested at once; if a day of it is refused, each day is ingested by itself. A refused day is reported
-    and the next one goes on; the caller sees it in `action`. The rows that follow the tallies of up to 30 days share
+    The range is ingested at once; if a day of it is refused, each day is ingested by itself. A day that is refused, or
+    fails by an exception that is none of ours (`failed`), is reported and the next one goes on; the caller sees it in
+    `action`, and `verdict` says what it means for the range. The rows that follow the tallies of up to 30 days share
     one commit a table, because they can be made again; late labels are read again once, and decisions folded once, at
     the end. A scored date that cannot be realised stops nothing either: a result says it in `unrealised`. Closed days
     are left out. Nothing is ever triggered: the decisions of a backfill are written, not acted upon.
@@ -132,6 +134,11 @@ def _ingested(context: RunContext, first: date, last: date) -> tuple[bool, list[
     except InputError as error:
         log.warning("day by day, because a day of the range is refused: %s", error.found)
         return False, None
+    except TallyError:
+        raise
+    except Exception:  # noqa: BLE001 - it is of some day, and the others are scored
+        log.exception("day by day, because the range as a whole failed")
+        return False, None
     return True, changed
 
 
@@ -141,6 +148,8 @@ def _score_day(context: RunContext, steps: frozenset[str], on_day: Callable[[Day
         result = DayResult(context.day, CLOSED, 0, "–", closed) if closed else _scored_day(context, steps)
     except TallyError as error:
         result = _refused(context.day, error)
+    except Exception as error:  # noqa: BLE001 - it is this day's, and the next one is tried
+        result = _failed(context, error)
     if on_day is not None:
         on_day(result)
     return result
@@ -166,6 +175,36 @@ def _refused(day: date, error: TallyError) -> DayResult:
         reason=reason_code(error),
         checks=error.checks,
     )
+
+
+def _failed(context: RunContext, error: Exception) -> DayResult:
+    """The day of an exception that is none of ours; its traceback goes to the log and to a file of the run."""
+    log.error("%s of %s failed", context.day, context.spec.name, exc_info=error)
+    found = UnexpectedError.of(error)
+    try:
+        file = context.folder / f"failed-{safe_name(str(context.day))}.txt"
+        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+    except (OSError, TallyError) as unwritable:
+        log.warning("the traceback is in the log alone: %s", unwritable)
+    else:
+        found.remedy = f"the traceback is in {file}"
+    return replace(_refused(context.day, found), action="failed", retryable=False)
+
+
+def verdict(results: Sequence[DayResult]) -> int:
+    """The exit code of a range, for every way to run one: 0 where no day failed.
+
+    Where a retry can cure one of its days, that of RangeError; else the code that all failed days have, else that of
+    damage, of an unexpected error, or of a refused input.
+    """
+    failed = [day for day in results if day.exit_code]
+    codes = {day.exit_code for day in failed}
+    if any(day.retryable for day in failed):
+        return RangeError.exit_code
+    if len(codes) <= 1:
+        return next(iter(codes), 0)
+    worst = (IntegrityError.exit_code, UnexpectedError.exit_code)
+    return next((code for code in worst if code in codes), InputError.exit_code)
 
 
 def _is_any_done(results: list[DayResult]) -> bool:

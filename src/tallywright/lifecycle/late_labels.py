@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import TallyError
+from tallywright.errors import TallyError, UnexpectedError
 from tallywright.monitoring.periods import reason_code
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import require_tally
@@ -63,10 +63,11 @@ def realise_all(context: RunContext, dates: Iterable[Due]) -> tuple[list[Perform
     for due in dates:
         try:
             done.append(realise_standing(context, due))
-        except TallyError as error:
+        except Exception as error:  # noqa: BLE001 - of whatever class: it is about this date alone
             if due.day not in failed:
                 log.warning("%s was not realised, and its scores stand: %s", due.day, error)
-            failed[due.day] = Unrealised(due.day, error)
+                log.debug("why", exc_info=error)
+            failed[due.day] = Unrealised(due.day, UnexpectedError.of(error))
     return done, list(failed.values())
 
 

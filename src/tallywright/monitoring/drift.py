@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tallywright.profiles.profile import Profile
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec.calendar import Calendar
-    from tallywright.spec.model import ModelSpec, Monitoring
+    from tallywright.spec.model import ModelSpec
+    from tallywright.spec.sections import Monitoring
 
 BASELINE: Final = "training"
 VARIANTS: Final = {
@@ -167,6 +168,8 @@ def not_judged(days: ReferenceDays | None, rows: int, limits: Monitoring) -> str
 
     A package that never had reference days is judged by the thresholds alone, as it always was.
     """
+    if not limits.judge_drift:
+        return f"{rows} rows; monitoring.judge_drift is off"
     if rows < limits.min_rows:
         return f"{rows} rows, at least {limits.min_rows} (monitoring.min_rows)"
     if days is not None and not days.large(limits.min_rows):

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from tallywright.data.delta.rows import Value
     from tallywright.records import Meaning
     from tallywright.spec.calendar import Calendar
-    from tallywright.spec.model import MetricBound, ModelSpec
+    from tallywright.spec.model import ModelSpec
+    from tallywright.spec.sections import MetricBound
 
 __all__ = ["PERFORMANCE", "Due", "Performance", "PerformanceRow", "interval", "realised"]
 

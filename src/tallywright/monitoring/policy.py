@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tallywright.spec.base import Identity
-    from tallywright.spec.model import Retraining
+    from tallywright.spec.sections import Retraining
 
 DAILY_FALSE_ALARM_RATE: Final = 0.05
 """With every true distance at its threshold, at most this share of days has a violation (see `improbable`)."""

@@ -1,4 +1,4 @@
-"""Alerts about failures: a log line always, and a webhook when the spec names the variable with its address.
+"""Alerts about failures: a log line always, and a webhook when the overlay names the variable with its address.
 
 Late and missed days need no callback of their own. `<model>__watch` runs at the deadline and fails when the day has no
 tally, whether its run is late, failed, or was never created; that failure arrives here like any other. (Airflow's
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallywright.observability import log
 
 if TYPE_CHECKING:
-    from tallywright.spec.model import Alerts, ModelSpec
+    from tallywright.spec import ModelSpec, Project
 
 TIMEOUT_SECONDS: Final = 10
 _LONGEST_REASON: Final = 1000
@@ -24,11 +24,12 @@ _LONGEST_REASON: Final = 1000
 Callback = Callable[[Mapping[str, Any]], None]
 
 
-def failure_alert(spec: ModelSpec) -> Callback:
+def failure_alert(project: Project) -> Callback:
     """The `on_failure_callback` of a model's tasks; it never raises, for an alert must not hide the failure."""
+    spec, variable = project.spec, project.environment.alerts.variable_of(project.spec.name)
 
     def alert(context: Mapping[str, Any]) -> None:
-        notify(spec.alerts, message_of(spec, context))
+        notify(message_of(spec, context), variable, log_it=spec.alerts.log)
 
     return alert
 
@@ -50,20 +51,26 @@ def message_of(spec: ModelSpec, context: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def notify(alerts: Alerts, message: Mapping[str, str]) -> None:
-    """Writes the message to the log and posts it; the webhook's address is read from the environment at that moment."""
-    if alerts.log:
+def notify(message: Mapping[str, str], variable: str, *, log_it: bool = True) -> None:
+    """Writes the message to the log and posts it; the webhook's address is read from the environment at that moment.
+
+    Args:
+        message: What failed.
+        variable: The environment variable with the address; empty posts nothing.
+        log_it: False where the spec wants no log line.
+    """
+    if log_it:
         log.error("ALERT %s", json.dumps(dict(message)))
-    if not alerts.webhook_env:
+    if not variable:
         return
-    address = os.environ.get(alerts.webhook_env, "")
+    address = os.environ.get(variable, "")
     if not address.startswith(("https://", "http://")):
-        log.warning("alert not posted: $%s holds no http(s) address", alerts.webhook_env)
+        log.warning("alert not posted: $%s holds no http(s) address", variable)
         return
     try:
         _post(address, message)
     except Exception as error:  # noqa: BLE001 - the failure that is reported matters more than the report
-        log.warning("alert not posted to the address in $%s: %s", alerts.webhook_env, type(error).__name__)
+        log.warning("alert not posted to the address in $%s: %s", variable, type(error).__name__)
 
 
 def _post(address: str, message: Mapping[str, str]) -> None:

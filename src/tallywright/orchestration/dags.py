@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Asset
 from airflow.sdk.configuration import conf
 
+from tallywright.errors import UsageError
 from tallywright.lifecycle.plan import CATCH_UP, Actor, Pipeline, Step, Uses, longest_run, plan
 from tallywright.orchestration.alerts import failure_alert
 from tallywright.orchestration.approval import approval
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tallywright.spec import ModelSpec, Project
-    from tallywright.spec.model import Schedule
+    from tallywright.spec.schedule import Schedule
 
 MAX_ACTIVE_RUNS: Final = 2
 _RETRY_DELAY: Final = timedelta(seconds=30)
@@ -69,7 +70,7 @@ def model_dag(project: Project, pipeline: Pipeline, limits: Mapping[str, Any] | 
     spec = project.spec
     steps = plan(spec, pipeline)
     timing = _timing(spec, pipeline)
-    common = {"owner": spec.owner.name, "on_failure_callback": failure_alert(spec)}
+    common = {"owner": spec.owner.name, "on_failure_callback": failure_alert(project)}
     dag = DAG(
         dag_id=f"{spec.name}__{pipeline.value}",
         description=f"{spec.name} {SUMMARIES[pipeline]}",
@@ -188,7 +189,15 @@ def _operator(project: Project, step: Step) -> tuple[type[TallyOperator], dict[s
         for engine in _engines(project, use):
             cluster = settings.submitted(engine)
             if cluster is not None:
-                from tallywright.orchestration.spark_submit import SparkTallyOperator, submitted
+                try:
+                    from tallywright.orchestration.spark_submit import SparkTallyOperator, submitted
+                except ImportError as error:
+                    raise UsageError(
+                        f"the step {step.name} is submitted to Spark ({engine} by {cluster.connection}), and Airflow's "
+                        f"Spark provider is not installed: {error}",
+                        expected="the extra of the engine in Airflow's environment",
+                        remedy="pip install 'tallywright[spark]'",
+                    ) from error
 
                 scores = Uses.SCORING in step.uses and engine in _engines(project, Uses.SCORING)
                 return SparkTallyOperator, submitted(cluster, project.spec.scoring.io if scores else "direct")

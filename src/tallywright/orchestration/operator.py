@@ -29,7 +29,7 @@ from tallywright.orchestration.dates import RunFacts, dated
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.plan import Pipeline
-    from tallywright.spec.model import Schedule
+    from tallywright.spec.schedule import Schedule
 
 _LARGEST_RESULT: Final = 32_768
 _LEVELLED: Final = re.compile(r"\d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) +(.*)")

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tallywright.errors import SpecError, TallyError
+from tallywright.errors import SpecError
 from tallywright.lifecycle.plan import Pipeline
 from tallywright.memory import gc_paused
 from tallywright.observability import log
 from tallywright.spec import Project, load_project, model_names
 from tallywright.spec.cache import SpecCache, cache_file
-from tallywright.spec.load import assemble, project_root, read_overlay
+from tallywright.spec.load import assemble, model_file, project_root, read_overlay
+from tallywright.spec.problems import problems_of, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def project_dags(root: Path) -> dict[str, DAG]:
         for project in specs.projects:
             found |= specs.made(project)
     for name, error in sorted(specs.failed.items()):
-        log.error("%s has no DAGs: %s", name, error)
+        log.error("%s has no DAGs: %s", name, _told(root, name, error))
     return found
 
 
@@ -66,15 +67,19 @@ def require_valid_specs(root: Path) -> None:
         for project in specs.projects:
             if not specs.is_made(project):
                 specs.made(project)
-    broken: dict[str, Exception] = {**specs.broken, **specs.failed}
-    if broken:
-        raise SpecError(
-            "\n".join(f"{name} has no DAGs: {error}" for name, error in sorted(broken.items())),
-            remedy="the DAGs of the other models are not affected",
-        )
+    broken = {} if specs.shared is not None else {**specs.broken, **specs.failed}
+    told = [f"{name} has no DAGs: {_told(root, name, error)}" for name, error in sorted(broken.items())]
+    told += [f"no model has DAGs: {error}" for error in (specs.shared,) if error is not None]
+    if told or specs.strangers:
+        raise SpecError("\n".join([*specs.strangers, *told]), remedy="the DAGs of the other models are not affected")
 
 
-def load_all(root: Path) -> tuple[list[Project], dict[str, TallyError]]:
+def _told(root: Path, name: str, error: Exception) -> str:
+    """An error of a model with its file, whatever class it is of."""
+    return "\n".join(map(str, problems_of(error, project_root(root) / "models" / name / "model.yaml")))
+
+
+def load_all(root: Path) -> tuple[list[Project], dict[str, Exception]]:
     """The models of a project that can be loaded, and the errors of those that cannot, by name."""
     with _specs(root) as specs:
         return specs.projects, specs.broken
@@ -88,7 +93,11 @@ class _Specs:
     projects: list[Project] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     """Of each model's content; empty where it cannot be remembered."""
-    broken: dict[str, TallyError] = field(default_factory=dict)
+    broken: dict[str, Exception] = field(default_factory=dict)
+    shared: Exception | None = None
+    """What is wrong with the overlay, so that no model can be loaded."""
+    strangers: list[str] = field(default_factory=list)
+    """The overlay's layers for models that do not exist, which are nobody's matter but the overlay's."""
     failed: dict[str, Exception] = field(default_factory=dict)
     """Models with a valid spec of which DAGs could not be made."""
     limits: dict[str, Any] = field(default_factory=dict)
@@ -122,19 +131,21 @@ def _specs(root: Path) -> Iterator[_Specs]:
     try:
         overlay = read_overlay(project_root(root))
         environment = overlay.environment()
-    except TallyError as error:
-        specs.broken = dict.fromkeys(names, error)
+        if environment[0] is None or environment[1]:
+            raise refusal(environment[1], f"correct {overlay.file}")
+        specs.strangers = list(map(str, overlay.strangers()))
+    except Exception as error:  # noqa: BLE001 - said once, for all models
+        specs.broken, specs.shared = dict.fromkeys(names, error), error
         yield specs
         return
-    folder = environment[0].storage.cache if environment[0] else ""
-    specs.cache = SpecCache(cache_file(folder, overlay.file))
+    specs.cache = SpecCache(cache_file(environment[0].storage.cache, overlay.file))
     for name in names:
-        file = overlay.root / "models" / name / "model.yaml"
         try:
+            file = model_file(overlay.root, name)
             values, digest = specs.cache.values(file, overlay.layer_of(name))
             specs.projects.append(assemble(file, values, overlay, environment))
             specs.digests[name] = digest
-        except TallyError as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a model is wrong with that one alone
             specs.broken[name] = error
     yield specs
     specs.cache.save()

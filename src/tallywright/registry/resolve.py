@@ -22,7 +22,7 @@ from tallywright.registry.promotion_log import (
     withdrawals,
 )
 from tallywright.registry.versions_table import VersionRow, promoted_versions, recorded_versions
-from tallywright.spec.roles import CHALLENGER, CONSTANT
+from tallywright.spec.sections import CHALLENGER, CONSTANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.records import Manifest
     from tallywright.spec import ModelSpec
-    from tallywright.spec.roles import Version
+    from tallywright.spec.sections import Version
 
 
 def secondary_models(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Iterator[ModelRef]:

@@ -52,7 +52,7 @@ from tallywright.scoring.roles.eligibility import (
     eligible,
     with_threshold,
 )
-from tallywright.spec.model import Scoring
+from tallywright.spec.sections import Scoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from tallywright.records import Role
 if TYPE_CHECKING:
     from tallywright.records import InputVersion, Manifest, ModelRef
     from tallywright.spec.base import Identity
-    from tallywright.spec.model import Scoring
+    from tallywright.spec.sections import Scoring
 
 FIRST: Final = "first"
 FORCED: Final = "forced"

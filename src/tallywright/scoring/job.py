@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from tallywright.errors import GateRefusedError
+from tallywright.errors import EngineError, GateRefusedError
 from tallywright.records import Role
 from tallywright.score_period import partition_folder
 
@@ -129,6 +129,14 @@ class ScoreJob:
     """As `part_schema`, of the table of shadows; None when there are none."""
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     """In the name of each part, so that a driver finds what its workers left without a word."""
+
+    def no_memory(self) -> EngineError:
+        """The error of a machine that cannot hold a batch: says how many rows that was."""
+        return EngineError(
+            f"scoring {self.score_date}: no memory for a batch of {self.batch_rows:,} rows",
+            expected=f"memory for {self.batch_rows:,} rows a thread",
+            remedy="lower scoring.batch_rows or scoring.workers, or give the machine more memory",
+        )
 
     @property
     def champion(self) -> JobModel:

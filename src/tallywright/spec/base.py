@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from tallywright.records import digest_of
 
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 
 def _inside_the_project(path: str) -> str:
-    if path.startswith("/") or ".." in path.split("/") or not re.fullmatch(r"[A-Za-z0-9_./\-]+", path):
+    plain = re.fullmatch(r"[A-Za-z0-9_./\-]{1,500}", path)
+    if path.startswith("/") or ".." in path.split("/") or not plain or max(map(len, path.split("/"))) > _LONGEST_PART:
         raise ValueError("a path below the model's folder is needed: letters, digits, `_ . - /`, no `..`, not absolute")
     return path
 
 
-Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
-"""The name of a column."""
+_LONGEST_PART: Final = 200
 RelativePath = Annotated[str, AfterValidator(_inside_the_project)]
 """A path below the model's folder."""
+PathOrNone = Annotated[str, AfterValidator(lambda path: path and _inside_the_project(path))]
+"""The same, or an empty text for none."""
 
 _FORM_1: Final = "1:"
 Fields = dict[str, Any]

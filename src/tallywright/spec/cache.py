@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from tallywright import __version__
 from tallywright.errors import SpecError
-from tallywright.spec.yaml_files import INTERPOLATION, merged, parse_mapping
+from tallywright.spec.yaml_files import parse_mapping, read_text
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _VALUES: Final = "values"
 _REFUSED: Final = "refused"
 _DONE: Final = "done"
@@ -55,20 +55,24 @@ class SpecCache:
         self._asked: dict[str, _Entry] = {}
 
     def values(self, file: Path, layer: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        """The values of a `model.yaml` with a layer over them, parsed unless this content was parsed before.
+        """The values of a `model.yaml`, parsed unless this content was parsed before.
+
+        Args:
+            file: The `model.yaml`.
+            layer: What an overlay lays over it; it may hold what comes from the environment, and is not kept.
 
         Returns:
-            The values, and the digest of the content; it is empty for a spec that reads the environment.
+            The values, and the digest of content and layer; it is empty where the values cannot be kept.
 
         Raises:
             SpecError: The file cannot be read or is no YAML mapping.
         """
-        content = _content(file)
+        content = read_text(file)
         digest = _digest(file, layer, content)
         entry = self._known.get(digest)
         if entry is None:
-            entry = _parsed(file, layer, content)
-            if INTERPOLATION in content or not _keeps(entry):
+            entry = _parsed(file, content)
+            if not _keeps(entry):
                 digest = ""
         if digest:
             self._asked[digest] = entry
@@ -100,20 +104,13 @@ class SpecCache:
             _replace(self._file, f"{_sha256(text)}\n{text}")
 
 
-def _content(file: Path) -> str:
-    try:
-        return file.read_bytes().decode()
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
-
-
 def _digest(file: Path, layer: dict[str, Any], content: str) -> str:
     return _sha256(json.dumps([str(file), layer, content], sort_keys=True, default=repr))
 
 
-def _parsed(file: Path, layer: dict[str, Any], content: str) -> _Entry:
+def _parsed(file: Path, content: str) -> _Entry:
     try:
-        return {_VALUES: merged(file, parse_mapping(file, content), layer, [])}
+        return {_VALUES: parse_mapping(file, content, conf=False)}
     except SpecError as error:
         return {_REFUSED: [error.found, error.expected, error.remedy]}
 

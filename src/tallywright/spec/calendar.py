@@ -21,6 +21,7 @@ from pydantic import field_validator
 from tallywright.errors import SpecError
 from tallywright.score_period import Hour, date_of
 from tallywright.spec.base import RelativePath, Section
+from tallywright.spec.values import AnyDay, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,12 +45,12 @@ class Closed(Section):
 
     weekdays: tuple[Weekday, ...] = ()
     """Weekdays, such as `[saturday, sunday]`."""
-    dates: tuple[date, ...] = ()
+    dates: tuple[AnyDay, ...] = ()
     """Single dates, such as `[2025-12-25]`."""
     file: RelativePath | None = None
     """A CSV table in the model's folder: a header line, and the closed dates (YYYY-MM-DD) in its column `date`; other
     columns, such as a name, are not read."""
-    hours: tuple[int, ...] = ()
+    hours: tuple[Whole, ...] = ()
     """Of an hourly model: hours of the local clock, such as `[0, 1, 2, 3]`."""
 
     @field_validator("weekdays")

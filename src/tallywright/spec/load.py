@@ -9,22 +9,26 @@ the newest.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from functools import partial
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from tallywright.errors import SpecError, UsageError, did_you_mean
+from tallywright.errors import SpecError, SpecProblem, UsageError, did_you_mean
 from tallywright.observability import log
 from tallywright.spec.base import Section
-from tallywright.spec.model import ModelSpec
+from tallywright.spec.checks import cross_checks, mismatches_in
+from tallywright.spec.model import CHECKED_APART, ModelSpec
+from tallywright.spec.places import leads_outside, real
+from tallywright.spec.problems import SET, Layers, explained, refusal, remedy_of, section_in
 from tallywright.spec.yaml_files import Environment, merged, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from pydantic_core import ErrorDetails
 
 _Section = TypeVar("_Section", bound=Section)
 KEY: Final = "spec_version"
@@ -35,97 +39,30 @@ DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {
 """Path of a key, such as `gates.bootstrap`, to its default from a version on; `*` is each key of a mapping."""
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
-SET: Final = "--set"
+WEBHOOK: Final = ("alerts", "webhook_env")
+"""A key of the first release, which stands in `conf/` now."""
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_OVERLAY: Final = re.compile(r"[^/\\\x00]{1,100}")
+_LONGEST_SHOWN: Final = 60
+_said: set[str] = set()
 
 
 def validated(
-    cls: type[_Section], values: dict[str, Any], file: Path, problems: list[str], sets: Sequence[str] = ()
+    cls: type[_Section], values: dict[str, Any], source: Layers, problems: list[SpecProblem]
 ) -> _Section | None:
     """The validated section; None when the values do not fit, and their problems are added to `problems`.
 
     Args:
         cls: What is expected.
         values: The merged layers.
-        file: What a problem is blamed on, unless the value came from one of `sets`.
-        problems: Gets a line for each problem.
-        sets: The `--set` texts in the values.
+        source: What a problem is blamed on.
+        problems: Gets one for each mistake.
     """
     try:
-        return cls.model_validate(values)
+        return cls.model_validate(values, context=CHECKED_APART)
     except ValidationError as error:
-        for detail in error.errors():
-            origin = _origin(file, ".".join(str(part) for part in detail["loc"]), sets)
-            problems.extend(f"{origin}: {text}" for text in _explain(cls, detail))
+        problems.extend(explained(cls, error.errors(include_url=False), source))
         return None
-
-
-def _origin(file: Path, path: str, sets: Sequence[str]) -> str:
-    """What a problem at a path is blamed on: the `--set` that gave the value, else the file.
-
-    A problem of a section, of which a part was set, may come from either.
-    """
-    for text in reversed(sets):
-        key = text.partition("=")[0].strip()
-        if key == path or path.startswith(f"{key}."):
-            return f"{SET} {text}"
-    near = [text for text in sets if not path or text.startswith(f"{path}.")]
-    return f"{file} with {', '.join(f'{SET} {text}' for text in near)}" if near else str(file)
-
-
-def _remedy(problems: Sequence[str], command: str) -> str:
-    """What to correct: the file, the `--set` texts, or both."""
-    typed = [SET in problem for problem in problems]
-    what = SET if all(problem.startswith(f"{SET} ") for problem in problems) else "the file"
-    return f"correct {what}{f' or {SET}' if any(typed) and what != SET else ''}, then {command}"
-
-
-def refusal(problems: list[str], remedy: str) -> SpecError:
-    """A SpecError that lists all problems."""
-    return SpecError(
-        f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the spec:\n"
-        + "\n".join(f"  - {problem}" for problem in problems),
-        remedy=remedy,
-    )
-
-
-def _explain(cls: type[Section], detail: ErrorDetails) -> list[str]:
-    """A line for each mistake; a validator of a whole section gives one text with a line for each."""
-    path = ".".join(str(part) for part in detail["loc"]) or "(whole file)"
-    found = detail["input"]
-    if detail["type"] == "extra_forbidden":
-        allowed = _allowed_keys(cls, detail["loc"][:-1])
-        hint = did_you_mean(str(detail["loc"][-1]), allowed)
-        return [f"{path}: unknown key{hint}; allowed here: {', '.join(allowed)}"]
-    if detail["type"] == "missing":
-        return [f"{path}: missing; it has no default, please give it"]
-    message = detail["msg"].removeprefix("Value error, ")
-    secret = detail["loc"][:1] == ("storage",) and ("options" in detail["loc"] or isinstance(found, dict))
-    if secret or (isinstance(found, dict) and len(str(found)) > 80):  # noqa: PLR2004 - a whole section says nothing
-        return [f"{path}: {line}" for line in message.splitlines()]
-    return [f"{path}: found {found!r}; {line}" for line in message.splitlines()]
-
-
-def _allowed_keys(cls: type[Section], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys of the section at `loc`; dictionary levels (such as `data.sources.<name>`) are walked through."""
-    current: Any = cls
-    for part in loc:
-        field = getattr(current, "model_fields", {}).get(part) if isinstance(current, type) else None
-        annotation = field.annotation if field is not None else current
-        current = section_in(annotation)
-        if current is None:
-            return []
-    return sorted(current.model_fields)
-
-
-def section_in(annotation: Any) -> type[Section] | None:
-    """The section in a field's annotation, through unions and containers; None when there is none."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = section_in(inner)
-        if found is not None:
-            return found
-    return None
 
 
 def with_defaults(values: dict[str, Any], defaults: Mapping[str, Mapping[int, Any]] = DEFAULTS) -> dict[str, Any]:
@@ -211,8 +148,15 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def model_names(root: Path | None = None) -> list[str]:
-    """The names of all model projects under `root/models`, sorted."""
-    return sorted(path.parent.name for path in (project_root(root) / "models").glob("*/model.yaml"))
+    """The names of all model projects under `root/models`, sorted; a folder of another name is none."""
+    found = (path.parent.name for path in (project_root(root) / "models").glob("*/model.yaml"))
+    return sorted(name for name in found if _NAME.fullmatch(name))
+
+
+def misnamed_folders(root: Path | None = None) -> list[str]:
+    """The folders with a `model.yaml` whose names no model can have; hidden ones, which editors make, are left out."""
+    found = (path.parent.name for path in (project_root(root) / "models").glob("*/model.yaml"))
+    return sorted(name for name in found if not _NAME.fullmatch(name) and not name.startswith((".", "_")))
 
 
 def load_project(
@@ -235,16 +179,32 @@ def load_project(
         SpecError: Anything wrong in the files, all problems in one message.
     """
     base = project_root(root)
-    file = base / "models" / model / "model.yaml"
-    if not file.is_file():
-        raise _unknown("model", model, model_names(base), f"{base / 'models'}/*/model.yaml")
-    spec_sets = [text for text in overrides if not text.startswith("environment.")]
-    environment_sets = [text.removeprefix("environment.") for text in overrides if text.startswith("environment.")]
+    file = model_file(base, model)
     overlay = read_overlay(base, environment)
-    if sets_spec_version({}, spec_sets):
-        raise SpecError(f"--set {KEY}=…", expected=f"{KEY} in {file} alone: it says what the keys of that file mean")
-    values = merged(file, read_mapping(file), overlay.layer_of(model), spec_sets)
-    return assemble(file, values, overlay, overlay.environment(environment_sets), spec_sets)
+    for_overlay, for_spec = split_sets(overrides)
+    settings = overlay.environment(for_overlay)
+    _warn_of_strangers(overlay)
+    values = read_mapping(file, conf=False)
+    return assemble(file, values, overlay, settings, for_spec)
+
+
+def model_file(root: Path, model: str) -> Path:
+    """The `model.yaml` of a model.
+
+    Raises:
+        UsageError: There is no such model.
+    """
+    file = root / "models" / model / "model.yaml"
+    if not _NAME.fullmatch(model) or not file.exists():
+        raise _unknown("model", model, model_names(root), f"{root / 'models'}/*/model.yaml")
+    return file
+
+
+def split_sets(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The `--set` texts for the overlay, without `environment.`, and those for the spec."""
+    prefix = "environment."
+    for_overlay = [text.removeprefix(prefix) for text in overrides if text.startswith(prefix)]
+    return for_overlay, [text for text in overrides if not text.startswith(prefix)]
 
 
 def load_environment(*, root: Path | None = None, environment: str | None = None) -> Environment:
@@ -258,7 +218,16 @@ def load_environment(*, root: Path | None = None, environment: str | None = None
     found, problems = overlay.environment()
     if problems or found is None:
         raise refusal(problems, f"correct {overlay.file}")
+    _warn_of_strangers(overlay)
     return found
+
+
+def _warn_of_strangers(overlay: Overlay) -> None:
+    """Says once a process which layers of an overlay are about no model."""
+    for stranger in map(str, overlay.strangers()):
+        if stranger not in _said:
+            _said.add(stranger)
+            log.warning("%s", stranger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,25 +244,36 @@ class Overlay:
         layer = self.models.get(model) if isinstance(self.models, dict) else None
         return layer if isinstance(layer, dict) else {}
 
-    def environment(self, sets: Sequence[str] = ()) -> tuple[Environment | None, list[str]]:
+    def layer_problems(self, model: str) -> list[SpecProblem]:
+        """What is wrong with the layer of a model as such: it is none."""
+        layer = self.models.get(model) if isinstance(self.models, dict) else None
+        if layer is None or isinstance(layer, dict):
+            return []
+        text = f"models.{model}: found {str(layer)[:_LONGEST_SHOWN]!r}; a mapping of sections is needed"
+        return [Layers(self.file).problem(("models", model), text)]
+
+    def environment(self, sets: Sequence[str] = ()) -> tuple[Environment | None, list[SpecProblem]]:
         """The environment with its paths made absolute (None when it is not valid), and all problems of the overlay."""
-        problems = self._model_layer_problems()
-        values = {"name": self.file.stem} | merged(self.file, self.values, {}, sets)
-        found = validated(Environment, values, self.file, problems, sets)
-        problems = [problem.replace(f"{SET} ", f"{SET} environment.") for problem in problems]
+        source = Layers(self.file, sets, shown="environment.")
+        problems = []
+        if self.models is not None and not isinstance(self.models, dict):
+            text = f"models: found {self.models!r}; expected a mapping of model names to the keys they change"
+            problems.append(source.problem(("models",), text))
+        values = {"name": self.file.stem} | merged(self.values, {}, sets)
+        found = validated(Environment, values, source, problems)
         return found and found.resolved(self.root), problems
 
-    def _model_layer_problems(self) -> list[str]:
-        """Problems of the section `models`: a layer for a model that does not exist would be ignored."""
-        if self.models is None:
-            return []
+    def strangers(self) -> list[SpecProblem]:
+        """The layers for models that do not exist, which are ignored: a mistake of the overlay, and of no model."""
         if not isinstance(self.models, dict):
-            found = f"{self.file}: models: found {self.models!r}"
-            return [f"{found}; expected a mapping of model names to the keys they change"]
+            return []
         known = model_names(self.root)
         return [
-            f"{self.file}: models.{name}: no such model{did_you_mean(str(name), known)}; "
-            f"there are: {', '.join(known) or 'none yet'}"
+            Layers(self.file).problem(
+                ("models", name),
+                f"models.{name}: no such model{did_you_mean(str(name), known)}; "
+                f"there are: {', '.join(known) or 'none yet'}",
+            )
             for name in self.models
             if name not in known
         ]
@@ -306,7 +286,7 @@ def read_overlay(root: Path, environment: str | None = None) -> Overlay:
         UsageError: No such environment.
         SpecError: The file is no readable YAML mapping.
     """
-    file = _overlay_file(root, environment)
+    file = overlay_file(root, environment)
     values = read_mapping(file)
     models = values.pop("models", None)
     return Overlay(root, file, values, models)
@@ -316,38 +296,128 @@ def assemble(
     file: Path,
     values: dict[str, Any],
     overlay: Overlay,
-    environment: tuple[Environment | None, list[str]],
+    environment: tuple[Environment | None, list[SpecProblem]],
     sets: Sequence[str] = (),
 ) -> Project:
     """A model project from the values of its layers.
 
     Args:
         file: Its `model.yaml`.
-        values: All that was said about it, layers merged.
-        overlay: Where it runs.
+        values: What that file says.
+        overlay: Where it runs, with a layer over the values.
         environment: What `overlay` answers to that.
-        sets: The `--set` texts in the values.
+        sets: The `--set` texts over both.
 
     Raises:
         SpecError: Anything wrong in spec or overlay, all problems in one message.
     """
     settings, elsewhere = environment
-    problems, name = list(elsewhere), file.parent.name
-    if sets_spec_version(overlay.layer_of(name)):
-        problems.append(f"{overlay.file}: models.{name}.{KEY}: it stands in {file} alone, whose keys it is about")
-    spec = validated(ModelSpec, with_defaults(values), file, problems, sets)
-    if spec is not None:
-        spec = _with_calendar(spec, file, problems)
-    if spec is not None and spec.name != name:
-        problems.append(f"{file}: name: found {spec.name!r}; expected {name!r}, the folder's name")
+    name = file.parent.name
+    spec, problems = checked(file, values, overlay, settings, sets)
+    problems = [*elsewhere, *problems]
     if problems or spec is None or settings is None:
-        raise refusal(problems, _remedy(problems, f"`tally validate {name}`"))
-    for warning in corrected_defaults(spec, values):
-        log.warning("%s: %s", file, warning)
+        raise refusal(problems, remedy_of(problems, f"`tally validate {name}`"))
     return Project(spec=spec, folder=file.parent, root=overlay.root, environment=settings)
 
 
-def _with_calendar(spec: ModelSpec, file: Path, problems: list[str]) -> ModelSpec:
+def checked(
+    file: Path, values: dict[str, Any], overlay: Overlay, settings: Environment | None, sets: Sequence[str] = ()
+) -> tuple[ModelSpec | None, list[SpecProblem]]:
+    """The spec of the values of its layers, as far as there is one, and every problem of it; those of the overlay not.
+
+    Args:
+        file: Its `model.yaml`.
+        values: What that file says.
+        overlay: Where it runs, with a layer over the values.
+        settings: What the overlay says, where that is valid.
+        sets: The `--set` texts over both.
+    """
+    name, layer = file.parent.name, overlay.layer_of(file.parent.name)
+    whole = with_defaults(_without_webhook(merged(values, layer, sets)))
+    source = Layers(file, sets, overlay.file, ("models", name), layer)
+    problems = [*overlay.layer_problems(name), *_misplaced(file, values, overlay, sets)]
+    spec = validated(ModelSpec, whole, source, problems)
+    if spec is None:
+        mismatches = mismatches_in(whole, partial(ModelSpec.model_validate, context=CHECKED_APART), name)
+        problems.extend(source.of_mismatch(mismatch) for mismatch in mismatches)
+        return None, problems
+    problems.extend(source.of_mismatch(mismatch) for mismatch in cross_checks(spec))
+    if spec.name != name:
+        problems.append(source.problem(("name",), f"name: found {spec.name!r}; expected {name!r}, the folder's name"))
+    problems.extend(_leaving_paths(spec, file, overlay.root, settings, source))
+    spec = _with_calendar(spec, file, problems)
+    if not problems:
+        for warning in corrected_defaults(spec, whole):
+            log.warning("%s: %s", file, warning)
+    return spec, problems
+
+
+def _misplaced(file: Path, values: dict[str, Any], overlay: Overlay, sets: Sequence[str]) -> list[SpecProblem]:
+    """Keys that stand where they may not: the spec version outside of the file, the webhook outside of `conf/`."""
+    name, problems = file.parent.name, []
+    layer = overlay.layer_of(name)
+    if KEY in layer:
+        text = f"models.{name}.{KEY}: it stands in {file} alone, whose keys it is about"
+        problems.append(Layers(overlay.file).problem(("models", name, KEY), text))
+    if any(given.partition("=")[0].strip().split(".")[0] == KEY for given in sets):
+        problems.append(SpecProblem(f"{SET} {KEY}=…", None, KEY, f"{KEY} stands in {file} alone: it says what the "
+                                    "keys of that file mean"))  # fmt: skip
+    everywhere = merged(values, layer, sets)
+    alerts = everywhere.get(WEBHOOK[0])
+    if isinstance(alerts, dict) and WEBHOOK[1] in alerts and alerts[WEBHOOK[1]] != "":
+        variable = str(alerts[WEBHOOK[1]])[:_LONGEST_SHOWN]
+        source = Layers(file, sets, overlay.file, ("models", name), layer)
+        problems.append(
+            source.problem(
+                WEBHOOK,
+                f"alerts.webhook_env: a spec names no variable of the environment; write in {overlay.file}, for all "
+                f"models, `alerts: {{webhook_env: {variable}}}`, or for this one `alerts: {{webhook_env_of: "
+                f"{{{name}: {variable}}}}}`",
+            )
+        )
+    return problems
+
+
+def _without_webhook(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without a key that has a message of its own."""
+    section, key = WEBHOOK
+    alerts = values.get(section)
+    if not isinstance(alerts, dict) or key not in alerts:
+        return values
+    return values | {section: {name: value for name, value in alerts.items() if name != key}}
+
+
+def _leaving_paths(
+    spec: ModelSpec, file: Path, root: Path, settings: Environment | None, source: Layers
+) -> list[SpecProblem]:
+    """The paths of a spec that lead out of the project, links followed."""
+    folder, data = file.parent, spec.data
+    inside, problems = real((root, folder)), []
+    raw = (*inside, *real(settings.storage.raw if settings is not None else ()))
+    own = {
+        ("data", "contract"): (folder, data.contract),
+        ("data", "features"): (folder, data.features),
+        ("data", "labels"): (folder, data.labels),
+        ("data", "expectations"): (root / "expectations", spec.suite),
+        ("training", "network", "module"): (folder, spec.training.network.module),
+    }
+    if spec.schedule.closed.file is not None:
+        own["schedule", "closed", "file"] = (folder, spec.schedule.closed.file)
+    for at, (base, path) in own.items():
+        if leads_outside(base, path, inside):
+            problems.append(source.problem(at, f"{'.'.join(at)}: {base / path} leads out of the project"))
+    for name, section in data.sources.items():
+        outside = section.package is None and settings is not None and leads_outside(folder, section.path, raw)
+        if outside and settings is not None:
+            text = (
+                f"data.sources.{name}.path: {section.path!r} leads out of the project; where that is meant, write in "
+                f"conf/{settings.name}.yaml `storage: {{raw: [{Path(realpath(folder / section.path)).parent}]}}`"
+            )
+            problems.append(source.problem(("data", "sources", name, "path"), text))
+    return problems
+
+
+def _with_calendar(spec: ModelSpec, file: Path, problems: list[SpecProblem]) -> ModelSpec:
     """The spec with the closed dates of its calendar's file; what is wrong with that file is added to `problems`."""
     schedule = spec.schedule
     if schedule.closed.file is None:
@@ -355,15 +425,22 @@ def _with_calendar(spec: ModelSpec, file: Path, problems: list[str]) -> ModelSpe
     try:
         closed = schedule.closed.read(file.parent)
     except SpecError as error:
-        problems.append(f"{file}: {error.found}; expected {error.expected}")
+        problems.append(
+            Layers(file).problem(("schedule", "closed", "file"), f"{error.found}; expected {error.expected}")
+        )
         return spec
     return spec.model_copy(update={"schedule": schedule.model_copy(update={"closed": closed})})
 
 
-def _overlay_file(base: Path, environment: str | None) -> Path:
+def overlay_file(base: Path, environment: str | None = None) -> Path:
+    """The file of the overlay of that name; `$TALLYWRIGHT_ENV` or `local` when not given.
+
+    Raises:
+        UsageError: No such environment.
+    """
     name = environment or os.environ.get(ENVIRONMENT_VARIABLE) or "local"
     file = base / "conf" / f"{name}.yaml"
-    if not file.is_file():
+    if not _OVERLAY.fullmatch(name) or not file.exists():
         known = sorted(path.stem for path in (base / "conf").glob("*.yaml"))
         raise _unknown("environment", name, known, f"{base / 'conf'}/*.yaml")
     return file
@@ -371,6 +448,6 @@ def _overlay_file(base: Path, environment: str | None) -> Path:
 
 def _unknown(what: str, name: str, known: list[str], where: str) -> UsageError:
     return UsageError(
-        f"no {what} {name!r}{did_you_mean(name, known)}",
+        f"no {what} {name[:_LONGEST_SHOWN]!r}{'…' if len(name) > _LONGEST_SHOWN else ''}{did_you_mean(name, known)}",
         expected=f"one of {', '.join(known) or 'none yet'}, from {where}",
     )

@@ -1,14 +1,16 @@
-"""Refuses folders whose names storage libraries read as something else: patterns, queries, escapes."""
+"""Refuses folders whose names storage libraries read otherwise, and says whether a path stays within folders."""
 
 from __future__ import annotations
 
 import re
+from os.path import realpath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
 _READ_OTHERWISE: Final = {
     r"\?": "`?`, behind which SQLite's addresses have options",
@@ -34,3 +36,16 @@ def require_plain(path: str | Path) -> None:
             expected="folders whose names every storage library reads alike",
             remedy="rename the folder, or put the project (or the place named in conf/) elsewhere",
         )
+
+
+def leads_outside(base: Path, path: str, folders: Iterable[str]) -> bool:
+    """True when a path, links followed, lies in none of the `real` folders; of a pattern what stands before its `*`."""
+    parts = Path(path).parts
+    fixed = next((place for place, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+    found = realpath(base.joinpath(*parts[:fixed]))
+    return ".." in parts[fixed:] or not any(found == folder or found.startswith(f"{folder}/") for folder in folders)
+
+
+def real(folders: Iterable[Path | str]) -> tuple[str, ...]:
+    """The folders with links followed, as `leads_outside` compares them."""
+    return tuple(realpath(folder).rstrip("/") for folder in folders)

@@ -8,10 +8,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tallywright.spec.base import Column, Section
-
-_LONGEST_NAME: Final = 255
-_LONGEST_PATH: Final = 2000
+from tallywright.spec.base import Section
+from tallywright.spec.values import MOST_COLUMNS, Column, FilePattern
 
 
 def _known_encoding(name: str) -> str:
@@ -27,8 +25,6 @@ def _known_encoding(name: str) -> str:
 def _plain_glob(path: str) -> str:
     if not path or re.search(r"[\x00-\x1f\x7f]", path):
         raise ValueError("a path of plain characters is needed: a file, a folder or a glob such as raw/orders-*.csv")
-    if len(path) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in path.split("/")):
-        raise ValueError(f"no file system has names of more than {_LONGEST_NAME} bytes, and paths that long")
     for part in path.split("/"):
         if "**" in part and part != "**":
             raise ValueError(
@@ -50,10 +46,11 @@ _LETTER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\uffff]")
 class Source(Section):
     """One raw input: CSV or Parquet files, in a folder of the project's or inside an installed package."""
 
-    path: Annotated[str, AfterValidator(_plain_glob)]
+    path: Annotated[FilePattern, AfterValidator(_plain_glob)]
     """A file, a folder or a glob, relative to the model project (or to the package). CSV may be packed, as `.csv.gz`,
-    `.csv.zst` or a `.zip` with one CSV in it. Names that begin with `.` or `~$` are no data files."""
-    package: Annotated[str, AfterValidator(_import_name)] | None = None
+    `.csv.zst` or a `.zip` with one CSV in it. Names that begin with `.` or `~$` are no data files.
+    One outside of the project must lie in a folder that `storage.raw` of the overlay names."""
+    package: Annotated[str, Field(max_length=200), AfterValidator(_import_name)] | None = None
     """An installed distribution's import name; it is located, never imported."""
     format: Literal["csv", "parquet"] = "csv"
     pattern: str = ""
@@ -66,7 +63,7 @@ class Source(Section):
     column in the rows of a file that lacks it. From `spec_version: 2` on it is on."""
     null_value: str | tuple[str, ...] = "NA"
     """The text, or the texts, that stand for a missing value in CSV; from `spec_version: 2` on the empty field."""
-    types: dict[Column, str] = Field(default_factory=dict)
+    types: dict[Column, str] = Field(default_factory=dict, max_length=MOST_COLUMNS)
     """SQL types of CSV columns; a column not named here is read as VARCHAR. A row with a cell that is none of its type
     is quarantined."""
     delimiter: str = Field(default=",", min_length=1, max_length=1)
@@ -95,6 +92,12 @@ class Source(Section):
         """The unquoted texts that are null."""
         given = (self.null_value,) if isinstance(self.null_value, str) else self.null_value
         return given if self.strict else tuple(dict.fromkeys([*given, ""]))
+
+    @model_validator(mode="after")
+    def _inside_the_package(self) -> Source:
+        if self.package is not None and (self.path.startswith("/") or ".." in self.path.split("/")):
+            raise ValueError(f"path {self.path!r} leads out of the package {self.package}")
+        return self
 
     @model_validator(mode="after")
     def _one_reading(self) -> Source:

@@ -1,16 +1,16 @@
-"""Reads YAML files as plain values and merges layers; the sections of the environment overlay (`conf/<env>.yaml`).
+"""Reads YAML files as plain values, with one meaning; the sections of the environment overlay (`conf/<env>.yaml`).
 
-A file is read by libyaml alone, by OmegaConf's rules of what a text means: a spec in a millisecond, and no import of
-OmegaConf, which costs a step more than its work. Plain `${oc.env:NAME}` and `${oc.env:NAME,default}` are put in here.
-Whatever needs more (other `${…}`, merge keys, many aliases), and whatever is wrong, goes to OmegaConf, whose answer
-counts.
+A file is read by libyaml. Its scalars mean what a reader sees: `14:00` and `017` are texts (YAML 1.1 reads them in
+base 60 and base 8), `2025-03-08` is a text, `1e-3` and `1_000` are numbers, and `yes`, `no`, `on`, `off`, `true`,
+`false` are truth values. It is parsed once, references are put in once (`references`), and layers are laid over one
+another as plain values.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast
 
 import yaml
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -19,34 +19,40 @@ from tallywright.errors import SpecError, UsageError
 from tallywright.observability import log
 from tallywright.spec.base import Section
 from tallywright.spec.places import require_plain
+from tallywright.spec.references import INTERPOLATION, literal, resolved
+from tallywright.spec.values import Filled, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+_SQLITE: Final = "sqlite:///"
+_STORES: Final = ("s3", "s3a", "file")
+_VARIABLE: Final = r"^([A-Za-z_][A-Za-z0-9_]*)?$"
 AUTO: Final = "auto"
 """`scoring.engine`: chosen for each day, among those of `engine.auto`."""
 _CREDENTIALS: Final = frozenset({"access_key_id", "secret_access_key", "session_token", "token"})
-INTERPOLATION: Final = "${"
-_FROM_ENVIRONMENT: Final = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)(?:,([./A-Za-z][A-Za-z0-9_./:-]*))?\}")
-"""What is put in without OmegaConf: a name, and a default that its grammar takes for a text as it stands."""
-_NO_TEXT: Final = frozenset({"null", "true", "false", "nan", "inf"})
-"""Defaults that OmegaConf takes for something else."""
-_MANDATORY: Final = "???"
-"""OmegaConf's mark of a value that a later layer must give; it never hides one that is there."""
-_MOST_NODES: Final = 5_000
-"""Aliases can make a short text very large; OmegaConf, which refuses such a text in words, looks at the others."""
+_MOST_NODES: Final = 200_000
+"""Of values in a file; aliases can make a short text very large."""
+_MOST_BYTES: Final = 1 << 23
+_MOST_BITS: Final = 256
+_DEEPEST: Final = 50
+"""How deep lists and mappings may stand in one another."""
+_SURELY_SHALLOW: Final = 900
+"""A text that opens fewer brackets, with shorter lines, is not so deep that building it could exhaust the stack."""
+_SET_FORM: Final = "--set section.key=value, such as --set training.seed=8"
+_KEY: Final = re.compile(r"[^\s.\[\]=]+")
+_UNWRITABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _FLOAT: Final = re.compile(
     r"""^(?:
      [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
     |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
     |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
-    |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
     |[-+]?\.(?:inf|Inf|INF)
     |\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, where PyYAML was built with it."""
 
 
 class Storage(Section):
@@ -58,6 +64,8 @@ class Storage(Section):
     """Root of run folders that the steps of one run share."""
     cache: str = ".tally/cache"
     """Root of the digest-addressed package cache of this machine."""
+    raw: tuple[str, ...] = ()
+    """Folders outside of the project in which raw files of its models may lie, `~` and relative paths allowed."""
     options: dict[str, SecretStr] = Field(default_factory=dict)
     """Object store options by delta-rs' names; take secrets from the environment with `${oc.env:NAME}`."""
     connection: str = ""
@@ -74,6 +82,30 @@ class Storage(Section):
             for name, value in options.items()
         }
 
+    @field_validator("lake")
+    @classmethod
+    def _a_store(cls, value: str) -> str:
+        scheme, found, rest = _said_place(value).partition("://")
+        if found and (scheme not in _STORES or not rest.strip("/")):
+            stores = ", ".join(f"{name}://" for name in _STORES)
+            problem = f"{scheme}:// names no place" if scheme in _STORES else f"no store speaks {scheme}://"
+            raise ValueError(f"{problem}; expected a folder, or an address with {stores}")
+        return value
+
+    @field_validator("work", "cache")
+    @classmethod
+    def _a_folder(cls, value: str) -> str:
+        if "://" in _said_place(value):
+            raise ValueError("must be a folder of this machine, and this is an address")
+        return value
+
+    @field_validator("raw")
+    @classmethod
+    def _folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            cls._a_folder(place)
+        return value
+
     @model_validator(mode="after")
     def _one_source_of_credentials(self) -> Self:
         given = sorted(name for name in self.options if name.lower().removeprefix("aws_") in _CREDENTIALS)
@@ -85,9 +117,15 @@ class Storage(Section):
 class Tracking(Section):
     """The MLflow server or store."""
 
-    uri: str = "sqlite:///.tally/mlflow.db"
+    uri: Filled = "sqlite:///.tally/mlflow.db"
     artifacts: str = ".tally/mlartifacts"
     experiment_prefix: str = "tallywright/"
+
+    @field_validator("uri", "artifacts")
+    @classmethod
+    def _has_its_home(cls, value: str) -> str:
+        _at_home(value.removeprefix(_SQLITE))
+        return value
 
 
 class SparkSettings(Section):
@@ -117,9 +155,9 @@ class EngineSettings(Section):
 
     interpreter: str = ""
     """The Python with Tallywright for `tally run`; empty means the one that Airflow runs in."""
-    pool_slots: int = Field(default=2, ge=1)
+    pool_slots: Whole = Field(default=2, ge=1, le=1_000_000)
     """How many heavy tasks may run at once."""
-    auto: tuple[str, ...] = ("local",)
+    auto: tuple[Literal["local", "spark", "beam"], ...] = Field(default=("local",), min_length=1)
     """The engines that `scoring.engine: auto` may choose among here."""
     spark: SparkSettings = SparkSettings()
     beam: BeamSettings = BeamSettings()
@@ -130,6 +168,19 @@ class EngineSettings(Section):
         return settings if isinstance(settings, SparkSettings) and settings.connection else None
 
 
+class AlertSettings(Section):
+    """Where failures are posted to besides the log."""
+
+    webhook_env: Annotated[str, Field(pattern=_VARIABLE)] = ""
+    """Name of the environment variable that holds a webhook's address; the address itself stays out of every file."""
+    webhook_env_of: dict[str, Annotated[str, Field(pattern=_VARIABLE)]] = Field(default_factory=dict)
+    """By model, where some have a webhook of their own; an empty name posts nothing."""
+
+    def variable_of(self, model: str) -> str:
+        """The environment variable with the address for a model's alerts; empty for none."""
+        return self.webhook_env_of.get(model, self.webhook_env)
+
+
 class Environment(Section):
     """One overlay: `local` on a laptop, `prod` on a cluster."""
 
@@ -137,6 +188,7 @@ class Environment(Section):
     storage: Storage = Storage()
     tracking: Tracking = Tracking()
     engine: EngineSettings = EngineSettings()
+    alerts: AlertSettings = AlertSettings()
 
     def resolved(self, root: Path) -> Environment:
         """The same environment with local relative paths made absolute under `root`.
@@ -146,6 +198,7 @@ class Environment(Section):
         """
         storage = self.storage.model_copy(
             update={name: _absolute(getattr(self.storage, name), root) for name in ("lake", "work", "cache")}
+            | {"raw": tuple(_absolute(place, root) for place in self.storage.raw)}
         )
         tracking = self.tracking.model_copy(
             update={
@@ -156,138 +209,253 @@ class Environment(Section):
         return self.model_copy(update={"storage": storage, "tracking": tracking})
 
 
+def _said_place(place: str) -> str:
+    """The text of a folder or an address.
+
+    Raises:
+        ValueError: It is blank, which would be the project's own folder, or names a home that there is not.
+    """
+    if not place.strip():
+        raise ValueError("empty: the project's own folder is no place for it; give a folder, such as .tally/lake")
+    _at_home(place)
+    return place
+
+
+def _at_home(path: str) -> str:
+    """The path with a leading `~` as a shell reads it."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise ValueError(f"{path}: there is no such home; write the folder out") from error
+
+
 def _absolute(path: str, root: Path) -> str:
     if "://" in path:
         return path
-    found = str((root / path).absolute())
+    found = str((root / _at_home(path)).absolute())
     require_plain(found)
     return found
 
 
 def _absolute_sqlite(uri: str, root: Path) -> str:
-    prefix = "sqlite:///"
-    if not uri.startswith(prefix):
+    if not uri.startswith(_SQLITE):
         return uri
-    return prefix + _absolute(uri.removeprefix(prefix), root)
+    return _SQLITE + _absolute(uri.removeprefix(_SQLITE), root)
 
 
-class _Loader(_Base):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
-    """A YAML loader with OmegaConf's scalars: `1e-3` is a number, a date stays a text."""
+class _Loader(LOADER):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
+    """A YAML loader with the scalars of this module, which refuses a key that stands twice and merges without end."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Called for each mapping before it is built; of a key that stands twice YAML would keep the last."""
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(names)) != len(names):
-            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+        seen = self.__dict__.setdefault("flat", set())
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        names: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in names:
+                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
+                names.add(key.value)
         super().flatten_mapping(node)
+        if len(node.value) > _MOST_NODES:
+            raise yaml.constructor.ConstructorError(None, None, "merges without end", node.start_mark)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-
-
+_WHOLE: Final = re.compile(r"^(?:[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|[-+]?0b[01_]+)$")
+_TAG: Final = "tag:yaml.org,2002:"
+_OURS: Final = frozenset({f"{_TAG}timestamp", f"{_TAG}int", f"{_TAG}float"})
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OURS]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(f"{_TAG}int", _WHOLE, list("-+0123456789"))
+_Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
 
 
-def read_mapping(file: Path) -> dict[str, Any]:
-    """The values of a YAML file, interpolations resolved.
+def read_mapping(file: Path, *, conf: bool = True) -> dict[str, Any]:
+    """The values of a YAML file, references resolved.
+
+    Args:
+        file: Any file of a project.
+        conf: True for a file of `conf/`, which alone reads the environment.
 
     Raises:
         SpecError: The file cannot be read, is not YAML, or is no mapping.
     """
+    return parse_mapping(file, read_text(file), conf=conf)
+
+
+def read_text(file: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        SpecError: It is a folder, cannot be read, is not UTF-8, or is larger than any spec.
+    """
     try:
-        text = file.read_bytes().decode()
-    except (OSError, ValueError):
-        return _by_omegaconf(file)
-    return parse_mapping(file, text)
+        if file.is_dir():
+            raise SpecError(f"{file} is a folder", expected="a YAML file")
+        if not file.is_file():
+            raise SpecError(f"{file}: no such file", expected="a YAML file")
+        if file.stat().st_size > _MOST_BYTES:
+            raise SpecError(f"{file} has more than {_MOST_BYTES} bytes", expected="a smaller YAML file")
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"{file}: byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8", expected="readable YAML"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
 
 
-def parse_mapping(file: Path, text: str) -> dict[str, Any]:
+def parse_mapping(file: Path, text: str, *, conf: bool = True) -> dict[str, Any]:
     """The values of a file's text; each call is one parse, and the log counts them.
 
     Raises:
-        SpecError: The text is not YAML, or is no mapping.
+        SpecError: The text is not YAML, is no mapping, or has a reference that cannot be resolved.
     """
     log.debug("parsing %s", file)
-    values = _plain(text)
-    return _by_omegaconf(file) if values is None else values
+    values = _loaded(text, str(file))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SpecError(f"{file}: found {_kind(values)}; expected a mapping of sections")
+    _require_plain(values, str(file))
+    if INTERPOLATION in text:
+        values = resolved(values, file, conf=conf)
+        _require_plain(values, str(file))
+    return cast("dict[str, Any]", values)
 
 
-def merged(file: Path, base: dict[str, Any], layer: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
-    """The base values with a layer over them, and `key=value` texts over both.
+def merged(base: dict[str, Any], layer: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
+    """The base values with a layer over them, and `key=value` texts over both; nothing is resolved any more.
 
     Raises:
         UsageError: A text without a value.
-        SpecError: Layers that do not fit together.
+        SpecError: A text that is no key and value.
     """
+    values = _over(base, layer)
     for text in sets:
-        if "=" not in text or text.startswith("="):
-            raise UsageError(f"--set {text!r} has no value", expected="--set section.key=value")
-    if not sets and _is_plain(base) and _is_plain(layer):
-        return _over(base, layer)
-    return _merged_by_omegaconf(file, base, layer, sets)
-
-
-def _plain(text: str) -> dict[str, Any] | None:
-    """The values of a text that needs nothing of OmegaConf; None for any other."""
-    if "<<" in text:
-        return None
-    try:
-        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-        if INTERPOLATION in text:
-            values = _with_environment(values)
-    except (yaml.YAMLError, ValueError, RecursionError, KeyError):
-        return None
-    return values if isinstance(values, dict) and _is_plain(values) else None
-
-
-def _with_environment(values: Any) -> Any:
-    """Resolves `oc.env` interpolations in the values.
-
-    Raises:
-        KeyError: A variable that is not set, without a default that is a text.
-    """
-    if isinstance(values, dict):
-        return {key: _with_environment(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_with_environment(value) for value in values]
-    if isinstance(values, str) and "\\" not in values:
-        return _FROM_ENVIRONMENT.sub(_from_environment, values)
+        values = _over(values, _set(text))
     return values
 
 
-def _from_environment(asked: re.Match[str]) -> str:
-    name, default = asked.groups()
-    if default is None or default.lower() in _NO_TEXT:
-        return os.environ[name]
-    return os.environ.get(name, default)
+def _set(text: str) -> dict[str, Any]:
+    """The layer that a `--set` text lays over a spec."""
+    path, equals, said = text.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {text!r} has no value", expected=_SET_FORM)
+    keys = path.strip().split(".")
+    wrong = next((key for key in keys if not _KEY.fullmatch(key)), None)
+    if wrong is not None or len(keys) > _DEEPEST:
+        raise SpecError(f"--set {text!r}: {wrong!r} is no key" if wrong is not None else f"--set {text!r}: too deep",
+                        expected=f"{_SET_FORM}; a list is given whole, [a, b]")  # fmt: skip
+    try:
+        value = _loaded(said, "")
+        _require_plain(value, "")
+        value = _without_references(value)
+    except SpecError as error:
+        found = error.found.lstrip(":").strip()
+        raise SpecError(f"--set {text!r}: {found}", expected=_SET_FORM, remedy=error.remedy) from error
+    for key in reversed(keys):
+        value = {key: value}
+    return cast("dict[str, Any]", value)
 
 
-def _is_plain(values: object) -> bool:
-    """True for mappings and lists of scalars, not too many, with text keys and nothing for OmegaConf to resolve."""
-    waiting, seen = [values], 0
+def _without_references(value: Any) -> Any:
+    r"""What is given on a command line is literal; `\${` is `${` there too."""
+    if isinstance(value, dict):
+        return {key: _without_references(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_references(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    found = literal(value)
+    if found is None:
+        raise SpecError(f"{value!r} has a reference, which is resolved in files alone",
+                        remedy="let the shell put the value in")  # fmt: skip
+    return found
+
+
+def _loaded(text: str, where: str) -> Any:
+    """What a text of YAML says; whatever the parser raises becomes a SpecError with the line."""
+    if text.count("[") + text.count("{") + 2 * max(map(len, text.splitlines()), default=0) > _SURELY_SHALLOW:
+        _require_shallow(text, where)
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None and where else ""
+        raise SpecError(f"{where}{line}: {_said(error)}", expected="valid YAML") from error
+    except Exception as error:
+        # A tag with a text that it cannot take, such as `!!int x`, is a ValueError, KeyError, AttributeError, ….
+        raise SpecError(f"{where}: {' '.join(str(error).split())[:200]}", expected="valid YAML") from error
+
+
+def _said(error: yaml.YAMLError) -> str:
+    problem = getattr(error, "problem", None) or str(error)
+    context = getattr(error, "context", None)
+    return " ".join(f"{context or ''} {problem}".split())[:300]
+
+
+def _require_shallow(text: str, where: str) -> None:
+    """Reads the events alone, which takes no stack: libyaml would build a deep tree until the process ends."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=LOADER):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > _DEEPEST:
+                    mark = event.start_mark
+                    raise _too_deep(f"{where}:{mark.line + 1}" if mark is not None else where)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.YAMLError:
+        return  # said where it is loaded
+
+
+def _too_deep(where: str) -> SpecError:
+    return SpecError(f"{where}: nested deeper than {_DEEPEST}", expected="sections, lists and mappings in them")
+
+
+def _require_plain(values: object, where: str) -> None:
+    """Refuses what no section can hold: too much, too deep, keys that are no texts, bytes, sets, hidden characters."""
+    waiting, seen = [(values, 0)], 0
     while waiting:
-        value = waiting.pop()
+        value, depth = waiting.pop()
         seen += 1
         if isinstance(value, dict):
-            if not all(isinstance(key, str) for key in value):
-                return False
-            waiting.extend(value.values())
+            for key in value:
+                if not isinstance(key, str):
+                    raise SpecError(f"{where}: found the key {key!r}", expected="keys that are texts; quote it")
+            waiting.extend((inner, depth + 1) for inner in value.values())
         elif isinstance(value, list):
-            waiting.extend(value)
-        elif not _is_plain_scalar(value):
-            return False
+            waiting.extend((inner, depth + 1) for inner in value)
+        else:
+            _require_scalar(value, where)
+        if depth > _DEEPEST:
+            raise _too_deep(where)
         if seen > _MOST_NODES:
-            return False
-    return True
+            raise SpecError(f"{where}: more than {_MOST_NODES} values, with what its aliases stand for")
 
 
-def _is_plain_scalar(value: object) -> bool:
+def _require_scalar(value: object, where: str) -> None:
     if isinstance(value, str):
-        return INTERPOLATION not in value and value != _MANDATORY
-    return value is None or isinstance(value, bool | int | float)
+        if _UNWRITABLE.search(value):
+            raise SpecError(f"{where}: the text {value[:60]!r} has a character that no table can hold")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        if value.bit_length() > _MOST_BITS:
+            raise SpecError(f"{where}: a whole number of more than {_MOST_BITS} bits")
+    elif value is not None and not isinstance(value, bool | float):
+        raise SpecError(f"{where}: found {_kind(value)}", expected="texts, numbers, truth values, lists and mappings")
+
+
+def _kind(value: object) -> str:
+    names = {list: "a list", dict: "a mapping", str: "a text", int: "a number", float: "a number"}
+    return names.get(type(value), f"a {type(value).__name__}")
 
 
 def _over(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
@@ -297,37 +465,3 @@ def _over(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
         below = found.get(key)
         found[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return found
-
-
-def _by_omegaconf(file: Path) -> dict[str, Any]:
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        config = OmegaConf.load(file)
-        if not isinstance(config, DictConfig):
-            raise SpecError(f"{file}: found a {type(config).__name__}; expected a mapping of sections")
-        values: dict[Any, Any] = OmegaConf.to_container(config, resolve=True) or {}  # type: ignore[assignment]
-    except SpecError:
-        raise
-    except (OmegaConfBaseException, OSError, ValueError) as error:
-        raise SpecError(f"{file}: {error}", expected="readable YAML") from error
-    except Exception as error:
-        if type(error).__module__.startswith("yaml"):
-            raise SpecError(f"{file}: {error}", expected="valid YAML") from error
-        raise
-    return {str(key): value for key, value in values.items()}
-
-
-def _merged_by_omegaconf(
-    file: Path, base: dict[str, Any], layer: dict[str, Any], sets: Sequence[str]
-) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        layers = OmegaConf.merge(OmegaConf.create(base), OmegaConf.create(layer), OmegaConf.from_dotlist(list(sets)))
-        values = OmegaConf.to_container(layers, resolve=True)
-    except OmegaConfBaseException as error:
-        raise SpecError(f"{file}: {error}", expected="overrides that fit the file's structure") from error
-    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}

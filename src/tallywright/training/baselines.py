@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tallywright.training.objective import Objective
 
 LINEAR_ITERATIONS: Final = 100
+_SEEDS: Final = 2**32
+"""scikit-learn's seeds are smaller than this."""
 MOST_TREE_CATEGORIES: Final = 255
 """scikit-learn's trees take no more categories in a column; above that the codes are read as numbers."""
 
@@ -47,7 +49,7 @@ def tree_scores(objective: Objective, categories: Sequence[int], train: Rows, ro
     kind = HistGradientBoostingClassifier if objective.kind.classifies else HistGradientBoostingRegressor
     first = train.numeric.shape[1]
     few = [first + number for number, codes in enumerate(categories) if codes <= MOST_TREE_CATEGORIES]
-    fitted = kind(random_state=seed, categorical_features=few or None)
+    fitted = kind(random_state=seed % _SEEDS, categorical_features=few or None)
     with _one_thread():
         fitted.fit(_matrix(train), train.target)
         return _scores(objective, fitted, _matrix(rows))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.data.snapshot import Snapshot
     from tallywright.spec import Project
-    from tallywright.spec.model import Training
+    from tallywright.spec.sections import Training
     from tallywright.training.checkpoint import Epoch
 
 __all__ = ["TrainedModel", "train"]

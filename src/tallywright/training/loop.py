@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tallywright.spec.model import Network, Training
+    from tallywright.spec.sections import Network, Training
     from tallywright.training.network import ScoringModule
 
 EVALUATION_ROWS: Final = 16_384

@@ -15,7 +15,7 @@ from tallywright.training.loop import Rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tallywright.spec.model import Training
+    from tallywright.spec.sections import Training
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from tallywright.errors import CommitConflictError, StorageError
 from tallywright.scoring.commit import sink
 from tallywright.scoring.commit.manifests import logged_tallies
 from tallywright.scoring.worker.fragments import plan_splits
-from tallywright.spec.model import Scoring
+from tallywright.spec.sections import Scoring
 
 pytestmark = pytest.mark.parametrize("shop", ["disk", "store"], indirect=True)
 

@@ -13,7 +13,7 @@ from scipy import stats
 from tallywright.scoring.roles.intervals import mean_interval, share_interval
 from tallywright.scoring.roles.limits import judge_canary
 from tallywright.scoring.roles.role_model import CanaryCounts, compared
-from tallywright.spec.roles import CanaryLimits
+from tallywright.spec.sections import CanaryLimits
 
 BITS = 20
 NOISE = np.random.default_rng(5)

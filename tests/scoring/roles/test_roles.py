@@ -26,7 +26,7 @@ from tallywright.scoring.commit.manifests import recorded_tallies
 from tallywright.scoring.commit.profile_table import read_profiles
 from tallywright.scoring.day import ensure_profile, recount_tally
 from tallywright.scoring.roles.routing import canary_rule, is_canary
-from tallywright.spec.model import Scoring
+from tallywright.spec.sections import Scoring
 
 OUTPUTS = ["order_id", "prediction", "probability", "confidence"]
 LENIENT = {"max_mean_difference": 1.0}

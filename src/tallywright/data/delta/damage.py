@@ -51,7 +51,7 @@ def damage_of(uri: str, path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        if not is_damage(error):
+        if isinstance(error, MemoryError) or not is_damage(error):
             raise
         raise damaged(uri, path, words_for(error)) from error
 

@@ -23,9 +23,10 @@ from tallywright.data.raw.parquet_files import keys_by_file, look
 from tallywright.data.raw.relation import RawFile, Relation
 from tallywright.data.raw.staging import Account, CsvCopy, read_account, stage_csv
 from tallywright.data.storage.filesystem import storage_errors
-from tallywright.errors import InputError
+from tallywright.errors import InputError, SpecError
 from tallywright.observability import log
 from tallywright.records import digest_of
+from tallywright.spec.places import leads_outside, real
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,11 +101,32 @@ def stamps_of(project: Project) -> Stamps:
     """What the file system says about each raw file now."""
     found: Stamps = {}
     for name, source in project.spec.data.sources.items():
-        for file in locate(name, source, project.folder).files:
+        files = locate(name, source, project.folder).files
+        if source.package is None:
+            _require_inside(project, name, files)
+        for file in files:
             with storage_errors(f"reading data.sources.{name}"):
                 status = file.stat()
             found[str(file)] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     return found
+
+
+def _require_inside(project: Project, name: str, files: Sequence[Path]) -> None:
+    """Refuses raw files that lie outside of the project, links followed, and of the folders that the overlay names.
+
+    Raises:
+        SpecError: Names the first of them.
+    """
+    inside = real((project.root, project.folder, *project.environment.storage.raw))
+    places = {file if file.is_symlink() else file.parent: file for file in files}
+    outside = next((file for place, file in places.items() if leads_outside(place, "", inside)), None)
+    if outside is not None:
+        raise SpecError(
+            f"data.sources.{name}: {outside} leads out of the project, to {outside.resolve().parent}",
+            expected="raw files in the project, or in a folder that the overlay names",
+            remedy=f"where it is meant, write in conf/{project.environment.name}.yaml `storage: {{raw: "
+            f"[{outside.resolve().parent}]}}`",
+        )
 
 
 def _read_once(project: Project, stamps: Stamps) -> RawContent:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import InputError, RangeError, TallyError, UsageError
-from tallywright.lifecycle.backfill import DayResult
+from tallywright.errors import RangeError, TallyError, UsageError
+from tallywright.lifecycle.backfill import DayResult, verdict
 from tallywright.lifecycle.backfill import backfill as run_range
 from tallywright.lifecycle.late_labels import unrealised_error
 from tallywright.observability import log
@@ -24,7 +24,7 @@ def backfill(context: RunContext) -> dict[str, Any]:
     Raises:
         UsageError: The last date is missing or before the first.
         RangeError: Some days failed in a way that a retry can cure. A repeat leaves days alone that are done.
-        InputError: All days that are not done were refused; it names them.
+        TallyError: All days that are not done were refused; it names them. Of the class that `verdict` says.
         TallyError: All days are done, and scored dates could not be realised.
     """
     last = context.options.last
@@ -65,8 +65,8 @@ def _not_realised(model: str, unrealised: list[Unrealised]) -> TallyError:
 def _refusal(results: list[DayResult], refused: list[DayResult]) -> TallyError:
     named = "; ".join(f"{day.score_date}: {day.detail.splitlines()[0]}" for day in refused[:_SHOWN])
     more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
-    kind = RangeError if any(day.retryable for day in refused) else InputError
-    return kind(
+    kinds = {kind.exit_code: kind for kind in TallyError.__subclasses__()}
+    return kinds[verdict(results)](
         f"{len(refused)} of {len(results)} days were refused: {named}{more}",
         expected="every day of the range scored",
         remedy="see to these days and run the same range again: days that are done are left alone",

@@ -29,6 +29,10 @@ class RestError(TallyError):
     def __init__(self, status: int, text: str, where: str) -> None:
         super().__init__(f"{where}: HTTP {status}: {text[:500]}")
         self.status = status
+        self._given = (status, text[:500], where)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), self._given)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.scoring.roles.role_model import CanaryCounts
-    from tallywright.spec.roles import CanaryLimits, Fallback
+    from tallywright.spec.sections import CanaryLimits, Fallback
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,10 +135,14 @@ def score_split(job: ScoreJob, scorer: Scorer, split: InputSplit, advance: Calla
     Raises:
         StorageError: The input cannot be read or the part cannot be written; nothing is left behind.
         InputError: The data themselves cannot be used.
+        EngineError: The machine has no memory for a batch.
     """
     staging = _Staging(job, split)
     try:
         return _score_into(scorer, split, advance, staging)
+    except MemoryError as error:
+        staging.abandon()
+        raise job.no_memory() from error
     except OSError as error:
         staging.abandon()
         raise StorageError(

@@ -199,7 +199,10 @@ def _loaded(job: ScoreJob, known: Mapping[str, Predictor], packages: Mapping[str
 
 def _columns(constants: Mapping[str, Any], job: ScoreJob) -> dict[str, pa.Array]:
     kinds = {name: job.part_schema.field(name).type for name in constants}
-    return {name: constant(value, kinds[name], job.batch_rows) for name, value in constants.items()}
+    try:
+        return {name: constant(value, kinds[name], job.batch_rows) for name, value in constants.items()}
+    except MemoryError as error:
+        raise job.no_memory() from error
 
 
 def _profile(counted: Accumulator, prediction: Prediction) -> None:

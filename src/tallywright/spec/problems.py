@@ -1,0 +1,236 @@
+"""Problems of specs and overlays: where each stands (file and line, or `--set`), what was found, the nearest match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from tallywright.errors import SpecError, SpecProblem, TallyError, closest, did_you_mean
+from tallywright.spec.base import Section
+from tallywright.spec.yaml_files import LOADER, Environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+SET: Final = "--set"
+Place = tuple[int | str, ...]
+"""The keys that lead to a value."""
+_LONGEST: Final = 100
+_WORDS: Final = {
+    "tuple_type": "a list is needed",
+    "list_type": "a list is needed",
+    "dict_type": "a mapping is needed",
+    "model_type": "a mapping is needed",
+    "model_attributes_type": "a mapping is needed",
+    "finite_number": "must be a finite number",
+}
+_BOUNDS: Final = {
+    ("less_than_equal", "le"): "must be at most",
+    ("less_than", "lt"): "must be less than",
+    ("greater_than_equal", "ge"): "must be at least",
+    ("greater_than", "gt"): "must be more than",
+}
+_SAYS_IT: Final = ("missing", "empty")
+"""Begins a message that needs no value beside it."""
+_SHAPES: Final = frozenset(_WORDS) - {"finite_number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """What a check of several keys found.
+
+    Attributes:
+        at: The path of the value that is to be changed.
+        text: A sentence that names it.
+        nearest: The nearest match; empty where there is none.
+        uses: The other paths that it is about: it is not said when one of these is wrong itself.
+    """
+
+    at: Place
+    text: str
+    nearest: str = ""
+    uses: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Where values come from, the last one first: `--set` texts, the overlay's layer, the file.
+
+    Attributes:
+        file: The file whose values are the base.
+        sets: The `--set` texts over it.
+        overlay: The file with a layer over `file`, if there is one.
+        prefix: The path of the layer in it.
+        layer: The layer.
+        shown: What a `--set` text of this source begins with, as it was typed.
+    """
+
+    file: Path
+    sets: Sequence[str] = ()
+    overlay: Path | None = None
+    prefix: Place = ()
+    layer: Any = None
+    shown: str = ""
+
+    def problem(self, at: Place, text: str, *, found: str = "", nearest: str = "") -> SpecProblem:
+        """The problem of a value, blamed on what gave it."""
+        path = ".".join(map(str, at))
+        for given in reversed(self.sets):
+            key = given.partition("=")[0].strip()
+            if key == path or path.startswith(f"{key}."):
+                return SpecProblem(f"{SET} {self.shown}{given}", None, path, text, found, nearest)
+        near = [given for given in self.sets if not path or given.startswith(f"{path}.")]
+        with_sets = f" with {', '.join(f'{SET} {self.shown}{given}' for given in near)}" if near else ""
+        if self.overlay is not None and _holds(self.layer, at):
+            where = (*self.prefix, *at)
+            stands = f"{'.'.join(map(str, self.prefix))}."
+            told = text if not path else text.replace(path, f"{stands}{path}", 1)
+            line = line_of(self.overlay, where)
+            return SpecProblem(f"{self.overlay}{with_sets}", line, f"{stands}{path}", told, found, nearest)
+        return SpecProblem(f"{self.file}{with_sets}", line_of(self.file, at), path, text, found, nearest)
+
+    def of_mismatch(self, mismatch: Mismatch) -> SpecProblem:
+        """The problem of a mismatch."""
+        return self.problem(mismatch.at, mismatch.text, nearest=mismatch.nearest)
+
+
+def _holds(values: Any, at: Place) -> bool:
+    """True when a layer says something at a path."""
+    for step in at:
+        if isinstance(values, dict) and step in values:
+            values = values[step]
+        else:
+            return isinstance(step, int) and not isinstance(values, dict)
+    return bool(at)
+
+
+def line_of(file: Path, at: Place) -> int | None:
+    """The line of a value in a YAML file, or of the nearest section around it; None where there is no such file."""
+    try:
+        node = _tree(file.read_text(encoding="utf-8-sig"))
+    except Exception:  # noqa: BLE001 - what cannot be read has a problem of its own
+        return None
+    line = 1
+    for step in at:
+        if isinstance(node, yaml.MappingNode):
+            pair = next((pair for pair in node.value if pair[0].value == str(step)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+@lru_cache(maxsize=4)
+def _tree(text: str) -> yaml.Node | None:
+    """The nodes of a text, which know their lines; a text with many problems is read once for all of them."""
+    return yaml.compose(text, Loader=LOADER)
+
+
+def explained(cls: type[Section], details: Iterable[ErrorDetails], source: Layers) -> list[SpecProblem]:
+    """A problem for each mistake; a validator of a whole section gives one text with a line for each."""
+    return [problem for detail in details for problem in _explain(cls, detail, source)]
+
+
+def _explain(cls: type[Section], detail: ErrorDetails, source: Layers) -> list[SpecProblem]:
+    at = detail["loc"]
+    path = ".".join(map(str, at)) or "(whole file)"
+    found = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        allowed = _allowed_keys(cls, at[:-1])
+        key = str(at[-1])
+        text = f"{path}: unknown key{did_you_mean(key, allowed)}; allowed here: {', '.join(allowed)}"
+        return [source.problem(at, text, found=key, nearest=closest(key, allowed))]
+    if detail["type"] == "missing":
+        return [source.problem(at, f"{path}: missing; it has no default, please give it")]
+    message = _message(detail)
+    shown = "" if message.startswith(_SAYS_IT) else _shown(cls, at, found, detail["type"])
+    return [
+        source.problem(at, f"{path}: {f'found {shown}; ' if shown else ''}{line}", found=shown)
+        for line in message.splitlines()
+    ]
+
+
+def _message(detail: ErrorDetails) -> str:
+    kind, limits = detail["type"], detail.get("ctx", {})
+    for bound, words in _BOUNDS.items():
+        if kind == bound[0]:
+            return f"{words} {limits[bound[1]]}"
+    return _WORDS.get(kind, detail["msg"].removeprefix("Value error, "))
+
+
+def _shown(cls: type[Section], at: Place, found: Any, kind: str) -> str:
+    """The value as it is said; empty where it says nothing, or may be a secret."""
+    if isinstance(found, dict | list | tuple):
+        whole = "a mapping" if isinstance(found, dict) else "a list"
+        return whole if kind in _SHAPES or (kind == "string_type") else ""
+    if issubclass(cls, Environment) and isinstance(found, str) and at[:1] != ("engine",):
+        return "a text" if kind in _SHAPES else ""
+    if issubclass(cls, Environment) and (at[:3] == ("engine", "spark", "conf") or "options" in at):
+        return ""
+    text = repr(found)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _allowed_keys(cls: type[Section], loc: Place) -> list[str]:
+    """The keys of the section at `loc`; dictionary levels (such as `data.sources.<name>`) are walked through."""
+    current: Any = cls
+    for part in loc:
+        field = getattr(current, "model_fields", {}).get(part) if isinstance(current, type) else None
+        annotation = field.annotation if field is not None else current
+        current = section_in(annotation)
+        if current is None:
+            return []
+    return sorted(current.model_fields)
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section in a field's annotation, through unions and containers; None when there is none."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = section_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def refusal(problems: Sequence[SpecProblem], remedy: str) -> SpecError:
+    """A SpecError that lists all problems."""
+    return SpecError(
+        f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the spec:\n"
+        + "\n".join(f"  - {problem}" for problem in problems),
+        remedy=remedy,
+        problems=tuple(problems),
+    )
+
+
+def problems_of(error: Exception, file: Path) -> list[SpecProblem]:
+    """The problems that an error is about, of whatever class: each by itself where it lists them."""
+    if isinstance(error, SpecError) and error.problems:
+        return list(error.problems)
+    if isinstance(error, TallyError):
+        found = error.found.removeprefix(str(file)).lstrip(":")
+        line, colon, rest = found.partition(":")
+        text = f"{rest.strip() if colon and line.isdecimal() else found.strip()}"
+        told = text + (f"; expected {error.expected}" if error.expected else "")
+        told += f"; to do: {error.remedy}" if error.remedy else ""
+        return [SpecProblem(str(file), int(line) if colon and line.isdecimal() else None, "", told)]
+    return [SpecProblem(str(file), None, "", f"unexpected {type(error).__name__}: {str(error)[:300]}")]
+
+
+def remedy_of(problems: Sequence[SpecProblem], command: str) -> str:
+    """What to correct: the file, the `--set` texts, or both."""
+    typed = [SET in problem.where for problem in problems]
+    what = SET if all(problem.where.startswith(f"{SET} ") for problem in problems) else "the file"
+    return f"correct {what}{f' or {SET}' if any(typed) and what != SET else ''}, then {command}"
