@@ -43,7 +43,14 @@ def _no_truth_value(value: object) -> object:
     return value
 
 
-Whole = Annotated[int, Field(le=LARGEST), BeforeValidator(_no_truth_value)]
+def _whole(value: object) -> object:
+    """Bounds the number here: of two bounds on one type pydantic would take the first."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > LARGEST:
+        raise ValueError(f"must be at most {LARGEST}" if value > 0 else f"must be at least {-LARGEST}")
+    return _no_truth_value(value)
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 """A whole number that a table can hold."""
 Width = Annotated[int, Field(ge=1, le=65_536), BeforeValidator(_no_truth_value)]
 """Of a layer of a network."""
