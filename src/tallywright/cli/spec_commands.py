@@ -20,6 +20,7 @@ from tallywright.cli.options import (
 )
 from tallywright.errors import SpecError
 from tallywright.lifecycle.champion_check import champion_problems
+from tallywright.lifecycle.network_check import network_problems
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.spec import Project, load_project, model_names
@@ -43,7 +44,12 @@ def validate(
     for name in models or tuple(model_names(root)):
         try:
             project = load_project(name, root=root, environment=environment, overrides=overrides)
-            problems = [*_missing_files(project), *retention_problems(project.spec), *champion_problems(project)]
+            problems = [
+                *_missing_files(project),
+                *network_problems(project),
+                *retention_problems(project.spec),
+                *champion_problems(project),
+            ]
             rows.append({"model": name, "valid": True, "problems": problems})
         except SpecError as error:
             rows.append({"model": name, "valid": False, "problems": [str(error)]})

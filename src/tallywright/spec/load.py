@@ -9,6 +9,7 @@ the newest.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -33,6 +34,8 @@ DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {}
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
 SET: Final = "--set"
+_NAME: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,100}")
+_LONGEST_SHOWN: Final = 60
 
 
 def validated(
@@ -189,9 +192,20 @@ class Project:
         return self.root / "expectations" / self.spec.suite
 
 
+def _here(start: Path | None) -> Path:
+    try:
+        return (start or Path(os.environ.get(ROOT_VARIABLE) or Path.cwd())).absolute()
+    except FileNotFoundError as error:
+        raise UsageError(
+            "the working folder does not exist any more",
+            expected="a folder that is there, or the project's own",
+            remedy=f"change into another folder, or give --root or {ROOT_VARIABLE} as an absolute path",
+        ) from error
+
+
 def project_root(start: Path | None = None) -> Path:
     """The nearest folder, from `start` (or `$TALLYWRIGHT_ROOT`, or here) upwards, that has a `models` folder."""
-    here = (start or Path(os.environ.get(ROOT_VARIABLE) or Path.cwd())).absolute()
+    here = _here(start)
     for folder in (here, *here.parents):
         if (folder / "models").is_dir():
             return folder
@@ -228,7 +242,7 @@ def load_project(
     """
     base = project_root(root)
     file = base / "models" / model / "model.yaml"
-    if not file.is_file():
+    if not _may_be_a_name(model) or not file.is_file():
         raise _unknown("model", model, model_names(base), f"{base / 'models'}/*/model.yaml")
     spec_sets = [text for text in overrides if not text.startswith("environment.")]
     environment_sets = [text.removeprefix("environment.") for text in overrides if text.startswith("environment.")]
@@ -355,14 +369,20 @@ def _with_calendar(spec: ModelSpec, file: Path, problems: list[str]) -> ModelSpe
 def _overlay_file(base: Path, environment: str | None) -> Path:
     name = environment or os.environ.get(ENVIRONMENT_VARIABLE) or "local"
     file = base / "conf" / f"{name}.yaml"
-    if not file.is_file():
+    if not _may_be_a_name(name) or not file.is_file():
         known = sorted(path.stem for path in (base / "conf").glob("*.yaml"))
         raise _unknown("environment", name, known, f"{base / 'conf'}/*.yaml")
     return file
 
 
+def _may_be_a_name(text: str) -> bool:
+    """False for what leads elsewhere as a part of a path, or is none to a file system."""
+    return bool(_NAME.fullmatch(text)) and text not in (".", "..")
+
+
 def _unknown(what: str, name: str, known: list[str], where: str) -> UsageError:
+    shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
     return UsageError(
-        f"no {what} {name!r}{did_you_mean(name, known)}",
+        f"no {what} {shown!r}{did_you_mean(shown, known)}",
         expected=f"one of {', '.join(known) or 'none yet'}, from {where}",
     )
