@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from tallywright import __version__
+from tallywright.cli.console import error_fields
 from tallywright.cli.streams import standard_streams
 from tallywright.errors import StorageError, TallyError, UsageError
 from tallywright.memory import limit_allocators
@@ -84,12 +85,10 @@ def _answered() -> int:
     try:
         tally.main(standalone_mode=False)
         sys.stdout.flush()
-    except TallyError as error:
-        return _told(error)
     except click.ClickException as error:
         error.show()
         if "--json" in sys.argv:
-            click.echo(json.dumps({"error": _fields(UsageError(error.format_message()))}))
+            click.echo(json.dumps({"error": error_fields(UsageError(error.format_message()))}))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
@@ -97,10 +96,10 @@ def _answered() -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
-    except OSError as error:
-        if _verbose():
+    except (TallyError, OSError) as error:
+        if _verbose() and not isinstance(error, TallyError):
             raise
-        return _told(_storage_error(error))
+        return _told(error if isinstance(error, TallyError) else _storage_error(error))
     except Exception as error:
         if _verbose():
             raise
@@ -126,14 +125,9 @@ def _storage_error(error: OSError) -> StorageError:
     )
 
 
-def _fields(error: TallyError) -> dict[str, str | int | bool]:
-    return {"type": type(error).__name__, "found": error.found, "expected": error.expected,
-            "remedy": error.remedy, "exit_code": error.exit_code, "retryable": error.retryable}  # fmt: skip
-
-
 def _told(error: TallyError) -> int:
     if "--json" in sys.argv:
-        click.echo(json.dumps({"error": _fields(error)}))
+        click.echo(json.dumps({"error": error_fields(error)}))
     _tell(error)
     return error.exit_code
 

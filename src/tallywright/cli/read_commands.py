@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tallywright.cli.console import show_record, show_rows
-from tallywright.cli.options import PERIOD, json_option, period_of, period_range, project_options
+from tallywright.cli.options import FOLDER, OUTPUT, PERIOD, json_option, period_of, period_range, project_options
 from tallywright.data.keys import value_text
-from tallywright.errors import TallyError, UsageError
+from tallywright.errors import TallyError
 from tallywright.spec import load_project, model_names
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tallywright.spec import Project
 
 
@@ -71,7 +72,7 @@ def trace(project: Project, key: str, day: str, *, as_json: bool) -> None:
 @click.command()
 @click.argument("sql")
 @click.option("--env", "environment", help="Overlay in conf/.")
-@click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
+@click.option("--root", type=FOLDER, help="The project's folder.")
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to print at most.")
 @json_option
 def query(sql: str, environment: str | None, root: Path | None, *, limit: int, as_json: bool) -> None:
@@ -115,7 +116,7 @@ def _shown(value: Any, *, joined: bool) -> Any:
 @click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     help="The page (default: <model>-report.html in this folder).",
 )
 @json_option
@@ -125,8 +126,6 @@ def report(project: Project, first: str | None, last: str | None, out: Path | No
     from tallywright.reporting.report import write_report
 
     low, high = period_range(project, first, last)
-    if out is not None and not out.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {out.parent}", expected="--out with a folder that exists")
-    file = out or Path(f"{project.spec.name}-report.html")
+    file = out or OUTPUT.convert(f"{project.spec.name}-report.html", None, None)
     file = write_report(project, Lake.of(project.environment), file, first=low, last=high)
     show_record({"report": str(file)}, as_json=as_json)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from tallywright.cli.console import show_rows, to_json
 from tallywright.cli.options import (
+    FOLDER,
     ends_of,
     json_option,
     parse_date,
@@ -26,6 +26,9 @@ from tallywright.lifecycle.retention import retention_problems
 from tallywright.spec import Project, load_project, model_names
 from tallywright.spec.schema import json_schema
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 # As texts: of an enumeration, click offers the names (SCORE) and not the values.
 _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
 
@@ -34,7 +37,7 @@ _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
 @click.argument("models", nargs=-1)
 @click.option("--env", "environment", help="Overlay in conf/.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
-@click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
+@click.option("--root", type=FOLDER, help="The project's folder.")
 @json_option
 def validate(
     models: tuple[str, ...], environment: str | None, overrides: tuple[str, ...], root: Path | None, *, as_json: bool

@@ -28,15 +28,16 @@ def standard_streams(*, as_json: bool) -> Iterator[None]:
     Raises:
         StorageError: Standard output is closed; said before anything is done.
     """
-    if sys.stdout is None:
+    printed: TextIO | None = sys.stdout
+    if printed is None:
         _occupy()
         raise StorageError("standard output cannot be written: it is closed", remedy=_REMEDY)
-    if sys.stdout is not sys.__stdout__:
+    printed.flush()
+    if printed is not sys.__stdout__:
         yield
         return
     _occupy()
-    kept = sys.stdout, sys.stderr
-    kept[0].flush()
+    kept = printed, sys.stderr
     target = os.dup(_OUT)
     if as_json:
         os.dup2(_ERR, _OUT)
@@ -47,7 +48,7 @@ def standard_streams(*, as_json: bool) -> Iterator[None]:
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, StorageError, ValueError):
-                stream.flush()  # type: ignore[union-attr]  # put there above
+                stream.flush()
         sys.stdout, sys.stderr = kept
         if as_json:
             os.dup2(target, _OUT)

@@ -99,6 +99,7 @@ def _contents(origin: Origin, splits: Splits, fitted: Fitted) -> PackageContents
         reference=Profile.empty(definition),
         parity=(sample, np.zeros(sample.rows, dtype=np.float32)),
         features=origin.texts,
+        types={name: splits.train.table.schema.field(name).type for name in splits.preprocess.columns},
     )
 
 

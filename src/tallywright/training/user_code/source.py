@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from tallywright.training.network import NetworkDims
-
 
 @dataclass(frozen=True, slots=True)
 class NetworkSource:
@@ -41,11 +39,11 @@ class NetworkSource:
         """
         return read_text(self.path, self.content)
 
-    def build(self, dims: NetworkDims, *, quiet: bool = False) -> torch.nn.Module:
+    def build(self, dims: object, *, quiet: bool = False) -> torch.nn.Module:
         """Runs the file's `build(dims)`.
 
         Args:
-            dims: The shapes.
+            dims: The shapes, a `NetworkDims`.
             quiet: Leave out of the log what the file prints.
 
         Raises:
