@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tallywright.cli.console import show_rows
-from tallywright.cli.options import FOLDER, json_option
+from tallywright.cli.options import FOLDER, NAME, json_option
 from tallywright.errors import TallyError
 from tallywright.observability import without_credentials
 from tallywright.records import Check, Verdict
@@ -42,7 +42,7 @@ EXTRAS: Final = {
 
 
 @click.command()
-@click.option("--env", "environment", help="Overlay in conf/.")
+@click.option("--env", "environment", type=NAME, help="Overlay in conf/.")
 @click.option("--root", type=FOLDER, help="The project's folder.")
 @json_option
 def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None:

@@ -22,16 +22,20 @@ Command = Callable[..., Any]
 
 
 class BusinessDate(click.ParamType[date]):
-    """The parameter type of a date in ISO form, such as `2013-03-08`."""
+    """The parameter type of a date in ISO form, such as `2013-03-08`; `near`: at most a year ahead."""
 
     name = "date"
+
+    def __init__(self, *, near: bool = False) -> None:
+        self.near = near
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
         """The date, or a usage error that shows the form."""
         del param, ctx
-        if isinstance(value, date):
-            return value
-        return parse_date(str(value))
+        found = value if isinstance(value, date) else parse_date(str(value))
+        if self.near and found > datetime.now(UTC).date() + _AHEAD:
+            raise UsageError(f"{found} is more than a year ahead", expected="a date of the schedule")
+        return found
 
 
 def parse_date(text: str) -> date:
@@ -60,6 +64,20 @@ class Folder(click.ParamType[Path]):
         return path
 
 
+class NewFolder(click.ParamType[Path]):
+    """The parameter type of a folder to make."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The folder, or a usage error."""
+        del param, ctx
+        path = Path(value)
+        if not str(value).strip() or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+            raise UsageError(f"no folder can be called {_shown(str(value))}", expected="the name of a folder to make")
+        return path
+
+
 class OutputFile(click.ParamType[Path]):
     """The parameter type of a file to write, looked at before anything is done: its folder must be there."""
 
@@ -69,8 +87,8 @@ class OutputFile(click.ParamType[Path]):
         """The file, or a usage error that says why it cannot be written."""
         del param, ctx
         path, shown = Path(value), _shown(str(value))
-        if not str(value).strip():
-            raise UsageError("the name of a file to write is empty", expected="a file in a folder that exists")
+        if not str(value).strip() or _CONTROL.search(str(value)):
+            raise UsageError(f"no file can be written to {shown}", expected="a name of characters that print")
         if _asked(path, Path.is_dir):
             raise UsageError(f"{shown} is a folder", expected="a file in a folder that exists")
         if not _asked(path.parent, Path.is_dir):
@@ -99,7 +117,7 @@ class Line(click.ParamType[str]):
             raise UsageError(f"{name} is empty", expected="a text")
         if len(text) > self.most:
             raise UsageError(f"{name} has {len(text):,} characters", expected=f"at most {self.most:,}")
-        control = re.search(r"[\x00-\x08\x0b-\x1f\x7f]" if self.lines else r"[\x00-\x1f\x7f]", text)
+        control = (_CONTROL_BUT_LINES if self.lines else _CONTROL).search(text)
         if control:
             found = f"{name} has a control character ({control[0]!r} at {control.start()})"
             raise UsageError(found, expected="characters that print")
@@ -125,6 +143,8 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
 
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _LONGEST_SHOWN: Final = 60
 _LONGEST_NAME: Final = 255
 """Bytes of a name that common file systems take."""
@@ -137,11 +157,16 @@ COUNT: Final = click.IntRange(1, _MOST)
 VERSION: Final = click.IntRange(1, _MOST)
 """The parameter type of a registered version."""
 FOLDER: Final = Folder()
+NEW_FOLDER: Final = NewFolder()
 OUTPUT: Final = OutputFile()
 PERSON: Final = Line(200, blank=True)
 REASON: Final = Line(4000, blank=True, lines=True)
 RUN_ID: Final = Line(250)
+NAME: Final = Line(100)
+"""The parameter type of an overlay's name."""
 DATE = BusinessDate()
+EFFECTIVE: Final = BusinessDate(near=True)
+"""The parameter type of the date from which a champion holds."""
 PERIOD = click.STRING
 """A score period as it is typed; what it means is said by the model's calendar (`period_of`)."""
 
@@ -182,8 +207,9 @@ def period_range(project: Project, first: str | None, last: str | None) -> tuple
     low = None if first is None else ends_of(project, first)[0]
     high = None if last is None else ends_of(project, last)[1]
     require_order(low, high)
-    if high is not None:
-        _require_reached(high, "correct --to, or leave it out")
+    for end in (low, high):
+        if end is not None:
+            _require_reached(end, "correct the dates, or leave them out")
     return low, high
 
 
@@ -212,7 +238,7 @@ def project_options(command: Command) -> Command:
     """Adds MODEL, `--env`, `--set` and `--root`; the command receives `project`."""
 
     @click.argument("model")
-    @click.option("--env", "environment", help="Overlay in conf/ (default: $TALLYWRIGHT_ENV or local).")
+    @click.option("--env", "environment", type=NAME, help="Overlay in conf/ (default: $TALLYWRIGHT_ENV or local).")
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
     @click.option("--root", type=FOLDER, help="The project's folder (default: found upwards).")
     @wraps(command)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallywright.cli.console import show_record, show_rows
-from tallywright.cli.options import FOLDER, OUTPUT, PERIOD, json_option, period_of, period_range, project_options
+from tallywright.cli.options import (
+    COUNT,
+    FOLDER,
+    NAME,
+    OUTPUT,
+    PERIOD,
+    json_option,
+    period_of,
+    period_range,
+    project_options,
+)
 from tallywright.data.keys import value_text
 from tallywright.errors import TallyError
 from tallywright.spec import load_project, model_names
@@ -71,9 +81,9 @@ def trace(project: Project, key: str, day: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("sql")
-@click.option("--env", "environment", help="Overlay in conf/.")
+@click.option("--env", "environment", type=NAME, help="Overlay in conf/.")
 @click.option("--root", type=FOLDER, help="The project's folder.")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows to print at most.")
+@click.option("--limit", type=COUNT, default=1000, show_default=True, help="Rows to print at most.")
 @json_option
 def query(sql: str, environment: str | None, root: Path | None, *, limit: int, as_json: bool) -> None:
     """Run SQL over all lake tables by name, read only: tally query 'select * from flight_delays__tallies'."""

@@ -12,6 +12,7 @@ import click
 from tallywright.cli.console import error_fields, show_record, show_rows, to_json
 from tallywright.cli.options import (
     DATE,
+    EFFECTIVE,
     MOST_DAYS,
     OUTPUT,
     PERIOD,
@@ -62,7 +63,7 @@ def _one_period(project: Project, text: str) -> tuple[date, date]:
     "--any-length", is_flag=True, help=f"With --to: the range is meant, though it is over {MOST_DAYS:,} days."
 )
 @click.option("--run-id", type=RUN_ID, help="The run whose steps share a folder (default: a new one).")
-@click.option("--effective-from", type=DATE, help="First date of a promotion or rollback (default: --date).")
+@click.option("--effective-from", type=EFFECTIVE, help="First date of a promotion or rollback (default: --date).")
 @click.option("--version", type=VERSION, help="A registered version, for promote.")
 @click.option("--by", type=PERSON, default="", help="Who asks or approves.")
 @click.option("--reason", type=REASON, default="", help="Why.")
@@ -152,7 +153,7 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
 @click.command()
 @project_options
 @click.option("--date", "day", type=DATE, required=True, help="As-of date: only what was known before it is used.")
-@click.option("--effective-from", type=DATE, help="First date the new champion scores (default: --date).")
+@click.option("--effective-from", type=EFFECTIVE, help="First date the new champion scores (default: --date).")
 @click.option("--by", type=PERSON, default="", help="Who approves, where the spec wants a person.")
 @click.option("--reason", type=REASON, default="", help="Why; kept with the MLflow run, the version and the promotion.")
 @click.option("--no-promote", is_flag=True, help="Train, gate and register; leave the champion as it is.")

@@ -11,6 +11,7 @@ import click
 from tallywright.cli.console import show_rows, to_json
 from tallywright.cli.options import (
     FOLDER,
+    NAME,
     ends_of,
     json_option,
     parse_date,
@@ -35,7 +36,7 @@ _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
 
 @click.command()
 @click.argument("models", nargs=-1)
-@click.option("--env", "environment", help="Overlay in conf/.")
+@click.option("--env", "environment", type=NAME, help="Overlay in conf/.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
 @click.option("--root", type=FOLDER, help="The project's folder.")
 @json_option

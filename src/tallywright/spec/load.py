@@ -194,7 +194,8 @@ class Project:
 
 def _here(start: Path | None) -> Path:
     try:
-        return (start or Path(os.environ.get(ROOT_VARIABLE) or Path.cwd())).absolute()
+        # Not `absolute`, which keeps `..`: the parent of `shop/..` would be `shop`.
+        return Path(os.path.abspath(start or os.environ.get(ROOT_VARIABLE) or Path.cwd()))  # noqa: PTH100 - as above
     except FileNotFoundError as error:
         raise UsageError(
             "the working folder does not exist any more",
