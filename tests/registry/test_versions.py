@@ -286,7 +286,7 @@ def wait_for(address, server):
     raise AssertionError("the server did not come up")
 
 
-@pytest.mark.parametrize("text", ["yesterday", "", "2025-99-99", "2025-01-01T00:00:00"])
+@pytest.mark.parametrize("text", ["yesterday", ""])
 def test_a_tag_that_somebody_edited_is_shown_and_the_package_believed(project, package, run_id, text, heard):
     made = package()
     ref = versions.register(project, made.folder, run_id=run_id, reports=[])
