@@ -20,6 +20,16 @@ LAKE_TAG: Final = "tallywright.lake"
 """The tag of a run that holds the digest of its lake's address; runs of the time before have none."""
 _LAYERS: Final = frozenset({"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "sqlite3"})
 _SQLITE: Final = "sqlite:///"
+_GONE: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"})
+"""Codes by which MLflow says that a thing is not there, or deleted: asking again does not bring it back."""
+_DRIVERS: Final = {
+    "postgresql": ("postgresql+psycopg2://USER@HOST/DATABASE", "servers"),
+    "postgres": ("postgresql+psycopg2://USER@HOST/DATABASE", "servers"),
+    "mysql": ("mysql+pymysql://USER@HOST/DATABASE", ""),
+    "mssql": ("mssql+pymssql://USER@HOST/DATABASE", ""),
+}
+"""Databases that MLflow can keep its records in: the form of the address whose driver is known to work, and the extra
+that brings it; none does where that is empty."""
 _DEFAULTS: Final = {
     # Nothing about a run leaves the machine unasked.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -30,6 +40,12 @@ _DEFAULTS: Final = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+
+class TrackingGoneError(TrackingError):
+    """What MLflow does not hold, or holds as deleted, and a store that cannot be used as it is addressed."""
+
+    retryable = False
 
 
 def connect(uri: str) -> Any:
@@ -77,15 +93,33 @@ def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
             yield
         except TallyError:
             raise
+        except ImportError as error:
+            raise _no_driver(uri, error) from error
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in _LAYERS and not isinstance(error, OSError):
                 raise
-            raise TrackingError(
+            if type(error).__name__ == "NoSuchModuleError" or "unsupported URI" in str(error):
+                raise _no_driver(uri, error) from error
+            kind = TrackingGoneError if getattr(error, "error_code", "") in _GONE else TrackingError
+            raise kind(
                 f"MLflow at {without_credentials(uri)} could not {doing}: {first_line(error)}",
                 expected="a tracking store or server that can be reached and written",
                 remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run "
                 "holds other parameters, use a new run id",
             ) from error
+
+
+def _no_driver(uri: str, error: Exception) -> TrackingGoneError:
+    """A store whose address asks for a package that is not installed."""
+    scheme = uri.partition("://")[0]
+    form, extra = _DRIVERS.get(scheme.partition("+")[0], ("", ""))
+    written = f"write tracking.uri as {form or 'an address of such a form'} in conf/<env>.yaml"
+    install = f"pip install 'tallywright[{extra}]'" if extra else "install its driver" if form else ""
+    return TrackingGoneError(
+        f"MLflow at {without_credentials(uri)} cannot be used: {first_line(error)}",
+        expected="a store whose driver is installed: sqlite:///FILE, http(s)://HOST, or postgresql+psycopg2://…",
+        remedy=f"{written}{', and ' if install else ''}{install}",
+    )
 
 
 @contextmanager

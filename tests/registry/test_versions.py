@@ -6,9 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -282,3 +284,46 @@ def wait_for(address, server):
                 return
         time.sleep(0.1)
     raise AssertionError("the server did not come up")
+
+
+@pytest.mark.parametrize("text", ["yesterday", ""])
+def test_a_tag_that_somebody_edited_is_shown_and_the_package_believed(project, package, run_id, text, heard):
+    made = package()
+    ref = versions.register(project, made.folder, run_id=run_id, reports=[])
+    with mlflow_client(project.environment.tracking.uri) as client:
+        client.set_model_version_tag("toy", "1", "tallywright.trained_through", text)
+    assert versions.find(project, 1) == ref
+    assert any(f"says {text!r}, which is no date" in record.getMessage() for record in heard.records)
+
+
+def test_who_sets_the_aliases_at_the_same_moment_finds_them_set(project, package, lake, run_id, monkeypatch):
+    promotions = PromotionLog(lake, project.spec)
+    refs = [
+        versions.register(project, package(name, weight=weight).folder, run_id=run_id, reports=[])
+        for name, weight in (("a", 1.0), ("b", 2.0))
+    ]
+    promote(promotions, refs[0])
+    promote(promotions, refs[1], 5)
+    together, look, looked = threading.Barrier(3), versions._stale, threading.local()
+
+    def look_together(*given):
+        found = look(*given)
+        if not hasattr(looked, "once"):
+            looked.once = together.wait(60)
+        return found
+
+    monkeypatch.setattr(versions, "_stale", look_together)
+    with ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(versions.project_aliases, project, promotions) for _ in range(3)]
+    assert all(isinstance(one.result(), list) for one in done)
+    assert aliases(project) == {"champion": 2, "previous": 1}
+
+
+def test_an_alias_that_can_never_be_set_is_an_error(project, package, lake, run_id, monkeypatch):
+    promotions = PromotionLog(lake, project.spec)
+    promote(promotions, versions.register(project, package().folder, run_id=run_id, reports=[]))
+    monkeypatch.setattr(versions.time, "sleep", lambda _: None)
+    client = type(versions.mlflow_client(project.environment.tracking.uri).__enter__())
+    monkeypatch.setattr(client, "set_registered_model_alias", lambda *_: (_ for _ in ()).throw(OSError("no")))
+    with pytest.raises(TrackingError, match="no"):
+        versions.project_aliases(project, promotions)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import subprocess
 import sys
 
@@ -203,3 +205,27 @@ def test_cuda_that_is_not_there_is_refused():
     assert choose_device("auto").type == "cpu"
     with pytest.raises(UsageError, match="no CUDA device"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"learning_rate": 1e18}, r"epoch \d: the (validation )?loss is (nan|inf).*\n.*\n.*run away: lower"),
+        ({}, r"epoch 1: the loss is nan; the largest weight is 0\.\d+ \(.*\n.*\n.*gives no numbers"),
+    ],
+)
+def test_the_fit_stops_at_the_first_figure_that_is_not_finite(
+    request_of, rows, small_spec, settings, told, monkeypatch
+):
+    from tallywright.errors import SpecError
+    from tallywright.training.network import ScoringModule
+
+    epochs = []
+    spec = small_spec(**settings)
+    if not settings:
+        plain = ScoringModule.logits
+        monkeypatch.setattr(ScoringModule, "logits", lambda self, *given: plain(self, *given) * float("nan"))
+    with pytest.raises(SpecError) as refused:
+        fit_network(request_of(rows(), rows(seed=2), spec=spec, progress=epochs.append))
+    assert re.match(told, str(refused.value))
+    assert all(math.isfinite(epoch.train_loss + epoch.validation_loss) for epoch in epochs)

@@ -118,9 +118,9 @@ def test_a_graph_that_froze_the_number_of_rows_is_refused(tmp_path, rows):
     [
         ("x = 1\n", "defines no function `build`"),
         ("def build(dims):\n    return 3\n", "gives a int"),
-        ("def build(dims):\n    return dims.nothing\n", "fails: AttributeError"),
-        ("def build(dims:\n", "fails: SyntaxError"),
-        ("import no_such_package_here\n", "fails: ModuleNotFoundError"),
+        ("def build(dims):\n    return dims.nothing\n", "line 2, in build: AttributeError"),
+        ("def build(dims:\n", "line 1: SyntaxError"),
+        ("import no_such_package_here\n", "line 1: ModuleNotFoundError"),
     ],
 )
 def test_a_bad_network_file_is_named(tmp_path, source, message):

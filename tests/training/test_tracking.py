@@ -15,8 +15,9 @@ import pytest
 from ports import free_port
 
 from tallywright.errors import TrackingError
+from tallywright.registry.versions import ping
 from tallywright.spec import load_project
-from tallywright.training.tracking import TrainingLog, find_run, open_run, training_run
+from tallywright.training.tracking import TrainingLog, experiment_problem, find_run, open_run, training_run
 
 REPOSITORY = Path(__file__).parents[2]
 mlflow = pytest.importorskip("mlflow")
@@ -204,3 +205,66 @@ def test_what_the_store_refuses_is_a_warning_and_all_else_is_logged(project_with
     refused = [record.getMessage() for record in heard.records if record.levelname == "WARNING"]
     assert len(refused) == 6
     assert any("refused & left out" in text for text in refused)
+
+
+def test_a_deleted_experiment_is_no_matter_of_trying_again(project_with, heard):
+    project = project_with()
+    run = open_run(project, "before")
+    experiment = run.client.get_run(run.run_id).info.experiment_id
+    run.client.delete_experiment(experiment)
+    with pytest.raises(TrackingError, match=f"experiment {experiment} .* is deleted") as refused:
+        open_run(project, "after")
+    assert (refused.value.exit_code, refused.value.retryable) == (12, False)
+    assert f"experiments restore -x {experiment}" in refused.value.remedy
+    assert experiment_problem(project).found == refused.value.found
+    run.client.restore_experiment(experiment)
+    open_run(project, "after")
+    assert experiment_problem(project) is None
+
+
+def test_a_copied_project_writes_nothing_into_the_original(project_with, tmp_path):
+    open_run(project_with(), "here").hand_over("note", b"x")
+    before = sorted((tmp_path / "artifacts").rglob("*"))
+    copy = project_with_copied_store(tmp_path, tmp_path / "copy")
+    with pytest.raises(TrackingError, match="was copied from there, or moved") as refused:
+        open_run(copy, "there")
+    assert (refused.value.exit_code, refused.value.retryable) == (12, False)
+    told = str(refused.value)
+    assert f"{tmp_path}/artifacts/flight_delays" in told
+    assert f"{tmp_path}/copy/artifacts/flight_delays" in told
+    assert experiment_problem(copy).found == refused.value.found
+    assert sorted((tmp_path / "artifacts").rglob("*")) == before
+    # What the remedy says works.
+    renamed = project_with_copied_store(tmp_path, tmp_path / "copy", "environment.tracking.experiment_prefix=copy/")
+    open_run(renamed, "there").hand_over("note", b"y")
+    assert sorted((tmp_path / "artifacts").rglob("*")) == before
+    assert list((tmp_path / "copy" / "artifacts").rglob("note"))
+
+
+def project_with_copied_store(original, folder, *overrides):
+    folder.mkdir(exist_ok=True)
+    shutil.copy(original / "mlflow.db", folder / "mlflow.db")
+    tracking = (f"uri=sqlite:///{folder}/mlflow.db", f"artifacts={folder}/artifacts")
+    sets = [f"environment.tracking.{text}" for text in tracking]
+    return load_project("flight_delays", root=REPOSITORY, overrides=[*sets, *overrides])
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("postgresql://user:secret@db/mlflow", "postgresql+psycopg2://"),
+        ("mysql://user:secret@db/mlflow", "mysql+pymysql://"),
+        ("postgresql+nothing://user:secret@db/mlflow", "postgresql+psycopg2://"),
+        ("gopher://what", "conf/<env>.yaml"),
+    ],
+)
+def test_a_store_whose_driver_is_missing_is_told_with_the_address_that_works(project_with, uri, told, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    project = project_with(uri=uri)
+    for use in (lambda: open_run(project, "run"), lambda: ping(project.environment)):
+        with pytest.raises(TrackingError) as refused:
+            use()
+        assert (refused.value.exit_code, refused.value.retryable) == (12, False)
+        assert told in refused.value.remedy
+        assert "secret" not in str(refused.value)

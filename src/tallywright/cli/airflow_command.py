@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tallywright.cli.console import to_json
-from tallywright.cli.options import json_option
+from tallywright.cli.options import FOLDER, json_option
 from tallywright.errors import UsageError
 from tallywright.spec import model_names
 from tallywright.spec.load import project_root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tallywright.orchestration.embedded.processes import EmbeddedAirflow
 
-ROOT = click.option("--root", type=click.Path(path_type=Path), help="The project's folder (default: found upwards).")
+ROOT = click.option("--root", type=FOLDER, help="The project's folder (default: found upwards).")
 _ALL = "*"
 
 

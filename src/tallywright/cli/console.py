@@ -11,9 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+if TYPE_CHECKING:
+    from tallywright.errors import TallyError
 
 _WHOLE_FROM: Final = 10_000
 """Four digits of a larger number would need an exponent."""
@@ -97,6 +100,12 @@ def show_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") ->
     if title:
         click.echo(title)
     _show_nested(record, indent=2 if title else 0)
+
+
+def error_fields(error: TallyError) -> dict[str, str | int | bool]:
+    """An error for programs."""
+    return {"type": type(error).__name__, "found": error.found, "expected": error.expected,
+            "remedy": error.remedy, "exit_code": error.exit_code, "retryable": error.retryable}  # fmt: skip
 
 
 def to_json(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tallywright.cli.console import show_rows
-from tallywright.cli.options import json_option
+from tallywright.cli.options import FOLDER, NAME, json_option
 from tallywright.errors import TallyError
 from tallywright.observability import without_credentials
 from tallywright.records import Check, Verdict
@@ -42,8 +42,8 @@ EXTRAS: Final = {
 
 
 @click.command()
-@click.option("--env", "environment", help="Overlay in conf/.")
-@click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
+@click.option("--env", "environment", type=NAME, help="Overlay in conf/.")
+@click.option("--root", type=FOLDER, help="The project's folder.")
 @json_option
 def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None:
     """Check Python, Java, packages, storage, tracking, connections and table features; exit 1 if something fails."""
@@ -55,6 +55,7 @@ def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None
         *_machine(),
         *_storage(settings),
         *tracking,
+        *(_experiments(root, environment) if reachable else ()),
         *_connections(settings),
         *_tables(settings),
         *(
@@ -165,6 +166,19 @@ def _tracking(settings: Environment) -> Iterator[Check]:
         yield _check("tracking", error.found, Verdict.FAIL, error.remedy)
         return
     yield _check("tracking", without_credentials(uri), Verdict.PASS, "")
+
+
+def _experiments(root: Path | None, environment: str | None) -> Iterator[Check]:
+    """Names the models whose experiment in MLflow was deleted, or keeps its files in another project."""
+    from tallywright.training.tracking import experiment_problem
+
+    for name in model_names(root):
+        try:
+            problem = experiment_problem(load_project(name, root=root, environment=environment))
+        except TallyError:
+            continue  # said by the checks of tracking and specs
+        if problem is not None:
+            yield _check(f"experiment {name}", problem.found, Verdict.FAIL, problem.remedy)
 
 
 def _connections(settings: Environment) -> Iterator[Check]:

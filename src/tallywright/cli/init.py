@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import numpy as np
 
+from tallywright.cli.options import NEW_FOLDER
 from tallywright.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,40}"
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=NEW_FOLDER)
 @click.option("--model", "name", default="late_orders", show_default=True, help="Name of the model project.")
 def init(folder: Path, name: str) -> None:
     """Write a working project into FOLDER: spec, SQL, network, expectations, DAGs and four months of sample data."""

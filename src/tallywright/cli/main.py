@@ -11,7 +11,9 @@ import click
 
 from tallywright import __version__
 from tallywright.cli.arguments import require_texts
-from tallywright.errors import TallyError, UsageError
+from tallywright.cli.console import error_fields
+from tallywright.cli.streams import standard_streams
+from tallywright.errors import StorageError, TallyError, UsageError
 from tallywright.interruption import answer_signals, exit_stopped, received
 from tallywright.memory import limit_allocators
 from tallywright.observability import configure_logging
@@ -80,29 +82,43 @@ def main() -> None:
 def _run() -> None:
     limit_allocators()
     try:
+        with standard_streams(as_json="--json" in sys.argv):
+            code = _answered()
+    except StorageError as error:  # standard output itself
+        _tell(error)
+        code = error.exit_code
+    sys.exit(code)
+
+
+def _answered() -> int:
+    """Runs the command and returns its exit code; what failed is told."""
+    try:
         tally.main(standalone_mode=False)
-    except TallyError as error:
-        _unless_stopped()
-        _print_error(error)
-        sys.exit(error.exit_code)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         if "--json" in sys.argv:
-            click.echo(json.dumps({"error": _fields(UsageError(error.format_message()))}))
-        sys.exit(error.exit_code)
+            click.echo(json.dumps({"error": error_fields(UsageError(error.format_message()))}))
+        return error.exit_code
     except click.Abort:
         exit_stopped()
     except BrokenPipeError:
         sys.stderr.close()
-        sys.exit(141)
+        return 141
+    except (TallyError, OSError) as error:
+        _unless_stopped()
+        if _verbose() and not isinstance(error, TallyError):
+            raise
+        return _told(error if isinstance(error, TallyError) else _storage_error(error))
     except Exception as error:
         _unless_stopped()
-        if "-v" in sys.argv or "--verbose" in sys.argv:
+        if _verbose():
             raise
         click.echo(
             f"unexpected {type(error).__name__}: {error}\n  to do:    run `tally -v …` for the traceback", err=True
         )
-        sys.exit(70)
+        return 70
+    return 0
 
 
 def _unless_stopped() -> None:
@@ -111,12 +127,27 @@ def _unless_stopped() -> None:
         exit_stopped()
 
 
-def _fields(error: TallyError) -> dict[str, str | int | bool]:
-    return {"type": type(error).__name__, "found": error.found, "expected": error.expected,
-            "remedy": error.remedy, "exit_code": error.exit_code, "retryable": error.retryable}  # fmt: skip
+def _verbose() -> bool:
+    return "-v" in sys.argv or "--verbose" in sys.argv
 
 
-def _print_error(error: TallyError) -> None:
+def _storage_error(error: OSError) -> StorageError:
+    """A file that failed under our hands, wherever that was."""
+    names = [repr(name) for name in (error.filename, error.filename2) if name is not None]
+    what = " and ".join(names) or "a file or a connection"
+    return StorageError(
+        f"{what} cannot be used: {error.strerror or error}",
+        expected="files and folders of this machine that can be read and written",
+        remedy="look at the path, its permissions and the free space; `tally -v …` shows where it was used",
+    )
+
+
+def _told(error: TallyError) -> int:
     if "--json" in sys.argv:
-        click.echo(json.dumps({"error": _fields(error)}))
+        click.echo(json.dumps({"error": error_fields(error)}))
+    _tell(error)
+    return error.exit_code
+
+
+def _tell(error: TallyError) -> None:
     click.echo(f"error: {error}", err=True)

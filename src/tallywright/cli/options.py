@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunContext, RunOptions, require_day
+from tallywright.score_period import date_of
 from tallywright.spec import Project, load_project
 from tallywright.spec.calendar import parse_day
 
@@ -19,16 +22,20 @@ Command = Callable[..., Any]
 
 
 class BusinessDate(click.ParamType[date]):
-    """The parameter type of a date in ISO form, such as `2013-03-08`."""
+    """The parameter type of a date in ISO form, such as `2013-03-08`; `near`: at most a year ahead."""
 
     name = "date"
+
+    def __init__(self, *, near: bool = False) -> None:
+        self.near = near
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
         """The date, or a usage error that shows the form."""
         del param, ctx
-        if isinstance(value, date):
-            return value
-        return parse_date(str(value))
+        found = value if isinstance(value, date) else parse_date(str(value))
+        if self.near and found > datetime.now(UTC).date() + _AHEAD:
+            raise UsageError(f"{found} is more than a year ahead", expected="a date of the schedule")
+        return found
 
 
 def parse_date(text: str) -> date:
@@ -39,11 +46,127 @@ def parse_date(text: str) -> date:
     """
     found = parse_day(text)
     if found is None:
-        raise UsageError(f"{text!r} is not a date", expected="YYYY-MM-DD, such as 2013-03-08")
+        raise UsageError(f"{_shown(text)} is not a date", expected="YYYY-MM-DD, such as 2013-03-08")
     return found
 
 
+class Folder(click.ParamType[Path]):
+    """The parameter type of a folder that is there."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The folder, or a usage error."""
+        del param, ctx
+        path = Path(value)
+        if not str(value).strip() or not _asked(path, Path.is_dir):
+            raise UsageError(f"there is no folder {_shown(str(value))}", expected="a folder that exists")
+        return path
+
+
+class NewFolder(click.ParamType[Path]):
+    """The parameter type of a folder to make."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The folder, or a usage error."""
+        del param, ctx
+        path = Path(value)
+        if not str(value).strip() or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+            raise UsageError(f"no folder can be called {_shown(str(value))}", expected="the name of a folder to make")
+        return path
+
+
+class OutputFile(click.ParamType[Path]):
+    """The parameter type of a file to write, looked at before anything is done: its folder must be there."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The file, or a usage error that says why it cannot be written."""
+        del param, ctx
+        path, shown = Path(value), _shown(str(value))
+        if not str(value).strip() or _CONTROL.search(str(value)):
+            raise UsageError(f"no file can be written to {shown}", expected="a name of characters that print")
+        if _asked(path, Path.is_dir):
+            raise UsageError(f"{shown} is a folder", expected="a file in a folder that exists")
+        if not _asked(path.parent, Path.is_dir):
+            raise UsageError(f"there is no folder {_shown(str(path.parent))}", expected="a folder that exists")
+        there = _asked(path, Path.exists)
+        if len(os.fsencode(path.name)) > _LONGEST_NAME or not os.access(path if there else path.parent, os.W_OK):
+            raise UsageError(f"{shown} cannot be written", expected="a file that this user may write")
+        return path
+
+
+class Line(click.ParamType[str]):
+    """The parameter type of a text for the record: one that prints, of at most so many characters."""
+
+    name = "text"
+
+    def __init__(self, most: int, *, blank: bool = False, lines: bool = False) -> None:
+        self.most = most
+        self.blank = blank
+        self.lines = lines
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, or a usage error."""
+        del ctx
+        text, name = str(value), _option(param)
+        if not text.strip() and not self.blank:
+            raise UsageError(f"{name} is empty", expected="a text")
+        if len(text) > self.most:
+            raise UsageError(f"{name} has {len(text):,} characters", expected=f"at most {self.most:,}")
+        control = (_CONTROL_BUT_LINES if self.lines else _CONTROL).search(text)
+        if control:
+            found = f"{name} has a control character ({control[0]!r} at {control.start()})"
+            raise UsageError(found, expected="characters that print")
+        return text
+
+
+def _option(param: click.Parameter | None) -> str:
+    """How a parameter is called on the command line."""
+    if param is None:
+        return "the text"
+    return param.opts[0] if isinstance(param, click.Option) else (param.metavar or str(param.name).upper())
+
+
+def _asked(path: Path, question: Callable[[Path], bool]) -> bool:
+    """What the file system answers; no where it cannot even be asked, as about a name of 5,000 characters."""
+    try:
+        return question(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_LONGEST_SHOWN: Final = 60
+_LONGEST_NAME: Final = 255
+"""Bytes of a name that common file systems take."""
+_MOST: Final = 2**31 - 1
+MOST_DAYS: Final = 3_660
+"""A range of more days needs `--any-length`: nobody waits for ten years of days that were typed by mistake."""
+_AHEAD: Final = timedelta(days=366)
+COUNT: Final = click.IntRange(1, _MOST)
+"""The parameter type of a number of rows."""
+VERSION: Final = click.IntRange(1, _MOST)
+"""The parameter type of a registered version."""
+FOLDER: Final = Folder()
+NEW_FOLDER: Final = NewFolder()
+OUTPUT: Final = OutputFile()
+PERSON: Final = Line(200, blank=True)
+REASON: Final = Line(4000, blank=True, lines=True)
+RUN_ID: Final = Line(250)
+NAME: Final = Line(100)
+"""The parameter type of an overlay's name."""
 DATE = BusinessDate()
+EFFECTIVE: Final = BusinessDate(near=True)
+"""The parameter type of the date from which a champion holds."""
 PERIOD = click.STRING
 """A score period as it is typed; what it means is said by the model's calendar (`period_of`)."""
 
@@ -68,30 +191,56 @@ def ends_of(project: Project, text: str) -> tuple[date, date]:
     """
     calendar = project.spec.schedule.calendar
     try:
+        if len(text) > _LONGEST_SHOWN:
+            raise UsageError(f"{_shown(text)} is too long", expected=calendar.form)
         return calendar.ends(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(str(error).partition("; expected ")[0], expected=calendar.form) from error
 
 
 def period_range(project: Project, first: str | None, last: str | None) -> tuple[date | None, date | None]:
-    """The ends of a range as they are typed; None is open.
+    """The ends of a range as they are typed, of a command that only reads; None is open.
 
     Raises:
-        UsageError: One names no period, or they are not in order.
+        UsageError: One names no period, they are not in order, or the last is far ahead.
     """
     low = None if first is None else ends_of(project, first)[0]
     high = None if last is None else ends_of(project, last)[1]
     require_order(low, high)
+    for end in (low, high):
+        if end is not None:
+            _require_reached(end, "correct the dates, or leave them out")
     return low, high
+
+
+def require_length(first: date, last: date) -> None:
+    """Refuses a range that ends in the far future or is longer than `MOST_DAYS`.
+
+    Raises:
+        UsageError: With the number of years or days.
+    """
+    remedy = "correct the dates, or say that they are meant: --any-length"
+    _require_reached(last, remedy)
+    days = (date_of(last) - date_of(first)).days + 1
+    if days > MOST_DAYS:
+        raise UsageError(f"the range has {days:,} days", expected=f"at most {MOST_DAYS:,}", remedy=remedy)
+
+
+def _require_reached(last: date, remedy: str) -> None:
+    today = datetime.now(UTC).date()
+    if date_of(last) > today + _AHEAD:
+        years = last.year - today.year
+        found = f"the range ends on {date_of(last)}, {years:,} year{'s' * (years != 1)} after today"
+        raise UsageError(found, expected="dates of data", remedy=remedy)
 
 
 def project_options(command: Command) -> Command:
     """Adds MODEL, `--env`, `--set` and `--root`; the command receives `project`."""
 
     @click.argument("model")
-    @click.option("--env", "environment", help="Overlay in conf/ (default: $TALLYWRIGHT_ENV or local).")
+    @click.option("--env", "environment", type=NAME, help="Overlay in conf/ (default: $TALLYWRIGHT_ENV or local).")
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
-    @click.option("--root", type=click.Path(path_type=Path), help="The project's folder (default: found upwards).")
+    @click.option("--root", type=FOLDER, help="The project's folder (default: found upwards).")
     @wraps(command)
     def with_project(
         model: str, environment: str | None, overrides: tuple[str, ...], root: Path | None, **others: Any
@@ -107,8 +256,11 @@ def typed_range_options(command: Command) -> Command:
     @click.option("--date", "day", type=PERIOD, help="One date, or the period that it stands for.")
     @click.option("--from", "first", type=PERIOD, help="The first date or period.")
     @click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
+    @click.option("--any-length", is_flag=True, help=f"The range is meant, though it has more than {MOST_DAYS:,} days.")
     @wraps(command)
-    def with_range(project: Project, *, day: str | None, first: str | None, last: str | None, **others: Any) -> Any:
+    def with_range(
+        project: Project, *, day: str | None, first: str | None, last: str | None, any_length: bool, **others: Any
+    ) -> Any:
         if day is not None and (first or last):
             raise UsageError("--date and --from/--to were both given", expected="one of them")
         low, high = day or first, day or last
@@ -119,9 +271,21 @@ def typed_range_options(command: Command) -> Command:
                     "--from is given, and --to is missing" if high is None else "--to is given, and --from is missing"
                 )
             raise UsageError(found, expected="--date D, or --from A --to B (both inclusive)")
+        if not any_length:
+            _require_typed_length(project, low, high)
         return command(project, first=low, last=high, **others)
 
     return with_range
+
+
+def _require_typed_length(project: Project, first: str, last: str) -> None:
+    """As `require_length`; what names no period, or an order that is none, is refused by who reads it."""
+    try:
+        low, high = ends_of(project, first)[0], ends_of(project, last)[1]
+        require_order(low, high)
+    except UsageError:
+        return
+    require_length(low, high)
 
 
 def range_options(command: Command) -> Command:
@@ -130,7 +294,8 @@ def range_options(command: Command) -> Command:
     @typed_range_options
     @wraps(command)
     def with_periods(project: Project, *, first: str, last: str, **others: Any) -> Any:
-        low, high = period_range(project, first, last)
+        low, high = ends_of(project, first)[0], ends_of(project, last)[1]
+        require_order(low, high)
         return command(project, first=low, last=high, **others)
 
     return with_periods

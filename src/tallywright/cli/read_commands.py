@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tallywright.cli.console import show_record, show_rows
-from tallywright.cli.options import PERIOD, json_option, period_of, period_range, project_options
+from tallywright.cli.options import (
+    COUNT,
+    FOLDER,
+    NAME,
+    OUTPUT,
+    PERIOD,
+    json_option,
+    period_of,
+    period_range,
+    project_options,
+)
 from tallywright.data.keys import value_text
-from tallywright.errors import UsageError
 from tallywright.spec import load_project, model_names
 
 if TYPE_CHECKING:
     from tallywright.spec import Project
-
-_MOST_ROWS: Final = 2**63 - 1
-"""No table has more."""
 
 
 @click.command()
@@ -73,15 +79,9 @@ def trace(project: Project, key: str, day: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("sql")
-@click.option("--env", "environment", help="Overlay in conf/.")
-@click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1, max=_MOST_ROWS),
-    default=1000,
-    show_default=True,
-    help="Rows to print at most.",
-)
+@click.option("--env", "environment", type=NAME, help="Overlay in conf/.")
+@click.option("--root", type=FOLDER, help="The project's folder.")
+@click.option("--limit", type=COUNT, default=1000, show_default=True, help="Rows to print at most.")
 @json_option
 def query(sql: str, environment: str | None, root: Path | None, *, limit: int, as_json: bool) -> None:
     """Run SQL over all lake tables by name, read only: tally query 'select * from flight_delays__tallies'.
@@ -132,7 +132,7 @@ def _key_columns(root: Path | None, environment: str | None) -> dict[str, bool]:
 @click.option("--to", "last", type=PERIOD, help="The last one, inclusive.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     help="The page (default: <model>-report.html in this folder).",
 )
 @json_option
@@ -142,8 +142,6 @@ def report(project: Project, first: str | None, last: str | None, out: Path | No
     from tallywright.reporting.report import write_report
 
     low, high = period_range(project, first, last)
-    if out is not None and not out.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {out.parent}", expected="--out with a folder that exists")
-    file = out or Path(f"{project.spec.name}-report.html")
+    file = out or OUTPUT.convert(f"{project.spec.name}-report.html", None, None)
     file = write_report(project, Lake.of(project.environment), file, first=low, last=high)
     show_record({"report": str(file)}, as_json=as_json)

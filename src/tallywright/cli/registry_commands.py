@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallywright.cli.console import show_record, show_rows
-from tallywright.cli.options import DATE, context_for, json_option, new_run_id, project_options
+from tallywright.cli.options import (
+    DATE,
+    EFFECTIVE,
+    PERSON,
+    REASON,
+    VERSION,
+    context_for,
+    json_option,
+    new_run_id,
+    project_options,
+)
 from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.run import run_step
@@ -20,10 +30,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @project_options
-@click.option("--version", type=int, required=True, help="The registered version to promote.")
-@click.option("--effective-from", type=DATE, required=True, help="The first date it scores.")
-@click.option("--by", required=True, help="Who approves.")
-@click.option("--reason", default="", help="Why.")
+@click.option("--version", type=VERSION, required=True, help="The registered version to promote.")
+@click.option("--effective-from", type=EFFECTIVE, required=True, help="The first date it scores.")
+@click.option("--by", type=PERSON, required=True, help="Who approves.")
+@click.option("--reason", type=REASON, default="", help="Why.")
 @click.option("--allow-later-lines", is_flag=True, help="Let lines with a later effective date stand.")
 @json_option
 def promote(project: Project, effective_from: date, *, as_json: bool, **given: Any) -> None:
@@ -37,9 +47,11 @@ def promote(project: Project, effective_from: date, *, as_json: bool, **given: A
 
 @click.command()
 @project_options
-@click.option("--effective-from", type=DATE, required=True, help="The first date the previous champion scores again.")
-@click.option("--by", required=True, help="Who asks.")
-@click.option("--reason", required=True, help="Why.")
+@click.option(
+    "--effective-from", type=EFFECTIVE, required=True, help="The first date the previous champion scores again."
+)
+@click.option("--by", type=PERSON, required=True, help="Who asks.")
+@click.option("--reason", type=REASON, required=True, help="Why.")
 @click.option("--allow-later-lines", is_flag=True, help="Let lines with a later effective date stand.")
 @json_option
 def rollback(project: Project, effective_from: date, *, as_json: bool, **given: Any) -> None:

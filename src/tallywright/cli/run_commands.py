@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tallywright.cli.console import show_record, show_rows, to_json
+from tallywright.cli.console import error_fields, show_record, show_rows, to_json
 from tallywright.cli.options import (
     DATE,
+    EFFECTIVE,
+    MOST_DAYS,
+    OUTPUT,
     PERIOD,
+    PERSON,
+    REASON,
+    RUN_ID,
+    VERSION,
     context_for,
     ends_of,
     json_option,
@@ -20,9 +28,10 @@ from tallywright.cli.options import (
     period_of,
     project_options,
     range_options,
+    require_length,
 )
 from tallywright.cli.training_summary import TrainingSummary
-from tallywright.errors import UsageError
+from tallywright.errors import StorageError, TallyError, UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.plan import Pipeline, find_step
 from tallywright.lifecycle.run import run_pipeline, run_step
@@ -31,6 +40,7 @@ from tallywright.records import DayState
 
 if TYPE_CHECKING:
     from datetime import date
+    from pathlib import Path
 
     from tallywright.spec import Project
 
@@ -51,11 +61,14 @@ def _one_period(project: Project, text: str) -> tuple[date, date]:
 @click.argument("step")
 @click.option("--date", "day", type=PERIOD, required=True, help="Score date or period; for training the as-of date.")
 @click.option("--to", type=PERIOD, help="The last one, inclusive, for a step about a range (`backfill`).")
-@click.option("--run-id", help="The run whose steps share a folder (default: a new one).")
-@click.option("--effective-from", type=DATE, help="First date of a promotion or rollback (default: --date).")
-@click.option("--version", type=int, help="A registered version, for promote.")
-@click.option("--by", default="", help="Who asks or approves.")
-@click.option("--reason", default="", help="Why.")
+@click.option(
+    "--any-length", is_flag=True, help=f"With --to: the range is meant, though it is over {MOST_DAYS:,} days."
+)
+@click.option("--run-id", type=RUN_ID, help="The run whose steps share a folder (default: a new one).")
+@click.option("--effective-from", type=EFFECTIVE, help="First date of a promotion or rollback (default: --date).")
+@click.option("--version", type=VERSION, help="A registered version, for promote.")
+@click.option("--by", type=PERSON, default="", help="Who asks or approves.")
+@click.option("--reason", type=REASON, default="", help="Why.")
 @click.option("--act", is_flag=True, help="Only for monitor and decide: claim the training that is asked for.")
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
@@ -63,7 +76,7 @@ def _one_period(project: Project, text: str) -> tuple[date, date]:
 @click.option(
     "--page", is_flag=True, help="Only for day-gate: judge the day again although it passed, and write its page anew."
 )
-@click.option("--result", "result_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the result here.")
+@click.option("--result", "result_file", type=OUTPUT, help="Write the result here.")
 @json_option
 def run(
     project: Project, step: str, day: str, run_id: str | None, result_file: Path | None, *, as_json: bool, **given: Any
@@ -81,15 +94,32 @@ def run(
         raise UsageError(f"{found.name} decides nothing", expected="--act with monitor or decide")
     if given["page"] and not found.pages:
         raise UsageError(f"{found.name} has no page", expected="--page with day-gate")
-    to, typed = given.pop("to"), ends_of if found.ranged else _one_period
+    to, any_length = given.pop("to"), given.pop("any_length")
+    typed = ends_of if found.ranged else _one_period
     period = typed(project, day)[0] if pipeline.is_about_periods else parse_date(day)
-    options = RunOptions(last=None if to is None else typed(project, to)[1], **given)
+    last = None if to is None else typed(project, to)[1]
+    if last is not None and not any_length:
+        require_length(period, last)
+    options = RunOptions(last=last, **given)
     context = context_for(project, period, run_id or new_run_id(pipeline), options)
     log.info("%s %s, from --date", pipeline.date_name, period)
-    result = run_step(context, found.name)
-    if result_file is not None:
-        result_file.write_text(to_json(result), encoding="utf-8")
-    show_record(result, as_json=as_json)
+    try:
+        result = run_step(context, found.name)
+    except TallyError as error:
+        if result_file is not None:
+            with suppress(OSError):  # the error itself is what counts
+                result_file.write_text(json.dumps({"error": error_fields(error)}), encoding="utf-8")
+        raise
+    try:
+        if result_file is not None:
+            result_file.write_text(to_json(result), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"the step {found.name} is done; its result cannot be written to {result_file}: {error.strerror}",
+            remedy="the result stands on standard output; a repeat of the step changes nothing",
+        ) from error
+    finally:
+        show_record(result, as_json=as_json)
 
 
 @click.command()
@@ -142,11 +172,11 @@ def _most_telling(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @click.command()
 @project_options
 @click.option("--date", "day", type=DATE, required=True, help="As-of date: only what was known before it is used.")
-@click.option("--effective-from", type=DATE, help="First date the new champion scores (default: --date).")
-@click.option("--by", default="", help="Who approves, where the spec wants a person.")
-@click.option("--reason", default="", help="Why; kept with the MLflow run, the version and the promotion.")
+@click.option("--effective-from", type=EFFECTIVE, help="First date the new champion scores (default: --date).")
+@click.option("--by", type=PERSON, default="", help="Who approves, where the spec wants a person.")
+@click.option("--reason", type=REASON, default="", help="Why; kept with the MLflow run, the version and the promotion.")
 @click.option("--no-promote", is_flag=True, help="Train, gate and register; leave the champion as it is.")
-@click.option("--run-id", help="Continue this run's steps.")
+@click.option("--run-id", type=RUN_ID, help="Continue this run's steps.")
 @json_option
 def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, as_json: bool, **given: Any) -> None:
     """Snapshot, train, gate, register and promote: the whole train pipeline in this process."""
@@ -174,9 +204,9 @@ def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, 
 @project_options
 @range_options
 @click.option("--force", is_flag=True, help=FORCE)
-@click.option("--reason", default="", help=OVERRIDE)
+@click.option("--reason", type=REASON, default="", help=OVERRIDE)
 @click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
-@click.option("--run-id", help="The run id to record (default: a new one).")
+@click.option("--run-id", type=RUN_ID, help="The run id to record (default: a new one).")
 @json_option
 def score(project: Project, first: date, last: date, run_id: str | None, *, as_json: bool, **given: Any) -> None:
     """Ingest, gate, score, watch and decide, for a date or a range; a repeat changes nothing."""
@@ -188,7 +218,7 @@ def score(project: Project, first: date, last: date, run_id: str | None, *, as_j
 @range_options
 @click.option("--dry-run", is_flag=True, help="Print date, models, action and why; change nothing.")
 @click.option("--force", is_flag=True, help=FORCE)
-@click.option("--reason", default="", help=OVERRIDE)
+@click.option("--reason", type=REASON, default="", help=OVERRIDE)
 @click.option("--rescore", is_flag=True, help="Score again what a version scored that was withdrawn since.")
 @json_option
 def backfill(project: Project, first: date, last: date, *, dry_run: bool, as_json: bool, **given: Any) -> None:

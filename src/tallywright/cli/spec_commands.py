@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tallywright.cli.console import show_rows, to_json
 from tallywright.cli.options import (
+    FOLDER,
+    NAME,
     ends_of,
     json_option,
     parse_date,
@@ -21,6 +22,7 @@ from tallywright.cli.options import (
 )
 from tallywright.errors import SpecError, SpecProblem, UsageError
 from tallywright.lifecycle.champion_check import champion_problems
+from tallywright.lifecycle.network_check import network_problems
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.observability import log
@@ -41,6 +43,7 @@ from tallywright.spec.yaml_files import merged, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 # As texts: of an enumeration, click offers the names (SCORE) and not the values.
 _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
@@ -48,9 +51,9 @@ _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
 
 @click.command()
 @click.argument("models", nargs=-1)
-@click.option("--env", "environment", help="Overlay in conf/.")
+@click.option("--env", "environment", type=NAME, help="Overlay in conf/.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
-@click.option("--root", type=click.Path(path_type=Path), help="The project's folder.")
+@click.option("--root", type=FOLDER, help="The project's folder.")
 @json_option
 def validate(
     models: tuple[str, ...], environment: str | None, overrides: tuple[str, ...], root: Path | None, *, as_json: bool
@@ -115,6 +118,7 @@ def _judged_model(file: Path, overlay: Overlay, settings: Environment | None, se
         if spec is not None and not problems:
             project = Project(spec, file.parent, overlay.root, settings or Environment(name=overlay.file.stem))
             texts = [*_missing_files(project), *_suite_problems(project), *_sql_problems(project)]
+            texts += network_problems(project)
             texts += retention_problems(spec)
             texts += champion_problems(project) if settings is not None else []
             problems = [SpecProblem(str(file), None, "", text) for text in texts]

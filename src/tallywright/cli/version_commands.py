@@ -9,8 +9,12 @@ import click
 
 from tallywright.cli.console import cell_text, show_record, show_rows, to_json
 from tallywright.cli.options import (
+    COUNT,
     DATE,
     PERIOD,
+    PERSON,
+    REASON,
+    VERSION,
     context_for,
     json_option,
     new_run_id,
@@ -59,8 +63,8 @@ def _short(row: dict[str, Any], metric: str) -> dict[str, Any]:
 
 @click.command()
 @project_options
-@click.argument("first", type=click.IntRange(min=1), metavar="V")
-@click.argument("second", type=click.IntRange(min=1), metavar="W")
+@click.argument("first", type=VERSION, metavar="V")
+@click.argument("second", type=VERSION, metavar="W")
 @click.option("--from", "first_date", type=DATE, help="The first scored date to compare on.")
 @click.option("--to", "last_date", type=DATE, help="The last one, inclusive.")
 @json_option
@@ -95,9 +99,9 @@ def _share_of(rows: int, share: float) -> str:
 @click.command()
 @project_options
 @click.argument("day", type=PERIOD)
-@click.option("--generations", type=(int, int), metavar="A B", help="Which two (default: the last two).")
+@click.option("--generations", type=(VERSION, VERSION), metavar="A B", help="Which two (default: the last two).")
 @click.option("--rows", is_flag=True, help="List the rows that differ, each with its cause.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Rows to list at most.")
+@click.option("--limit", type=COUNT, default=100, show_default=True, help="Rows to list at most.")
 @json_option
 def diff(
     project: Project, day: str, generations: tuple[int, int] | None, *, rows: bool, limit: int, as_json: bool
@@ -134,9 +138,9 @@ def _side_by_side(row: dict[str, Any]) -> dict[str, Any]:
 
 @click.command()
 @project_options
-@click.argument("version", type=click.IntRange(min=1))
-@click.option("--reason", required=True, help="Why; kept for ever.")
-@click.option("--by", default="", help="Who withdraws it (default: the user who is logged in).")
+@click.argument("version", type=VERSION)
+@click.option("--reason", type=REASON, required=True, help="Why; kept for ever.")
+@click.option("--by", type=PERSON, default="", help="Who withdraws it (default: the user who is logged in).")
 @json_option
 def withdraw(project: Project, version: int, reason: str, by: str, *, as_json: bool) -> None:
     """Take VERSION out of production for good; what it scored stands, and days to come get an earlier champion."""

@@ -155,6 +155,8 @@ class RunContext:
 def safe_name(run_id: str) -> str:
     """A run id as a folder name: readable, unique, without characters that a file system might refuse."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "_", run_id)[:80]
+    # A name of dots alone is another folder, and one that begins with a dot is easily overlooked.
+    clean = re.sub(r"^\.+", "_", clean)
     return clean if clean == run_id else f"{clean}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 

@@ -76,7 +76,7 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
             result = Path(folder) / "result.json"
             exit_code, tail = self._run(self._argv(context, result))
             if exit_code != 0:
-                raise _failure(self.command.step, exit_code, tail)
+                raise _failure(self.command.step, exit_code, tail, final=_is_final(result))
             values = _read_result(result, self.command.step)
         self._describe_outlets(context, values)
         return values
@@ -146,11 +146,19 @@ def _stop_when_orphaned(process: GuardedProcess) -> None:
     threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
 
 
-def _failure(step: str, exit_code: int, tail: list[str]) -> Exception:
+def _is_final(file: Path) -> bool:
+    """True where the step itself has said that the same command would fail again."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["error"]["retryable"] is False
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _failure(step: str, exit_code: int, tail: list[str], *, final: bool) -> Exception:
     error = error_of(exit_code)
     cause = error.__name__ if error else "unexpected"
     text = "\n".join([f"{step} failed with exit code {exit_code} ({cause})", *tail])
-    kind: type[Exception] = AirflowException if is_retryable(exit_code) else AirflowFailException
+    kind: type[Exception] = AirflowException if is_retryable(exit_code) and not final else AirflowFailException
     return kind(text)
 
 

@@ -10,11 +10,13 @@ from tallywright.packaging.manifest import Postprocess, signature
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pyarrow as pa
+
     from tallywright.packaging.meta import PackageMeta
     from tallywright.packaging.preprocess import Preprocess
 
 
-def mlmodel_text(meta: PackageMeta, preprocess: Preprocess, postprocess: Postprocess) -> str:
+def mlmodel_text(meta: PackageMeta, inputs: pa.Schema, postprocess: Postprocess) -> str:
     """The `MLmodel` file: a pyfunc that our own loader module opens, so that nothing is pickled."""
     import yaml
 
@@ -25,7 +27,7 @@ def mlmodel_text(meta: PackageMeta, preprocess: Preprocess, postprocess: Postpro
     content = {
         "flavors": {"python_function": flavor},
         "run_id": meta.run_id or None,
-        "signature": {**signature(preprocess, postprocess), "params": None},
+        "signature": {**signature(inputs, postprocess), "params": None},
         "utc_time_created": meta.created_at.strftime("%Y-%m-%d %H:%M:%S.%f"),
     }
     return yaml.safe_dump(content, sort_keys=True, width=10_000)

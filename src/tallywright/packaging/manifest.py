@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from tallywright.packaging.preprocess import Preprocess
 
 _RUNTIME: Final = ("tallywright", "numpy", "onnxruntime", "pyarrow")
-_MLFLOW_TYPES: Final = {"double": "double", "string": "string", "int32": "integer", "float": "float"}
+_MLFLOW_TYPES: Final = {"double": "double", "string": "string", "int32": "integer", "float": "float", "bool": "boolean"}
+_DECIMAL: Final = re.compile(r"decimal128\((\d+), (\d+)\)")
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 _FOREIGN: Final = frozenset({MANIFEST, "registered_model_meta"})
@@ -111,10 +112,40 @@ class Postprocess(Record):
         return pa.schema([pa.field(name, kind) for name, kind in kinds.items()])
 
 
-def input_schema(preprocess: Preprocess) -> pa.Schema:
-    """The columns a model reads; narrower numbers and dictionary-encoded text are accepted for them too."""
-    numeric = [pa.field(name, pa.float64()) for name in preprocess.numeric]
-    return pa.schema([*numeric, *(pa.field(category.column, pa.string()) for category in preprocess.categorical)])
+def input_schema(preprocess: Preprocess, types: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
+    """The columns a model reads; narrower numbers and dictionary-encoded text are accepted for them too.
+
+    Args:
+        preprocess: Which columns.
+        types: Their types in the feature table; without, as in packages of the time before, numbers and texts.
+    """
+    found = {name: _plain(kind) for name, kind in (types or {}).items()}
+    numeric = [pa.field(name, found.get(name, pa.float64())) for name in preprocess.numeric]
+    names = [category.column for category in preprocess.categorical]
+    return pa.schema([*numeric, *(pa.field(name, found.get(name, pa.string())) for name in names)])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type that a spec declares, however the values are encoded."""
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.string() if pa.types.is_large_string(value) or pa.types.is_string_view(value) else value
+
+
+def schema_from_json(text: str) -> pa.Schema:
+    """The schema that `schema_json` wrote.
+
+    Raises:
+        PackageError: It is none.
+    """
+    try:
+        return pa.schema([pa.field(str(column["name"]), _type_named(column["type"])) for column in json.loads(text)])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PackageError(f"input_schema.json is not valid: {error}", remedy=_REMEDY) from error
+
+
+def _type_named(name: str) -> pa.DataType:
+    decimal = _DECIMAL.fullmatch(name)
+    return pa.decimal128(int(decimal[1]), int(decimal[2])) if decimal else pa.type_for_alias(name)
 
 
 def schema_json(schema: pa.Schema) -> str:
@@ -122,12 +153,20 @@ def schema_json(schema: pa.Schema) -> str:
     return json.dumps([{"name": field.name, "type": str(field.type)} for field in schema], indent=2) + "\n"
 
 
-def signature(preprocess: Preprocess, postprocess: Postprocess) -> dict[str, str]:
+def signature(inputs: pa.Schema, postprocess: Postprocess) -> dict[str, str]:
     """The MLflow signature, in the form that stands in an `MLmodel` file."""
     return {
-        "inputs": json.dumps([_column(field) for field in input_schema(preprocess)]),
+        "inputs": json.dumps([_input_column(field) for field in inputs]),
         "outputs": json.dumps([_column(field) for field in postprocess.output_schema]),
     }
+
+
+def _input_column(field: pa.Field) -> dict[str, Any]:
+    # pandas has no whole number beside a null: as `long` MLflow would refuse the table's own rows, and as `double` its
+    # whole ones. So it takes them as they come, and our loader reads them by the table's type.
+    if pa.types.is_integer(field.type):
+        return {"type": "any", "name": field.name, "required": True}
+    return _column(pa.field(field.name, pa.float64()) if pa.types.is_decimal(field.type) else field)
 
 
 def _column(field: pa.Field) -> dict[str, Any]:

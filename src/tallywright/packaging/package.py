@@ -24,6 +24,7 @@ from tallywright.packaging.manifest import (
     check_environment,
     entry_of,
     input_schema,
+    schema_from_json,
     schema_json,
     verified_file,
     verified_files,
@@ -49,6 +50,7 @@ R = TypeVar("R", bound=Record)
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 PARITY = "parity.safetensors"
+INPUT_SCHEMA = "input_schema.json"
 REFERENCE_DAYS = "reference_days.json"
 """Not in every package: one without it is compared by the spec's thresholds alone."""
 _LATER_FIELDS: Final = frozenset({"positive", "unit", "threshold"})
@@ -61,7 +63,7 @@ class PackageContents:
 
     `parity` is a sample of model inputs with the scores that training computed for it: [rows] or [rows, classes].
     `features` maps file names to the texts that define the features (SQL, the network's source). Without a `model_card`
-    one is made from `meta`.
+    one is made from `meta`. `types` maps columns to their types in the feature table.
     """
 
     meta: PackageMeta
@@ -74,6 +76,7 @@ class PackageContents:
     features: Mapping[str, str] = field(default_factory=dict)
     model_card: str = ""
     reference_days: ReferenceDays | None = None
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +107,8 @@ class Package:
 
     @property
     def input_schema(self) -> pa.Schema:
-        """The columns the model reads."""
-        return input_schema(self.preprocess)
+        """The columns the model reads, with the types of the feature table where the package says them."""
+        return schema_from_json(self.read(INPUT_SCHEMA).decode())
 
     @property
     def output_schema(self) -> pa.Schema:
@@ -277,14 +280,15 @@ def _files(contents: PackageContents) -> dict[str, bytes]:
         "categorical": sample.categorical,
         "expected": expected,
     }
+    inputs = input_schema(preprocess, contents.types)
     texts = {
-        "MLmodel": mlmodel_text(meta, preprocess, postprocess),
+        "MLmodel": mlmodel_text(meta, inputs, postprocess),
         "requirements.txt": requirements_text(meta.requirements),
         "model_card.md": contents.model_card or model_card_text(meta, preprocess),
         "meta.json": _readable(meta),
         "preprocess.json": _readable(preprocess),
         "postprocess.json": _readable(postprocess),
-        "input_schema.json": schema_json(input_schema(preprocess)),
+        INPUT_SCHEMA: schema_json(inputs),
         "output_schema.json": schema_json(postprocess.output_schema),
         "profile_definition.json": _readable(contents.definition),
         "reference_profile.json": _readable(contents.reference),

@@ -23,6 +23,7 @@ class PackagedModel:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
+        self._schema = predictor.package.input_schema
         # MLflow serves from several threads; a predictor is for one.
         self._lock = threading.Lock()
 
@@ -36,7 +37,7 @@ class PackagedModel:
             raise InputError(
                 f"unknown params {sorted(params)}", expected="none", remedy="the threshold is the package's own"
             )
-        batch = _batch(model_input, self._predictor.package.input_schema)
+        batch = _batch(model_input, self._schema)
         with self._lock:
             outputs = self._predictor(batch)
         frame: pd.DataFrame = outputs.to_pandas()
@@ -50,11 +51,26 @@ def _load_pyfunc(path: str) -> PackagedModel:
 
 
 def _batch(frame: pd.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns of the frame that the model reads, with the types of the feature table."""
     names: Sequence[str] = [field.name for field in schema if field.name in frame.columns]
-    arrays = [pa.array(frame[name], from_pandas=True) for name in names]
-    # A column that holds nothing but None has no type of its own.
-    typed = [
-        array.cast(schema.field(name).type) if pa.types.is_null(array.type) else array
-        for name, array in zip(names, arrays, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(typed, names=names)
+    arrays = [_typed(name, frame[name], schema.field(name).type) for name in names]
+    return pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _typed(name: str, values: pd.Series, kind: pa.DataType) -> pa.Array:
+    """A column as the feature table has it: pandas makes floats of whole numbers, and objects of booleans, by a null.
+
+    Raises:
+        InputError: Values that are none of that type: they would count as unseen, or as another number.
+    """
+    try:
+        array = pa.array(values, from_pandas=True)
+        # A column that holds nothing but None has no type of its own.
+        looser = pa.types.is_floating(kind) or pa.types.is_string(kind)
+        return array if looser and not pa.types.is_null(array.type) else array.cast(kind)
+    except pa.ArrowException as error:
+        raise InputError(
+            f"column {name!r} cannot be read as {kind}: {str(error).splitlines()[0]}",
+            expected=f"values of the feature table, of the type {kind}",
+            remedy="pass the column as the feature table has it",
+        ) from error

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import UsageError
+from tallywright.errors import TrackingError, UsageError
 from tallywright.mlflow_client import mlflow_client
+from tallywright.observability import log
 from tallywright.packaging.package import Package, PackageCache, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
 from tallywright.registry.promotion_log import champion_lines, champion_on, previous, withdrawals
+from tallywright.spec.calendar import parse_day
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from tallywright.registry.promotion_log import PromotionLog
     from tallywright.spec import Environment, Project
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 _FIRST_ARTIFACT: Final = "package"
 """Where versions of the time before packages were artifacts by digest have theirs, below their run's artifacts."""
 
+_LOOKS: Final = 8
+"""How often the aliases are looked at, and what is left of them set, before a store that refuses is an error."""
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 CHALLENGER: Final = "challenger"
@@ -98,8 +105,21 @@ def find(project: Project, version: int) -> ModelRef:
         name=name,
         version=version,
         digest=found.tags[DIGEST_TAG],
-        trained_through=found.tags.get(_TRAINED_THROUGH),
+        trained_through=_trained_through(project, version, found.tags),
     )
+
+
+def _trained_through(project: Project, version: int, tags: Mapping[str, str]) -> date | None:
+    """What the tag says; where somebody has written something else than a date there, what the package says."""
+    told = tags.get(_TRAINED_THROUGH)
+    found = None if told is None else parse_day(told)
+    if told is None or found is not None:
+        return found
+    digest = tags[DIGEST_TAG]
+    true = load_package(fetch(project, version, digest), digest=digest).meta.trained_through
+    log.warning("the tag %s of version %s says %r, which is no date; its package says %s", _TRAINED_THROUGH, version,
+                told, true)  # fmt: skip
+    return true
 
 
 def find_digest(project: Project, digest: str) -> ModelRef | None:
@@ -213,7 +233,7 @@ class StaleAlias:
         return f"the alias {self.alias} names {found}, by the promotion log it is {wanted}"
 
 
-def project_aliases(project: Project, log: PromotionLog) -> list[str]:
+def project_aliases(project: Project, promotions: PromotionLog) -> list[str]:
     """Sets the registry's aliases from the promotion log, and returns the changes as texts.
 
     `champion` and `previous` follow the log; `challenger` is the newest version, if it is newer than all that were ever
@@ -222,18 +242,30 @@ def project_aliases(project: Project, log: PromotionLog) -> list[str]:
     Raises:
         TrackingError: MLflow is missing or away; the log stays the truth, the next call repairs.
     """
-    name = project.spec.registered_name
-    with mlflow_client(project.environment.tracking.uri) as client:
-        stale = _stale(client, name, log.entries())
-        for one in stale:
-            if one.wanted is None:
-                client.delete_registered_model_alias(name, one.alias)
-            else:
-                client.set_registered_model_alias(name, one.alias, str(one.wanted))
-    return [f"{one.alias}: {one.found or 'none'} -> {one.wanted or 'none'}" for one in stale]
+    name, uri = project.spec.registered_name, project.environment.tracking.uri
+    done: list[StaleAlias] = []
+    for attempt in range(_LOOKS):
+        with mlflow_client(uri) as client:
+            stale = _stale(client, name, promotions.entries())
+        try:
+            with mlflow_client(uri) as client:
+                for one in stale:
+                    if one.wanted is None:
+                        client.delete_registered_model_alias(name, one.alias)
+                    else:
+                        client.set_registered_model_alias(name, one.alias, str(one.wanted))
+                    done.append(one)
+            break
+        except TrackingError:
+            # MLflow's aliases race with themselves: where another process was faster, nothing is left to be done,
+            # and the next look says so. A store that is away fails that look.
+            if attempt == _LOOKS - 1:
+                raise
+            time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
+    return [f"{one.alias}: {one.found or 'none'} -> {one.wanted or 'none'}" for one in done]
 
 
-def stale_aliases(project: Project, log: PromotionLog) -> list[StaleAlias]:
+def stale_aliases(project: Project, promotions: PromotionLog) -> list[StaleAlias]:
     """The aliases `champion` and `previous` that are not what the promotion log says; nothing is changed.
 
     `challenger` is no matter of the log: it follows a registration only with the next promotion.
@@ -242,7 +274,7 @@ def stale_aliases(project: Project, log: PromotionLog) -> list[StaleAlias]:
         TrackingError: MLflow is missing or away.
     """
     with mlflow_client(project.environment.tracking.uri) as client:
-        stale = _stale(client, project.spec.registered_name, log.entries())
+        stale = _stale(client, project.spec.registered_name, promotions.entries())
     return [one for one in stale if one.alias != CHALLENGER]
 
 

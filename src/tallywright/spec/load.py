@@ -134,9 +134,21 @@ class Project:
         return self.root / "expectations" / self.spec.suite
 
 
+def _here(start: Path | None) -> Path:
+    try:
+        # Not `absolute`, which keeps `..`: the parent of `shop/..` would be `shop`.
+        return Path(os.path.abspath(start or os.environ.get(ROOT_VARIABLE) or Path.cwd()))  # noqa: PTH100 - as above
+    except FileNotFoundError as error:
+        raise UsageError(
+            "the working folder does not exist any more",
+            expected="a folder that is there, or the project's own",
+            remedy=f"change into another folder, or give --root or {ROOT_VARIABLE} as an absolute path",
+        ) from error
+
+
 def project_root(start: Path | None = None) -> Path:
     """The nearest folder, from `start` (or `$TALLYWRIGHT_ROOT`, or here) upwards, that has a `models` folder."""
-    here = (start or Path(os.environ.get(ROOT_VARIABLE) or Path.cwd())).absolute()
+    here = _here(start)
     for folder in (here, *here.parents):
         if (folder / "models").is_dir():
             return folder
@@ -447,7 +459,8 @@ def overlay_file(base: Path, environment: str | None = None) -> Path:
 
 
 def _unknown(what: str, name: str, known: list[str], where: str) -> UsageError:
+    shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
     return UsageError(
-        f"no {what} {name[:_LONGEST_SHOWN]!r}{'…' if len(name) > _LONGEST_SHOWN else ''}{did_you_mean(name, known)}",
+        f"no {what} {shown!r}{did_you_mean(shown, known)}",
         expected=f"one of {', '.join(known) or 'none yet'}, from {where}",
     )

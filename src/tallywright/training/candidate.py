@@ -26,6 +26,7 @@ from tallywright.profiles.profile import Profile, define
 from tallywright.tasks import NUMBERED
 from tallywright.training.evaluate import BaselineInputs, measure, measure_baselines, measure_slices
 from tallywright.training.export import PARITY_ROWS, export_onnx
+from tallywright.training.user_code.source import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tallywright.training.loop import Fitted, Rows
     from tallywright.training.matrices import Splits
     from tallywright.training.objective import Objective
+    from tallywright.training.user_code.source import NetworkSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Origin:
     code_version: str
     created_at: datetime
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,8 @@ def _contents(origin: Origin, splits: Splits, fitted: Fitted) -> PackageContents
         definition=definition,
         reference=Profile.empty(definition),
         parity=(sample, np.zeros(sample.rows, dtype=np.float32)),
-        features=_texts(origin.project),
+        features=origin.texts,
+        types={name: splits.train.table.schema.field(name).type for name in splits.preprocess.columns},
     )
 
 
@@ -206,9 +210,13 @@ def _trace_rows(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return rows.numeric[chosen], rows.categorical[chosen]
 
 
-def _texts(project: Project) -> dict[str, str]:
-    data, network = project.spec.data, project.spec.training.network
-    names = (data.contract, data.features, data.labels, network.module)
-    return {
-        name: (project.folder / name).read_text(encoding="utf-8") for name in names if (project.folder / name).is_file()
-    }
+def feature_texts(project: Project, source: NetworkSource) -> dict[str, str]:
+    """The texts that define the features, by file name: SQL, and the network as it was read.
+
+    Raises:
+        SpecError: One of them is no text.
+    """
+    data = project.spec.data
+    files = ((name, project.folder / name) for name in (data.contract, data.features, data.labels))
+    texts = {name: read_text(path) for name, path in files if path.is_file()}
+    return texts | {project.spec.training.network.module: source.text}

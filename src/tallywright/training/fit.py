@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.snapshot import read_split
 from tallywright.mlflow_names import ARTIFACT, SLICE, metric_name
 from tallywright.observability import log
 from tallywright.records import Record, digest_of
-from tallywright.training.candidate import Candidate, Origin, make_candidate
+from tallywright.training.candidate import Candidate, Origin, feature_texts, make_candidate
 from tallywright.training.evaluate import BaselineInputs, better_baselines
 from tallywright.training.loop import FitRequest, Fitted, fit_network
 from tallywright.training.matrices import Splits, make_splits
@@ -19,6 +21,8 @@ from tallywright.training.objective import learn_objective
 from tallywright.training.plots import draw_plots
 from tallywright.training.targets import require_targets
 from tallywright.training.tracking import LifecycleRun, TrainingLog, machine_tags, training_run
+from tallywright.training.trial import Trial
+from tallywright.training.user_code.door import user_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainedModel", "train"]
 
+Doing = Callable[[str, float | None], None]
+TRIAL_SECONDS: Final = 60.0
+"""A network is made and answers a handful of rows in this time, or never."""
 CHECKPOINT: Final = "checkpoint.safetensors"
 _RESULTS: Final = ("model", "logistic_regression", "linear_regression", "gradient_boosting")
 
@@ -50,8 +57,15 @@ class TrainedModel(Record):
     metrics: dict[str, dict[str, float]]
 
 
-def train(
-    project: Project, lake: Lake, snapshot: Snapshot, *, run_id: str, work: Path, code_version: str
+def train(  # noqa: PLR0913 - what, from where and under which name are all the caller's to say
+    project: Project,
+    lake: Lake,
+    snapshot: Snapshot,
+    *,
+    run_id: str,
+    work: Path,
+    code_version: str,
+    doing: Doing = lambda _what, _limit: None,
 ) -> TrainedModel:
     """Trains, evaluates, packages and records one candidate; after a kill it goes on from the last checkpoint.
 
@@ -62,6 +76,7 @@ def train(
         run_id: The lifecycle run's own id; repeated, it means the same MLflow run and the same package.
         work: The run folder: gets `package/` and the checkpoint.
         code_version: The commit of the code, for the record.
+        doing: Told what is about to be done, and how many seconds it may take (None: no limit of its own).
 
     Raises:
         TrackingError: MLflow cannot be used; said before anything is trained.
@@ -70,7 +85,9 @@ def train(
     """
     spec = project.spec.training
     source = find_network(project.folder, spec.network.module)
+    texts = feature_texts(project, source)
     with training_run(project, run_id) as run:
+        doing("reading the training data", None)
         splits = make_splits(
             spec,
             read_split(project, lake, snapshot, "train"),
@@ -79,9 +96,12 @@ def train(
         )
         require_targets(project.spec, [splits.train.table, splits.validation.table, splits.holdout.table])
         configuration = _configuration(spec, snapshot, splits, source, code_version)
-        fitted, baselines = _fit(spec, splits, source, digest_of(configuration), work / CHECKPOINT)
-        origin = Origin(project, snapshot, run.run_id, code_version, run.started_at, configuration)
-        candidate = make_candidate(origin, splits, fitted, baselines, work)
+        origin = Origin(project, snapshot, run.run_id, code_version, run.started_at, configuration, texts)
+        with user_code(source.path, always=False):
+            fitted, baselines = _fit(spec, splits, source, Fitting(digest_of(configuration), work / CHECKPOINT, doing))
+            doing("evaluating and packaging the model", None)
+            candidate = make_candidate(origin, splits, fitted, baselines, work)
+        doing("recording the training in MLflow", None)
         _record(run, origin, splits, fitted, candidate)
     results: dict[str, dict[str, float]] = {
         name: candidate.evaluation[name] for name in _RESULTS if name in candidate.evaluation
@@ -119,27 +139,42 @@ def _configuration(
     }
 
 
-def _fit(
-    spec: Training, splits: Splits, source: NetworkSource, configuration: str, checkpoint: Path
-) -> tuple[Fitted, BaselineInputs]:
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How a fit is kept and told: the digest of its configuration, the checkpoint's file, who is told what goes on."""
+
+    configuration: str
+    checkpoint: Path
+    doing: Doing
+
+
+def _fit(spec: Training, splits: Splits, source: NetworkSource, fitting: Fitting) -> tuple[Fitted, BaselineInputs]:
     train_rows, validation = splits.train.rows, splits.validation.rows
     objective = learn_objective(spec.task, train_rows.target, spec.network.class_weight, positive=spec.positive)
     scaling = learn_scaling(train_rows.numeric, spec.numeric)
     dims = NetworkDims(scaling.width, splits.codes, spec.network.hidden, spec.network.dropout, objective.outputs)
     encoded = replace(train_rows, target=objective.encode(train_rows.target))
+    target = objective.encode(validation.target)
 
-    def module() -> ScoringModule:
-        network: torch.nn.Module = source.build(dims)
+    def module(*, quiet: bool = False) -> ScoringModule:
+        network: torch.nn.Module = source.build(dims, quiet=quiet)
         return ScoringModule(network, scaling, objective)
 
+    def told(epoch: Epoch) -> None:
+        _log_epoch(epoch, spec.network.epochs)
+        fitting.doing(f"epoch {epoch.epoch + 1} of at most {spec.network.epochs}", None)
+
+    fitting.doing(f"trying {source.path.name} on a handful of rows", TRIAL_SECONDS)
+    Trial(source.path, partial(module, quiet=True), dims, encoded, spec.seed).run()
+    fitting.doing(f"epoch 1 of at most {spec.network.epochs}", None)
     request = FitRequest(
         module=module,
         train=encoded,
-        validation=replace(validation, target=objective.encode(validation.target)),
+        validation=replace(validation, target=target),
         spec=spec,
-        configuration=configuration,
-        checkpoint=checkpoint,
-        progress=lambda epoch: _log_epoch(epoch, spec.network.epochs),
+        configuration=fitting.configuration,
+        checkpoint=fitting.checkpoint,
+        progress=told,
     )
     return fit_network(request), BaselineInputs(objective, scaling, splits.codes, encoded, spec.seed)
 

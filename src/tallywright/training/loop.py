@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from tallywright.errors import SpecError
 from tallywright.training.checkpoint import (
     Epoch,
     Progress,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from tallywright.training.network import ScoringModule
 
 EVALUATION_ROWS: Final = 16_384
+_RUNAWAY: Final = 1e4
+"""No weight of a fit that goes well is as large."""
 FINAL_LEARNING_RATE: Final = 0.02
 """The learning rate falls along a cosine to this share of its start at the last epoch."""
 
@@ -126,6 +129,7 @@ class _Fit:
             validation_loss=self._validate(),
             learning_rate=self.optimizer.learning_rate,
         )
+        self._require_finite(epoch)
         best = self.state.progress.best_epoch
         if epoch.validation_loss < self.state.progress.best_loss:
             best = epoch.epoch
@@ -134,6 +138,30 @@ class _Fit:
         self.state.progress = self.state.progress.model_copy(update={"history": history, "best_epoch": best})
         if self.request.progress is not None:
             self.request.progress(epoch)
+
+    def _require_finite(self, epoch: Epoch) -> None:
+        """Stops at the first figure that is not finite: nothing after it would be.
+
+        Raises:
+            SpecError: With the largest weight, which tells a fit that runs away from a network that gives no numbers.
+        """
+        losses = (("loss", epoch.train_loss), ("validation loss", epoch.validation_loss))
+        found = next((f"the {name} is {value:g}" for name, value in losses if not math.isfinite(value)), "")
+        weights = {name: tensor.detach() for name, tensor in self.module.named_parameters() if tensor.numel()}
+        lost = next((name for name, tensor in weights.items() if not torch.isfinite(tensor).all()), "")
+        if not found and not lost:
+            return
+        sizes = {name: float(tensor.abs().nan_to_num(0.0, torch.inf).max()) for name, tensor in weights.items()}
+        widest = max(sizes, key=lambda name: sizes[name])
+        told = f"{lost} has values that are not finite" if lost else f"the largest weight is {sizes[widest]:.3g}"
+        away = bool(lost) or sizes[widest] > _RUNAWAY
+        raise SpecError(
+            f"epoch {epoch.epoch}: {found or 'the losses are finite'}; {told}" + f" ({widest})" * (not lost),
+            expected="finite losses and weights after every epoch",
+            remedy=f"the fit has run away: lower training.network.learning_rate ({self.settings.learning_rate:g})"
+            if away
+            else "the weights are sound, so the network itself gives no numbers for some rows: look at its `forward`",
+        )
 
     def _learn(self, epoch: int) -> float:
         self.module.train()

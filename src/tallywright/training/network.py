@@ -6,23 +6,21 @@ A project file only says how features become logits. Everything that must be the
 
 from __future__ import annotations
 
-import hashlib
-import importlib.machinery
-import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 
-from tallywright.errors import InputError, SpecError
+from tallywright.errors import InputError
+from tallywright.training.user_code.source import NetworkSource, find_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
-    from types import ModuleType
 
     from tallywright.training.objective import Objective
+
+__all__ = ["NetworkDims", "NetworkSource", "Scaling", "ScoringModule", "find_network", "learn_scaling"]
 
 CLIP: Final = 8.0
 """Normalised values beyond this many standard deviations are cut off: no outlier, not even an infinity, is louder."""
@@ -129,58 +127,3 @@ class ScoringModule(torch.nn.Module):  # type: ignore[misc] # torch is untyped h
     @staticmethod
     def _codes(numeric: torch.Tensor | None, categorical: torch.Tensor | None) -> torch.Tensor:
         return categorical if categorical is not None else numeric[:, :0].to(torch.int64)  # type: ignore[index]
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkSource:
-    """The project's network file, with the sha256 of its content."""
-
-    path: Path
-    sha256: str
-
-    def build(self, dims: NetworkDims) -> torch.nn.Module:
-        """Runs the file's `build(dims)`.
-
-        Raises:
-            SpecError: The file cannot be run, has no `build`, or `build` gives no torch module.
-        """
-        try:
-            build = getattr(self._module(), "build", None)
-            network = build(dims) if callable(build) else None
-        except Exception as error:
-            raise _bad_network(self.path, f"fails: {type(error).__name__}: {error}") from error
-        if not callable(build):
-            raise _bad_network(self.path, "defines no function `build`")
-        if not isinstance(network, torch.nn.Module):
-            raise _bad_network(self.path, f"`build` gives a {type(network).__name__}")
-        return network
-
-    def _module(self) -> ModuleType:
-        name = f"tallywright_network_{self.sha256[:16]}"
-        loader = importlib.machinery.SourceFileLoader(name, str(self.path))
-        module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=str(self.path)))
-        loader.exec_module(module)
-        return module
-
-
-def find_network(folder: Path, relative: str) -> NetworkSource:
-    """The network file of a model project; a link that leads out of the project is refused.
-
-    Raises:
-        SpecError: No such file, or not inside the project's folder.
-    """
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise _bad_network(folder / relative, f"leads to {path}, outside of the model project")
-    if not path.is_file():
-        raise _bad_network(folder / relative, "does not exist")
-    return NetworkSource(path, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def _bad_network(path: Path, what: str) -> SpecError:
-    return SpecError(
-        f"the network file {path} {what}",
-        expected="a Python file in the model project with `build(dims: NetworkDims) -> torch.nn.Module`, whose "
-        "`forward(numeric, categorical)` gives logits [rows, dims.outputs]",
-        remedy="correct the file or `training.network.module`; models/flight_delays/network.py is an example",
-    )

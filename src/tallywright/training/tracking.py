@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
 from tallywright.errors import TrackingError
-from tallywright.mlflow_client import LAKE_TAG, connect, first_line, lake_digest, mlflow_errors
+from tallywright.mlflow_client import LAKE_TAG, TrackingGoneError, connect, first_line, lake_digest, mlflow_errors
 from tallywright.observability import log, without_credentials
 from tallywright.records import digest_of
 
@@ -248,6 +249,24 @@ def find_run(project: Project, run_key: str) -> LifecycleRun | None:
     return None if run is None else _as_lifecycle_run(client, run, uri)
 
 
+def experiment_problem(project: Project) -> TrackingError | None:
+    """Why no run could be opened for this model; None when one could, or nothing was opened yet.
+
+    Raises:
+        TrackingError: MLflow is not installed or its store cannot be used.
+    """
+    uri = project.environment.tracking.uri
+    client = connect(uri)
+    with mlflow_errors(uri, "find an experiment"):
+        experiment = client.get_experiment_by_name(_experiment_name(project))
+    try:
+        if experiment is not None:
+            _require_usable(experiment, project)
+    except TrackingError as error:
+        return error
+    return None
+
+
 def _found(client: Any, experiment: str, run_key: str) -> Any | None:
     query = f"tags.`{_SEARCH_TAG}` = '{digest_of(run_key)}'"
     return next(iter(client.search_runs([experiment], filter_string=query, max_results=1)), None)
@@ -275,7 +294,40 @@ def _experiment(client: Any, project: Project) -> str:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
+    _require_usable(found, project)
     return str(found.experiment_id)
+
+
+def _require_usable(experiment: Any, project: Project) -> None:
+    """Refuses an experiment that was deleted, or whose files would land in another project's folder.
+
+    Raises:
+        TrackingGoneError: Names what can be done; nothing was written yet.
+    """
+    uri, number = without_credentials(project.environment.tracking.uri), experiment.experiment_id
+    if experiment.lifecycle_stage != "active":
+        raise TrackingGoneError(
+            f"the experiment {number} ({experiment.name}) of MLflow at {uri} is {experiment.lifecycle_stage}",
+            expected="an experiment that is active",
+            remedy=f"restore it (`MLFLOW_TRACKING_URI={uri} mlflow experiments restore -x {number}`, or the button in "
+            "MLflow's UI), or choose another tracking.experiment_prefix in conf/",
+        )
+    wanted, found = _artifacts(project), str(experiment.artifact_location)
+    if wanted is None or "://" not in found or wanted.rstrip("/") == found.rstrip("/"):
+        return
+    if not found.startswith("file://") or _inside(found, project):
+        return  # a store, or a place in the project, that somebody chose
+    raise TrackingGoneError(
+        f"the experiment {number} ({experiment.name}) of MLflow at {uri} keeps its files in {found}, and conf/ says "
+        f"{wanted}: this project was copied from there, or moved",
+        expected="nothing written outside of the project unless its conf/ says so",
+        remedy="write another tracking.experiment_prefix in conf/, such as `experiment_prefix: copy/`: versions that "
+        "are registered stay; or name that place in tracking.artifacts, if it is meant",
+    )
+
+
+def _inside(location: str, project: Project) -> bool:
+    return Path(unquote(urlsplit(location).path)).is_relative_to(project.root)
 
 
 def _artifacts(project: Project) -> str | None:

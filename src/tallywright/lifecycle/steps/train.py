@@ -11,6 +11,7 @@ from tallywright.data.etl.ingest import input_version
 from tallywright.data.etl.input_files import stored_digest
 from tallywright.data.snapshot import Snapshot, take_snapshot
 from tallywright.lifecycle.handover import hand_over_package, hand_over_snapshot, handed_snapshot
+from tallywright.lifecycle.plan import find_step
 from tallywright.packaging.package import load_package
 
 if TYPE_CHECKING:
@@ -42,16 +43,22 @@ def _require_ingested(context: RunContext, taken: Snapshot) -> None:
 
 
 def train(context: RunContext) -> dict[str, Any]:
-    """Trains on the pinned data, evaluates, and makes the package an artifact of the run."""
-    from tallywright.training.fit import TrainedModel, train as fit  # noqa: I001
+    """Trains on the pinned data, evaluates, and makes the package an artifact of the run.
 
-    trained: TrainedModel = fit(
-        context.project,
-        context.lake,
-        Snapshot.from_json(handed_snapshot(context)),
-        run_id=context.run_id,
-        work=context.folder,
-        code_version=context.code_version,
-    )
-    hand_over_package(context, load_package(Path(trained.folder), digest=trained.digest))
-    return trained.model_dump(mode="json")
+    The training has a process of its own, with the time that the plan gives the step: the project's network runs there.
+    """
+    from tallywright.training.apart.process import TrainingProcess
+    from tallywright.training.apart.worker import Job
+
+    network = context.project.folder / context.spec.training.network.module
+    with TrainingProcess(network, find_step(context.spec, "train")[1].timeout) as process:
+        job = Job(
+            project=context.project,
+            snapshot=Snapshot.from_json(handed_snapshot(context)),
+            run_id=context.run_id,
+            work=context.folder,
+            code_version=context.code_version,
+        )
+        trained = process.train(job)
+    hand_over_package(context, load_package(Path(trained["folder"]), digest=trained["digest"]))
+    return trained

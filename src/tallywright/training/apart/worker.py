@@ -1,0 +1,132 @@
+"""The process that trains: it is given a job on standard input, and tells what it does and what came of it.
+
+Its standard output is for these messages alone: file descriptor 1 is moved out of the way of whatever else writes
+there, and means standard error from then on. It ends when the command that started it does: that one holds the other
+end of standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tallywright.errors import TallyError
+from tallywright.memory import limit_allocators
+from tallywright.observability import configure_logging, log
+from tallywright.training.user_code.door import Stopped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tallywright.data.snapshot import Snapshot
+    from tallywright.spec import Project
+
+READY, DOING, RESULT = "ready", "doing", "result"
+ERROR, MISSING, UNEXPECTED = "error", "missing", "unexpected"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to train; the arguments of `train`."""
+
+    project: Project
+    snapshot: Snapshot
+    run_id: str
+    work: Path
+    code_version: str
+
+
+class _Messages:
+    """The way to the command: one JSON object a line."""
+
+    def __init__(self) -> None:
+        sys.stdout.flush()
+        self._descriptor = os.dup(1)
+        os.dup2(2, 1)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        content = json.dumps({"kind": kind, **fields}).encode() + b"\n"
+        while content:
+            content = content[os.write(self._descriptor, content) :]
+
+
+def main(verbose: str = "") -> None:
+    """Trains what standard input holds; the process ends at once when a result or an error was sent."""
+    limit_allocators()
+    messages = _Messages()
+    configure_logging(verbose=bool(verbose))
+    code = _answer(messages)
+    # Nothing is left to do, and what libraries do at an exit may be interrupted.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _answer(messages: _Messages) -> int:
+    """Trains, and sends what came of it; returns the exit code of this process."""
+    # The terminal's Ctrl-C is for the command, which asks this process to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        _train(messages)
+    except TallyError as error:
+        messages.send(
+            ERROR,
+            type=type(error).__name__,
+            found=error.found,
+            expected=error.expected,
+            remedy=error.remedy,
+            checks=list(error.checks),
+        )
+    except ModuleNotFoundError as error:
+        messages.send(MISSING, name=error.name or "", text=str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the command says so
+        if log.isEnabledFor(logging.DEBUG):
+            traceback.print_exc()
+        messages.send(UNEXPECTED, text=f"{type(error).__name__}: {error}")
+    except Stopped:
+        return 128 + signal.SIGTERM
+    return 0
+
+
+def _train(messages: _Messages) -> None:
+    from tallywright.training.fit import train
+
+    messages.send(READY)
+    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the command that started this process
+    threading.Thread(target=_end_with_the_command, daemon=True, name="command-watch").start()
+    from tallywright.data.delta.lake import Lake
+
+    trained = train(
+        job.project,
+        Lake.of(job.project.environment),
+        job.snapshot,
+        run_id=job.run_id,
+        work=job.work,
+        code_version=job.code_version,
+        doing=lambda what, limit: messages.send(DOING, what=what, limit=limit),
+    )
+    messages.send(RESULT, value=trained.model_dump(mode="json"))
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    raise Stopped
+
+
+def _end_with_the_command() -> None:
+    """Ends this process's group when the other end of standard input is closed, however the command ended."""
+    while os.read(0, 4096):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
