@@ -86,7 +86,7 @@ def read_day(lake: Lake, spec: ModelSpec, judged: InputVersion, *, max_rows: int
         kept = table if rows <= max_rows else _sample(table, spec, max_rows / rows)
         return DayRows(kept, table.num_rows, missing)
     schema = pa.schema(lake.look(judged.table, judged.version).schema().to_arrow())
-    parts = [_judged_columns(schema.empty_table(), spec)]
+    parts = [_judged_columns(pa.Table.from_batches([], schema), spec)]
     missing = dict.fromkeys(parts[0].column_names, 0)
     for batch in _batches(lake.uri(judged.table), [file.path for file in files]):
         part = _judged_columns(_aligned(pa.Table.from_batches([batch]), schema, judged.score_date), spec)
