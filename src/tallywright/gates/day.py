@@ -99,7 +99,7 @@ def read_day(
         kept = table if rows <= max_rows else _sample(table, spec, max_rows / rows)
         return DayRows(kept, table.num_rows, _missing(table), _counted(table, counted))
     schema = pa.schema(lake.look(judged.table, judged.version).schema().to_arrow())
-    parts = [_judged_columns(schema.empty_table(), spec)]
+    parts = [_judged_columns(pa.Table.from_batches([], schema), spec)]
     missing = dict.fromkeys(parts[0].column_names, 0)
     counts = Counter[str]()
     for batch in _batches(lake.uri(judged.table), [file.path for file in files]):

@@ -241,7 +241,7 @@ def test_a_mistake_is_refused_alike(shop: Any, tmp_path: Path, mistake: str) -> 
         with pytest.raises(InputError, match=message):
             ingested(shop.project(), engine, tmp_path, FIRST, LAST)
         assert not (tmp_path / engine / "lake").exists()
-    assert not list((tmp_path / "work" / "etl").iterdir())
+    assert not list((tmp_path / "work").glob("etl/*"))
 
 
 @pytest.mark.usefixtures("spark")

@@ -66,7 +66,7 @@ def quarantine_rows(
     The JSON object has the columns of the contract query, in its order.
     """
     if not rejected.num_rows:
-        return _PLACED.empty_table()
+        return pa.Table.from_batches([], _PLACED)
     if numbers is None:
         numbers = pa.chunked_array([pa.nulls(rejected.num_rows, pa.int64())])
     return _as_json(rejected, _places(numbers, files)).cast(_PLACED)
@@ -123,7 +123,7 @@ class Unreadable:
         """These rows, as quarantine has them."""
         rows = self._of(numbers)
         if rows is None:
-            return _PLACED.empty_table()
+            return pa.Table.from_batches([], _PLACED)
         return pa.table([rows["reason"], rows["raw_row"], *_places(rows["number"], self._files)], schema=_PLACED)
 
     def record(self, lake: Lake, spec: ModelSpec, undated: NDArray[np.int64]) -> None:

@@ -60,7 +60,7 @@ class Typing:
         self.number = number_column(columns)
         self._casts = {name: declared for name, declared in types.items() if name in columns}
         self._query = self._made()
-        empty = pa.schema([(name, pa.string()) for name in columns]).empty_table()
+        empty = pa.Table.from_batches([], pa.schema([(name, pa.string()) for name in columns]))
         self.schema: pa.Schema = self.table(empty, number_array(np.zeros(0, np.int64), pa.int64())).schema
 
     def table(self, texts: pa.Table, numbers: pa.Array) -> pa.Table:
