@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tallywright import guard
-from tallywright.errors import TallyError
+from tallywright.errors import TallyError, UnexpectedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -134,7 +134,9 @@ class GuardedProcess:
 
 def error_of(exit_code: int) -> type[TallyError] | None:
     """The error class with this exit code; None for a crash, a signal or an undeclared code."""
-    declared = {cls.exit_code: cls for cls in TallyError.__subclasses__() if cls.exit_code != TallyError.exit_code}
+    # The code of an unexpected error is that of a crash too.
+    others = (TallyError.exit_code, UnexpectedError.exit_code)
+    declared = {cls.exit_code: cls for cls in TallyError.__subclasses__() if cls.exit_code not in others}
     return declared.get(exit_code)
 
 
