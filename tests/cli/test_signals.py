@@ -55,10 +55,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_query_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    (tmp_path / "models").mkdir()
-    process = start(tmp_path, "query", f"SELECT {ENDLESS}", "--root", tmp_path)
-    wait_until_busy(process, 2)
+def test_a_query_is_stopped(shop: Path, number: signal.Signals) -> None:
+    process = start(shop, "query", f"SELECT {ENDLESS}")
+    wait_until_busy(process, 1)
     process.send_signal(number)
     out, err = process.communicate(timeout=10 * ANSWERED)
     assert (process.returncode, out) == (128 + number, "")
@@ -68,14 +67,14 @@ def test_a_query_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
 def test_an_ingest_is_stopped_and_leaves_nothing_half_done(shop: Path) -> None:
     before = files(shop)
     process = start(shop, "ingest", "late_orders", "--date", "2025-01-03")
-    wait_until_busy(process, 3)
+    wait_until_busy(process, 1.2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10 * ANSWERED)
     assert process.returncode == 130, err
     assert {Path(file).parent.name for file in files(shop) - before} <= {"raw"}, (
         "whole staged sources, and nothing else"
     )
-    assert not [file for file in files(shop) if Path(file).name.startswith(".") or "spill" in file]
+    assert not [file for file in files(shop) - before if Path(file).name.startswith(".") or "spill" in file]
 
 
 STUCK = """

@@ -51,7 +51,9 @@ def _first_wrong(command: click.Command, ctx: click.Context, args: list[str]) ->
         for value in _texts(found.get(parameter.name)):
             if byte := _wrong_byte(value):
                 return name, byte
-    return "an argument", next(filter(None, map(_wrong_byte, args)))
+    place = next(place for place, text in enumerate(args) if _wrong_byte(text))
+    before = args[place - 1] if place else ""
+    return before if before.startswith("-") else "an argument", _wrong_byte(args[place])
 
 
 def _texts(value: Any) -> Iterator[str]:

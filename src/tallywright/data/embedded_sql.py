@@ -194,7 +194,7 @@ def sql_errors(where: str, remedy: str) -> Iterator[None]:
         raise InputError(f"{where}: {brief(error)}", expected="files that can be read", remedy=remedy) from error
     except duckdb.Error as error:
         raise InputError(
-            f"{where}{line_of(error)}: {brief(error)}", expected="a query that runs on these sources", remedy=remedy
+            f"{where}: {brief(error)}", expected="a query that runs on these sources", remedy=remedy
         ) from error
 
 

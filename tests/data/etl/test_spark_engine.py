@@ -16,7 +16,7 @@ from two_engines import ENGINES, assert_equal_on_all, ingested, lake_rows
 
 from tallywright.cli.init import init
 from tallywright.data.etl import spark_engine
-from tallywright.errors import InputError, StorageError, UsageError
+from tallywright.errors import InputError, SpecError, StorageError, UsageError
 from tallywright.spec import load_project
 
 if TYPE_CHECKING:
@@ -242,6 +242,39 @@ def test_a_mistake_is_refused_alike(shop: Any, tmp_path: Path, mistake: str) -> 
             ingested(shop.project(), engine, tmp_path, FIRST, LAST)
         assert not (tmp_path / engine / "lake").exists()
     assert not list((tmp_path / "work").glob("etl/*"))
+
+
+REFUSED: dict[str, tuple[str, str, str]] = {
+    "chance": ("kind, amount", "kind, rand() AS amount", "rand.. gives another value each time"),
+    "the clock": ("kind, amount", "kind, CASE WHEN now() > score_moment THEN 1.0 END AS amount", "now.. gives"),
+    "a word of the clock": ("kind, amount", "kind, YEAR(current_date) * 1.0 AS amount", "current_date gives another"),
+    "inside": ("SELECT score_date", "WITH x AS (SELECT uuid() AS u) SELECT score_date", "uuid.. gives another"),
+    "a sample": ("FROM accepted", "FROM accepted TABLESAMPLE (50 PERCENT)", "a sample without REPEATABLE"),
+    "Java": ("kind, amount", "reflect('java.lang.System', 'getenv', 'HOME') AS kind, amount", "reflect.. gives"),
+    "a program": ("FROM accepted", "FROM (SELECT TRANSFORM(kind) USING 'cat' AS (z) FROM accepted) t, accepted",
+                  "TRANSFORM"),
+    "a parameter": (":to_date", ":todate", "unknown parameter :todate"),
+    "a second statement": ("\nFROM accepted", "\nFROM accepted; SELECT 1 FROM accepted", "more than one statement"),
+    "a command": ("SELECT score_date, id", "DROP VIEW accepted -- ", "not a query|syntax"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.usefixtures("spark")
+def test_what_is_no_function_of_the_rows_is_refused_by_spark_too(shop: Any, tmp_path: Path, what: str) -> None:
+    old, new, message = REFUSED[what]
+    assert old in shop.features
+    shop.features = shop.features.replace(old, new)
+    with pytest.raises((SpecError, InputError), match=message):
+        ingested(shop.project(), "spark", tmp_path, FIRST, LAST)
+    assert not (tmp_path / "spark" / "lake").exists()
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_file_is_no_table_to_spark(shop: Any, tmp_path: Path) -> None:
+    shop.contract = shop.contract.replace("FROM orders o", "FROM csv.`/etc/passwd`, orders o")
+    with pytest.raises(InputError, match="TABLE_OR_VIEW_NOT_FOUND"):
+        ingested(shop.project(), "spark", tmp_path, FIRST, LAST)
 
 
 @pytest.mark.usefixtures("spark")

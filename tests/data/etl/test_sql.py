@@ -100,7 +100,7 @@ def test_refuses_what_is_no_plain_query(engine, text, message) -> None:
 
 
 def test_a_query_that_is_none_names_its_line(engine) -> None:
-    with pytest.raises(InputError, match=r"sql/f.sql line 3: .*syntax error"):
+    with pytest.raises(InputError, match=r"sql/f.sql: .*syntax error.* LINE 3"):
         ready(engine, "SELECT\n\nFROM FROM")
 
 

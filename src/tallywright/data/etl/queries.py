@@ -112,9 +112,7 @@ def checked(connection: duckdb.DuckDBPyConnection, query: Query, columns: Collec
         statement = parse_select(connection, text)
     except NotOneSelectError as error:
         if error.syntax:
-            raise InputError(
-                f"{query.where}{error.line}: {error.found}", expected=_ONE, remedy="correct the query"
-            ) from error
+            raise InputError(f"{query.where}: {error.found}", expected=_ONE, remedy="correct the query") from error
         raise SpecError(f"{query.where}{error.line}: {error.found}", expected=_ONE) from error
     strange = [call for call in statement.parameters if call.name not in query.values]
     if strange:

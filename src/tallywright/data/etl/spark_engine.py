@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -119,19 +119,22 @@ class SparkSqlEngine:
         """The text without a semicolon.
 
         Raises:
+            InputError: It is no SQL.
             SpecError: It is no query, or names a function that gives another value each time, or runs a program.
         """
         from pyspark.errors import PySparkException
 
-        text = without_semicolon(query.text)
+        text, one = without_semicolon(query.text), "one SELECT, or WITH … SELECT"
+        parser = self._spark._jsparkSession.sessionState().sqlParser()  # noqa: SLF001
         try:
-            plan = self._spark._jsparkSession.sessionState().sqlParser().parseQuery(text)  # noqa: SLF001
-            tree = str(plan.toJSON())
+            tree = str(parser.parseQuery(text).toJSON())
         except PySparkException as error:
-            raise SpecError(
-                f"{query.where}: not a query: {' '.join(error.getMessage().split())[:300]}",
-                expected="one SELECT, or WITH … SELECT",
-            ) from error
+            if any(token.text == b";" for token in tokens(text)):
+                raise SpecError(f"{query.where}: more than one statement", expected=one) from error
+            with suppress(PySparkException):
+                command = parser.parsePlan(text).getClass().getSimpleName()
+                raise SpecError(f"{query.where}: not a query but {command}", expected=one) from error
+            raise _input_error(query.where, error.getMessage(), _REMEDY) from error
         names = [name.lower() for name, empty in _CALLED.findall(tree) if name.lower() != "unix_timestamp" or empty]
         found = [f"{name}()" for name in names if name in _OTHER_EACH_TIME]
         found += [name for name in map(str.lower, _NAMED.findall(tree)) if name in _WORDS]
