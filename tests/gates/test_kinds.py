@@ -309,7 +309,7 @@ def expectation(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.mark.long
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(expectation(), min_size=15, max_size=25))
 def test_what_the_check_lets_through_the_library_can_judge(drawn):
     columns = columns_of_table(MIXED)
