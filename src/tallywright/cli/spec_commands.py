@@ -39,9 +39,16 @@ _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
 @click.option("--env", "environment", type=NAME, help="Overlay in conf/.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
 @click.option("--root", type=FOLDER, help="The project's folder.")
+@click.option("--network", is_flag=True, help="Also make the networks, and try them on made-up rows: runs their code.")
 @json_option
 def validate(
-    models: tuple[str, ...], environment: str | None, overrides: tuple[str, ...], root: Path | None, *, as_json: bool
+    models: tuple[str, ...],
+    environment: str | None,
+    overrides: tuple[str, ...],
+    root: Path | None,
+    *,
+    network: bool,
+    as_json: bool,
 ) -> None:
     """Check specs (all, or the MODELS named); prints every problem at once."""
     rows: list[dict[str, object]] = []
@@ -50,7 +57,7 @@ def validate(
             project = load_project(name, root=root, environment=environment, overrides=overrides)
             problems = [
                 *_missing_files(project),
-                *network_problems(project),
+                *network_problems(project, run=network),
                 *retention_problems(project.spec),
                 *champion_problems(project),
             ]
