@@ -145,6 +145,19 @@ def test_a_network_that_ends_its_process_is_no_success(shop: Path, tmp_path: Pat
     assert json.loads(done.stdout)["error"]["type"] == "SpecError"
 
 
+def test_validate_tries_a_network_where_it_is_asked_to(shop: Path, tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    shutil.copytree(shop / "models", root / "models")
+    shutil.copytree(shop / "conf", root / "conf")
+    shutil.copytree(shop / "expectations", root / "expectations")
+    network = root / "models" / "late_orders" / "network.py"
+    network.write_text(network.read_text().replace("dims.outputs)", "dims.outputs + 1)"))
+    assert tally(root, "validate").stdout == "late_orders: valid\n"
+    done = tally(root, "validate", "--network", code=3)
+    assert "models/late_orders/network.py: forward gives [4, 2] for 4 rows; expected [4, 1]" in done.stderr
+    assert not (root / ".tally").exists()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "told"),

@@ -54,9 +54,16 @@ _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
 @click.option("--env", "environment", type=NAME, help="Overlay in conf/.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
 @click.option("--root", type=FOLDER, help="The project's folder.")
+@click.option("--network", is_flag=True, help="Also make the networks, and try them on made-up rows: runs their code.")
 @json_option
 def validate(
-    models: tuple[str, ...], environment: str | None, overrides: tuple[str, ...], root: Path | None, *, as_json: bool
+    models: tuple[str, ...],
+    environment: str | None,
+    overrides: tuple[str, ...],
+    root: Path | None,
+    *,
+    network: bool,
+    as_json: bool,
 ) -> None:
     """Check specs (all, or the MODELS named); prints every problem at once."""
     base = project_root(root)
@@ -65,7 +72,7 @@ def validate(
     overlay, settings, shared = _judged_overlay(base, environment, for_overlay)
     names = models or tuple(model_names(base))
     files = [model_file(base, name) for name in names]
-    rows = [_judged_model(file, overlay, settings, for_spec) for file in files]
+    rows = [_judged_model(file, overlay, settings, for_spec, run_network=network) for file in files]
     if shared:
         rows.insert(0, _row({"model": None, "overlay": str(overlay.file.relative_to(base))}, shared))
     for folder in () if models else misnamed_folders(base):
@@ -110,7 +117,9 @@ def _judged_overlay(
     return overlay, settings, [*problems, *overlay.strangers()]
 
 
-def _judged_model(file: Path, overlay: Overlay, settings: Environment | None, sets: Sequence[str]) -> Row:
+def _judged_model(
+    file: Path, overlay: Overlay, settings: Environment | None, sets: Sequence[str], *, run_network: bool
+) -> Row:
     """The row of a model; whatever goes wrong with it stays there."""
     about = {"model": file.parent.name}
     try:
@@ -118,7 +127,7 @@ def _judged_model(file: Path, overlay: Overlay, settings: Environment | None, se
         if spec is not None and not problems:
             project = Project(spec, file.parent, overlay.root, settings or Environment(name=overlay.file.stem))
             texts = [*_missing_files(project), *_suite_problems(project), *_sql_problems(project)]
-            texts += network_problems(project)
+            texts += network_problems(project, run=run_network)
             texts += retention_problems(spec)
             texts += champion_problems(project) if settings is not None else []
             problems = [SpecProblem(str(file), None, "", text) for text in texts]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainedModel", "train"]
 
 Doing = Callable[[str, float | None], None]
-TRIAL_SECONDS: Final = 60.0
+TRIAL_SECONDS: Final = 120.0
 """A network is made and answers a handful of rows in this time, or never."""
 CHECKPOINT: Final = "checkpoint.safetensors"
 _RESULTS: Final = ("model", "logistic_regression", "linear_regression", "gradient_boosting")

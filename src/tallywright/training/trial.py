@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from tallywright.errors import PackageError, SpecError
 from tallywright.observability import log
+from tallywright.tasks import TASKS
 from tallywright.training.determinism import deterministic
 from tallywright.training.export import exported, gap_between, present_inputs
 from tallywright.training.user_code.door import bad_network, place_of, user_code
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from tallywright.spec import Project
     from tallywright.training.loop import Rows
     from tallywright.training.network import NetworkDims, ScoringModule
 
@@ -38,6 +40,7 @@ FEW, MANY = 4, 257
 _TOLERANCE: Final = 1e-4
 """Far above rounding, far below what another function gives."""
 _SAME: Final = 1e-5
+_ROWS, _CODES, _CLASSES, _NULLS = 64, 5, 3, 0.1
 _BYTES: Final = 4
 _MOST_SUBSTITUTED: Final = 4
 """Reads of one place that are given another value: a loop over values must come to an end."""
@@ -252,6 +255,37 @@ class Trial:
                     remedy="take out of `forward` what depends on the values or the number of rows; only tensor "
                     "operations are traced",
                 )
+
+
+def try_alone(project: Project) -> None:
+    """Tries a model's network on made-up rows: as many columns as the spec has, five codes a category.
+
+    Raises:
+        SpecError: As a trial.
+    """
+    from tallywright.training.loop import Rows
+    from tallywright.training.network import NetworkDims, ScoringModule, find_network, learn_scaling
+    from tallywright.training.objective import Objective
+
+    spec = project.spec.training
+    source = find_network(project.folder, spec.network.module)
+    made, kind = np.random.default_rng(spec.seed), TASKS[spec.task]
+    classes = tuple(range(_CLASSES if kind.per_class else 2)) if kind.classifies else ()
+    objective = Objective(spec.task, classes, (1.0,) * len(classes))
+    numeric = made.normal(size=(_ROWS, len(spec.numeric))).astype(np.float32)
+    numeric[made.random(numeric.shape) < _NULLS] = np.nan
+    codes = (_CODES,) * len(spec.categorical)
+    target = np.arange(_ROWS) % len(classes) if classes else made.normal(size=_ROWS)
+    rows = Rows(numeric, made.integers(0, _CODES, size=(_ROWS, len(codes))), objective.encode(target))
+    scaling = learn_scaling(numeric, spec.numeric)
+    dims = NetworkDims(scaling.width, codes, spec.network.hidden, spec.network.dropout, objective.outputs)
+    Trial(
+        source.path,
+        lambda: ScoringModule(source.build(dims, quiet=True), scaling, objective),
+        dims,
+        rows,
+        spec.seed,
+    ).run()
 
 
 def _given(rows: Rows) -> dict[str, torch.Tensor | None]:

@@ -59,6 +59,6 @@ def train(context: RunContext) -> dict[str, Any]:
             work=context.folder,
             code_version=context.code_version,
         )
-        trained = process.train(job)
+        trained = process.answer(job)
     hand_over_package(context, load_package(Path(trained["folder"]), digest=trained["digest"]))
     return trained

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from tallywright.training.apart.worker import Job
+    from tallywright.training.apart.worker import Job, NetworkTrial
 
 SILENT_SECONDS: Final = 5.0
 """After so long without a word a line says what goes on."""
@@ -88,8 +88,8 @@ class TrainingProcess:
         """Ends the process and whatever it has started."""
         self._end()
 
-    def train(self, job: Job) -> dict[str, Any]:
-        """The fields of the `TrainedModel`.
+    def answer(self, job: Job | NetworkTrial) -> dict[str, Any]:
+        """The fields of the `TrainedModel`; none of a trial.
 
         Raises:
             SpecError: The network ended the process, or took too long.
@@ -102,7 +102,7 @@ class TrainingProcess:
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise self._ended("reading its job") from error
-        value: dict[str, Any] = self._until(worker.RESULT, "opening the MLflow run")["value"]
+        value: dict[str, Any] = self._until(worker.RESULT, "beginning")["value"]
         return value
 
     def _listen(self) -> None:

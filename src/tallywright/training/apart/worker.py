@@ -44,6 +44,13 @@ class Job:
     code_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkTrial:
+    """Whose network to try, without any data."""
+
+    project: Project
+
+
 class _Messages:
     """The way to the command: one JSON object a line."""
 
@@ -98,11 +105,17 @@ def _answer(messages: _Messages) -> int:
 
 
 def _train(messages: _Messages) -> None:
-    from tallywright.training.fit import train
+    from tallywright.training.fit import TRIAL_SECONDS, train
+    from tallywright.training.trial import try_alone
 
     messages.send(READY)
-    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the command that started this process
+    job: Job | NetworkTrial = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the command that started this
     threading.Thread(target=_end_with_the_command, daemon=True, name="command-watch").start()
+    if isinstance(job, NetworkTrial):
+        messages.send(DOING, what=f"trying {job.project.spec.training.network.module}", limit=TRIAL_SECONDS)
+        try_alone(job.project)
+        messages.send(RESULT, value={})
+        return
     from tallywright.data.delta.lake import Lake
 
     trained = train(
