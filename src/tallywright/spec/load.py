@@ -151,12 +151,21 @@ def project_root(start: Path | None = None) -> Path:
     here = _here(start)
     for folder in (here, *here.parents):
         if (folder / "models").is_dir():
+            _require_working_folder(folder)
             return folder
     raise UsageError(
         f"no `models` folder in {here} or above it",
         expected="a Tallywright project: models/, conf/, expectations/, dags/",
         remedy="change into the project, set TALLYWRIGHT_ROOT, or make a project with `tally init <folder>`",
     )
+
+
+def _require_working_folder(instead: Path) -> None:
+    """Takes another working folder where ours is gone: some libraries ask for it, whatever paths they are given."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.chdir(instead)
 
 
 def model_names(root: Path | None = None) -> list[str]:
