@@ -18,8 +18,8 @@ import click
 from tallywright.cli.console import show_rows
 from tallywright.cli.options import json_option
 from tallywright.errors import TallyError
-from tallywright.observability import without_credentials
 from tallywright.records import Check, Verdict
+from tallywright.redaction import without_credentials
 from tallywright.spec import Environment, load_project, model_names
 from tallywright.spec.load import load_environment
 
@@ -159,7 +159,7 @@ def _tracking(settings: Environment) -> Iterator[Check]:
     except TallyError as error:
         yield _check("tracking", error.found, Verdict.FAIL, error.remedy)
         return
-    yield _check("tracking", without_credentials(uri), Verdict.PASS, "")
+    yield _check("tracking", uri, Verdict.PASS, "")
 
 
 def _connections(settings: Environment) -> Iterator[Check]:
@@ -288,4 +288,5 @@ def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -
 
 
 def _check(name: str, found: str, verdict: Verdict, to_do: str) -> Check:
-    return Check(name=name, verdict=verdict, observed=found, evidence="" if verdict is Verdict.PASS else to_do)
+    to_do = "" if verdict is Verdict.PASS else without_credentials(to_do)
+    return Check(name=name, verdict=verdict, observed=without_credentials(found), evidence=to_do)

@@ -13,6 +13,7 @@ from tallywright import __version__
 from tallywright.errors import TallyError, UsageError
 from tallywright.memory import limit_allocators
 from tallywright.observability import configure_logging
+from tallywright.redaction import without_credentials
 
 # Name -> module and attribute: a command's imports are paid for by that command alone.
 COMMANDS: Final = {
@@ -88,9 +89,8 @@ def main() -> None:
     except Exception as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
-        click.echo(
-            f"unexpected {type(error).__name__}: {error}\n  to do:    run `tally -v …` for the traceback", err=True
-        )
+        text = without_credentials(f"unexpected {type(error).__name__}: {error}")
+        click.echo(f"{text}\n  to do:    run `tally -v …` for the traceback", err=True)
         sys.exit(70)
 
 

@@ -9,7 +9,8 @@ the newest.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from tallywright.errors import SpecError, UsageError, did_you_mean
 from tallywright.observability import log
+from tallywright.redaction import HIDDEN, keep_secrets
 from tallywright.spec.base import Section
 from tallywright.spec.model import ModelSpec
 from tallywright.spec.yaml_files import Environment, merged, read_mapping
@@ -33,6 +35,16 @@ DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {}
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
 SET: Final = "--set"
+_KINDS: Final[Mapping[type, str]] = {
+    str: "a text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    dict: "a mapping",
+    list: "a list",
+    type(None): "nothing",
+}
+"""What is said of a value in the overlay instead of it: it may be a secret, in its own place or in a wrong one."""
 
 
 def validated(
@@ -62,11 +74,16 @@ def _origin(file: Path, path: str, sets: Sequence[str]) -> str:
     A problem of a section, of which a part was set, may come from either.
     """
     for text in reversed(sets):
-        key = text.partition("=")[0].strip()
+        key = _key(text)
         if key == path or path.startswith(f"{key}."):
             return f"{SET} {text}"
     near = [text for text in sets if not path or text.startswith(f"{path}.")]
     return f"{file} with {', '.join(f'{SET} {text}' for text in near)}" if near else str(file)
+
+
+def _key(text: str) -> str:
+    """The key of a `--set` text."""
+    return text.partition("=")[0].strip()
 
 
 def _remedy(problems: Sequence[str], command: str) -> str:
@@ -96,10 +113,16 @@ def _explain(cls: type[Section], detail: ErrorDetails) -> list[str]:
     if detail["type"] == "missing":
         return [f"{path}: missing; it has no default, please give it"]
     message = detail["msg"].removeprefix("Value error, ")
-    secret = detail["loc"][:1] == ("storage",) and ("options" in detail["loc"] or isinstance(found, dict))
-    if secret or (isinstance(found, dict) and len(str(found)) > 80):  # noqa: PLR2004 - a whole section says nothing
+    if isinstance(found, dict) and len(str(found)) > 80:  # noqa: PLR2004 - a whole section says nothing
         return [f"{path}: {line}" for line in message.splitlines()]
+    if cls is Environment and not _is_harmless(detail["loc"]):
+        return [f"{path}: found {_KINDS.get(type(found), 'a value')}; {line}" for line in message.splitlines()]
     return [f"{path}: found {found!r}; {line}" for line in message.splitlines()]
+
+
+def _is_harmless(loc: tuple[int | str, ...]) -> bool:
+    """True for a place of the overlay in which nobody would write an address, a key or a password."""
+    return loc[:1] == ("engine",) and not {"conf", "options"} & set(loc)
 
 
 def _allowed_keys(cls: type[Section], loc: tuple[int | str, ...]) -> list[str]:
@@ -174,7 +197,7 @@ def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: 
     return values | {head: _filled(inner, rest, default, below)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Project:
     """A model project as loaded: its spec, its folder, the environment it runs in."""
 
@@ -182,6 +205,18 @@ class Project:
     folder: Path
     root: Path
     environment: Environment
+    sets: tuple[str, ...] = ()
+    """The `--set` texts in `spec`."""
+
+    @cached_property
+    def committed(self) -> ModelSpec:
+        """The spec without `--set`: what the files say, `model.yaml` with the layer of its overlay.
+
+        Approval, gates and the leak guard go by it: whoever promotes may say `--set`, and may change no file.
+        """
+        if not self.sets:
+            return self.spec
+        return load_project(self.folder.name, root=self.root, environment=self.environment.name).spec
 
     @property
     def expectations(self) -> Path:
@@ -236,7 +271,16 @@ def load_project(
     if sets_spec_version({}, spec_sets):
         raise SpecError(f"--set {KEY}=…", expected=f"{KEY} in {file} alone: it says what the keys of that file mean")
     values = merged(file, read_mapping(file), overlay.layer_of(model), spec_sets)
-    return assemble(file, values, overlay, overlay.environment(environment_sets), spec_sets)
+    return _guarded(assemble(file, values, overlay, overlay.environment(environment_sets), spec_sets))
+
+
+def _guarded(project: Project) -> Project:
+    """The project with the leak guard as its files have it: a `--set` does not turn it off."""
+    if not project.spec.scoring.allow_leak or project.committed.scoring.allow_leak:
+        return project
+    log.warning("%s scoring.allow_leak=true has no effect: write it in %s", SET, project.folder / "model.yaml")
+    scoring = project.spec.scoring.model_copy(update={"allow_leak": False})
+    return replace(project, spec=project.spec.model_copy(update={"scoring": scoring}))
 
 
 def load_environment(*, root: Path | None = None, environment: str | None = None) -> Environment:
@@ -270,8 +314,10 @@ class Overlay:
     def environment(self, sets: Sequence[str] = ()) -> tuple[Environment | None, list[str]]:
         """The environment with its paths made absolute (None when it is not valid), and all problems of the overlay."""
         problems = self._model_layer_problems()
+        keep_secrets({_key(text): text.partition("=")[2] for text in sets})
         values = {"name": self.file.stem} | merged(self.file, self.values, {}, sets)
-        found = validated(Environment, values, self.file, problems, sets)
+        shown = [text if _is_harmless(tuple(_key(text).split("."))) else f"{_key(text)}={HIDDEN}" for text in sets]
+        found = validated(Environment, values, self.file, problems, shown)
         problems = [problem.replace(f"{SET} ", f"{SET} environment.") for problem in problems]
         return found and found.resolved(self.root), problems
 
@@ -280,7 +326,7 @@ class Overlay:
         if self.models is None:
             return []
         if not isinstance(self.models, dict):
-            found = f"{self.file}: models: found {self.models!r}"
+            found = f"{self.file}: models: found {_KINDS.get(type(self.models), 'a value')}"
             return [f"{found}; expected a mapping of model names to the keys they change"]
         known = model_names(self.root)
         return [
@@ -301,6 +347,7 @@ def read_overlay(root: Path, environment: str | None = None) -> Overlay:
     file = _overlay_file(root, environment)
     values = read_mapping(file)
     models = values.pop("models", None)
+    keep_secrets(values)
     return Overlay(root, file, values, models)
 
 
@@ -336,7 +383,7 @@ def assemble(
         raise refusal(problems, _remedy(problems, f"`tally validate {name}`"))
     for warning in corrected_defaults(spec, values):
         log.warning("%s: %s", file, warning)
-    return Project(spec=spec, folder=file.parent, root=overlay.root, environment=settings)
+    return Project(spec=spec, folder=file.parent, root=overlay.root, environment=settings, sets=tuple(sets))
 
 
 def _with_calendar(spec: ModelSpec, file: Path, problems: list[str]) -> ModelSpec:

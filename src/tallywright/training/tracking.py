@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TrackingError
 from tallywright.mlflow_client import LAKE_TAG, connect, first_line, lake_digest, mlflow_errors
-from tallywright.observability import log, without_credentials
+from tallywright.observability import log
 from tallywright.records import digest_of
+from tallywright.redaction import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
