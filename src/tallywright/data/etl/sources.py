@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, sql_errors, text_literal
+from tallywright.data.etl.staged import StagedDigests
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.data.types import arrow_type
 from tallywright.errors import InputError, did_you_mean
@@ -90,14 +91,14 @@ def stamps_of(project: Project) -> Stamps:
 
 
 def _read_once(project: Project, stamps: Stamps) -> RawContent:
-    work = Path(project.environment.storage.work)
+    work, made = Path(project.environment.storage.work), StagedDigests(Path(project.environment.storage.cache))
     files: dict[str, list[Path]] = {}
     digests: list[list[str]] = []
     unstaged: Stamps = {}
     with connect(work / "spill") as connection:
         for name, source in project.spec.data.sources.items():
             located = locate(name, source, project.folder)
-            files[name], found = stage(name, source, located, work / "raw", connection)
+            files[name], found = stage(name, source, located, work / "raw", connection, made)
             digests.append([name, *found])
             if source.format == "parquet":
                 unstaged |= {str(file): stamps[str(file)] for file in located if str(file) in stamps}
@@ -128,7 +129,12 @@ def locate(name: str, source: Source, folder: Path) -> list[Path]:
 
 
 def stage(
-    name: str, source: Source, files: Sequence[Path], work: Path, connection: duckdb.DuckDBPyConnection
+    name: str,
+    source: Source,
+    files: Sequence[Path],
+    work: Path,
+    connection: duckdb.DuckDBPyConnection,
+    made: StagedDigests,
 ) -> tuple[list[Path], list[str]]:
     """Parquet files with the source's rows, and the digests of the content of its files.
 
@@ -139,7 +145,7 @@ def stage(
             return list(files), [_footer_digest(file) for file in files]
         digests = [_content_digest(file) for file in files]
         target = _target(name, source, digests, work)
-        if target.is_file():
+        if made.holds(target):
             os.utime(target, ns=(time.time_ns(), target.stat().st_mtime_ns))  # the last used ones stay
             return [target], digests
         work.mkdir(parents=True, exist_ok=True)
@@ -150,6 +156,7 @@ def stage(
             staged = Path(scratch) / "staged.parquet"
             _copy(name, source, texts, staged, connection)
             target = _target(name, source, digests, work)
+            made.note(staged, target)
             os.replace(staged, target)  # noqa: PTH105 - the atomic one, said by name
     return [target], digests
 
