@@ -244,6 +244,36 @@ def test_missed_periods_start_one_backfill_named_after_them(dags: dict[str, Any]
         trigger.execute(context(ti=Results({"catch_up": {"from": "$(reboot)", "to": "2013-06-26"}})))
 
 
+HAND = """env | sed -n 's/^TALLYWRIGHT_ANSWER=//p' > "$0.answer"; """
+
+
+def handed(tmp_path: Path) -> str:
+    return (tmp_path / "interpreter.answer").read_text().strip()
+
+
+@pytest.mark.parametrize(("user", "known"), [("ada", True), (None, False), ("", False), ("a\nb", False)])
+def test_who_triggers_a_promotion_is_handed_over_when_airflow_knows_them(
+    task: Callable[..., Any], tmp_path: Path, user: str | None, known: object
+) -> None:
+    """A run that nobody is known to have triggered has no answer: where a person has to approve, it is refused."""
+    run = context({"version": 2, "effective_from": "2013-07-01"})
+    run["dag_run"].triggering_user_name = user
+    task(HAND + WELL, dag="promote", step="promote").execute(run)
+    if not known:
+        assert handed(tmp_path) == ""
+        assert "--by=airflow" in asked_for(tmp_path)
+        return
+    request = json.loads(handed(tmp_path))["request"]
+    assert (request["by"], request["version"], request["effective_from"]) == ("ada", 2, "2013-07-01")
+    assert request["run_id"] == run["dag_run"].run_id
+
+
+def test_a_step_inherits_no_answer(task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TALLYWRIGHT_ANSWER", "forged")
+    task(HAND + WELL).execute(context())
+    assert handed(tmp_path) == ""
+
+
 def test_an_approval_names_who_approved(
     airflow: None, repository: Path, interpreter: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -254,9 +284,10 @@ def test_an_approval_names_who_approved(
 
     project = load_project("flight_delays", root=repository, overrides=["registry.approval=person"])
     promote = model_dags(project)["flight_delays__train"].task_dict["promote"]
-    promote.command = replace(promote.command, interpreter=interpreter(WELL), root=tmp_path)
+    promote.command = replace(promote.command, interpreter=interpreter(HAND + WELL), root=tmp_path)
     promote.execute(context(ti=Results({"responded_by_user": {"id": "1", "name": "grace"}})))
     assert "--by=grace --reason=approved in Airflow" in asked_for(tmp_path)
+    assert json.loads(handed(tmp_path))["request"]["by"] == "grace"
     with pytest.raises(AirflowFailException, match="who approved"):
         promote.execute(context(ti=Results(None)))
 

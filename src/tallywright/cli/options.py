@@ -14,6 +14,7 @@ from tallywright.errors import UsageError
 from tallywright.lifecycle.context import RunContext, RunOptions, require_day
 from tallywright.spec import Project, load_project
 from tallywright.spec.calendar import parse_day
+from tallywright.spec.places import keep_private
 
 Command = Callable[..., Any]
 
@@ -158,4 +159,5 @@ def new_run_id(kind: str) -> str:
 
 def context_for(project: Project, day: date, run_id: str, options: RunOptions | None = None) -> RunContext:
     """The context of a run about a date of the schedule."""
+    keep_private(project.root, project.environment)
     return RunContext(project, require_day(project.spec, day), run_id, options or RunOptions())

@@ -1,15 +1,20 @@
-"""Refuses folders whose names storage libraries read as something else: patterns, queries, escapes."""
+"""Folders of a project: refuses names that storage libraries read as something else, and keeps its home private."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tallywright.spec.yaml_files import Environment
 
+HOME: Final = ".tally"
+"""How the name of the folder begins in which a project keeps all that it makes, unless conf/ names other places."""
+_OTHERS: Final = 0o007
 _READ_OTHERWISE: Final = {
     r"\?": "`?`, behind which SQLite's addresses have options",
     r"\*": "`*`, which is a pattern of files",
@@ -34,3 +39,20 @@ def require_plain(path: str | Path) -> None:
             expected="folders whose names every storage library reads alike",
             remedy="rename the folder, or put the project (or the place named in conf/) elsewhere",
         )
+
+
+def keep_private(root: Path, environment: Environment) -> None:
+    """Makes the project's own home, `.tally…`, a folder that its user alone may enter, whatever the umask.
+
+    A home that every user can enter is closed; one that was opened to a group stays so. Places elsewhere are a matter
+    of whoever named them in conf/.
+    """
+    storage, tracking = environment.storage, environment.tracking
+    for place in (storage.lake, storage.work, storage.cache, tracking.artifacts):
+        with suppress(ValueError, OSError):
+            top = root / Path(place).relative_to(root).parts[0]
+            if not top.name.startswith(HOME):
+                continue
+            top.mkdir(mode=0o700, exist_ok=True)
+            if top.stat().st_mode & _OTHERS:
+                top.chmod(0o700)
