@@ -173,9 +173,18 @@ def code_version(root: Path) -> str:
         from tallywright import __version__
 
         return f"tallywright-{__version__}"
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    # A submodule has a configuration of its own, so its files are not looked at; which commit it is at, is.
+    asked = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
+    changed = _git(root, *_without_filters(root), *asked)
     unknown = _git(root, "ls-files", "--others", "--exclude-standard", "--", *_CODE)
     return f"{commit}+changed" if changed or unknown else commit
+
+
+def _without_filters(root: Path) -> list[str]:
+    """Options that turn off the filters of the repository's own configuration: git would run them to compare a file."""
+    found = _git(root, "config", "--local", "--includes", "--name-only", "--get-regexp", r"^filter\..*")
+    names = sorted({line.rpartition(".")[0] for line in found.splitlines() if line})
+    return [word for name in names for word in ("-c", f"{name}.clean=", "-c", f"{name}.process=")]
 
 
 def _git(root: Path, *arguments: str) -> str:
