@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,7 +75,7 @@ def register(project: Project, folder: Path, *, run_id: str, reports: Sequence[G
 
 
 def find(project: Project, version: int) -> ModelRef:
-    """The reference of a registered version.
+    """The reference of a registered version, as its tags have it: good for finding it, and for no decision.
 
     Raises:
         UsageError: There is no such version, or it was not registered by Tallywright.
@@ -98,8 +98,16 @@ def find(project: Project, version: int) -> ModelRef:
         name=name,
         version=version,
         digest=found.tags[DIGEST_TAG],
-        trained_through=found.tags.get(_TRAINED_THROUGH),
+        trained_through=_told(found.tags.get(_TRAINED_THROUGH, "")),
     )
+
+
+def _told(text: str) -> date | None:
+    """The date in a tag, which anybody may have edited; None where it is none."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def find_digest(project: Project, digest: str) -> ModelRef | None:
