@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tallywright.errors import UsageError
-
-if TYPE_CHECKING:
-    from tallywright.spec.yaml_files import Environment
 
 HOME: Final = ".tally"
 """How the name of the folder begins in which a project keeps all that it makes, unless conf/ names other places."""
@@ -41,14 +38,17 @@ def require_plain(path: str | Path) -> None:
         )
 
 
-def keep_private(root: Path, environment: Environment) -> None:
+def keep_private(root: Path, *places: str) -> None:
     """Makes the project's own home, `.tally…`, a folder that its user alone may enter, whatever the umask.
 
     A home that every user can enter is closed; one that was opened to a group stays so. Places elsewhere are a matter
     of whoever named them in conf/.
+
+    Args:
+        root: The project's.
+        places: Where it keeps what it makes.
     """
-    storage, tracking = environment.storage, environment.tracking
-    for place in (storage.lake, storage.work, storage.cache, tracking.artifacts):
+    for place in places:
         with suppress(ValueError, OSError):
             top = root / Path(place).relative_to(root).parts[0]
             if not top.name.startswith(HOME):
