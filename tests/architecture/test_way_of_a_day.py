@@ -14,8 +14,8 @@ SCRIPT = Path(__file__).with_name("way_of_a_day.py")
 # What `way_of_a_day.py` counts today (97, 363, 12, 7), and what a run may add in which small tables are compacted.
 # They go down; up only where a day does more, with a line in the changelog.
 MOST = {
-    "modules": 97,
-    "edges": 368,
+    "modules": 99,
+    "edges": 369,
     "climbs": 0,
     "climbing_calls": 0,
     "handles": 12,

@@ -45,7 +45,12 @@ def log_of(world: World) -> PromotionLog:
 
 
 @pytest.mark.parametrize(
-    ("tag", "value"), [("trained_through", "2025-01-01"), ("digest", "0" * 64), ("trained_through", "")]
+    ("tag", "value"),
+    [
+        ("trained_through", "2025-01-01"),
+        pytest.param("digest", "0" * 64, marks=pytest.mark.long),
+        pytest.param("trained_through", "", marks=pytest.mark.long),
+    ],
 )
 def test_the_leak_guard_believes_the_package(copy: Callable[..., World], tag: str, value: str) -> None:
     world = copy()
@@ -55,6 +60,7 @@ def test_the_leak_guard_believes_the_package(copy: Callable[..., World], tag: st
     assert f"the tag of version 1 says {tag}" in refused.err
 
 
+@pytest.mark.long
 def test_a_line_of_a_time_when_tags_were_believed_does_not_score(copy: Callable[..., World]) -> None:
     world = copy()
     log = log_of(world)
@@ -76,7 +82,7 @@ def _leaking(last: Promotion) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("knows_the_chain", [False, True])
+@pytest.mark.parametrize("knows_the_chain", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_line_without_a_decision_is_damage(copy: Callable[..., World], knows_the_chain: bool) -> None:  # noqa: FBT001
     """Whether or not whoever appends it has computed its digest."""
     world = copy()
@@ -97,6 +103,7 @@ def test_a_line_without_a_decision_is_damage(copy: Callable[..., World], knows_t
         assert "the promotion log of late_orders was changed" in world.tally(*command, code=15).err
 
 
+@pytest.mark.long
 def test_planted_working_files_decide_nothing(copy: Callable[..., World]) -> None:
     world = copy()
     folder = world.root / ".tally/work/runs" / world.model / "planted"
@@ -121,29 +128,44 @@ def keys(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nobody_approves_for_a_person(copy: Callable[..., World], keys: Path) -> None:
-    """By another name, by an override, by a layer of another overlay, by what Airflow would hand over: exit code 8."""
+@pytest.fixture
+def persons(copy: Callable[..., World], keys: Path) -> World:
+    """A project in which ann approves."""
     world = copy()
     spec = world.root / "models/late_orders/model.yaml"
     public = (keys / "ann.pub").read_text().strip()
     spec.write_text(spec.read_text() + PERSON.replace("}", f", approver_keys: {{ann: '{public}'}}}}"))
-    asked = (*PROMOTE, "--effective-from", "2025-04-20")
-    for by, more in [
-        ("ann", ()),
-        ("me", ()),
-        ("me", ("--set", "registry.approval=policy")),
-        ("me", ("--set", "registry.approvers=[me]")),
-        ("ann", ("--set", "registry={approval: policy}")),
-        ("ann", ("--key", str(keys / "mallory"))),
-        ("mallory", ("--key", str(keys / "mallory"))),
-    ]:
-        world.tally(*asked, "--by", by, *more, code=8)
-    run = ("run", world.model, "promote", "--date", "2025-04-20", "--version", "1", "--run-id", "r")
-    world.tally(*run, "--by", "ann", code=8)
-    world.tally(*run, "--by", "ann", code=8, TALLYWRIGHT_ANSWER='{"by": "ann"}')
-    assert len(world.tally("history", world.model, "--json").json) == 1
-    done = world.tally(*asked, "--by", "ann", "--key", str(keys / "ann"), "--json")
-    assert done.json["model_version"] == 1
+    return world
+
+
+def refused(world: World, keys: Path, *tries: tuple[str, ...]) -> None:
+    """Each of these is refused with exit code 8, and the log stays as it is."""
+    for by, *more in tries:
+        said = [word.replace("KEYS", str(keys)) for word in more]
+        world.tally(*PROMOTE, "--effective-from", "2025-04-20", "--by", by, *said, code=8)
+    assert len(log_of(world).entries()) == 1
+
+
+def test_nobody_approves_for_a_person(persons: World, keys: Path) -> None:
+    refused(persons, keys, ("ann",), ("me", "--set", "registry.approval=policy"), ("ann", "--key", "KEYS/mallory"))
+    asked = (*PROMOTE, "--effective-from", "2025-04-20", "--by", "ann")
+    assert persons.tally(*asked, "--key", str(keys / "ann"), "--json").json["model_version"] == 1
+
+
+@pytest.mark.long
+def test_nobody_approves_for_a_person_in_other_ways(persons: World, keys: Path) -> None:
+    """By another name, by an override, by what Airflow would hand over."""
+    refused(
+        persons,
+        keys,
+        ("me",),
+        ("me", "--set", "registry.approvers=[me]"),
+        ("ann", "--set", "registry={approval: policy}"),
+        ("mallory", "--key", "KEYS/mallory"),
+    )
+    run = ("run", persons.model, "promote", "--date", "2025-04-20", "--version", "1", "--run-id", "r", "--by", "ann")
+    persons.tally(*run, code=8)
+    persons.tally(*run, code=8, TALLYWRIGHT_ANSWER='{"by": "ann"}')
 
 
 def test_a_name_that_was_typed_is_a_claim_of_the_system_user(copy: Callable[..., World]) -> None:
