@@ -131,6 +131,14 @@ def test_a_snapshot_that_the_tag_cuts_short_comes_from_the_package(project, lake
 
 
 @pytest.mark.slow
+def test_a_tag_that_was_edited_gives_no_training_data_away(project, lake, register) -> None:
+    version = register("a", snapshot(3, 4).to_json(), 1.0)
+    with mlflow_client(project.environment.tracking.uri) as client:
+        client.set_model_version_tag("toy", str(version), "tallywright.snapshot", snapshot(9, 9).to_json())
+    assert pairs(training_references(project, lake, LONG_AGO)) == {("features", 3), ("labels", 4)}
+
+
+@pytest.mark.slow
 def test_without_an_answer_nothing_may_be_deleted(project, lake, register) -> None:
     register("a", '{"not": "a snapshot"}', 1.0)
     with pytest.raises(PackageError, match="does not say on which table versions"):
