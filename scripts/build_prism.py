@@ -88,7 +88,7 @@ def build(version: str, target: Path) -> None:
         for name, changes in CHANGES.items():
             text = (sources / name).read_text(encoding="utf-8")
             (sources / name).write_text(changed(text, changes, name), encoding="utf-8")
-        subprocess.run(["go", "build", "-o", str(built), "./go/cmd/prism"], check=True, cwd=sources)
+        subprocess.run(["go", "build", "-buildvcs=false", "-o", str(built), "./go/cmd/prism"], check=True, cwd=sources)
         built.replace(target)
 
 
