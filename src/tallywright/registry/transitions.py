@@ -259,8 +259,8 @@ def _require_approver(decision: Decision, project: Project, demanded: Registry) 
     A person is needed when the version's own spec says so, or today's: what is said later may ask for more, never less.
     """
     spec, sections = project.spec, (demanded, project.committed.registry, project.spec.registry)
-    asking = next((section for section in sections if section.approval == "person"), None)
-    person, named = asking is not None, () if asking is None else asking.approvers
+    asking = [section for section in sections if section.approval == "person"]
+    person, named = bool(asking), next((section.approvers for section in asking if section.approvers), ())
     expected = "a named approver, a person or a policy"
     if person:
         expected = f"a person's approval{', of one of ' + ', '.join(named) if named else ''} (registry.approvers)"
@@ -294,7 +294,7 @@ def _require_same_comparison(
         digest, name = champion.package_digest, f"version {champion.model_version}"
     report = next(report for report in decision.reports if report.gate == "quality")
     against, by = report.observed(JUDGED_AGAINST), report.observed(JUDGED_BY)
-    more = ", ".join({*weaker(demands.gates, spec.gates), *weaker(demands.gates, project.committed.gates)})
+    more = ", ".join(sorted({*weaker(demands.gates, spec.gates), *weaker(demands.gates, project.committed.gates)}))
     compared = (
         (JUDGED_AGAINST, against, against == digest, f"today's ({name})"),
         (JUDGED_BY, by, demands.gates.identity().matches(str(by or "")), "the spec's section gates"),
