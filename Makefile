@@ -11,6 +11,7 @@ UV := .uv/bin/uv
 CONSTRAINTS := requirements/constraints.txt
 DEV := .venv
 DEMO := .venv-demo
+AUDIT := .venv-audit
 COMMA := ,
 # Three workers for two cores, since tests of processes wait a lot. Each is given a file in turn, in the order of
 # tests/conftest.py: files that take long come first.
@@ -108,20 +109,28 @@ screenshots: $(DEMO_READY)  ## Pictures of the UI and the report for the README 
 lock: $(UV)  ## Pin every dependency again, with hashes and without hosts
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --extra all --extra dev --extra docs pyproject.toml -o $(CONSTRAINTS)
+	@echo 'pip-audit>=2.10,<3' | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate - -o requirements/audit.txt
+
+.PHONY: audit
+audit: $(UV)  ## Look every pinned package up in a database of advisories (needs a connection to it)
+	@test -x $(AUDIT)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(AUDIT)
+	@$(UV) pip install --quiet --python $(AUDIT)/bin/python --require-hashes -r requirements/audit.txt
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r $(CONSTRAINTS)
 
 .PHONY: clean
 clean:  ## Remove environments, caches and the local lake
 	@for home in .tally .tally-*; do if [ -d $$home/airflow ] && ls $(DEMO)/.ready* >/dev/null 2>&1; then \
 		TALLYWRIGHT_HOME=$$home $(DEMO)/bin/python scripts/airflow_local.py stop; fi; done
-	@rm -rf $(DEV) $(DEMO) .uv .tally .tally-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(DEV) $(DEMO) $(AUDIT) .uv .tally .tally-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
 
 # Without Go, or if it cannot be built, its tests are skipped, and the last lines of the tests say so.
 .PHONY: prism
 prism: $(DEV)/.ready  ## Build Prism, Beam's runner for one machine, where Go is installed
-	@if [ -x $(PRISM) ] || ! command -v go > /dev/null; then exit 0; fi; \
+	@if $(PRISM) --help 2>&1 | grep -q job_socket || ! command -v go > /dev/null; then exit 0; fi; \
 	version=$$($(DEV)/bin/python -c 'from importlib.metadata import version; print(version("apache-beam"))'); \
 	echo "building Prism $$version (two minutes, once)"; mkdir -p $(dir $(PRISM)); \
-	GOBIN=$(abspath $(dir $(PRISM))) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$$version \
+	$(DEV)/bin/python scripts/build_prism.py $$version $(PRISM) \
 		> $(PRISM).log 2>&1 || { echo "Prism could not be built:"; tail -5 $(PRISM).log; }
 
 .PHONY: java

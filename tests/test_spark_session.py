@@ -147,11 +147,17 @@ def test_a_session_that_ended_or_died_makes_room_for_the_next(tmp_path: Path) ->
 
 _SCRIPT = """
 import json, sys, time
+import psutil
 from tallywright.spark_session import spark_session
-session = spark_session("here", {"spark.master": "local[1]"})
+session = spark_session("here", {"spark.master": "local[1]", "spark.hadoop.fs.s3a.secret.key": "hunter2pw"})
+family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+lines = [" ".join(process.cmdline()) for process in family]
+listens = [one.laddr.ip for process in family for one in process.net_connections("tcp") if one.status == "LISTEN"]
+secret = session.sparkContext._jsc.hadoopConfiguration().get("fs.s3a.secret.key")
 answer = session.sql("SELECT CAST(timestamp '2024-06-01 12:00:00' AS STRING) AS t, current_timezone() AS z").first()
 assert spark_session("again", {"spark.sql.shuffle.partitions": "5"}) is session
 print(json.dumps({"jvm": session.sparkContext._gateway.proc.pid, "zone": answer.z, "time": answer.t,
+                  "lines": lines[1:], "listens": listens, "secret": secret,
                   "ui": session.sparkContext.uiWebUrl, "partitions": session.conf.get("spark.sql.shuffle.partitions")}))
 sys.stdout.flush()
 time.sleep(0 if sys.argv[1] == "end" else 60)
@@ -179,6 +185,11 @@ def test_the_jvm_ends_with_its_process(tmp_path: Path, how: str) -> None:
         time.sleep(0.1)
     assert not _runs(said["jvm"])
     assert (said["zone"], said["time"], said["ui"], said["partitions"]) == ("UTC", "2024-06-01 12:00:00", None, "5")
+    assert said["secret"] == "hunter2pw"  # noqa: S105 - what must not be seen
+    assert "spark.master=local[1]" in " ".join(said["lines"])
+    assert not [line for line in said["lines"] if "hunter2pw" in line], "every user of the machine can read these"
+    assert said["listens"]
+    assert {ip.removeprefix("::ffff:") for ip in said["listens"]} == {"127.0.0.1"}
     assert set(tmp_path.iterdir()) == before, "Spark leaves nothing where the command was called"
     noise = [line for line in errors.splitlines() if "incubator" not in line]
     assert not noise

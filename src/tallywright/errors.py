@@ -10,6 +10,8 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from tallywright.redaction import without_credentials
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -56,10 +58,11 @@ class TallyError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, found: str, *, expected: str = "", remedy: str = "", checks: tuple[str, ...] = ()) -> None:
+        found = without_credentials(found)  # here, since errors are printed, logged, and kept in tables
         super().__init__(found)
         self.found = found
-        self.expected = expected
-        self.remedy = remedy
+        self.expected = without_credentials(expected)
+        self.remedy = without_credentials(remedy)
         self.checks = checks
 
     def __str__(self) -> str:

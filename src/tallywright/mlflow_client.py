@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError, TrackingError
-from tallywright.observability import without_credentials
 from tallywright.records import digest_of
+from tallywright.redaction import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,4 +136,4 @@ def mlflow_client(uri: str) -> Iterator[Any]:
 
 def first_line(error: Exception) -> str:
     """What an error says, in one line of at most 300 characters and without credentials."""
-    return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0][:300])
+    return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from tallywright.redaction import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,15 +54,30 @@ def _first(marker: str | None) -> bool:
     return True
 
 
-def without_credentials(text: str) -> str:
-    """Removes user names and passwords from the addresses in a text; MLflow repeats addresses in its errors."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+def _make_records_without_secrets() -> None:
+    make = logging.getLogRecordFactory()
+    formatter = logging.Formatter()
+
+    def plain(*arguments: Any, **named: Any) -> logging.LogRecord:
+        record = make(*arguments, **named)
+        with suppress(TypeError, ValueError):  # a message that does not fit its arguments; the handler says so
+            record.msg, record.args = without_credentials(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = without_credentials(formatter.formatException(record.exc_info))
+        return record
+
+    logging.setLogRecordFactory(plain)
 
 
 def configure_logging(*, verbose: bool = False) -> None:
-    """Sends log lines to stderr, one a line, INFO and up (DEBUG with `verbose`); safe to call twice."""
+    """Sends log lines to stderr, one a line, INFO and up (DEBUG with `verbose`); safe to call twice.
+
+    No line of any logger in the process shows a secret: MLflow and the clients below it have handlers of their own, and
+    repeat addresses.
+    """
     if log.handlers:
         return
+    _make_records_without_secrets()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     log.addHandler(handler)

@@ -245,6 +245,8 @@ class Decision(StoredRecord):
     reports: tuple[GateReport, ...]
     approver: str
     reason: str
+    authentication: str = ""
+    """How the approver is known: by Airflow, by a key. Empty for a policy, and for a name that somebody typed."""
 
     @property
     def approved(self) -> bool:
@@ -274,6 +276,10 @@ class Promotion(Record):
     """Identity of the request that the line answers; empty in older lines, which have it in their other fields."""
     digest: str = ""
     """Of this entry and the one before it; empty in entries of before."""
+    authentication: str = ""
+    """How the approver is known; without it the name is a claim of `recorded_by`."""
+    recorded_by: str = ""
+    """The system user whose process wrote the entry; empty in entries of before."""
 
 
 class Meaning(StoredPart):

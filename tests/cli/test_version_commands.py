@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from decided import decided
 from synthetic import DAY, make_package, make_project
 from world import World
 
@@ -37,10 +38,10 @@ def run(tmp_path, empty_store):
         ref = ModelRef(name="shop", version=number, digest=package.digest, trained_through=date(2024, 1, 31))
         why = TrainedBy("run", {"roc_auc": 0.7 + number / 100}, "more columns" if number > 1 else "")
         record_version(lake, spec, ref, (), recorded_at=NOW, trained_by=why)
-        line = Promotion(
+        line = decided(Promotion(
             model="shop", sequence=0, action="promote", model_version=number, package_digest=package.digest,
             trained_through=date(2024, 1, 31), effective_from=DAY, recorded_at=NOW, approver="policy", reason="first",
-        )  # fmt: skip
+        ))  # fmt: skip
         PromotionLog(lake, spec).append(lambda _, line=line: line)
         World(lake, spec, package).score(DAY, rows=100 + number)
     World(lake, spec, package).label(DAY)

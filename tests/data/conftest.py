@@ -67,7 +67,7 @@ class Shop:
         for name in ("contract", "features", "labels"):
             (self.folder / f"{name}.sql").write_text(getattr(self, name))
         (self.folder / "orders.csv").write_text("\n".join([HEADER, *self.lines]) + "\n")
-        places = {"lake": str(self.folder / "lake"), "work": str(self.folder / "work")}
+        places = {name: str(self.folder / name) for name in ("lake", "work", "cache")}
         storage = Storage.model_validate(places | self.storage)
         environment = Environment(name="test", storage=storage)
         return Project(spec=self.spec(), folder=self.folder, root=self.folder, environment=environment)

@@ -78,7 +78,8 @@ def test_dependencies_exist_and_are_waited_for(services: dict[str, dict[str, Any
 
 def test_nothing_is_privileged(services: dict[str, dict[str, Any]]) -> None:
     for service in services.values():
-        assert not set(service) & {"privileged", "network_mode", "pid", "ipc", "userns_mode", "devices"}
+        assert not set(service) & {"privileged", "pid", "ipc", "userns_mode", "devices"}
+        assert service.get("network_mode", "service:store") == "service:store"
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert not any("docker.sock" in volume for volume in service.get("volumes", ()))
@@ -90,6 +91,17 @@ def test_ports_are_published_to_this_machine_alone(services: dict[str, dict[str,
     assert published
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in published)
     assert len({port.split(":")[1] for port in published}) == len(published)
+
+
+def test_only_who_holds_the_stores_key_reaches_the_store(services: dict[str, dict[str, Any]]) -> None:
+    """Its master, its volumes and its filer ask for no key: they stay on the loopback of its container."""
+    inside = {name for name, service in services.items() if "lake" in service.get("networks", ())}
+    holding = {name for name, service in services.items() if "AWS_SECRET_ACCESS_KEY" in service.get("environment", {})}
+    assert inside == holding
+    assert {name for name, service in services.items() if "network_mode" in service} == {"store-buckets"}
+    assert services["store"]["networks"] == ["lake"]
+    bound = [word for word in services["store"]["command"] if "ip.bind=" in word or word.startswith("-ip=")]
+    assert bound == ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.ip.bind=0.0.0.0"]
 
 
 def test_volumes_are_declared_and_mounted_files_exist(compose: dict[str, Any], folder: Path) -> None:

@@ -46,3 +46,37 @@ def test_what_differs_from_the_commit_is_said(project: Path, file: str) -> None:
     (project / file).parent.mkdir(exist_ok=True)
     (project / file).write_text("changed")
     assert code_version(project) == f"{git(project, 'rev-parse', 'HEAD')}+changed"
+
+
+@pytest.mark.parametrize("way", ["fsmonitor", "hook", "clean filter", "process filter", "included filter", "submodule"])
+def test_a_foreign_repository_runs_nothing(project: Path, tmp_path: Path, way: str) -> None:
+    """Whoever asks for the state of a repository that came from elsewhere runs none of the programs that it names."""
+    git(project, "add", ".")
+    git(project, "commit", "--quiet", "-m", "all")
+    script = tmp_path / "attack"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path}/pwned\ncat\n")
+    script.chmod(0o755)
+    if way == "fsmonitor":
+        git(project, "config", "core.fsmonitor", str(script))
+    elif way == "hook":
+        git(project, "config", "core.hooksPath", str(tmp_path / "hooks"))
+        (tmp_path / "hooks").mkdir()
+        for name in ("post-index-change", "fsmonitor-watchman", "reference-transaction"):
+            (tmp_path / "hooks" / name).symlink_to(script)
+    elif way == "submodule":
+        inner = project / "models/inner"
+        inner.mkdir()
+        git(inner, "init", "--quiet")
+        git(inner, "commit", "--quiet", "--allow-empty", "-m", "inner")
+        git(project, "add", "models/inner")
+        git(project, "commit", "--quiet", "-m", "inner")
+        git(inner, "config", "core.fsmonitor", str(script))
+    else:
+        own = ["config"] if way != "included filter" else ["config", "-f", str(tmp_path / "more")]
+        git(project, *own, f"filter.a.b.{'process' if way == 'process filter' else 'clean'}", str(script))
+        if way == "included filter":
+            git(project, "config", "include.path", str(tmp_path / "more"))
+        (project / ".git/info/attributes").write_text("* filter=a.b\n")
+        (project / "models/one/model.yaml").write_text("name: two")
+    assert code_version(project).startswith(git(project, "rev-parse", "HEAD"))
+    assert not (tmp_path / "pwned").exists()

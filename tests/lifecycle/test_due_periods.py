@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from decided import decided
 from synthetic import DAY, commit_day, make_features, make_package, make_project
 
 from tallywright.data.delta.lake import Lake
@@ -42,10 +43,10 @@ def project(tmp_path: Path) -> Project:
     package = PackageCache(tmp_path.joinpath(project.environment.storage.cache)).put(
         make_package(tmp_path / "package").folder
     )
-    line = Promotion(
+    line = decided(Promotion(
         model="shop", sequence=0, action="promote", model_version=1, package_digest=package.digest,
         trained_through=date(2024, 1, 31), effective_from=DAY, recorded_at=NOW, approver="policy", reason="first",
-    )  # fmt: skip
+    ))  # fmt: skip
     PromotionLog(lake, spec).append(lambda _: line)
     return project
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
+from decided import decided
 from shared import shared
 from synthetic import DAY, commit_day, make_features, make_package, make_project, read_scores
 
@@ -65,11 +66,11 @@ class Life:
                    for gate in ("quality", "operations")]  # fmt: skip
         record_version(self.lake, self.spec, ref, reports, recorded_at=NOW)
         if champion:
-            line = Promotion(
+            line = decided(Promotion(
                 model="shop", sequence=0, action="promote", model_version=version, package_digest=ref.digest,
                 trained_through=date(2024, 1, 31), effective_from=DAY, recorded_at=NOW, approver="policy",
                 reason="first",
-            )  # fmt: skip
+            ))  # fmt: skip
             PromotionLog(self.lake, self.spec).append(lambda _: line)
 
     def put(self, rows: int = 600) -> None:

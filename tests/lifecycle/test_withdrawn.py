@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from decided import decided
 from shared import shared
 from synthetic import DAY, commit_day, make_features, make_package, make_project, read_scores
 
@@ -43,11 +44,11 @@ class Shop:
             self.put(day, seed=day.toordinal())
 
     def promote(self, version: int, digest: str, effective: date) -> None:
-        line = Promotion(
+        line = decided(Promotion(
             model="shop", sequence=0, action="promote", model_version=version, package_digest=digest,
             trained_through=date(2024, 1, 31), effective_from=effective, recorded_at=NOW, approver="policy",
             reason="better",
-        )  # fmt: skip
+        ))  # fmt: skip
         PromotionLog(self.lake, self.spec).append(lambda _: line)
 
     def put(self, day: date, seed: int) -> None:

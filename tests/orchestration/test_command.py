@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tallywright import errors
 from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
+from tallywright.registry.approval import ANSWER_VARIABLE, KEY_VARIABLE
 
 COMMAND = StepCommand(interpreter="/usr/bin/python", root=Path("/project"), model="flights", step="day_gate")
 
@@ -49,6 +54,56 @@ def test_the_child_does_not_get_airflows_secrets(monkeypatch: pytest.MonkeyPatch
     assert "secret" not in environment.values()
     assert environment["AIRFLOW_CTX_DAG_ID"] == "kept"
     assert environment["TALLYWRIGHT_ROOT"] == "/project"
+
+
+MACHINE = {"USER", "LOGNAME", "SHELL", "HOSTNAME", "LANGUAGE", "TERM", "COLUMNS", "NO_COLOR", "TEMP", "TMP",
+           "VIRTUAL_ENV", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
+           "ALL_PROXY", "NO_PROXY", "JDK_JAVA_OPTIONS"}  # fmt: skip
+NEEDED = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS",
+          "https_proxy", "NO_PROXY", "SSL_CERT_FILE", "TALLYWRIGHT_ENV", "MLFLOW_TRACKING_TOKEN", "AWS_REGION",
+          "AZURE_STORAGE_ACCOUNT_NAME", "GOOGLE_APPLICATION_CREDENTIALS", "JAVA_HOME", "SPARK_HOME", "HADOOP_CONF_DIR",
+          "KRB5CCNAME", "PYSPARK_PYTHON"]  # fmt: skip
+
+
+@given(
+    names=st.sets(
+        st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
+        | st.sampled_from(
+            ["AIRFLOW_HOME", "DATABASE_URL", "POSTGRES_PASSWORD", "VAULT_TOKEN", "SSH_AUTH_SOCK", "PATHS"]
+        )
+        | st.sampled_from([ANSWER_VARIABLE, KEY_VARIABLE, *NEEDED])
+    )
+)
+def test_the_child_gets_what_a_step_needs_and_nothing_else(names: set[str]) -> None:
+    """Whatever stands in the environment of Airflow's worker: a variable that nobody has listed is left out."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in os.environ:
+            patched.delenv(name)
+        for name in names:
+            patched.setenv(name, "theirs")
+        found = {name for name, value in COMMAND.environment().items() if value == "theirs"}
+    listed = re.compile(
+        "LC_.+|XDG_.+|PYTHON.+|DYLD_.+|(OMP|MKL|OPENBLAS|NUMEXPR|MALLOC|ARROW|CUDA|NVIDIA)_.+|AIRFLOW_CTX_.+"
+        "|(TALLYWRIGHT|MLFLOW|AWS|AZURE|GOOGLE)_.+|(JAVA|SPARK|PYSPARK|HADOOP|YARN|KRB5|KUBERNETES|BEAM).*"
+    )
+    own = {"TALLYWRIGHT_ROOT", "PYTHONUNBUFFERED", ANSWER_VARIABLE, KEY_VARIABLE}
+    assert names & set(NEEDED) <= found
+    assert not found & own
+    assert all(listed.fullmatch(name) or name.upper() in {*NEEDED, *MACHINE} for name in found)
+
+
+def test_the_overlay_names_further_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/prod.yaml").write_text("storage: {options: {token: '${oc.env:LAKE_TOKEN}'}}\n")
+    (tmp_path / "conf/local.yaml").write_text("tracking: {uri: '${oc.env:OTHER,sqlite:///x}'}\n")
+    for name in ("LAKE_TOKEN", "OTHER", "A_MODELS_OWN", "NOBODYS"):
+        monkeypatch.setenv(name, "theirs")
+    monkeypatch.setenv("TALLYWRIGHT_ENV", "prod")
+    command = replace(COMMAND, root=tmp_path, passed=("A_MODELS_OWN",))
+    assert {name for name, value in command.environment().items() if value == "theirs"} == {
+        "LAKE_TOKEN",
+        "A_MODELS_OWN",
+    }
 
 
 def run(code: str, tmp_path: Path) -> tuple[int, list[str]]:

@@ -39,6 +39,8 @@ retraining:
   num_violation_windows: 1
   cooldown_days: 0
 
+"""
+PERSON = """
 registry:
   approval: person
 """
@@ -129,7 +131,8 @@ def live(
     model.write_text(text.replace("epochs: 30", WEAK))
     tally(root, "ingest", MODEL, "--from", "2025-01-01", "--to", NEVER_SCORED)
     tally(root, "train", MODEL, "--date", "2025-04-01", "--by", "a test")
-    model.write_text(text.replace("epochs: 30", SOUND))
+    # From here on a person approves: what version 1 had to show stands in its package.
+    model.write_text(text.replace("epochs: 30", SOUND) + PERSON)
     tally(root, "backfill", MODEL, "--from", "2025-04-02", "--to", "2025-04-03")
     with served(root) as airflow:
         yield Live(airflow, local.client(airflow), tally)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -244,6 +244,78 @@ def test_missed_periods_start_one_backfill_named_after_them(dags: dict[str, Any]
         trigger.execute(context(ti=Results({"catch_up": {"from": "$(reboot)", "to": "2013-06-26"}})))
 
 
+HAND = """env | sed -n 's/^TALLYWRIGHT_ANSWER=//p' > "$0.answer"; """
+
+
+def handed(tmp_path: Path) -> str:
+    return (tmp_path / "interpreter.answer").read_text().strip()
+
+
+@pytest.mark.parametrize(("user", "known"), [("ada", True), (None, False), ("", False), ("a\nb", False)])
+def test_who_triggers_a_promotion_is_handed_over_when_airflow_knows_them(
+    task: Callable[..., Any], tmp_path: Path, user: str | None, known: object
+) -> None:
+    """A run that nobody is known to have triggered has no answer: where a person has to approve, it is refused."""
+    run = context({"version": 2, "effective_from": "2013-07-01"})
+    run["dag_run"].triggering_user_name = user
+    task(HAND + WELL, dag="promote", step="promote").execute(run)
+    if not known:
+        assert handed(tmp_path) == ""
+        assert "--by=airflow" in asked_for(tmp_path)
+        return
+    request = json.loads(handed(tmp_path))["request"]
+    assert (request["by"], request["version"], request["effective_from"]) == ("ada", 2, "2013-07-01")
+    assert request["run_id"] == run["dag_run"].run_id
+
+
+@pytest.mark.usefixtures("airflow")
+@pytest.mark.parametrize(
+    ("dag", "params"),
+    [
+        ("promote", {"version": 2, "effective_from": "2013-07-01", "reason": "better"}),
+        ("promote", {"version": 2}),
+        ("train", {}),
+        ("train", {"effective_from": "2013-07-02"}),
+    ],
+)
+def test_the_step_understands_the_answer_that_it_is_handed(
+    repository: Path,
+    interpreter: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dag: str,
+    params: dict[str, Any],
+) -> None:
+    """What the operator says was answered is what the step is about to do, word for word."""
+    from tallywright.lifecycle.context import RunContext, RunOptions
+    from tallywright.lifecycle.steps.promotion import _authentication
+    from tallywright.orchestration.dags import model_dags
+    from tallywright.spec import load_project
+    from tallywright.spec.demands import committed_demands
+
+    project = load_project("flight_delays", root=repository, overrides=["registry.approval=person"])
+    step = model_dags(project)[f"flight_delays__{dag}"].task_dict["promote"]
+    step.command = replace(step.command, interpreter=interpreter(HAND + WELL), root=tmp_path)
+    step.execute(context(params, ti=Results({"responded_by_user": {"id": "1", "name": "grace"}})))
+    words = asked_for(tmp_path).replace("approved in Airflow", "approved_in_Airflow").split()
+    given = {name.removeprefix("--"): value for name, _, value in (word.partition("=") for word in words)}
+    options = RunOptions(
+        effective_from=date.fromisoformat(given["effective-from"]) if "effective-from" in given else None,
+        version=int(given["version"]) if "version" in given else None,
+        by=given["by"],
+        reason=given.get("reason", "").replace("_", " "),
+    )
+    asked = RunContext(project, date.fromisoformat(given["date"]), given["run-id"], options)
+    monkeypatch.setenv("TALLYWRIGHT_ANSWER", handed(tmp_path))
+    assert _authentication(asked, committed_demands(project.spec)) == "airflow"
+
+
+def test_a_step_inherits_no_answer(task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TALLYWRIGHT_ANSWER", "forged")
+    task(HAND + WELL).execute(context())
+    assert handed(tmp_path) == ""
+
+
 def test_an_approval_names_who_approved(
     airflow: None, repository: Path, interpreter: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -254,9 +326,10 @@ def test_an_approval_names_who_approved(
 
     project = load_project("flight_delays", root=repository, overrides=["registry.approval=person"])
     promote = model_dags(project)["flight_delays__train"].task_dict["promote"]
-    promote.command = replace(promote.command, interpreter=interpreter(WELL), root=tmp_path)
+    promote.command = replace(promote.command, interpreter=interpreter(HAND + WELL), root=tmp_path)
     promote.execute(context(ti=Results({"responded_by_user": {"id": "1", "name": "grace"}})))
     assert "--by=grace --reason=approved in Airflow" in asked_for(tmp_path)
+    assert json.loads(handed(tmp_path))["request"]["by"] == "grace"
     with pytest.raises(AirflowFailException, match="who approved"):
         promote.execute(context(ti=Results(None)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -299,3 +300,45 @@ def test_without_a_connection_the_step_is_like_any_other(airflow: None, reposito
     from tallywright.orchestration.projects import project_dags
 
     assert type(project_dags(repository)["flight_delays__score"].task_dict["score"]) is TallyOperator
+
+
+SHOWN = """
+printf '%s' "$*" > "$0.arguments"
+previous=''; for word in "$@"; do
+  [ "$previous" = --properties-file ] && cp "$word" "$0.properties" && stat -c %a "$word" > "$0.mode"
+  previous="$word"
+done
+echo "the driver says a-Secret=1"
+"""
+ODD = "a-Secret=1 with: spaces\\, é and 𝄞"
+
+
+def test_properties_stand_neither_in_the_log_nor_on_a_command_line(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every user of the machine can read a command line; a file of its own holds them, for this user alone."""
+    connect(monkeypatch, "spark://127.0.0.1:7077")
+    made = task(SHOWN + WELL)
+    secret = {"spark.hadoop.fs.s3a.secret.key": "a-Secret=1", "spark.hadoop.odd": ODD, "spark.executor.cores": "2"}
+    made.settings = made.settings.model_copy(update={"conf": secret})
+    made.execute(CONTEXT)
+    arguments = (tmp_path / "spark-submit.arguments").read_text()
+    assert "--load-spark-defaults --properties-file" in arguments
+    assert (tmp_path / "spark-submit.mode").read_text().strip() == "600"
+    shown = capsys.readouterr()
+    for text in (arguments, shown.out, shown.err):
+        assert "a-Secret" not in text
+    assert "the driver says ***" in shown.out + shown.err
+    assert properties(tmp_path / "spark-submit.properties") == secret
+
+
+def properties(file: Path) -> dict[str, str]:
+    """What Java reads in a properties file; `\\uXXXX` is all that ours uses of the form."""
+    pairs = (line.partition("=") for line in file.read_text("ascii").splitlines())
+    units = re.compile(r"\\u([0-9a-f]{4})")
+
+    def plain(text: str) -> str:
+        joined = units.sub(lambda unit: chr(int(unit[1], 16)), text)
+        return joined.encode("utf-16", "surrogatepass").decode("utf-16")
+
+    return {plain(name): plain(value) for name, _, value in pairs}

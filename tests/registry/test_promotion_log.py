@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from decided import decided
 
 from tallywright.data.delta.lake import Lake
 from tallywright.errors import UsageError
@@ -17,18 +18,19 @@ from .conftest import DAY, NOW
 
 
 def line(version, effective=0, minutes=0):
-    return Promotion(
-        model="toy",
-        sequence=0,
-        action="promote",
-        model_version=version,
-        package_digest=f"{version:064x}",
-        trained_through=DAY - timedelta(days=30),
-        effective_from=DAY + timedelta(days=effective),
-        recorded_at=NOW + timedelta(minutes=minutes),
-        approver="policy",
-        reason="because",
-        decision_json="{}",
+    return decided(
+        Promotion(
+            model="toy",
+            sequence=0,
+            action="promote",
+            model_version=version,
+            package_digest=f"{version:064x}",
+            trained_through=DAY - timedelta(days=30),
+            effective_from=DAY + timedelta(days=effective),
+            recorded_at=NOW + timedelta(minutes=minutes),
+            approver="policy",
+            reason="because",
+        )
     )
 
 
@@ -114,7 +116,7 @@ def test_writers_in_processes(lake, project):
         """
         import sys
         from pathlib import Path
-        sys.path.insert(0, sys.argv[2])
+        sys.path[:0] = [sys.argv[2], f"{sys.argv[2]}/support"]
         from registry.test_promotion_log import line
         from tallywright.data.delta.lake import Lake
         from tallywright.registry.promotion_log import PromotionLog

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from decided import decided
 
 from tallywright.data.snapshot import Snapshot
 from tallywright.errors import PackageError, TrackingError
@@ -22,17 +23,19 @@ FUTURE = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def line(version: int, offset: int, *, action: str = "promote", recorded_at: datetime = LONG_AGO) -> Promotion:
-    return Promotion(
-        model="toy",
-        sequence=offset,
-        action=action,
-        model_version=version,
-        package_digest=f"{version:064x}",
-        trained_through=DAY,
-        effective_from=DAY + timedelta(days=offset),
-        recorded_at=recorded_at,
-        approver="policy",
-        reason="because",
+    return decided(
+        Promotion(
+            model="toy",
+            sequence=offset,
+            action=action,
+            model_version=version,
+            package_digest=f"{version:064x}",
+            trained_through=DAY,
+            effective_from=DAY + timedelta(days=offset),
+            recorded_at=recorded_at,
+            approver="policy",
+            reason="because",
+        )
     )
 
 
@@ -114,7 +117,7 @@ def test_registered_versions_name_what_they_were_trained_on(project, lake, regis
 
     # a champion's training data stay, however long ago that was
     (first, *_) = versions.registered_versions(project)
-    champion = line(1, 0).model_copy(update={"package_digest": first.digest})
+    champion = decided(line(1, 0).model_copy(update={"package_digest": first.digest}))
     PromotionLog(lake, project.spec).append(lambda _: champion)
     assert pairs(training_references(project, lake, FUTURE)) == {("features", 3), ("labels", 4)}
 
@@ -124,6 +127,14 @@ def test_a_snapshot_that_the_tag_cuts_short_comes_from_the_package(project, lake
     version = register("a", snapshot(3, 4).to_json(), 1.0)
     with mlflow_client(project.environment.tracking.uri) as client:
         client.set_model_version_tag("toy", str(version), "tallywright.snapshot", snapshot(3, 4).to_json()[:50])
+    assert pairs(training_references(project, lake, LONG_AGO)) == {("features", 3), ("labels", 4)}
+
+
+@pytest.mark.slow
+def test_a_tag_that_was_edited_gives_no_training_data_away(project, lake, register) -> None:
+    version = register("a", snapshot(3, 4).to_json(), 1.0)
+    with mlflow_client(project.environment.tracking.uri) as client:
+        client.set_model_version_tag("toy", str(version), "tallywright.snapshot", snapshot(9, 9).to_json())
     assert pairs(training_references(project, lake, LONG_AGO)) == {("features", 3), ("labels", 4)}
 
 

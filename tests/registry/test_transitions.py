@@ -7,10 +7,12 @@ import pytest
 
 from tallywright.data.delta.lake import Lake
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
-from tallywright.records import Decision, Promotion, Verdict
+from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Check, Decision, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog, request_of
 from tallywright.registry.resolve import as_ref, resolve
 from tallywright.registry.transitions import RollbackRequest, promote, repeated, rollback
+from tallywright.spec.demands import committed_demands
+from tallywright.spec.model import Gates
 
 from .conftest import DAY, NOW, decision, reference, report
 
@@ -161,16 +163,15 @@ def test_evidence_by_other_bounds_is_none(promoted, project, lake):
     ],
 )
 def test_where_a_person_approves_nobody_else_does(project, lake, named, approver, said):
-    registry = project.spec.registry.model_copy(update={"approval": "person", "approvers": named})
-    spec = project.spec.model_copy(update={"registry": registry})
+    spec = with_registry(project.spec, approval="person", approvers=named)
     ref = reference(1)
 
     def act():
-        made = decision(ref, approver=approver)
+        made = decision(ref, approver=approver, authentication="airflow")
         return promote(replace(project, spec=spec), lake, made, ref, effective_from=DAY, recorded_at=NOW)
 
     if not said:
-        assert act().approver == approver
+        assert (act().approver, act().authentication) == (approver, "airflow")
         return
     with pytest.raises(GateRefusedError, match=said):
         act()
@@ -303,3 +304,60 @@ def test_a_promotion_does_not_undo_what_was_decided_while_it_waited(promoted, pr
     with pytest.raises(GateRefusedError, match="meanwhile line 3 made version 1 champion"):
         promoted(2, 1, decision=asked)
     assert resolve(lake, project.spec, on(1))[0].version == 1
+
+
+def with_registry(spec, **changes):
+    return spec.model_copy(update={"registry": spec.registry.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize("where", ["the version's spec", "today's files", "a --set of today"])
+def test_a_name_that_is_typed_is_no_persons_approval(project, lake, where):
+    """Wherever a person is asked for: what is said elsewhere, or later, never asks for less."""
+    spec, ref = project.spec, reference(1)
+    person = with_registry(spec, approval="person", approvers=("ann",))
+    demands = committed_demands(person if where == "the version's spec" else spec)
+    today = replace(project, spec=spec, sets=("registry.approval=policy", "registry.approvers=[mallory]"))
+    today.__dict__["committed"] = person if where == "today's files" else spec
+    if where == "a --set of today":
+        today.__dict__["spec"] = person
+
+    def act(by, authentication=""):
+        made = decision(ref, approver=by, authentication=authentication)
+        return promote(today, lake, made, ref, effective_from=DAY, recorded_at=NOW, demands=demands, recorded_by="root")
+
+    for by, known, said in [
+        ("ann", "", "nobody knows that 'ann' approves"),
+        ("mallory", "", "nobody knows"),
+        ("mallory", "airflow", "'mallory' may not approve"),
+        ("", "", "nobody answers"),
+    ]:
+        with pytest.raises(GateRefusedError, match=said) as refused:
+            act(by, known)
+        assert refused.value.exit_code == 8
+    assert lake.tables() == []
+    written = act("ann", "airflow")
+    assert (written.approver, written.authentication, written.recorded_by) == ("ann", "airflow", "root")
+
+
+def test_gates_are_those_of_the_versions_spec_and_todays_may_ask_for_more(project, lake):
+    """Evidence by weaker gates is none, whichever spec asks for the stronger ones."""
+    ref = reference(1)
+    strict = project.spec.model_copy(update={"gates": Gates(floors={"roc_auc": {"min": 0.6}})})
+
+    def act(demanded, today, judged_by):
+        checks = (
+            Check(name=JUDGED_AGAINST, verdict=Verdict.PASS, observed=NO_CHAMPION),
+            Check(name=JUDGED_BY, verdict=Verdict.PASS, observed=judged_by.gates.identity().current),
+        )
+        reports = (report(ref, "quality", checks=checks), report(ref, "operations"))
+        return promote(
+            replace(project, spec=today), lake, decision(ref, reports=reports), ref,
+            effective_from=DAY, recorded_at=NOW, demands=committed_demands(demanded),
+        )  # fmt: skip
+
+    weak = project.spec
+    for demanded, today, judged_by in [(strict, weak, weak), (weak, strict, weak), (strict, strict, weak)]:
+        with pytest.raises(GateRefusedError, match="out of date"):
+            act(demanded, today, judged_by)
+    assert lake.tables() == []
+    assert act(strict, weak, strict).model_version == 1

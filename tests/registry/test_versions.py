@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from decided import decided
 from ports import free_port
 
 from tallywright.cli.doctor import doctor
@@ -58,17 +59,19 @@ def aliases(project):
 
 
 def promote(log, ref, offset=0, action="promote"):
-    line = Promotion(
-        model="toy",
-        sequence=0,
-        action=action,
-        model_version=ref.version,
-        package_digest=ref.digest,
-        trained_through=ref.trained_through,
-        effective_from=DAY + timedelta(days=offset),
-        recorded_at=NOW,
-        approver="policy",
-        reason="because",
+    line = decided(
+        Promotion(
+            model="toy",
+            sequence=0,
+            action=action,
+            model_version=ref.version,
+            package_digest=ref.digest,
+            trained_through=ref.trained_through,
+            effective_from=DAY + timedelta(days=offset),
+            recorded_at=NOW,
+            approver="policy",
+            reason="because",
+        )
     )
     return log.append(lambda _: line)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from decided import decided
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,17 +27,19 @@ BAD = WithdrawRequest(2, "it was trained on wrong labels", "a person", NOW)
 
 
 def entry(sequence, action, version, offset=0):
-    return Promotion(
-        model="toy",
-        sequence=sequence,
-        action=action,
-        model_version=version,
-        package_digest=f"{version:064x}",
-        trained_through=DAY - timedelta(days=30),
-        effective_from=DAY - timedelta(days=29) if action == "withdraw" else DAY + timedelta(days=offset),
-        recorded_at=NOW + timedelta(minutes=sequence),
-        approver="policy",
-        reason="because",
+    return decided(
+        Promotion(
+            model="toy",
+            sequence=sequence,
+            action=action,
+            model_version=version,
+            package_digest=f"{version:064x}",
+            trained_through=DAY - timedelta(days=30),
+            effective_from=DAY - timedelta(days=29) if action == "withdraw" else DAY + timedelta(days=offset),
+            recorded_at=NOW + timedelta(minutes=sequence),
+            approver="policy",
+            reason="because",
+        )
     )
 
 

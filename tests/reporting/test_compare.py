@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+from decided import decided
 from shared import shared
 from synthetic import CLASSES, DAY, make_package, make_project
 from world import World
@@ -55,11 +56,11 @@ class Shop:
         record_version(self.lake, self.spec, ref, (), recorded_at=NOW, trained_by=TrainedBy(**how))
 
     def promote(self, number: int, effective: date = DAY) -> None:
-        line = Promotion(
+        line = decided(Promotion(
             model="shop", sequence=0, action="promote", model_version=number,
             package_digest=self.packages[number].digest, trained_through=date(2024, 1, 31), effective_from=effective,
             recorded_at=NOW, approver="policy", reason="first",
-        )  # fmt: skip
+        ))  # fmt: skip
         PromotionLog(self.lake, self.spec).append(lambda _: line)
 
     def report(self, number: int, gate: str, *checks: Check) -> None:
@@ -184,20 +185,20 @@ def test_a_lake_that_recorded_no_versions_shows_those_of_the_log(tmp_path) -> No
     project = make_project(tmp_path)
     lake = Lake.of(project.environment)
     assert versions(project, lake) == []
-    line = Promotion(
+    line = decided(Promotion(
         model="shop", sequence=0, action="promote", model_version=7, package_digest="7" * 64,
         trained_through=date(2024, 1, 31), effective_from=DAY, recorded_at=NOW, approver="policy", reason="first",
-    )  # fmt: skip
+    ))  # fmt: skip
     PromotionLog(lake, project.spec).append(lambda _: line)
     (found,) = versions(project, lake)
     assert (found.version, found.digest, found.champion) == (7, "7" * 64, (f"from {DAY}",))
 
 
 def test_the_dates_of_a_champion_that_comes_back_are_two_periods(tmp_path) -> None:
-    first = Promotion(
+    first = decided(Promotion(
         model="shop", sequence=1, action="promote", model_version=1, package_digest="1" * 64,
         trained_through=date(2024, 1, 31), effective_from=DAY, recorded_at=NOW, approver="policy", reason="first",
-    )  # fmt: skip
+    ))  # fmt: skip
     second = first.model_copy(
         update={"sequence": 2, "model_version": 2, "package_digest": "2" * 64, "effective_from": DAYS[1]}
     )

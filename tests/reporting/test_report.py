@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browsers import opened
+from decided import decided
 from hostile import MARKUP
 from markupsafe import escape
 from synthetic import make_package, make_spec
@@ -100,17 +101,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def _promote(world: World) -> None:
     log = PromotionLog(world.lake, world.spec)
     for version, effective in ((1, FIRST), (2, DAYS[3])):
-        line = Promotion(
-            model="shop",
-            sequence=0,
-            action="promote",
-            model_version=version,
-            package_digest=world.package.digest,
-            trained_through=date(2024, 2, 20),
-            effective_from=effective,
-            recorded_at=datetime(2024, 3, 1, 5, tzinfo=UTC),
-            approver="<script>alert('policy')</script>",
-            reason="better & approved",
+        line = decided(
+            Promotion(
+                model="shop",
+                sequence=0,
+                action="promote",
+                model_version=version,
+                package_digest=world.package.digest,
+                trained_through=date(2024, 2, 20),
+                effective_from=effective,
+                recorded_at=datetime(2024, 3, 1, 5, tzinfo=UTC),
+                approver="<script>alert('policy')</script>",
+                reason="better & approved",
+            )
         )
         log.append(lambda _, line=line: line)
 

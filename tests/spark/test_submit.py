@@ -13,6 +13,7 @@ import psutil
 import pyarrow as pa
 import pytest
 import yaml
+from decided import decided
 from sparks import BRIEF_JVM, standalone_cluster
 from synthetic import DAY, make_features, make_package, make_request, make_spec, put_day, read_scores
 from world import World
@@ -125,17 +126,19 @@ def release(root: Path, spec: ModelSpec, package: Package, pinned: InputVersion)
     PackageCache(root / "cache").put(package.folder)
     lake = Lake(str(root / "lake"))
     World(lake, spec, package).gate(pinned, Verdict.PASS)
-    champion = Promotion(
-        model=spec.name,
-        sequence=0,
-        action="promote",
-        model_version=1,
-        package_digest=package.digest,
-        trained_through=package.meta.trained_through,
-        effective_from=date(2024, 2, 1),
-        recorded_at=datetime(2024, 2, 1, tzinfo=UTC),
-        approver="ada",
-        reason="a test",
+    champion = decided(
+        Promotion(
+            model=spec.name,
+            sequence=0,
+            action="promote",
+            model_version=1,
+            package_digest=package.digest,
+            trained_through=package.meta.trained_through,
+            effective_from=date(2024, 2, 1),
+            recorded_at=datetime(2024, 2, 1, tzinfo=UTC),
+            approver="ada",
+            reason="a test",
+        )
     )
     PromotionLog(lake, spec).append(lambda _: champion)
 

@@ -150,7 +150,7 @@ def test_every_mistake_has_a_line(project: Path) -> None:
         ("training.seed=x", "  - --set training.seed=x: training.seed: found 'x'", "correct --set, then"),
         (
             "environment.storage.foo=1",
-            "  - --set environment.storage.foo=1: storage.foo: unknown",
+            "  - --set environment.storage.foo=***: storage.foo: unknown",
             "correct --set, then",
         ),
         ("retraining.num_violation_windows=9", "model.yaml with --set retraining.num_v", "correct the file or --set"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from synthetic import make_project
 from tallywright.cli.init import init
 from tallywright.errors import UsageError
 from tallywright.spec import load_project
+from tallywright.spec.places import keep_private
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,15 @@ def test_it_is_refused_by_its_character(tmp_path: Path, name: str, character: st
 @pytest.mark.parametrize("name", ["a b", "ü", "100%", "a[b", "it's", "a#b", "{x}", "a=b&c"])
 def test_other_names_are_no_matter(tmp_path: Path, name: str) -> None:
     assert make_project(tmp_path / name).spec.name == "shop"
+
+
+def test_the_projects_own_home_is_for_its_user_alone(tmp_path: Path) -> None:
+    """Whatever the umask; a home that was opened to a group, and places elsewhere, stay as they are."""
+    places = [str(tmp_path / ".tally-beam" / name) for name in ("lake", "work")]
+    keep_private(tmp_path, *places, "s3://bucket/lake", str(tmp_path / "elsewhere"), "/var/lib/other")
+    assert [path.name for path in tmp_path.iterdir()] == [".tally-beam"]
+    home = tmp_path / ".tally-beam"
+    for found, kept in ((0o755, 0o700), (0o777, 0o700), (0o770, 0o770), (0o750, 0o750), (0o700, 0o700)):
+        home.chmod(found)
+        keep_private(tmp_path, *places)
+        assert stat.S_IMODE(home.stat().st_mode) == kept

@@ -72,15 +72,13 @@ class Places:
         return {
             "postgres": {"--port 5432": f"--port {port['postgres']}"},
             "store": {
-                "-ip=store": f"-ip={HERE}",
-                "-ip.bind=0.0.0.0": f"-ip.bind={HERE}",
                 "-master.port=9333": f"-master.port={port['master']}",
                 "-volume.port=9340": f"-volume.port={port['volume']}",
                 "-filer.port=8888": f"-filer.port={port['filer']}",
+                "-s3.ip.bind=0.0.0.0": f"-s3.ip.bind={HERE}",
                 "-s3.port=8333": f"-s3.port={port['store']}",
                 f"http://{HERE}:8333/": f"http://{HERE}:{port['store']}/",
             },
-            "store-buckets": {"store": HERE},
             "mlflow": {
                 "--host=0.0.0.0": f"--host={HERE}",
                 "--port=5000": f"--port={port['mlflow']}",

@@ -18,8 +18,8 @@ import click
 from tallywright.cli.console import show_rows
 from tallywright.cli.options import FOLDER, NAME, json_option
 from tallywright.errors import TallyError
-from tallywright.observability import without_credentials
 from tallywright.records import Check, Verdict
+from tallywright.redaction import without_credentials
 from tallywright.spec import Environment, load_project, model_names
 from tallywright.spec.load import load_environment, project_root, read_overlay
 
@@ -165,7 +165,7 @@ def _tracking(settings: Environment) -> Iterator[Check]:
     except TallyError as error:
         yield _check("tracking", error.found, Verdict.FAIL, error.remedy)
         return
-    yield _check("tracking", without_credentials(uri), Verdict.PASS, "")
+    yield _check("tracking", uri, Verdict.PASS, "")
 
 
 def _experiments(root: Path | None, environment: str | None) -> Iterator[Check]:
@@ -314,4 +314,5 @@ def _found(error: Exception) -> str:
 
 
 def _check(name: str, found: str, verdict: Verdict, to_do: str) -> Check:
-    return Check(name=name, verdict=verdict, observed=found, evidence="" if verdict is Verdict.PASS else to_do)
+    to_do = "" if verdict is Verdict.PASS else without_credentials(to_do)
+    return Check(name=name, verdict=verdict, observed=without_credentials(found), evidence=to_do)

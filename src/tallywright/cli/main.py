@@ -17,6 +17,7 @@ from tallywright.errors import StorageError, TallyError, UsageError
 from tallywright.interruption import answer_signals, exit_stopped, received
 from tallywright.memory import limit_allocators
 from tallywright.observability import configure_logging
+from tallywright.redaction import without_credentials
 
 # Name -> module and attribute: a command's imports are paid for by that command alone.
 COMMANDS: Final = {
@@ -114,9 +115,8 @@ def _answered() -> int:
         _unless_stopped()
         if _verbose():
             raise
-        click.echo(
-            f"unexpected {type(error).__name__}: {error}\n  to do:    run `tally -v …` for the traceback", err=True
-        )
+        text = without_credentials(f"unexpected {type(error).__name__}: {error}")
+        click.echo(f"{text}\n  to do:    run `tally -v …` for the traceback", err=True)
         return 70
     return 0
 

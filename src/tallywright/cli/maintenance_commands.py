@@ -13,7 +13,7 @@ from tallywright.cli.options import PERIOD, context_for, json_option, new_run_id
 from tallywright.errors import IntegrityError, UsageError
 from tallywright.lifecycle.context import RunOptions
 from tallywright.lifecycle.run import run_step
-from tallywright.observability import without_credentials
+from tallywright.redaction import without_credentials
 
 if TYPE_CHECKING:
     from datetime import date

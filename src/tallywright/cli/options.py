@@ -17,6 +17,7 @@ from tallywright.lifecycle.context import RunContext, RunOptions, require_day
 from tallywright.score_period import date_of
 from tallywright.spec import Project, load_project
 from tallywright.spec.calendar import parse_day
+from tallywright.spec.places import keep_private
 
 Command = Callable[..., Any]
 
@@ -323,4 +324,6 @@ def new_run_id(kind: str) -> str:
 
 def context_for(project: Project, day: date, run_id: str, options: RunOptions | None = None) -> RunContext:
     """The context of a run about a date of the schedule."""
+    storage = project.environment.storage
+    keep_private(project.root, storage.lake, storage.work, storage.cache, project.environment.tracking.artifacts)
     return RunContext(project, require_day(project.spec, day), run_id, options or RunOptions())

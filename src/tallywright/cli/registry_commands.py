@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--version", type=VERSION, required=True, help="The registered version to promote.")
 @click.option("--effective-from", type=EFFECTIVE, required=True, help="The first date it scores.")
 @click.option("--by", type=PERSON, required=True, help="Who approves.")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="Sign as --by with this private key.")
 @click.option("--reason", type=REASON, default="", help="Why.")
 @click.option("--allow-later-lines", is_flag=True, help="Let lines with a later effective date stand.")
 @json_option

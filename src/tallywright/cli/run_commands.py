@@ -194,8 +194,10 @@ def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, 
         if not as_json:
             summary.show_checks()
     if waits:
-        click.echo(f"registered, not promoted: {why}; then `tally promote {project.spec.name} "
-                   f"--version {results['register']['version']} --effective-from D --by WHO`", err=True)  # fmt: skip
+        key = " --key FILE" if project.spec.registry.approval == "person" else ""
+        number, name = results["register"]["version"], project.spec.name
+        click.echo(f"registered, not promoted: {why}; then `tally promote {name} --version {number} "
+                   f"--effective-from D --by WHO{key}`", err=True)  # fmt: skip
     if as_json:
         click.echo(to_json(results))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.etl.sources import staged_files
+from tallywright.data.etl.staged import StagedDigests
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def clean_up(
     raw = (path for path in _children(work / "raw") if path.name.startswith("."))
     scratch = _older([*raw, *_children(work / "spill")], now - orphan_age)
     staged = [file for found in staged_files(work) for file in found[_STAGED_KEPT:]]
+    scratch += _older(StagedDigests(work / "raw", cache).unneeded(), now - orphan_age)
     unwanted = (*runs, *packages, *scratch, *staged)
     freed = sum(_size(path) for path in unwanted)
     if not dry_run:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
 _CODE: Final = ("models", "expectations", "conf", "dags", "jobs")
 """The folders of a project whose files decide what is computed."""
+_NOTHING_RUNS: Final = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+"""What a repository's own configuration may name as a program to run when somebody merely asks for its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class RunOptions:
         effective_from: The first date a promotion or rollback holds for.
         version: A registered model version, where a command is about one.
         by: Who asked or approved.
+        key: The private key that signs an approval for `by`.
         reason: Why.
         act: The caller starts the training that a decision asks for: the decision is claimed, not only written.
         force: Score again although the inputs are equal.
@@ -57,6 +60,7 @@ class RunOptions:
     effective_from: date | None = None
     version: int | None = None
     by: str = ""
+    key: Path | None = None
     reason: str = ""
     act: bool = False
     force: bool = False
@@ -171,15 +175,24 @@ def code_version(root: Path) -> str:
         from tallywright import __version__
 
         return f"tallywright-{__version__}"
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    # A submodule has a configuration of its own, so its files are not looked at; which commit it is at, is.
+    asked = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
+    changed = _git(root, *_without_filters(root), *asked)
     unknown = _git(root, "ls-files", "--others", "--exclude-standard", "--", *_CODE)
     return f"{commit}+changed" if changed or unknown else commit
+
+
+def _without_filters(root: Path) -> list[str]:
+    """Options that turn off the filters of the repository's own configuration: git would run them to compare a file."""
+    found = _git(root, "config", "--local", "--includes", "--name-only", "--get-regexp", r"^filter\..*")
+    names = sorted({line.rpartition(".")[0] for line in found.splitlines() if line})
+    return [word for name in names for word in ("-c", f"{name}.clean=", "-c", f"{name}.process=")]
 
 
 def _git(root: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments],  # noqa: S607 - git from PATH is what a developer uses
+            ["git", *_NOTHING_RUNS, "-C", str(root), *arguments],  # noqa: S607 - git from PATH is what a developer uses
             capture_output=True,
             text=True,
             check=False,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright import guard
 from tallywright.errors import TallyError, UnexpectedError
+from tallywright.registry.approval import ANSWER_VARIABLE, KEY_VARIABLE
+from tallywright.spec.load import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +28,26 @@ POOL: Final = "tallywright"
 """The Airflow pool that bounds how many heavy steps run at once on a machine."""
 
 STOP_SECONDS: Final = guard.GRACE_SECONDS + 5
-_PRIVATE_PREFIXES: Final = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
+_PASSED: Final = re.compile(
+    r"""(?x)
+    # the machine and the user
+    PATH | HOME | USER | LOGNAME | SHELL | HOSTNAME | LANG | LANGUAGE | LC_\w+ | TZ | TERM | COLUMNS | NO_COLOR
+    | TMPDIR | TEMP | TMP | XDG_\w+
+    # interpreters and libraries
+    | PYTHON\w+ | VIRTUAL_ENV | LD_LIBRARY_PATH | DYLD_\w+ | (OMP|MKL|OPENBLAS|NUMEXPR|MALLOC|ARROW|CUDA|NVIDIA)_\w+
+    # networks
+    | SSL_CERT_(FILE|DIR) | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE | (?i:(https?|no|all)_proxy)
+    # what a step works with: its own settings, MLflow, object stores, engines
+    | TALLYWRIGHT_\w+ | MLFLOW_\w+ | (AWS|AZURE|GOOGLE)_\w+
+    | (JAVA|SPARK|PYSPARK|HADOOP|YARN|KRB5|KUBERNETES|BEAM)\w* | JDK_JAVA_OPTIONS
+    # which run it is; the provider's part of it, no settings
+    | AIRFLOW_CTX_\w+
+    """
+)
+"""The variables of Airflow's worker that a step gets; others, the overlay names (`engine.environment`, `oc.env`)."""
+_PRIVATE: Final = frozenset({ANSWER_VARIABLE, KEY_VARIABLE})
+"""The operator's own: no step inherits an answer, or the key that signs them."""
+_FROM_OVERLAY: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +60,7 @@ class StepCommand:
         model: Name of the model.
         step: Name of the step, snake_case.
         connection: Airflow connection with the object store's credentials; empty when the environment has them.
+        passed: Further variables of the worker's environment that the step gets.
     """
 
     interpreter: str
@@ -45,6 +68,7 @@ class StepCommand:
     model: str
     step: str
     connection: str = ""
+    passed: tuple[str, ...] = ()
 
     def argv(self, day: date, run_id: str, result: Path, options: Mapping[str, str | bool]) -> list[str]:
         """The arguments for one run; an option with True is a flag, with False or an empty text it is left out."""
@@ -58,9 +82,22 @@ class StepCommand:
         return words
 
     def environment(self) -> dict[str, str]:
-        """The child's environment: this one, less Airflow's configuration and secrets, plus the project's root."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
+        """The child's environment: of this one what a step needs, plus the project's root; see `_PASSED`."""
+        named = {*self.passed, *_read_by_overlay(self.root)}
+        kept = {
+            name: value for name, value in os.environ.items()
+            if name not in _PRIVATE and (_PASSED.fullmatch(name) or name in named)
+        }  # fmt: skip
         return kept | {"TALLYWRIGHT_ROOT": str(self.root), "PYTHONUNBUFFERED": "1"}
+
+
+def _read_by_overlay(root: Path) -> set[str]:
+    """The variables that the environment's overlay refers to: the step reads it too."""
+    file = root / "conf" / f"{os.environ.get(ENVIRONMENT_VARIABLE) or 'local'}.yaml"
+    try:
+        return set(_FROM_OVERLAY.findall(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return set()  # the step itself says what is wrong with it
 
 
 @dataclass(slots=True)

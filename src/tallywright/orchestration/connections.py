@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
+from tallywright.redaction import without_credentials
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 CREDENTIAL_VARIABLES: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 """What the worker's own environment must not add to a connection's credentials."""
@@ -42,12 +44,12 @@ def with_credentials(environment: Mapping[str, str], connection_id: str) -> dict
     return kept | _variables(_connection(connection_id), connection_id)
 
 
-def without_secrets(line: str, environment: Mapping[str, str]) -> str:
-    """Removes the secrets of a step's environment from a line of its output, as a library may print them."""
-    for name in SECRET_VARIABLES:
-        if environment.get(name):
-            line = line.replace(environment[name], "***")
-    return line
+def without_secrets(line: str, environment: Mapping[str, str], others: Iterable[str] = ()) -> str:
+    """Removes the secrets of a step's environment, and others, from a line, as a library may print them."""
+    for secret in (*(environment.get(name, "") for name in SECRET_VARIABLES), *others):
+        if secret:
+            line = line.replace(secret, "***")
+    return without_credentials(line)
 
 
 def _connection(connection_id: str) -> Any:

@@ -219,4 +219,5 @@ def _command(project: Project, step: Step) -> StepCommand:
         model=project.spec.name,
         step=step.name,
         connection=project.environment.storage.connection,
+        passed=project.environment.engine.environment,
     )

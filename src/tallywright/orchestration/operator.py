@@ -26,8 +26,11 @@ from tallywright.orchestration import params
 from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
 from tallywright.orchestration.connections import with_credentials, without_secrets
 from tallywright.orchestration.dates import RunFacts, dated
+from tallywright.registry.approval import ANSWER_VARIABLE, Request, answer
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from tallywright.lifecycle.plan import Pipeline
     from tallywright.spec.schedule import Schedule
 
@@ -68,12 +71,15 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
         self.schedule_section = schedule
         self.acts = acts
         self.approved_by = approved_by
+        self._answer = ""
+        self._scratch = Path()
         self._process: GuardedProcess | None = None
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Runs the step; the result is the task's XCom."""
         with tempfile.TemporaryDirectory(prefix="tally-") as folder:
-            result = Path(folder) / "result.json"
+            self._scratch = Path(folder)
+            result = self._scratch / "result.json"
             exit_code, tail = self._run(self._argv(context, result))
             if exit_code != 0:
                 raise _failure(self.command.step, exit_code, tail, final=_is_final(result))
@@ -97,22 +103,48 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
         self.log.info("%s %s, from %s (%s)", self.pipeline.date_name, day, source, facts.shown(source))
         if self.approved_by:
             options |= _approved_by(context, self.approved_by)
-        return self.command.argv(day, context["dag_run"].run_id, result, options)
+        run_id = context["dag_run"].run_id
+        self._answer = self._answered(day, run_id, options, params.authenticated_user(self.pipeline, context))
+        return self.command.argv(day, run_id, result, options)
+
+    def _answered(self, day: date, run_id: str, options: Mapping[str, Any], user: str) -> str:
+        """The answer that the step is handed: of the person who approved, or who triggered the run; empty without."""
+        if not self.approved_by and not user:
+            return ""
+        version = options.get("version")
+        request = Request(
+            model=self.command.model,
+            run_id=run_id,
+            version=int(version) if version else None,
+            effective_from=str(options.get("effective-from") or day),
+            by=str(options.get("by", "")).strip(),
+            reason=str(options.get("reason", "")),
+        )
+        try:
+            return answer(request, os.environ)
+        except UsageError as error:
+            raise AirflowFailException(str(error)) from error
 
     def _guarded(self, argv: list[str]) -> GuardedProcess:
         """The process that will run the step."""
         environment = with_credentials(self.command.environment(), self.command.connection)
+        if self._answer:
+            environment[ANSWER_VARIABLE] = self._answer
         return GuardedProcess(argv, environment, self.command.root)
+
+    def _secrets(self) -> tuple[str, ...]:
+        """What must not be shown besides the credentials in the step's environment."""
+        return ()
 
     def _run(self, argv: list[str]) -> tuple[int, list[str]]:
         self._process = self._guarded(argv)
-        self.log.info("running: %s", shlex.join(self._process.argv))
+        self.log.info("running: %s", without_secrets(shlex.join(_shown(self._process.argv)), {}, self._secrets()))
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
         process = self._process
         _stop_when_orphaned(process)
         try:
             for printed in process.lines():
-                line = without_secrets(printed, process.environment)
+                line = without_secrets(printed, process.environment, self._secrets())
                 tail.append(line)
                 self._log_line(line)
             return process.wait(), list(tail)
@@ -130,6 +162,12 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
         for asset in self.outlets or ():
             if events is not None:
                 events[asset].extra = dict(values)
+
+
+def _shown(argv: list[str]) -> list[str]:
+    """A command line for the log: a property that follows `--conf` without its value."""
+    after = zip(["", *argv], argv, strict=False)
+    return [f"{word.partition('=')[0]}=***" if before == "--conf" else word for before, word in after]
 
 
 def _stop_when_orphaned(process: GuardedProcess) -> None:

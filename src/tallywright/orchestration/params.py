@@ -90,6 +90,12 @@ def options(
     return found
 
 
+def authenticated_user(pipeline: Pipeline, context: Mapping[str, Any]) -> str:
+    """The user who triggered a run that a person decides about; empty where Airflow knows none."""
+    name = getattr(context.get("dag_run"), "triggering_user_name", None)
+    return name if pipeline is Pipeline.PROMOTE and isinstance(name, str) and _NAME.fullmatch(name) else ""
+
+
 def is_backfill(run: object) -> bool:
     """True for a run of a backfill: it writes decisions and acts on none."""
     return str(getattr(getattr(run, "run_type", ""), "value", getattr(run, "run_type", ""))) == "backfill"

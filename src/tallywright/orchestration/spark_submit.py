@@ -6,6 +6,7 @@ step: in a guarded process group, with `tally`'s exit codes, so that a killed ta
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
     from tallywright.spec.yaml_files import SparkSettings
 
 JOB: Final = Path("jobs", "score_spark.py")
+_READ_BY_THE_HOOK: Final = frozenset(
+    {
+        "spark.kubernetes.namespace",
+        "spark.kubernetes.submission.waitAppCompletion",
+        "spark.yarn.submit.waitAppCompletion",
+    }
+)
+"""The properties that the provider's hook looks at itself, and puts on the command line."""
+_SECRET: Final = re.compile(r"secret|passw|token|credential|key|sas", re.IGNORECASE)
 _LOCAL: Final = re.compile(r"local(\[.*\])?")
 
 
@@ -43,7 +53,8 @@ class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[mi
     template_fields: Sequence[str] = ()
 
     def __init__(self, *, settings: SparkSettings, own_io: bool, **kwargs: Any) -> None:
-        super().__init__(conn_id=settings.connection, conf=dict(settings.conf), durable=False, **kwargs)
+        shown = {name: value for name, value in settings.conf.items() if name in _READ_BY_THE_HOOK}
+        super().__init__(conn_id=settings.connection, conf=shown, durable=False, **kwargs)
         self.settings = settings
         self.own_io = own_io
 
@@ -70,6 +81,8 @@ class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[mi
 
     def _submit_command(self, job: Path) -> list[str]:
         self.jars = ",".join(map(str, self._jars())) or None
+        # Not `--conf`: every user of the machine can read a command line, and a task's log is kept.
+        self.properties_file = str(self._properties_file())
         hook = self._resolved()
         if hook._connection["deploy_mode"] == "cluster":  # noqa: SLF001 - the hook's only record of it
             raise AirflowFailException(
@@ -77,7 +90,21 @@ class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[mi
                 "  expected: client: the driver makes the commit and writes the task's result beside Airflow"
             )
         command: list[str] = hook._build_spark_submit_command(str(job))  # noqa: SLF001 - as the operator's own execute
-        return command
+        # A file that is named takes the place of spark-defaults.conf, which goes on counting.
+        place = command.index("--properties-file")
+        return [*command[:place], "--load-spark-defaults", *command[place:]]
+
+    def _properties_file(self) -> Path:
+        """The properties of the environment, in a file that this user alone may read and that goes with the step."""
+        file = self._scratch / "spark.properties"
+        hidden = {name: value for name, value in self.settings.conf.items() if name not in _READ_BY_THE_HOOK}
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
+            written.writelines(f"{_escaped(name)}={_escaped(value)}\n" for name, value in hidden.items())
+        return file
+
+    def _secrets(self) -> tuple[str, ...]:
+        named = (value for name, value in self.settings.conf.items() if _SECRET.search(name))
+        return (*super()._secrets(), *named)
 
     def _master(self) -> str:
         """The connection's master; the provider itself would take `yarn` for a connection that is missing."""
@@ -120,6 +147,13 @@ class SparkTallyOperator(TallyOperator, SparkSubmitOperator):  # type: ignore[mi
                 f"  to do:    {python} -m tallywright.spark_session --stage {folder}"
             )
         return jars
+
+
+def _escaped(text: str) -> str:
+    """A name or a value in the form of a Java properties file."""
+    units = text.encode("utf-16-be")
+    letters = (int.from_bytes(units[place : place + 2], "big") for place in range(0, len(units), 2))
+    return "".join(chr(unit) if chr(unit).isascii() and chr(unit).isalnum() else f"\\u{unit:04x}" for unit in letters)
 
 
 def submitted(settings: SparkSettings, scoring_io: str) -> dict[str, Any]:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from tallywright.spec.demands import Demands
+
 __all__ = ["Package", "PackageContents", "PackageMeta", "load_package", "write_package"]
 
 R = TypeVar("R", bound=Record)
@@ -53,6 +55,8 @@ PARITY = "parity.safetensors"
 INPUT_SCHEMA = "input_schema.json"
 REFERENCE_DAYS = "reference_days.json"
 """Not in every package: one without it is compared by the spec's thresholds alone."""
+DEMANDS: Final = "demands.json"
+"""Not in packages of before: what they have to show is what the files say on the day."""
 _LATER_FIELDS: Final = frozenset({"positive", "unit", "threshold"})
 """Fields that older packages do not have: left out of a file where they say nothing, so its digest stays."""
 
@@ -77,6 +81,7 @@ class PackageContents:
     model_card: str = ""
     reference_days: ReferenceDays | None = None
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    demands: Demands | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,19 @@ class Package:
     def read(self, name: str) -> bytes:
         """The content of one file, checked against the manifest at this moment."""
         return verified_file(self.folder, name, self.manifest.files[name])
+
+    @property
+    def demands(self) -> Demands | None:
+        """What the version has to show before it is promoted; None in packages of before.
+
+        Raises:
+            PackageError: The file was altered, or is of a later form.
+        """
+        from tallywright.spec.demands import Demands  # a worker that scores needs no spec
+
+        if DEMANDS not in self.manifest.files:
+            return None
+        return _parse(self.folder, {DEMANDS: self.read(DEMANDS)}, Demands, DEMANDS)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The network's parameters by name."""
@@ -296,6 +314,8 @@ def _files(contents: PackageContents) -> dict[str, bytes]:
     }
     if contents.reference_days is not None:
         texts[REFERENCE_DAYS] = _readable(contents.reference_days)
+    if contents.demands is not None:
+        texts[DEMANDS] = _readable(contents.demands)
     tensors = {WEIGHTS: dump_tensors(contents.weights), PARITY: dump_tensors(parity)}
     return {ONNX: contents.onnx} | tensors | {name: text.encode() for name, text in texts.items()}
 

@@ -79,15 +79,19 @@ def problems(entries: Sequence[Promotion], head: HeadRow | None) -> Iterator[str
 
 
 def _undecided(entry: Promotion) -> Iterator[str]:
-    """Yields what the entry's decision says otherwise."""
-    if not entry.decision_json or entry.action not in _DECIDED:
+    """Yields what the entry's decision says otherwise; nobody was ever promoted without one."""
+    if entry.action not in _DECIDED:
+        return
+    if not entry.decision_json:
+        yield f"entry {entry.sequence} (version {entry.model_version}) has no decision of its gates"
         return
     try:
         decision = Decision.from_json(entry.decision_json)
     except ValidationError:
-        if not entry.digest:
-            yield f"the decision of entry {entry.sequence} cannot be read"
+        yield f"the decision of entry {entry.sequence} cannot be read"
         return
+    if not decision.approved:
+        yield f"entry {entry.sequence} (version {entry.model_version}) has a decision that does not approve"
     named = (decision.model, decision.candidate_version, decision.candidate_digest)
     if named != (entry.model, entry.model_version, entry.package_digest):
         yield (

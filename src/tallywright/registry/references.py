@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tallywright.data.snapshot import Snapshot
-from tallywright.errors import PackageError
+from tallywright.errors import PackageError, TrackingError
+from tallywright.observability import log
 from tallywright.packaging.package import load_package
 from tallywright.records import Reference
 from tallywright.registry.promotion_log import PromotionLog, champion_on, not_withdrawn
 from tallywright.registry.versions import fetch, registered_versions
+from tallywright.registry.versions_table import recorded_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +33,8 @@ def training_references(project: Project, lake: Lake, since: datetime) -> list[R
     """
     known = {item.version: item for item in registered_versions(project)}
     wanted = {item.version: item.digest for item in known.values() if item.created_at >= since}
+    recorded = recorded_versions(lake, project.spec)
+    wanted |= {version: row.package_digest for version, row in recorded.items() if version in wanted}
     wanted |= in_use(PromotionLog(lake, project.spec).entries(), since)
     found: set[tuple[str, int]] = set()
     for version, digest in sorted(wanted.items()):
@@ -49,18 +53,30 @@ def in_use(entries: Sequence[Promotion], since: datetime) -> dict[int, str]:
 
 
 def _snapshot(project: Project, version: int, digest: str, tagged: str) -> Snapshot | None:
-    """The snapshot, from the version's tag or from its package; None for a model that was not trained on the lake."""
+    """The snapshot that training wrote into the package; None for a model that was not trained on the lake.
+
+    Anybody may have edited the version's tag: it counts only where the package is not to be had.
+    """
     try:
-        return Snapshot.from_json(tagged)
-    except ValidationError:
         text = load_package(fetch(project, version, digest), digest=digest).meta.snapshot_json
-    if not text:
-        return None
-    try:
-        return Snapshot.from_json(text)
-    except ValidationError as error:
+    except (PackageError, TrackingError) as error:
+        found = _parsed(tagged)
+        if found is None:
+            raise
+        log.warning("version %d is said to be trained on what its tag says: %s", version, error.found)
+        return found
+    found = _parsed(text) if text else None
+    if text and found is None:
         raise PackageError(
-            f"version {version} does not say on which table versions it was trained: {error.errors()[0]['msg']}",
+            f"version {version} does not say on which table versions it was trained",
             expected="the snapshot that training wrote into its package",
             remedy="use the Tallywright that trained it, or train it again",
-        ) from error
+        )
+    return found
+
+
+def _parsed(text: str) -> Snapshot | None:
+    try:
+        return Snapshot.from_json(text)
+    except ValidationError:
+        return None

@@ -21,6 +21,7 @@ from tallywright.registry.promotion_log import (
     superseded_by,
 )
 from tallywright.registry.withdrawal import require_own_reason
+from tallywright.spec.demands import committed_demands, weaker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,13 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec, Project
+    from tallywright.spec.demands import Demands
+    from tallywright.spec.sections import Registry
 
-
+_ANSWERS: Final = (
+    "approve it in Airflow, by the DAG {model}__train or {model}__promote as a user of its own; or with a key that "
+    "registry.approver_keys names: tally promote {model} … --by WHO --key FILE"
+)
 REQUIRED_GATES: Final = frozenset({"quality", "operations"})
 """A promotion needs a report of each of these; a gate that did not report is a gate that refuses."""
 
@@ -43,6 +49,8 @@ class RollbackRequest:
         reason: Why; kept for ever.
         approver: Who answers for it.
         recorded_at: The wall clock of the recording.
+        recorded_by: The system user who asks.
+        authentication: How the approver is known; empty for a name that was typed.
         allow_later_lines: True when entries with a later effective date are known and shall stand.
         asked: The log when it was asked; as it stands when the rollback begins, when not given.
     """
@@ -51,6 +59,8 @@ class RollbackRequest:
     reason: str
     approver: str
     recorded_at: datetime
+    recorded_by: str = ""
+    authentication: str = ""
     allow_later_lines: bool = False
     asked: Sequence[Promotion] | None = None
 
@@ -64,6 +74,8 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
     effective_from: date,
     recorded_at: datetime,
     allow_later_lines: bool = False,
+    demands: Demands | None = None,
+    recorded_by: str = "",
 ) -> Promotion:
     """Makes a candidate the champion from a score date on; the same request is answered once, for ever.
 
@@ -79,6 +91,9 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         recorded_at: The wall clock of the recording.
         allow_later_lines: True when entries with a later effective date are known and shall stand: the candidate is
             then champion only until the next of them.
+        demands: What the version has to show, as its package says; of a package of before, None: then it is what the
+            files of the spec say today.
+        recorded_by: The system user who asks.
 
     Raises:
         GateRefusedError: The decision does not approve, or speaks of another version, champion or other bounds; or the
@@ -87,7 +102,8 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         UsageError: A later entry would stand, and `allow_later_lines` is not given.
     """
     spec = project.spec
-    _require_approval(decision, ref, spec)
+    demands = demands or committed_demands(project.committed)
+    _require_approval(decision, ref, project, demands)
     trained_through = _require_no_leak(ref.version, ref.trained_through, effective_from)
     proposed = Promotion(
         model=spec.name,
@@ -101,6 +117,8 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         approver=decision.approver,
         reason=decision.reason,
         decision_json=decision.to_json(),
+        authentication=decision.authentication,
+        recorded_by=recorded_by,
     )
 
     def propose(entries: Sequence[Promotion]) -> Promotion | None:
@@ -110,7 +128,8 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
         require_own_reason(entries, proposed)
-        _require_same_comparison(decision, champion, spec, goes_back=previous(entries, effective_from) is not None)
+        goes_back = previous(entries, effective_from) is not None
+        _require_same_comparison(decision, champion, project, demands, goes_back=goes_back)
         _require_unmoved(entries, asked, effective_from, spec)
         return proposed
 
@@ -149,6 +168,8 @@ def rollback(project: Project, lake: Lake, request: RollbackRequest) -> Promotio
         recorded_at=request.recorded_at,
         approver=request.approver,
         reason=request.reason,
+        authentication=request.authentication,
+        recorded_by=request.recorded_by,
     )
 
     def propose(entries: Sequence[Promotion]) -> Promotion | None:
@@ -206,7 +227,8 @@ def _require_unmoved(entries: Sequence[Promotion], asked: Sequence[Promotion], d
     )
 
 
-def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> None:
+def _require_approval(decision: Decision, ref: ModelRef, project: Project, demands: Demands) -> None:
+    spec = project.spec
     about = (decision.model, decision.candidate_version, decision.candidate_digest)
     if about != (spec.name, ref.version, ref.digest):
         raise GateRefusedError(
@@ -215,7 +237,7 @@ def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> Non
             expected="a decision about the very version that is promoted",
             remedy="run the gates on this version",
         )
-    _require_approver(decision, spec)
+    _require_approver(decision, project, demands.registry)
     _require_evidence(decision, spec)
     if decision.approved:
         return
@@ -231,36 +253,52 @@ def _require_approval(decision: Decision, ref: ModelRef, spec: ModelSpec) -> Non
     )
 
 
-def _require_approver(decision: Decision, spec: ModelSpec) -> None:
-    """Refuses a decision without an approver; one of the spec's persons, where it requires that."""
-    named, person = spec.registry.approvers, spec.registry.approval == "person"
+def _require_approver(decision: Decision, project: Project, demanded: Registry) -> None:
+    """Refuses a decision without an approver; where a person has to approve, one who is not known to be such a person.
+
+    A person is needed when the version's own spec says so, or today's: what is said later may ask for more, never less.
+    """
+    spec, sections = project.spec, (demanded, project.committed.registry, project.spec.registry)
+    asking = [section for section in sections if section.approval == "person"]
+    person, named = bool(asking), next((section.approvers for section in asking if section.approvers), ())
     expected = "a named approver, a person or a policy"
     if person:
-        expected = f"a person's name{', one of ' + ', '.join(named) if named else ''} (registry.approvers)"
+        expected = f"a person's approval{', of one of ' + ', '.join(named) if named else ''} (registry.approvers)"
     if not decision.approver.strip():
+        remedy = "say who approves: --by WHO" if not person else _ANSWERS.format(model=spec.name)
+        raise GateRefusedError("nobody answers for the decision", expected=expected, remedy=remedy)
+    if person and not decision.authentication:
         raise GateRefusedError(
-            "nobody answers for the decision", expected=expected, remedy="say who approves: --by WHO"
+            f"nobody knows that {decision.approver!r} approves: the name was typed, or the run has no user",
+            expected=expected,
+            remedy=_ANSWERS.format(model=spec.name),
         )
     if person and named and decision.approver not in named:
         raise GateRefusedError(
             f"{decision.approver!r} may not approve a version of {spec.registered_name}",
             expected=expected,
-            remedy="let one of them approve it, or change the spec",
+            remedy="let one of them approve it, or train a version under a spec that names others",
         )
 
 
 def _require_same_comparison(
-    decision: Decision, champion: Promotion | None, spec: ModelSpec, *, goes_back: bool
+    decision: Decision, champion: Promotion | None, project: Project, demands: Demands, *, goes_back: bool
 ) -> None:
-    """Refuses a quality report about another champion than the one to be replaced, or by other bounds than today's."""
+    """Refuses a quality report about another champion than the one to be replaced, or by other bounds than demanded.
+
+    Demanded are the gates of the version's own spec, and those of today's where they ask for more.
+    """
+    spec = project.spec
     digest = name = NO_CHAMPION
     if champion is not None:
         digest, name = champion.package_digest, f"version {champion.model_version}"
     report = next(report for report in decision.reports if report.gate == "quality")
     against, by = report.observed(JUDGED_AGAINST), report.observed(JUDGED_BY)
+    more = ", ".join(sorted({*weaker(demands.gates, spec.gates), *weaker(demands.gates, project.committed.gates)}))
     compared = (
         (JUDGED_AGAINST, against, against == digest, f"today's ({name})"),
-        (JUDGED_BY, by, spec.gates.identity().matches(str(by or "")), "the spec's section gates"),
+        (JUDGED_BY, by, demands.gates.identity().matches(str(by or "")), "the spec's section gates"),
+        (JUDGED_BY, by, not more, f"the spec's section gates of today, which asks for more ({more})"),
     )
     different = [
         f"it was {check.replace('_', ' ')} {str(observed or 'nothing')[:16]}, which is not {what}"

@@ -6,21 +6,18 @@ import random
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TrackingError, UsageError
 from tallywright.mlflow_client import mlflow_client
-from tallywright.observability import log
 from tallywright.packaging.package import Package, PackageCache, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
 from tallywright.registry.promotion_log import champion_lines, champion_on, previous, withdrawals
-from tallywright.spec.calendar import parse_day
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import date
+    from collections.abc import Sequence
 
     from tallywright.registry.promotion_log import PromotionLog
     from tallywright.spec import Environment, Project
@@ -82,7 +79,7 @@ def register(project: Project, folder: Path, *, run_id: str, reports: Sequence[G
 
 
 def find(project: Project, version: int) -> ModelRef:
-    """The reference of a registered version.
+    """The reference of a registered version, as its tags have it: good for finding it, and for no decision.
 
     Raises:
         UsageError: There is no such version, or it was not registered by Tallywright.
@@ -105,21 +102,16 @@ def find(project: Project, version: int) -> ModelRef:
         name=name,
         version=version,
         digest=found.tags[DIGEST_TAG],
-        trained_through=_trained_through(project, version, found.tags),
+        trained_through=_told(found.tags.get(_TRAINED_THROUGH, "")),
     )
 
 
-def _trained_through(project: Project, version: int, tags: Mapping[str, str]) -> date | None:
-    """What the tag says; where somebody has written something else than a date there, what the package says."""
-    told = tags.get(_TRAINED_THROUGH)
-    found = None if told is None else parse_day(told)
-    if told is None or found is not None:
-        return found
-    digest = tags[DIGEST_TAG]
-    true = load_package(fetch(project, version, digest), digest=digest).meta.trained_through
-    log.warning("the tag %s of version %s says %r, which is no date; its package says %s", _TRAINED_THROUGH, version,
-                told, true)  # fmt: skip
-    return true
+def _told(text: str) -> date | None:
+    """The date in a tag, which anybody may have edited; None where it is none."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def find_digest(project: Project, digest: str) -> ModelRef | None:

@@ -33,12 +33,13 @@ DEFAULT_REASON: Final = "every gate passed"
 
 @dataclass(frozen=True, slots=True)
 class WithdrawRequest:
-    """A request to withdraw a version: which, why, by whom, and the wall clock of the recording."""
+    """A request to withdraw a version: which, why, by whom, the wall clock and the system user of the recording."""
 
     version: int
     reason: str
     approver: str
     recorded_at: datetime
+    recorded_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def withdraw(lake: Lake, spec: ModelSpec, request: WithdrawRequest) -> Withdrawa
             recorded_at=request.recorded_at,
             approver=request.approver,
             reason=request.reason,
+            recorded_by=request.recorded_by,
         )
 
     promotions = PromotionLog(lake, spec)

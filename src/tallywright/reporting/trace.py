@@ -197,5 +197,5 @@ def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, manifest: Manifest) -
 def _withdrawal(lake: Lake, spec: ModelSpec, ref: ModelRef) -> dict[str, Any]:
     """The entry of the log that has withdrawn the model since; nothing where none has."""
     entry = withdrawals(PromotionLog(lake, spec).entries()).get(ref.version)
-    names = {"sequence", "recorded_at", "approver", "reason"}
+    names = {"sequence", "recorded_at", "approver", "reason", "recorded_by"}
     return {} if entry is None else {"withdrawn": entry.model_dump(mode="json", include=names)}

@@ -46,6 +46,7 @@ from tallywright.scoring.prepare import (
 )
 from tallywright.scoring.roles.eligibility import (
     ModelSet,
+    as_trained,
     assemble,
     check_leak,
     covers_package,
@@ -147,7 +148,7 @@ def score_day(request: ScoreRequest, *, progress: Progress | None = None) -> Sco
         return _finish(request, decision.standing, action="unchanged", sums=None)
     check_volume(request.lake, request.spec, request.input)
     check_content(request.lake, request.spec, request.input)
-    leak = check_leak(request.spec, request.models, request.input.score_date)
+    leak = check_leak(request.spec, as_trained(request.models, request.packages), request.input.score_date)
     splits, choice = _plan(request)
     job = job_for(request.spec, request.lake, request.input, model_set)
     failpoint("staging")

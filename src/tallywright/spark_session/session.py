@@ -34,6 +34,12 @@ _SETTINGS: Final = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 _LOOPBACK: Final = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+_AT_LAUNCH: Final = (
+    *("spark.archives", "spark.driver.", "spark.files", "spark.jars", "spark.kerberos.", "spark.kubernetes."),
+    *("spark.master", "spark.pyspark.", "spark.submit.", "spark.yarn."),
+)
+"""What the JVM has to know when it starts, which stands on its command line. All else it is told afterwards, as command
+lines can be read by every user of the machine, and properties may hold the keys of an object store."""
 _DELTA: Final = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -67,7 +73,10 @@ def spark_session(
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # would log each error before it is raised
     builder = SparkSession.builder.appName(app_name)
     try:
-        for name, value in (extra if running else _settings(extra, master, delta=delta)).items():
+        settings = extra if running else _settings(extra, master, delta=delta)
+        if not running:
+            _start_jvm(settings)
+        for name, value in settings.items():
             builder = builder.config(name, value)
         session = builder.getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
@@ -97,6 +106,17 @@ def _settings(extra: Mapping[str, str], master: str = "", *, delta: bool) -> dic
         if delta:
             settings["spark.jars"] = ",".join(map(str, delta_jars()))
     return settings | dict(extra)
+
+
+def _start_jvm(settings: Mapping[str, str]) -> None:
+    """Starts the JVM, or finds the one of spark-submit; Spark itself starts with the session."""
+    from pyspark import SparkConf, SparkContext
+
+    launch = SparkConf(loadDefaults=False)
+    for name, value in settings.items():
+        if name.startswith(_AT_LAUNCH):
+            launch.set(name, value)
+    SparkContext._ensure_initialized(conf=launch)  # noqa: SLF001 - the one way to start the JVM before its settings
 
 
 def _submitted_master() -> str | None:

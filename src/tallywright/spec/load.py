@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from tallywright.errors import SpecError, SpecProblem, UsageError, did_you_mean
 from tallywright.observability import log
+from tallywright.redaction import HIDDEN, keep_secrets
 from tallywright.spec.base import Section
 from tallywright.spec.checks import cross_checks, mismatches_in
 from tallywright.spec.model import CHECKED_APART, ModelSpec
@@ -119,7 +120,7 @@ def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: 
     return values | {head: each}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Project:
     """A model project as loaded: its spec, its folder, the environment it runs in."""
 
@@ -127,6 +128,18 @@ class Project:
     folder: Path
     root: Path
     environment: Environment
+    sets: tuple[str, ...] = ()
+    """The `--set` texts in `spec`."""
+
+    @cached_property
+    def committed(self) -> ModelSpec:
+        """The spec without `--set`: what the files say, `model.yaml` with the layer of its overlay.
+
+        Approval, gates and the leak guard go by it: whoever promotes may say `--set`, and may change no file.
+        """
+        if not self.sets:
+            return self.spec
+        return load_project(self.folder.name, root=self.root, environment=self.environment.name).spec
 
     @property
     def expectations(self) -> Path:
@@ -206,7 +219,16 @@ def load_project(
     settings = overlay.environment(for_overlay)
     _warn_of_strangers(overlay)
     values = read_mapping(file, conf=False)
-    return assemble(file, values, overlay, settings, for_spec)
+    return _guarded(assemble(file, values, overlay, settings, for_spec))
+
+
+def _guarded(project: Project) -> Project:
+    """The project with the leak guard as its files have it: a `--set` does not turn it off."""
+    if not project.spec.scoring.allow_leak or project.committed.scoring.allow_leak:
+        return project
+    log.warning("%s scoring.allow_leak=true has no effect: write it in %s", SET, project.folder / "model.yaml")
+    scoring = project.spec.scoring.model_copy(update={"allow_leak": False})
+    return replace(project, spec=project.spec.model_copy(update={"scoring": scoring}))
 
 
 def model_file(root: Path, model: str) -> Path:
@@ -251,6 +273,16 @@ def _warn_of_strangers(overlay: Overlay) -> None:
             log.warning("%s", stranger)
 
 
+def _key(text: str) -> str:
+    """The key of a `--set` text."""
+    return text.partition("=")[0].strip()
+
+
+def _is_harmless(at: tuple[int | str, ...]) -> bool:
+    """True for a place of the overlay in which nobody would write an address, a key or a password."""
+    return at[:1] == ("engine",) and not {"conf", "options"} & set(at)
+
+
 @dataclass(frozen=True, slots=True)
 class Overlay:
     """An environment's file: its own sections, and the layers that it lays over models."""
@@ -275,10 +307,12 @@ class Overlay:
 
     def environment(self, sets: Sequence[str] = ()) -> tuple[Environment | None, list[SpecProblem]]:
         """The environment with its paths made absolute (None when it is not valid), and all problems of the overlay."""
-        source = Layers(self.file, sets, shown="environment.")
+        keep_secrets({_key(text): text.partition("=")[2] for text in sets})
+        shown = [text if _is_harmless(tuple(_key(text).split("."))) else f"{_key(text)}={HIDDEN}" for text in sets]
+        source = Layers(self.file, shown, shown="environment.")
         problems = []
         if self.models is not None and not isinstance(self.models, dict):
-            text = f"models: found {self.models!r}; expected a mapping of model names to the keys they change"
+            text = "models: found no mapping; expected a mapping of model names to the keys they change"
             problems.append(source.problem(("models",), text))
         values = {"name": self.file.stem} | merged(self.values, {}, sets)
         found = validated(Environment, values, source, problems)
@@ -310,6 +344,7 @@ def read_overlay(root: Path, environment: str | None = None) -> Overlay:
     file = overlay_file(root, environment)
     values = read_mapping(file)
     models = values.pop("models", None)
+    keep_secrets(values)
     return Overlay(root, file, values, models)
 
 
@@ -338,7 +373,7 @@ def assemble(
     problems = [*elsewhere, *problems]
     if problems or spec is None or settings is None:
         raise refusal(problems, remedy_of(problems, f"`tally validate {name}`"))
-    return Project(spec=spec, folder=file.parent, root=overlay.root, environment=settings)
+    return Project(spec=spec, folder=file.parent, root=overlay.root, environment=settings, sets=tuple(sets))
 
 
 def checked(

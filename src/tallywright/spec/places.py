@@ -1,8 +1,9 @@
-"""Refuses folders whose names storage libraries read otherwise, and says whether a path stays within folders."""
+"""Folders of a project: their names, whether a path stays within them, and that a home is private."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,9 @@ from tallywright.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+HOME: Final = ".tally"
+"""How the name of the folder begins in which a project keeps all that it makes, unless conf/ names other places."""
+_OTHERS: Final = 0o007
 _READ_OTHERWISE: Final = {
     r"\?": "`?`, behind which SQLite's addresses have options",
     r"\*": "`*`, which is a pattern of files",
@@ -49,3 +53,23 @@ def leads_outside(base: Path, path: str, folders: Iterable[str]) -> bool:
 def real(folders: Iterable[Path | str]) -> tuple[str, ...]:
     """The folders with links followed, as `leads_outside` compares them."""
     return tuple(realpath(folder).rstrip("/") for folder in folders)
+
+
+def keep_private(root: Path, *places: str) -> None:
+    """Makes the project's own home, `.tally…`, a folder that its user alone may enter, whatever the umask.
+
+    A home that every user can enter is closed; one that was opened to a group stays so. Places elsewhere are a matter
+    of whoever named them in conf/.
+
+    Args:
+        root: The project's.
+        places: Where it keeps what it makes.
+    """
+    for place in places:
+        with suppress(ValueError, OSError):
+            top = root / Path(place).relative_to(root).parts[0]
+            if not top.name.startswith(HOME):
+                continue
+            top.mkdir(mode=0o700, exist_ok=True)
+            if top.stat().st_mode & _OTHERS:
+                top.chmod(0o700)

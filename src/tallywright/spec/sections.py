@@ -291,14 +291,22 @@ _FIRST_GATES: Final = {
 }
 
 
+PublicKey = Annotated[str, Field(pattern=r"^ssh-ed25519 [A-Za-z0-9+/]{60,80}={0,2}( [^\x00-\x1f]*)?$")]
+"""An Ed25519 key in OpenSSH's form; a comment may follow it."""
+
+
 class Registry(Section):
     """Where versions live and who may promote."""
 
     name: Name | None = None
     """Registered model name; the model's own name when not given."""
     approval: Literal["policy", "person"] = "policy"
-    """`policy`: gates decide. `person`: somebody answers in the Airflow UI; no answer is never a yes."""
+    """`policy`: gates decide. `person`: somebody answers in the Airflow UI, or signs with a key of theirs; a name that
+    is typed is nobody's answer, and no answer is never a yes."""
     approvers: Annotated[tuple[Filled, ...], AfterValidator(each_once)] = ()
+    approver_keys: dict[Filled, PublicKey] = Field(default_factory=dict)
+    """Who approves by key: the name to the public key, as `ssh-keygen -t ed25519` writes it. A key of the name
+    `airflow` is the deployment's: with it, answers in its UI count when they are signed by it."""
     approval_timeout_hours: Whole = Field(default=24, ge=1, le=87_600)
     """At most ten years."""
 

@@ -155,6 +155,8 @@ class EngineSettings(Section):
 
     interpreter: str = ""
     """The Python with Tallywright for `tally run`; empty means the one that Airflow runs in."""
+    environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
+    """Variables of Airflow's workers that steps get besides those they need, such as one that a network reads."""
     pool_slots: Whole = Field(default=2, ge=1, le=1_000_000)
     """How many heavy tasks may run at once."""
     auto: tuple[Literal["local", "spark", "beam"], ...] = Field(default=("local",), min_length=1)

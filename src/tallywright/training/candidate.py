@@ -23,6 +23,7 @@ from tallywright.packaging.preprocess import ModelInput
 from tallywright.profiles.accumulate import profile_rows
 from tallywright.profiles.comparison import ReferenceDays
 from tallywright.profiles.profile import Profile, define
+from tallywright.spec.demands import demands_of
 from tallywright.tasks import NUMBERED
 from tallywright.training.evaluate import BaselineInputs, measure, measure_baselines, measure_slices
 from tallywright.training.export import PARITY_ROWS, export_onnx
@@ -100,6 +101,7 @@ def _contents(origin: Origin, splits: Splits, fitted: Fitted) -> PackageContents
         parity=(sample, np.zeros(sample.rows, dtype=np.float32)),
         features=origin.texts,
         types={name: splits.train.table.schema.field(name).type for name in splits.preprocess.columns},
+        demands=demands_of(origin.project),
     )
 
 

@@ -20,8 +20,9 @@ from urllib.parse import unquote, urlsplit
 
 from tallywright.errors import TrackingError
 from tallywright.mlflow_client import LAKE_TAG, TrackingGoneError, connect, first_line, lake_digest, mlflow_errors
-from tallywright.observability import log, without_credentials
+from tallywright.observability import log
 from tallywright.records import digest_of
+from tallywright.redaction import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

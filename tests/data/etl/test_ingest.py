@@ -551,3 +551,30 @@ def test_old_staged_files_go_with_maintenance(shop):
     assert swept.freed_bytes == sum(size for path, size in files.items() if path not in left)
     assert not any(day.changed for day in run(shop, LAST, LAST))
     assert staged(shop) == left
+
+
+def test_a_staged_file_that_was_exchanged_is_not_read(shop):
+    """The work folder may be open to others: what is staged under a digest is compared with what was made."""
+    run(shop, FIRST, FIRST)
+    stored = shop.lake.read("shop__features")
+    [file] = staged(shop)
+    rows = pq.read_table(file)
+    forged = rows.set_column(rows.column_names.index("amount"), "amount", pa.array([9e9] * rows.num_rows))
+    pq.write_table(forged, file)
+    assert [day.changed for day in run(shop, FIRST, FIRST)] == [False]
+    assert shop.lake.read("shop__features").equals(stored)
+    assert pq.read_table(file).equals(rows)
+
+
+def test_a_staged_file_without_a_note_is_staged_again(shop):
+    """As after an upgrade, or where the cache folder was emptied."""
+    run(shop)
+    [file] = staged(shop)
+    [note] = (shop.folder / "cache" / "staged").iterdir()
+    first = file.stat().st_ino
+    note.unlink()
+    run(shop)
+    again = file.stat().st_ino
+    assert again != first
+    run(shop)
+    assert file.stat().st_ino == again

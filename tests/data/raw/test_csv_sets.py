@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.sources import stage
+from tallywright.data.etl.staged import StagedDigests
 from tallywright.data.raw.files import locate
 from tallywright.data.raw.typed import LINE_BITS, REASON
 from tallywright.errors import InputError
@@ -41,11 +42,13 @@ def account(folder: Path, made: CsvSet, connection: duckdb.DuckDBPyConnection) -
     located = locate("orders", source, folder)
     if made.is_refused:
         with pytest.raises(InputError) as caught:
-            stage("orders", source, located, USED, folder / "work", connection)
+            stage("orders", source, located, USED, StagedDigests(folder / "work", folder / "cache"), connection)
         assert made.allows(caught.value.found), (caught.value.found, made)
         assert not list((folder / "work").iterdir())
         return "refused"
-    path, found, _ = stage("orders", source, located, USED, folder / "work", connection)
+    path, found, _ = stage(
+        "orders", source, located, USED, StagedDigests(folder / "work", folder / "cache"), connection
+    )
     rows = pq.read_table(path).to_pylist()
     for place, file in enumerate(made.files):
         mine = [row for row in rows if row["source_row"] >> LINE_BITS == place]

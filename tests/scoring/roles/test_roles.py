@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from decided import decided
 from first_version import as_the_first_version
 from hypothesis import given
 from hypothesis import strategies as st
@@ -373,11 +374,11 @@ def test_a_shadow_that_reads_a_column_which_is_gone_costs_nothing(shop, packages
 def test_direct_replacement_takes_all_rows_from_its_effective_date_on(shop, packages) -> None:
     log = PromotionLog(shop.lake, shop.spec)
     for version, start in ((1, DAY), (2, DAY + timedelta(days=1))):
-        line = Promotion(
+        line = decided(Promotion(
             model="shop", sequence=0, action="promote", model_version=version, package_digest=packages[version].digest,
             trained_through=date(2024, 1, 31), effective_from=start, recorded_at=datetime(2024, 3, 1, tzinfo=UTC),
             approver="policy", reason="better",
-        )  # fmt: skip
+        ))  # fmt: skip
         log.append(lambda _, line=line: line)
     at_hand = {package.digest: package for package in packages.values()}
     for offset, version in ((0, 1), (1, 2), (2, 2)):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.embedded_sql import connect, sql_errors
+from tallywright.data.etl.staged import StagedDigests
 from tallywright.data.raw.files import Located, locate
 from tallywright.data.raw.headers import columns_of
 from tallywright.data.raw.parquet_files import keys_by_file, look
@@ -130,7 +131,8 @@ def _require_inside(project: Project, name: str, files: Sequence[Path]) -> None:
 
 
 def _read_once(project: Project, stamps: Stamps) -> RawContent:
-    work = Path(project.environment.storage.work)
+    work, cache = Path(project.environment.storage.work), Path(project.environment.storage.cache)
+    made = StagedDigests(work / "raw", cache)
     used = _words(project)
     relations: dict[str, Relation] = {}
     raw_files: list[RawFile] = []
@@ -147,7 +149,7 @@ def _read_once(project: Project, stamps: Stamps) -> RawContent:
                     relation, files, found = _parquet(name, source, located, used, len(raw_files))
                     unstaged |= {str(file): stamps[str(file)] for file in located.files if str(file) in stamps}
                 else:
-                    path, account, found = stage(name, source, located, used, work / "raw", connection)
+                    path, account, found = stage(name, source, located, used, made, connection)
                     relation, files = _staged(name, source, located, path, account, len(raw_files))
             relations[name] = relation
             raw_files += files
@@ -214,7 +216,7 @@ def stage(
     source: Source,
     located: Located,
     used: frozenset[str],
-    work: Path,
+    made: StagedDigests,
     connection: duckdb.DuckDBPyConnection,
 ) -> tuple[Path, Account, list[str]]:
     """The Parquet file with a source's rows, what was found in its files, and the digests of their content.
@@ -223,13 +225,13 @@ def stage(
     """
     digests = [_content_digest(file) for file in located.files]
     address = _address(source, located.files, digests)
-    standing = _standing(name, address, used, work)
+    standing = _standing(name, address, used, made)
     if standing is not None:
         path, account = standing
         os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # the last used ones stay
         return path, account, digests
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=work) as scratch:
+    made.staged.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=made.staged) as scratch:
         copied = [_copied(file, Path(scratch) / f"{place}.raw") for place, file in enumerate(located.files)]
         copies = [
             CsvCopy(file, located.name_of(file), copy) for file, (copy, _) in zip(located.files, copied, strict=True)
@@ -239,7 +241,8 @@ def stage(
         _copy(name, source, copies, used, staged, connection)
         account = read_account(staged)
         address = _address(source, located.files, digests)
-        target = work / f"{name}-{address}-{_content_digest(staged)[:24]}.parquet"
+        target = made.staged / f"{name}-{address}-{_content_digest(staged)[:24]}.parquet"
+        made.note(staged, target)
         os.replace(staged, target)  # noqa: PTH105 - the atomic one, said by name
     _say_nulls(name, source, account)
     return target, account, digests
@@ -260,11 +263,10 @@ def _address(source: Source, files: Sequence[Path], digests: Sequence[str]) -> s
     return digest_of([_STAGING, options, endings, list(digests)])[:24]
 
 
-def _standing(name: str, address: str, used: frozenset[str], work: Path) -> tuple[Path, Account] | None:
+def _standing(name: str, address: str, used: frozenset[str], made: StagedDigests) -> tuple[Path, Account] | None:
     """The staged file of an address, where it is whole and leaves out no column that a query now names."""
-    for path in sorted(work.glob(f"{name}-{address}-*.parquet")):
-        if path.stem.rpartition("-")[2] != _content_digest(path)[:24]:
-            log.warning("%s is not what was staged: it is made again from the raw files", path)
+    for path in sorted(made.staged.glob(f"{name}-{address}-*.parquet")):
+        if not made.holds(path):
             path.unlink(missing_ok=True)
             continue
         account = read_account(path)

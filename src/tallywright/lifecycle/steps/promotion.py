@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import UsageError
 from tallywright.gates.record import reports
+from tallywright.lifecycle.context import package_of
 from tallywright.lifecycle.handover import handed_digest, handed_package, reason_of
 from tallywright.observability import log
 from tallywright.records import Decision, GateReport, ModelRef, Promotion
 from tallywright.registry import transitions
+from tallywright.registry.approval import Request, authentication, handed_over, sign, system_user
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.versions import find, find_digest, project_aliases
 from tallywright.registry.versions import register as register_package
-from tallywright.registry.versions_table import TrainedBy, record_version
+from tallywright.registry.versions_table import TrainedBy, record_version, recorded_versions
 from tallywright.registry.withdrawal import DEFAULT_REASON, WithdrawRequest
 from tallywright.registry.withdrawal import withdraw as withdraw_version
+from tallywright.spec.demands import committed_demands
 
 if TYPE_CHECKING:
     from tallywright.lifecycle.context import RunContext
+    from tallywright.packaging.package import Package
     from tallywright.spec import ModelSpec
+    from tallywright.spec.demands import Demands
 
 
 _PROJECTIONS: Final = 5
@@ -38,7 +43,8 @@ def register(context: RunContext) -> dict[str, Any]:
 
 def promote(context: RunContext) -> dict[str, Any]:
     """Makes the run's version (or the one asked for) champion from the effective date on."""
-    ref = _candidate_ref(context)
+    ref, package = _verified(context, _candidate_ref(context))
+    demands = package.demands or committed_demands(context.project.committed)
     decision = Decision(
         model=context.spec.name,
         candidate_version=ref.version,
@@ -46,6 +52,7 @@ def promote(context: RunContext) -> dict[str, Any]:
         reports=_reports_of(context, ref.digest),
         approver=context.options.by.strip() or _policy(context.spec),
         reason=context.options.reason or DEFAULT_REASON,
+        authentication=_authentication(context, demands),
     )
     promotion = transitions.promote(
         context.project,
@@ -55,8 +62,52 @@ def promote(context: RunContext) -> dict[str, Any]:
         effective_from=context.options.effective_from or context.day,
         recorded_at=context.now,
         allow_later_lines=context.options.allow_later_lines,
+        demands=demands,
+        recorded_by=system_user(),
     )
     return _mirrored(context, promotion)
+
+
+def _verified(context: RunContext, ref: ModelRef) -> tuple[ModelRef, Package]:
+    """The version by its verified package and our own record of it; what a tag says otherwise is said, not believed.
+
+    Raises:
+        PackageError: What the registry holds is not what was registered.
+        TrackingError: MLflow is away, and the package not at hand.
+    """
+    recorded = recorded_versions(context.lake, context.spec).get(ref.version)
+    digest = ref.digest if recorded is None else recorded.package_digest
+    package = package_of(context.project, ref.model_copy(update={"digest": digest}))
+    true = ref.model_copy(update={"digest": digest, "trained_through": package.meta.trained_through})
+    for name in ("digest", "trained_through"):
+        told, found = getattr(ref, name), getattr(true, name)
+        if told != found:
+            log.warning("the tag of version %s says %s %s; it is %s", ref.version, name, told, found)
+    return true, package
+
+
+def _authentication(context: RunContext, demands: Demands) -> str:
+    """How the approver is known; empty where the name is what somebody typed.
+
+    Raises:
+        GateRefusedError: An answer or a signature is there, and is not about this promotion, or not by the key.
+        UsageError: The key's file cannot be used.
+    """
+    options, registry = context.options, demands.registry
+    request = Request(
+        model=context.spec.name,
+        run_id="" if options.key else context.run_id,
+        version=options.version,
+        effective_from=str(options.effective_from or context.day),
+        by=options.by.strip(),
+        reason=options.reason,
+    )
+    return authentication(
+        request,
+        registry.approver_keys or context.project.committed.registry.approver_keys,
+        signature=sign(request, options.key) if options.key else "",
+        handed=handed_over(),
+    )
 
 
 def rollback(context: RunContext) -> dict[str, Any]:
@@ -67,6 +118,7 @@ def rollback(context: RunContext) -> dict[str, Any]:
         reason=options.reason,
         approver=options.by,
         recorded_at=context.now,
+        recorded_by=system_user(),
         allow_later_lines=options.allow_later_lines,
     )
     return _mirrored(context, transitions.rollback(context.project, context.lake, request))
@@ -80,7 +132,9 @@ def withdraw(context: RunContext) -> dict[str, Any]:
     done = withdraw_version(
         context.lake,
         context.spec,
-        WithdrawRequest(options.version, options.reason, options.by, recorded_at=context.now),
+        WithdrawRequest(
+            options.version, options.reason, options.by, recorded_at=context.now, recorded_by=system_user()
+        ),
     )
     champion = done.champion
     now = {"withdrawn": done.written, "champion": None if champion is None else champion.model_version}
@@ -88,7 +142,7 @@ def withdraw(context: RunContext) -> dict[str, Any]:
 
 
 def _policy(spec: ModelSpec) -> str:
-    """The approver when none is named: the policy; empty where a person must approve."""
+    """The approver when none is named: the policy; empty where a person has to approve."""
     return f"policy of {spec.name}" if spec.registry.approval == "policy" else ""
 
 

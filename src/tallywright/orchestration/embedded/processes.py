@@ -243,7 +243,9 @@ class EmbeddedAirflow:
             self._write_private("secrets.json", json.dumps(asdict(replace(own, port=port))))
 
     def _write_private(self, name: str, text: str) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
+        # Its password, its keys and its database are for nobody else, nor is what lies beside it.
+        for folder in (self.home.parent, self.home):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.home / "logs").mkdir(exist_ok=True)
         partial = self.home / f".{name}.{os.getpid()}"
         partial.touch(mode=0o600)

@@ -50,9 +50,23 @@ def check_leak(spec: ModelSpec, models: tuple[ModelRef, ...], day: date) -> bool
             raise LeakError(
                 f"{describe_leak(ref)} and would score {day}",
                 expected="a model trained only on days before the score date",
-                remedy="use `scoring.models: as-of`, or --set scoring.allow_leak=true to score and mark it",
+                remedy="use `scoring.models: as-of`; or write `scoring: {allow_leak: true}` in model.yaml to mark it",
             )
     return False
+
+
+def as_trained(models: tuple[ModelRef, ...], packages: Mapping[str, Package]) -> tuple[ModelRef, ...]:
+    """The models with what their verified packages say about the reach of their training data, where that is later.
+
+    What a line of the log or a row of the registry says may come from a tag that somebody has edited.
+    """
+    return tuple(_as_trained(ref, packages.get(ref.digest)) for ref in models)
+
+
+def _as_trained(ref: ModelRef, package: Package | None) -> ModelRef:
+    if package is None or ref.trained_through is None or package.meta.trained_through <= ref.trained_through:
+        return ref
+    return ref.model_copy(update={"trained_through": package.meta.trained_through})
 
 
 def describe_leak(ref: ModelRef) -> str:
@@ -234,7 +248,8 @@ class _Eligibility:
     def problem_with(self, ref: ModelRef, standard: ModelSet | None) -> str:
         """Checks all: the champion's own version, a leak, loading, the input's columns, outputs and their meaning."""
         asked = self._candidates
-        ineligible = _ineligible(asked.spec, asked.models[0], ref, asked.input.score_date)
+        trained = _as_trained(ref, asked.packages.get(ref.digest))
+        ineligible = _ineligible(asked.spec, asked.models[0], trained, asked.input.score_date)
         problem = ineligible or self.load_problem(ref) or self._schema_mismatch(ref)
         if problem or standard is None:
             return problem
