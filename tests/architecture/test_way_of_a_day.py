@@ -11,10 +11,10 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("way_of_a_day.py")
 
-# What `way_of_a_day.py` counts today (97, 363, 12, 7), and what a run may add in which small tables are compacted.
+# What `way_of_a_day.py` counts today (98, 365, 12, 7), and what a run may add in which small tables are compacted.
 # They go down; up only where a day does more, with a line in the changelog.
 MOST = {
-    "modules": 97,
+    "modules": 98,
     "edges": 368,
     "climbs": 0,
     "climbing_calls": 0,
