@@ -70,7 +70,7 @@ STORED = {
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
         effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
-        digest:text
+        digest:text authentication:text recorded_by:text
     """,
     "heads": """
         log:text sequence:int digest:text recorded_at:instant
