@@ -33,7 +33,8 @@ WEAKER = [
     "gates.primary_metric=log_loss",
 ]
 bounds = st.none() | st.floats(-1, 1).map(lambda value: round(value, 2))
-floors = st.tuples(bounds, bounds).filter(any).map(lambda pair: dict(zip(("min", "max"), pair, strict=True)))
+ordered = st.tuples(bounds, bounds).filter(lambda pair: any(pair) and (None in pair or pair[0] <= pair[1]))
+floors = ordered.map(lambda pair: dict(zip(("min", "max"), pair, strict=True)))
 gates = st.builds(
     Gates,
     min_gain=st.floats(0, 1),

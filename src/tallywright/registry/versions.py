@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TrackingError, UsageError
 from tallywright.mlflow_client import mlflow_client
+from tallywright.observability import log
 from tallywright.packaging.package import Package, PackageCache, load_package
 from tallywright.records import GateReport, ModelRef, Promotion
 from tallywright.registry.promotion_log import champion_lines, champion_on, previous, withdrawals
+from tallywright.spec.calendar import parse_day
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,16 +104,16 @@ def find(project: Project, version: int) -> ModelRef:
         name=name,
         version=version,
         digest=found.tags[DIGEST_TAG],
-        trained_through=_told(found.tags.get(_TRAINED_THROUGH, "")),
+        trained_through=_told(version, found.tags.get(_TRAINED_THROUGH)),
     )
 
 
-def _told(text: str) -> date | None:
+def _told(version: int, text: str | None) -> date | None:
     """The date in a tag, which anybody may have edited; None where it is none."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
+    found = None if text is None else parse_day(text)
+    if text is not None and found is None:
+        log.warning("the tag %s of version %s says %r, which is no date", _TRAINED_THROUGH, version, text)
+    return found
 
 
 def find_digest(project: Project, digest: str) -> ModelRef | None:

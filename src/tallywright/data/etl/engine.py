@@ -101,7 +101,7 @@ class DuckDbEngine:
         self._files: list[str] = []
         self._columns: set[str] = set()
         self._is_locked = False
-        self._ready: dict[tuple[str, str], ReadyQuery] = {}
+        self._ready: dict[Query, ReadyQuery] = {}
         self._connection: duckdb.DuckDBPyConnection = connect(Path(project.environment.storage.work) / "spill")
         # As Spark SQL has it, so that ROW_NUMBER() picks the same row on both.
         self._connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
@@ -128,13 +128,13 @@ class DuckDbEngine:
 
     def check(self, query: Query) -> None:
         """Looks at the parsed tree."""
-        self._ready[query.where, query.text] = checked(self._locked(), query, self._columns)
+        self._ready[query] = checked(self._locked(), query, self._columns)
 
     def keep(self, relation: str, query: Query, check: Callable[[pa.Schema], None]) -> None:
         """Runs the query into a temporary table."""
         connection = self._locked()
-        ready = self._ready.get((query.where, query.text)) or checked(connection, query, self._columns)
-        statement = f"CREATE TEMP TABLE {quoted(relation)} AS {ready.text}"
+        ready = self._ready.get(query) or checked(connection, query, self._columns)
+        statement = f"CREATE OR REPLACE TEMP TABLE {quoted(relation)} AS {ready.text}"
         with sql_errors(query.where, _REMEDY):
             run(connection, lambda: connection.execute(statement, ready.values), query.where, minutes=self._minutes)
         check(self._fetch(f"SELECT * FROM {quoted(relation)} LIMIT 0").schema)

@@ -55,6 +55,9 @@ class Query:
     values: Mapping[str, date | datetime]
     where: str
 
+    def __hash__(self) -> int:
+        return hash((self.text, self.where))
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyQuery:
