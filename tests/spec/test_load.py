@@ -10,7 +10,7 @@ from tallywright.errors import SpecError, UsageError
 from tallywright.metrics import evaluate
 from tallywright.spec import load_project, model_names
 from tallywright.spec.load import load_environment
-from tallywright.spec.schema import json_schema
+from tallywright.spec.model import json_schema
 from tallywright.tasks import TASKS
 
 if TYPE_CHECKING:

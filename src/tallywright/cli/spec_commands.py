@@ -37,8 +37,8 @@ from tallywright.spec.load import (
     read_overlay,
     split_sets,
 )
+from tallywright.spec.model import json_schema
 from tallywright.spec.problems import problems_of
-from tallywright.spec.schema import json_schema
 from tallywright.spec.yaml_files import merged, read_mapping
 
 if TYPE_CHECKING:

@@ -13,12 +13,11 @@ from tallywright.mlflow_names import ARTIFACT, SLICE, metric_name
 from tallywright.observability import log
 from tallywright.records import Record, digest_of
 from tallywright.training.candidate import Candidate, Origin, feature_texts, make_candidate
-from tallywright.training.evaluate import BaselineInputs, better_baselines
+from tallywright.training.evaluate import BaselineInputs, better_baselines, draw_plots
 from tallywright.training.loop import FitRequest, Fitted, fit_network
 from tallywright.training.matrices import Splits, make_splits
 from tallywright.training.network import NetworkDims, NetworkSource, ScoringModule, find_network, learn_scaling
 from tallywright.training.objective import learn_objective
-from tallywright.training.plots import draw_plots
 from tallywright.training.targets import require_targets
 from tallywright.training.tracking import LifecycleRun, TrainingLog, machine_tags, training_run
 from tallywright.training.trial import Trial
