@@ -63,7 +63,7 @@ CASES: dict[str, tuple[Callable, list[str], int, str]] = {
         ["score", "late_orders", "--date", "2025-04-08"], 4, "2025-04-08",
     ),
     "date out of range": (
-        lambda world: None, ["score", "late_orders", "--date", "2031-01-01"], 2, "no score date 2031-01-01",
+        lambda world: None, ["score", "late_orders", "--date", "2024-12-31"], 2, "no score date 2024-12-31",
     ),
     "not a date": (
         lambda world: None, ["score", "late_orders", "--date", "2025-04-08'; drop table x"], 2, "is not a date",

@@ -88,7 +88,8 @@ def _run() -> None:
     except StorageError as error:  # standard output itself
         _tell(error)
         code = error.exit_code
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _answered() -> int:
