@@ -69,7 +69,7 @@ def tally(*, verbose: bool) -> None:
 
 
 def main() -> None:
-    """Runs `tally` and exits; 0 is success, the other codes are those of `tallywright.errors`."""
+    """Runs `tally`; exits with a code of `tallywright.errors` when it fails."""
     limit_allocators()
     try:
         with standard_streams(as_json="--json" in sys.argv):
@@ -77,7 +77,8 @@ def main() -> None:
     except StorageError as error:  # standard output itself
         _tell(error)
         code = error.exit_code
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _answered() -> int:
