@@ -72,15 +72,7 @@ def tally(*, verbose: bool) -> None:
 
 
 def main() -> None:
-    """Runs `tally` and exits; 0 is success, the other codes are those of `tallywright.errors`."""
-    try:
-        answer_signals()
-        _run()
-    except KeyboardInterrupt:
-        exit_stopped()
-
-
-def _run() -> None:
+    """Runs `tally`; exits with a code of `tallywright.errors` when it fails."""
     limit_allocators()
     try:
         with standard_streams(as_json="--json" in sys.argv):
