@@ -73,6 +73,14 @@ def tally(*, verbose: bool) -> None:
 
 def main() -> None:
     """Runs `tally`; exits with a code of `tallywright.errors` when it fails."""
+    try:
+        answer_signals()
+        _run()
+    except KeyboardInterrupt:
+        exit_stopped()
+
+
+def _run() -> None:
     limit_allocators()
     try:
         with standard_streams(as_json="--json" in sys.argv):
