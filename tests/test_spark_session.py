@@ -146,13 +146,16 @@ def test_a_session_that_ended_or_died_makes_room_for_the_next(tmp_path: Path) ->
 
 
 _SCRIPT = """
-import json, sys, time
+import contextlib, json, sys, time
 import psutil
 from tallywright.spark_session import spark_session
 session = spark_session("here", {"spark.master": "local[1]", "spark.hadoop.fs.s3a.secret.key": "hunter2pw"})
-family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-lines = [" ".join(process.cmdline()) for process in family]
-listens = [one.laddr.ip for process in family for one in process.net_connections("tcp") if one.status == "LISTEN"]
+lines, listens = [], []
+for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+    with contextlib.suppress(psutil.Error):  # a helper that has ended meanwhile
+        connections = process.net_connections("tcp")
+        lines.append(" ".join(process.cmdline()))
+        listens += [one.laddr.ip for one in connections if one.status == "LISTEN"]
 secret = session.sparkContext._jsc.hadoopConfiguration().get("fs.s3a.secret.key")
 answer = session.sql("SELECT CAST(timestamp '2024-06-01 12:00:00' AS STRING) AS t, current_timezone() AS z").first()
 assert spark_session("again", {"spark.sql.shuffle.partitions": "5"}) is session
