@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
                   "TRANSFORM"),
     "a parameter": (":to_date", ":todate", "unknown parameter :todate"),
     "a second statement": ("\nFROM accepted", "\nFROM accepted; SELECT 1 FROM accepted", "more than one statement"),
-    "a command": ("SELECT score_date, id", "DROP VIEW accepted -- ", "not a query|syntax"),
+    "a command": ("SELECT score_date, id", "DROP VIEW accepted -- ", "(?i)not a query|syntax"),
 }  # fmt: skip
 
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from tallywright.data.raw.relation import Relation
     from tallywright.spec import Project
 
+_BOUND_BY_ANALYZER: Final = ("spark.sql.legacy.parameterSubstitution.constantsOnly", "true")
+"""Left to Spark's parser, parameters stay unbound where Delta's parser stands in its place."""
 _REMEDY: Final = "correct the query, or the raw files it reads"
 _DAY: Final = "tallywright_day"
 _NO_DAY: Final = "__HIVE_DEFAULT_PARTITION__"
@@ -84,6 +86,7 @@ class SparkSqlEngine:
             work = Path(project.environment.storage.work) / "etl"
             self._scratch = opened.enter_context(scratch_folder(work))
             self._exit = opened.pop_all()
+        self._spark.conf.set(*_BOUND_BY_ANALYZER)
         self._schemas: dict[str, pa.Schema] = {}
         self._files: dict[str, dict[date | datetime | None, list[Path]]] = {}
 
@@ -125,7 +128,10 @@ class SparkSqlEngine:
         from pyspark.errors import PySparkException
 
         text, one = without_semicolon(query.text), "one SELECT, or WITH … SELECT"
-        parser = self._spark._jsparkSession.sessionState().sqlParser()  # noqa: SLF001
+        session = self._spark._jsparkSession  # noqa: SLF001
+        # The parser goes by the settings of the thread's session, which is another one where several are open.
+        type(self._spark)._get_j_spark_session_class(self._spark._jvm).setActiveSession(session)  # noqa: SLF001
+        parser = session.sessionState().sqlParser()
         try:
             tree = str(parser.parseQuery(text).toJSON())
         except PySparkException as error:
