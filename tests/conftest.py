@@ -15,6 +15,7 @@ from object_store import Bucket, ObjectStore
 from shared import shared, written
 from sparks import small_session, standalone_cluster
 
+from tallywright import redaction
 from tallywright.errors import UsageError
 from tallywright.observability import log
 
@@ -109,6 +110,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.delenv("COLUMNS", raising=False)  # readline sets it for the workers
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # no test asks the network who it is
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test gives as a secret is none to the next: it would be taken out of its texts."""
+    monkeypatch.setattr(redaction, "_known", set())
 
 
 @pytest.fixture(autouse=True)

@@ -24,11 +24,6 @@ SECRET = "hunter2pw"  # noqa: S105 - what must not be seen
 """Stands somewhere in each secret, and nowhere else."""
 
 
-@pytest.fixture(autouse=True)
-def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_known", set())
-
-
 around = st.text(st.sampled_from("ab1/@:?#%&=;+$~!*.,_-[]()"), max_size=4)
 odd = st.text(st.sampled_from("ab /@:'\"\\<>`|^{}é%20\t"), max_size=4)
 hosts = st.sampled_from(["db.example.com", "10.0.0.7:5432", "[::1]:80", "h", ""])

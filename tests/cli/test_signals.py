@@ -71,8 +71,8 @@ def test_an_ingest_is_stopped_and_leaves_nothing_half_done(shop: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10 * ANSWERED)
     assert process.returncode == 130, err
-    assert {Path(file).parent.name for file in files(shop) - before} <= {"raw"}, (
-        "whole staged sources, and nothing else"
+    assert {Path(file).parent.name for file in files(shop) - before} <= {"raw", "staged"}, (
+        "whole staged sources and their digests, and nothing else"
     )
     assert not [file for file in files(shop) - before if Path(file).name.startswith(".") or "spill" in file]
 

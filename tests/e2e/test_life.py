@@ -177,7 +177,7 @@ def test_the_backfill_step_does_a_range_and_ends_in_red_when_a_day_is_refused(co
     done = world.tally(*step, "--to", WEEK[-1]).json
     assert (done["days"], done["actions"]) == (7, {"unchanged": 7})
     world.tally(*step, code=2)
-    refused = world.tally(*step[:-1], "--date", "2025-03-31", "--to", WEEK[0], code=4)
+    refused = world.tally(*step[:-1], "--date", "2025-03-31", "--to", WEEK[0], code=7)
     assert "1 of 2 days were refused: 2025-03-31" in refused.err
     assert "run the same range again" in refused.err
 

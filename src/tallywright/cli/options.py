@@ -324,6 +324,7 @@ def new_run_id(kind: str) -> str:
 
 def context_for(project: Project, day: date, run_id: str, options: RunOptions | None = None) -> RunContext:
     """The context of a run about a date of the schedule."""
+    context = RunContext(project, require_day(project.spec, day), run_id, options or RunOptions())
     storage = project.environment.storage
     keep_private(project.root, storage.lake, storage.work, storage.cache, project.environment.tracking.artifacts)
-    return RunContext(project, require_day(project.spec, day), run_id, options or RunOptions())
+    return context

@@ -67,9 +67,10 @@ def keep_private(root: Path, *places: str) -> None:
     """
     for place in places:
         with suppress(ValueError, OSError):
-            top = root / Path(place).relative_to(root).parts[0]
-            if not top.name.startswith(HOME):
+            below = Path(place).relative_to(root).parts
+            if not below or not below[0].startswith(HOME):
                 continue
+            top = root / below[0]
             top.mkdir(mode=0o700, exist_ok=True)
             if top.stat().st_mode & _OTHERS:
                 top.chmod(0o700)

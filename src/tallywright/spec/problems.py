@@ -174,8 +174,9 @@ def _shown(cls: type[Section], at: Place, found: Any, kind: str) -> str:
     if isinstance(found, dict | list | tuple):
         whole = "a mapping" if isinstance(found, dict) else "a list"
         return whole if kind in _SHAPES or (kind == "string_type") else ""
-    if issubclass(cls, Environment) and isinstance(found, str) and at[:1] != ("engine",):
-        return "a text" if kind in _SHAPES else ""
+    if issubclass(cls, Environment) and at[:1] != ("engine",):
+        # It may be a secret, in its own place or in a wrong one.
+        return ("a text" if isinstance(found, str) else "a number") if kind in _SHAPES or kind == "string_type" else ""
     if issubclass(cls, Environment) and (at[:3] == ("engine", "spark", "conf") or "options" in at):
         return ""
     text = repr(found)

@@ -175,6 +175,8 @@ class _Fit:
             numeric, categorical, target = self.train.take(order[start : start + size])
             self.optimizer.clear()
             loss = self.module.objective.loss(self.module.logits(numeric, categorical), target)
+            if not torch.isfinite(loss):
+                return float(loss.detach())  # before a step: weights that are sound yet tell whose fault it is
             loss.backward()
             self.optimizer.step()
             total += loss.detach().to("cpu", torch.float64) * len(target)

@@ -49,7 +49,7 @@ def test_projects_that_work_have_no_problems(shop, repository):
         ("features", "kind, amount", "kind", "features.sql: missing column amount"),
         ("features", "kind, amount", "kind, 2.0 AS more, amount", "features.sql: unknown column more"),
         ("features", "kind, amount", "kind, halve(amount) AS amount", "features.sql line 2: Catalog Error"),
-        ("features", "kind, amount", "kind,, amount", "features.sql line 2: Parser Error"),
+        ("features", "kind, amount", "kind,, amount", "features.sql: Parser Error"),
         ("labels", "AS label_time", "AS label_tme", "labels.sql: missing column label_time; unknown column label_tme"),
         ("labels", "FROM accepted", "FROM accepted; SELECT 1 FROM x", "labels.sql: more than one statement"),
         ("contract", "AS reject_reason", "AS reason", "contract.sql: missing column reject_reason"),

@@ -157,6 +157,7 @@ class RawRun:
         self._labels_only = labels_only
         self._columns: list[str] = []
         self._has_numbers = False
+        self._selected: set[str] = set()
         self._dates: dict[int, date] = {}
 
     def __enter__(self) -> Self:
@@ -219,13 +220,16 @@ class RawRun:
     ) -> tuple[FileRows, ...]:
         """What became of the rows of each raw file at a date."""
         files = self.content.raw_files
-        if counted is None:
-            named = sources_in(self._queries[_CONTRACT].text, self.content.relations)
+        named = sources_in(self._queries[_CONTRACT].text, self.content.relations)
+        if counted is not None:
+            good = numbers_of(counted.filter(counted[_REASON].is_null())[SOURCE_ROW])
+            bad = np.union1d(numbers_of(rejected[SOURCE_ROW]), unreadable)
+            self._selected.update(files[place].source for place in np.unique(np.union1d(good, bad) >> LINE_BITS))
+        if counted is None or not (self._selected or len(named) == 1):
+            # No rows have numbers, or none of this date says of which source they are.
             accepted = self.raw_rows(day) - rejected.num_rows
             return count_without_numbers(files, named, accepted, rejected.num_rows)
-        good = numbers_of(counted.filter(counted[_REASON].is_null())[SOURCE_ROW])
-        bad = np.union1d(numbers_of(rejected[SOURCE_ROW]), unreadable)
-        self._selected.update(files[place].source for place in np.unique(np.union1d(good, bad) >> LINE_BITS))
+        self._selected = self._selected or named
         return count_rows(files, self._selected, good, bad, self.undated)
 
     @property
@@ -301,7 +305,9 @@ class RawRun:
         """Runs the contract, with the numbers of the raw rows where it can have them; then over unreadable rows."""
         plain, sources = self._queries[_CONTRACT], self.content.relations
         counted = None if self._names_rows or self._has_own_numbers else numbered(plain, sources)
-        self._selected = set() if counted is None else {name for name in sources if numbered_name(name) in counted.text}
+        self._selected = (
+            set() if counted is None else {name for name in sources if numbered_name(name) in counted.text}
+        )
         self._unreadable = Unreadable(list(sources.values()), self.content.raw_files)
         try:
             self._queries[_CONTRACT] = counted or plain

@@ -48,7 +48,7 @@ def user_code(path: Path, *, quiet: bool = False, always: bool = True) -> Iterat
     Raises:
         SpecError: The code raised something, `SystemExit` included.
     """
-    printed = _Lines(path.name, quiet=quiet)
+    printed = _Printed(path.name, quiet=quiet)
     try:
         with redirect_stdout(printed):
             yield
@@ -88,7 +88,7 @@ def _may_be_asked_to_stop() -> bool:
     return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
-class _Lines(io.TextIOBase):
+class _Printed(io.TextIOBase):
     """A stream whose lines go to the log, as those of a file."""
 
     def __init__(self, name: str, *, quiet: bool) -> None:
