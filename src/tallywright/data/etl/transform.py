@@ -305,9 +305,7 @@ class RawRun:
         """Runs the contract, with the numbers of the raw rows where it can have them; then over unreadable rows."""
         plain, sources = self._queries[_CONTRACT], self.content.relations
         counted = None if self._names_rows or self._has_own_numbers else numbered(plain, sources)
-        self._selected = (
-            set() if counted is None else {name for name in sources if numbered_name(name) in counted.text}
-        )
+        self._selected = set() if counted is None else {name for name in sources if numbered_name(name) in counted.text}
         self._unreadable = Unreadable(list(sources.values()), self.content.raw_files)
         try:
             self._queries[_CONTRACT] = counted or plain
