@@ -83,6 +83,14 @@ def _answer(messages: _Messages) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     try:
+        _train_and_tell(messages)
+    except Stopped:  # at any moment, also while an error is sent
+        return 128 + signal.SIGTERM
+    return 0
+
+
+def _train_and_tell(messages: _Messages) -> None:
+    try:
         _train(messages)
     except TallyError as error:
         messages.send(
@@ -99,9 +107,6 @@ def _answer(messages: _Messages) -> int:
         if log.isEnabledFor(logging.DEBUG):
             traceback.print_exc()
         messages.send(UNEXPECTED, text=f"{type(error).__name__}: {error}")
-    except Stopped:
-        return 128 + signal.SIGTERM
-    return 0
 
 
 def _train(messages: _Messages) -> None:
