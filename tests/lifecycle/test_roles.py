@@ -21,8 +21,8 @@ from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import input_version
 from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
-from tallywright.lifecycle.champion_check import champion_problems
 from tallywright.lifecycle.context import RunContext, packages_of
+from tallywright.lifecycle.project_checks import champion_problems
 from tallywright.lifecycle.steps import day, monitor
 from tallywright.monitoring.performance import realised
 from tallywright.packaging.package import PackageCache

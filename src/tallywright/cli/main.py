@@ -1,16 +1,19 @@
-"""The `tally` command: finds the subcommand, and turns expected failures into a message and an exit code."""
+"""The `tally` command: finds the subcommand, and turns expected failures into a message and an exit code.
+
+A shell hands over any bytes: arguments that are no UTF-8 are refused for every command.
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tallywright import __version__
-from tallywright.cli.arguments import require_texts
 from tallywright.cli.console import error_fields
 from tallywright.cli.streams import standard_streams
 from tallywright.errors import StorageError, TallyError, UsageError
@@ -18,6 +21,9 @@ from tallywright.interruption import answer_signals, exit_stopped, received
 from tallywright.memory import limit_allocators
 from tallywright.observability import configure_logging
 from tallywright.redaction import without_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Name -> module and attribute: a command's imports are paid for by that command alone.
 COMMANDS: Final = {
@@ -60,7 +66,7 @@ class _LazyGroup(click.Group):
             return None
         module, attribute = COMMANDS[cmd_name].split(":")
         command: click.Command = getattr(importlib.import_module(f"tallywright.cli.{module}"), attribute)
-        return require_texts(command)
+        return _require_texts(command)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -152,3 +158,54 @@ def _told(error: TallyError) -> int:
 
 def _tell(error: TallyError) -> None:
     click.echo(f"error: {error}", err=True)
+
+
+def _require_texts(command: click.Command) -> click.Command:
+    """The command, which refuses arguments that are not UTF-8 before it does anything, and names them."""
+    parse = command.parse_args
+
+    def parsed(ctx: click.Context, args: list[str]) -> list[str]:
+        if any(map(_wrong_byte, args)):
+            name, byte = _first_wrong(command, ctx, args)
+            raise UsageError(
+                f"{name} is not UTF-8 {byte}",
+                expected="a text in UTF-8",
+                remedy="check the encoding of the terminal or of the script",
+            )
+        return parse(ctx, args)
+
+    command.parse_args = parsed  # type: ignore[method-assign] # of this process's one instance
+    return command
+
+
+def _wrong_byte(text: str) -> str:
+    """The first byte that is no UTF-8, and where; empty when all are."""
+    try:
+        os.fsencode(text).decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"(byte 0x{error.object[error.start]:02x} at {error.start})"
+    return ""
+
+
+def _first_wrong(command: click.Command, ctx: click.Context, args: list[str]) -> tuple[str, str]:
+    """The parameter that was given no text, as the help calls it, and the byte in its value."""
+    try:
+        found, _, _ = command.make_parser(ctx).parse_args(args=list(args))
+    except click.ClickException:
+        found = {}
+    for parameter in command.params:
+        name = parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.human_readable_name
+        for value in _texts(found.get(parameter.name)):
+            if byte := _wrong_byte(value):
+                return name, byte
+    place = next(place for place, text in enumerate(args) if _wrong_byte(text))
+    before = args[place - 1] if place else ""
+    return before if before.startswith("-") else "an argument", _wrong_byte(args[place])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, str):
+        yield value

@@ -21,9 +21,8 @@ from tallywright.cli.options import (
     typed_range_options,
 )
 from tallywright.errors import SpecError, SpecProblem, UsageError
-from tallywright.lifecycle.champion_check import champion_problems
-from tallywright.lifecycle.network_check import network_problems
 from tallywright.lifecycle.plan import Pipeline, plan
+from tallywright.lifecycle.project_checks import champion_problems, network_problems
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.observability import log
 from tallywright.spec import Environment, Project, model_names

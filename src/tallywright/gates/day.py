@@ -29,7 +29,7 @@ from tallywright.records import Check, GateReport, InputVersion, Verdict, digest
 from tallywright.score_period import columns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
@@ -72,12 +72,6 @@ class DayRows:
     def sampled(self) -> bool:
         """True when `table` holds only some of the rows."""
         return int(self.table.num_rows) < self.rows
-
-    def of_columns(self, names: Collection[str]) -> DayRows:
-        """The same rows without other columns than these."""
-        kept = [name for name in self.table.column_names if name in names]
-        missing = {name: count for name, count in self.missing.items() if name in names}
-        return replace(self, table=self.table.select(kept), missing=missing)
 
 
 def read_day(
@@ -173,9 +167,9 @@ def day_gate(project: Project, lake: Lake, judged: InputVersion, *, gates: DayGa
         SpecError: The suite is missing, or something in it cannot be judged.
         StorageError: The day cannot be read, or the Data Docs cannot be written.
     """
-    spec, folder, columns = project.spec, data_docs_folder(project), day_columns(project.spec)
-    validator = gates.validator(project.expectations, spec.table("features"), columns)
-    day = read_day(lake, spec, judged, _counted_conditions(validator)).of_columns(columns)
+    spec, folder = project.spec, data_docs_folder(project)
+    validator = gates.validator(project.expectations, spec.table("features"), day_columns(spec))
+    day = read_day(lake, spec, judged, _counted_conditions(validator))
     built_in = (_rows(day, judged), _columns(day, spec), _not_all_null(day, spec, validator.suite))
     expected = _judged(validator, day, spec)
     checks = (*built_in, *(one.check for one in expected))

@@ -25,7 +25,7 @@ from tallywright.spec.base import Section
 from tallywright.spec.checks import cross_checks, mismatches_in
 from tallywright.spec.model import CHECKED_APART, ModelSpec
 from tallywright.spec.places import leads_outside, real
-from tallywright.spec.problems import SET, Layers, explained, refusal, remedy_of, section_in
+from tallywright.spec.problems import SET, Layers, explained, key_of, refusal, remedy_of, section_in
 from tallywright.spec.yaml_files import Environment, merged, read_mapping
 
 if TYPE_CHECKING:
@@ -95,11 +95,6 @@ def corrected_defaults(spec: ModelSpec, values: Mapping[str, Any]) -> list[str]:
             f"{spec.training.task}; to say so yourself, write `gates: {{primary_metric: {metric}}}`"
         )
     ]
-
-
-def sets_spec_version(layer: Mapping[str, Any], sets: Sequence[str] = ()) -> bool:
-    """True when an overlay's layer or a `--set` text sets the spec version, which only the model's file may."""
-    return KEY in layer or any(text.partition("=")[0].strip().split(".")[0] == KEY for text in sets)
 
 
 def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: type[Section]) -> dict[str, Any]:
@@ -273,11 +268,6 @@ def _warn_of_strangers(overlay: Overlay) -> None:
             log.warning("%s", stranger)
 
 
-def _key(text: str) -> str:
-    """The key of a `--set` text."""
-    return text.partition("=")[0].strip()
-
-
 def _is_harmless(at: tuple[int | str, ...]) -> bool:
     """True for a place of the overlay in which nobody would write an address, a key or a password."""
     return at[:1] == ("engine",) and not {"conf", "options"} & set(at)
@@ -307,8 +297,8 @@ class Overlay:
 
     def environment(self, sets: Sequence[str] = ()) -> tuple[Environment | None, list[SpecProblem]]:
         """The environment with its paths made absolute (None when it is not valid), and all problems of the overlay."""
-        keep_secrets({_key(text): text.partition("=")[2] for text in sets})
-        shown = [text if _is_harmless(tuple(_key(text).split("."))) else f"{_key(text)}={HIDDEN}" for text in sets]
+        keep_secrets({key_of(text): text.partition("=")[2] for text in sets})
+        shown = [text if _is_harmless(tuple(key_of(text).split("."))) else f"{key_of(text)}={HIDDEN}" for text in sets]
         source = Layers(self.file, shown, shown="environment.")
         problems = []
         if self.models is not None and not isinstance(self.models, dict):
@@ -415,7 +405,7 @@ def _misplaced(file: Path, values: dict[str, Any], overlay: Overlay, sets: Seque
     if KEY in layer:
         text = f"models.{name}.{KEY}: it stands in {file} alone, whose keys it is about"
         problems.append(Layers(overlay.file).problem(("models", name, KEY), text))
-    if any(given.partition("=")[0].strip().split(".")[0] == KEY for given in sets):
+    if any(key_of(given).split(".")[0] == KEY for given in sets):
         problems.append(SpecProblem(f"{SET} {KEY}=…", None, KEY, f"{KEY} stands in {file} alone: it says what the "
                                     "keys of that file mean"))  # fmt: skip
     everywhere = merged(values, layer, sets)

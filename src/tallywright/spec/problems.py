@@ -82,7 +82,7 @@ class Layers:
         """The problem of a value, blamed on what gave it."""
         path = ".".join(map(str, at))
         for given in reversed(self.sets):
-            key = given.partition("=")[0].strip()
+            key = key_of(given)
             if key == path or path.startswith(f"{key}."):
                 return SpecProblem(f"{SET} {self.shown}{given}", None, path, text, found, nearest)
         near = [given for given in self.sets if not path or given.startswith(f"{path}.")]
@@ -98,6 +98,11 @@ class Layers:
     def of_mismatch(self, mismatch: Mismatch) -> SpecProblem:
         """The problem of a mismatch."""
         return self.problem(mismatch.at, mismatch.text, nearest=mismatch.nearest)
+
+
+def key_of(given: str) -> str:
+    """The key of a `--set` text."""
+    return given.partition("=")[0].strip()
 
 
 def _holds(values: Any, at: Place) -> bool:

@@ -438,7 +438,7 @@ def test_what_is_staged_under_a_digest_has_it(shop, monkeypatch):
     before = [shop.order(number, "2024-01-01") for number in range(10)]
     after = [shop.order(number, "2024-01-01", amount=number * 9.0) for number in range(10)]
     file, text = shop.folder / "orders.csv", "\n".join(["id,day,amount,kind,outcome,known_at", *after]) + "\n"
-    for name in ("_content_digest", "_copied", "_copy"):
+    for name in ("content_digest", "_copied", "_copy"):
         shop.lines = before
         project = shop.project()
         inner, waiting = getattr(sources, name), [text]

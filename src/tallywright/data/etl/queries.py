@@ -6,7 +6,7 @@ DuckDB's function catalogue does not call consistent is refused by name and line
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +58,10 @@ class Query:
     def __hash__(self) -> int:
         return hash((self.text, self.where))
 
+    def over(self, parameters: Mapping[str, date]) -> Query:
+        """The same text with other parameters."""
+        return replace(self, values=_values(parameters))
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyQuery:
@@ -85,7 +89,11 @@ def read_query(file: Path, parameters: Mapping[str, date], where: str = "") -> Q
         raise SpecError(
             f"{where or file}: {error}", expected="a readable SQL file that model.yaml names under `data`"
         ) from error
-    return Query(text, {name: _value(name, value) for name, value in parameters.items()}, where or str(file))
+    return Query(text, _values(parameters), where or str(file))
+
+
+def _values(parameters: Mapping[str, date]) -> dict[str, date | datetime]:
+    return {name: _value(name, value) for name, value in parameters.items()}
 
 
 def _value(name: str, value: date) -> date | datetime:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.embedded_sql import connect, sql_errors
-from tallywright.data.etl.staged import StagedDigests
+from tallywright.data.etl.staged import StagedDigests, content_digest
 from tallywright.data.raw.files import Located, locate
 from tallywright.data.raw.headers import columns_of
 from tallywright.data.raw.parquet_files import keys_by_file, look
@@ -223,7 +223,7 @@ def stage(
 
     Staged under the digest of content and options, unless it is already.
     """
-    digests = [_content_digest(file) for file in located.files]
+    digests = [content_digest(file) for file in located.files]
     address = _address(source, located.files, digests)
     standing = _standing(name, address, used, made)
     if standing is not None:
@@ -241,8 +241,9 @@ def stage(
         _copy(name, source, copies, used, staged, connection)
         account = read_account(staged)
         address = _address(source, located.files, digests)
-        target = made.staged / f"{name}-{address}-{_content_digest(staged)[:24]}.parquet"
-        made.note(staged, target)
+        digest = content_digest(staged)
+        target = made.staged / f"{name}-{address}-{digest[:24]}.parquet"
+        made.note(digest, target)
         os.replace(staged, target)  # noqa: PTH105 - the atomic one, said by name
     _say_nulls(name, source, account)
     return target, account, digests
@@ -287,11 +288,6 @@ def staged_files(work: Path) -> list[list[Path]]:
 def _last_used(file: Path) -> int:
     status = file.stat()
     return max(status.st_atime_ns, status.st_mtime_ns)
-
-
-def _content_digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _copied(file: Path, target: Path) -> tuple[Path, str]:

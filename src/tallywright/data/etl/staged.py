@@ -35,17 +35,17 @@ class StagedDigests:
         """True when a staged file is there, with the content that it was made with."""
         if not file.is_file():
             return False
-        if self._noted(file) == _content(file):
+        if self._noted(file) == content_digest(file):
             return True
         log.warning("%s is staged again: it is not what was staged", file)
         return False
 
-    def note(self, made: Path, file: Path) -> None:
-        """Notes the content of a file that was just made, before it gets its name."""
+    def note(self, digest: str, file: Path) -> None:
+        """Notes the digest of a file that was just made, before it gets its name."""
         self.folder.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=self.folder, prefix=".")
         with os.fdopen(handle, "w", encoding="utf-8") as written:
-            written.write(_content(made))
+            written.write(digest)
         Path(draft).replace(self.folder / file.name)
 
     def unneeded(self) -> list[Path]:
@@ -61,6 +61,7 @@ class StagedDigests:
             return ""
 
 
-def _content(file: Path) -> str:
+def content_digest(file: Path) -> str:
+    """The sha256 of a file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

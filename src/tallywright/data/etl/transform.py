@@ -324,9 +324,7 @@ class RawRun:
 
     def _date_unreadable(self, name: str, relation: Relation) -> None:
         """Finds the score dates of the unreadable rows of a source: none of one whose date cannot be read."""
-        file = self._data.contract
-        whole = read_query(self._project.folder / file, _without_ends(self._parameters[_CONTRACT]), self._shown(file))
-        query = whole if self._names_rows else numbered(whole, self.content.relations) or whole
+        file, query = self._data.contract, self._queries[_CONTRACT].over(_without_ends(self._parameters[_CONTRACT]))
         self._engine.source(name, relation, numbered=self._names_rows, unreadable=True)
         try:
             self._engine.keep(_UNREADABLE, query, lambda _: None)
