@@ -12,7 +12,7 @@ from benchmarks.ways.graph import Graph
 from benchmarks.ways.world import NUMERIC, TEXTS
 
 from tallywright.scoring.engines.base import Engines
-from tallywright.spec.yaml_files import BeamSettings, EngineSettings
+from tallywright.spec.environment import BeamSettings, EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

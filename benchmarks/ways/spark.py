@@ -12,7 +12,7 @@ from benchmarks.ways.world import DAY, NUMERIC, TEXTS, World
 
 from tallywright.scoring.engines.base import Engines
 from tallywright.spark_session import spark_session
-from tallywright.spec.yaml_files import EngineSettings, SparkSettings
+from tallywright.spec.environment import EngineSettings, SparkSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -10,7 +10,7 @@ from tallywright.errors import UsageError
 from tallywright.scoring.engines.beam.backends import backend_for, check_settings
 from tallywright.scoring.engines.beam.outcomes import OutcomeFolder
 from tallywright.scoring.engines.beam.runners import day_pipeline, in_process_options
-from tallywright.spec.yaml_files import BeamSettings
+from tallywright.spec.environment import BeamSettings
 
 pytestmark = [pytest.mark.beam, pytest.mark.filterwarnings("ignore")]
 

@@ -28,7 +28,7 @@ from tallywright.scoring.day import score_day
 from tallywright.scoring.engines.base import DIRECT, ENGINES, OWN_IO, Engines
 from tallywright.scoring.prepare import ScoreRequest
 from tallywright.scoring.worker.fragments import plan_splits
-from tallywright.spec.yaml_files import EngineSettings
+from tallywright.spec.environment import EngineSettings
 
 NEEDS_MARK = {"pyspark": "spark", "apache_beam": "beam"}
 TARGET_ROWS = 250

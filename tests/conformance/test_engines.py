@@ -20,7 +20,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.scoring.day import score_day
 from tallywright.scoring.engines.base import ENGINES, OWN_IO, choose_engine, load_engine
 from tallywright.scoring.worker.fragments import plan_splits
-from tallywright.spec.yaml_files import AUTO
+from tallywright.spec.environment import AUTO
 
 from .conftest import crossed, every_way
 

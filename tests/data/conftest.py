@@ -9,7 +9,7 @@ import pytest
 
 from tallywright.data.delta.lake import Lake
 from tallywright.spec import Environment, ModelSpec, Project
-from tallywright.spec.yaml_files import Storage
+from tallywright.spec.environment import Storage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,7 +34,7 @@ from tallywright.scoring.commit import sink
 from tallywright.scoring.day import score_day
 from tallywright.scoring.engines.base import OWN_IO, Engines
 from tallywright.scoring.worker.fragments import SPLIT_ROWS, plan_splits
-from tallywright.spec.yaml_files import BeamSettings, EngineSettings, SparkSettings
+from tallywright.spec.environment import BeamSettings, EngineSettings, SparkSettings
 
 SMALL_SPARK = {
     "spark.driver.memory": "1g",

@@ -27,8 +27,8 @@ from tallywright.records import Check, GateReport, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.reporting.plot import SYMBOLS
 from tallywright.reporting.report import write_report
+from tallywright.spec.environment import Environment
 from tallywright.spec.load import Project
-from tallywright.spec.yaml_files import Environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from tallywright.scoring.engines.local import engine
 from tallywright.scoring.prepare import job_for, pinned_files
 from tallywright.scoring.roles.eligibility import assemble
 from tallywright.scoring.worker import kernel
-from tallywright.spec.yaml_files import EngineSettings
+from tallywright.spec.environment import EngineSettings
 
 
 def test_a_batch_that_no_memory_holds_is_an_error_that_names_its_rows(shop) -> None:

@@ -12,7 +12,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.errors import UsageError
 from tallywright.scoring.commit.manifests import logged_tallies
 from tallywright.scoring.day import score_day
-from tallywright.spec.yaml_files import EngineSettings, SparkSettings
+from tallywright.spec.environment import EngineSettings, SparkSettings
 
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore")]
 

@@ -21,7 +21,7 @@ from tallywright.scoring.engines.base import Engines, PinnedDay
 from tallywright.scoring.engines.spark import native
 from tallywright.scoring.prepare import job_for
 from tallywright.scoring.roles.eligibility import assemble
-from tallywright.spec.yaml_files import EngineSettings
+from tallywright.spec.environment import EngineSettings
 
 pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore")]
 

@@ -34,7 +34,7 @@ from tallywright.packaging.package import load_package
 from tallywright.scoring.engines.base import Engines
 from tallywright.scoring.day import score_day
 from tallywright.spec import load_project
-from tallywright.spec.yaml_files import EngineSettings, SparkSettings
+from tallywright.spec.environment import EngineSettings, SparkSettings
 
 conf = {"spark.sql.shuffle.partitions": "3", "spark.driver.memory": "700m", "spark.task.reaper.enabled": "true"}
 settings = EngineSettings(spark=SparkSettings(master="local[2,1]", conf=conf))
@@ -77,7 +77,7 @@ from tallywright.scoring import execution
 from tallywright.scoring.engines.base import Engines
 from tallywright.scoring.engines.spark.driver import SparkEngine
 from tallywright.scoring.day import score_day
-from tallywright.spec.yaml_files import EngineSettings, SparkSettings
+from tallywright.spec.environment import EngineSettings, SparkSettings
 
 def kill():
     process = SparkContext._gateway.proc

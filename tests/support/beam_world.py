@@ -18,7 +18,7 @@ from tallywright.scoring.job import ScoreJob
 from tallywright.scoring.prepare import ScoreRequest, job_for
 from tallywright.scoring.roles.eligibility import assemble
 from tallywright.scoring.worker.fragments import InputSplit, plan_splits
-from tallywright.spec.yaml_files import BeamSettings, EngineSettings
+from tallywright.spec.environment import BeamSettings, EngineSettings
 
 
 def on(runner: str, *options: str) -> EngineSettings:

@@ -22,7 +22,7 @@ from tallywright.packaging.package import load_package
 from tallywright.records import InputVersion
 from tallywright.scoring.day import score_day
 from tallywright.scoring.engines.base import Engines
-from tallywright.spec.yaml_files import EngineSettings, SparkSettings
+from tallywright.spec.environment import EngineSettings, SparkSettings
 
 HEAVY = ("airflow", "apache_beam", "great_expectations", "mlflow", "onnx", "pandas", "sklearn", "torch")
 

@@ -20,8 +20,8 @@ from tallywright.packaging.predictor import Predictor
 from tallywright.profiles.accumulate import profile_rows
 from tallywright.profiles.comparison import ReferenceDays
 from tallywright.spec import Environment, ModelSpec, Project
+from tallywright.spec.environment import Storage, Tracking
 from tallywright.spec.sections import Monitoring
-from tallywright.spec.yaml_files import Storage, Tracking
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow

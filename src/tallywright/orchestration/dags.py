@@ -23,7 +23,7 @@ from tallywright.orchestration.timetable import OpenPeriodsTimetable
 from tallywright.orchestration.trigger import BackfillTrigger, TrainTrigger
 from tallywright.score_period import date_of
 from tallywright.spec.calendar import Calendar
-from tallywright.spec.yaml_files import AUTO
+from tallywright.spec.environment import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

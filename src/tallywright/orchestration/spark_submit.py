@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
     from tallywright.orchestration.command import GuardedProcess
-    from tallywright.spec.yaml_files import SparkSettings
+    from tallywright.spec.environment import SparkSettings
 
 JOB: Final = Path("jobs", "score_spark.py")
 _READ_BY_THE_HOOK: Final = frozenset(

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from tallywright.packaging.package import Package
     from tallywright.scoring.engines.base import Engines
     from tallywright.scoring.roles.eligibility import ModelSet
+    from tallywright.spec.environment import EngineSettings
     from tallywright.spec.model import ModelSpec
-    from tallywright.spec.yaml_files import EngineSettings
 
 
 def _stored_sequence(manifest: Manifest) -> int | None:

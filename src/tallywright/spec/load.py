@@ -23,10 +23,11 @@ from tallywright.observability import log
 from tallywright.redaction import HIDDEN, keep_secrets
 from tallywright.spec.base import Section
 from tallywright.spec.checks import cross_checks, mismatches_in
+from tallywright.spec.environment import Environment
 from tallywright.spec.model import CHECKED_APART, ModelSpec
 from tallywright.spec.places import leads_outside, real
 from tallywright.spec.problems import SET, Layers, explained, key_of, refusal, remedy_of, section_in
-from tallywright.spec.yaml_files import Environment, merged, read_mapping
+from tallywright.spec.yaml_files import merged, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

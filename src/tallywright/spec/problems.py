@@ -10,7 +10,8 @@ import yaml
 
 from tallywright.errors import SpecError, SpecProblem, TallyError, closest, did_you_mean
 from tallywright.spec.base import Section
-from tallywright.spec.yaml_files import LOADER, Environment
+from tallywright.spec.environment import Environment
+from tallywright.spec.yaml_files import LOADER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -18,7 +18,7 @@ from tallywright.scoring.prepare import job_for, pinned_files
 from tallywright.scoring.roles.eligibility import assemble
 from tallywright.scoring.roles.role_model import broken_rows, problems_in
 from tallywright.scoring.worker.fragments import fragments_of, plan_splits
-from tallywright.spec.yaml_files import EngineSettings
+from tallywright.spec.environment import EngineSettings
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from tallywright.errors import UsageError
 from tallywright.scoring.commit.sink import StagedParts
-from tallywright.spec.yaml_files import AUTO, EngineSettings
+from tallywright.spec.environment import AUTO, EngineSettings
 
 if TYPE_CHECKING:
     from types import TracebackType

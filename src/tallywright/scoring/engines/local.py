@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
     from tallywright.scoring.worker.kernel import PartManifest
-    from tallywright.spec.yaml_files import EngineSettings
+    from tallywright.spec.environment import EngineSettings
 
 NAME: Final = "local"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.driver import BeamEngine
-    from tallywright.spec.yaml_files import EngineSettings
+    from tallywright.spec.environment import EngineSettings
 
 
 def engine(settings: EngineSettings) -> BeamEngine:

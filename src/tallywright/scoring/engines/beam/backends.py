@@ -9,7 +9,7 @@ from tallywright.scoring.engines.beam.runners import FN_API, NamedBackend
 
 if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.runners import Backend
-    from tallywright.spec.yaml_files import BeamSettings
+    from tallywright.spec.environment import BeamSettings
 
 PRISM: Final = "PrismRunner"
 _REFUSED: Final = frozenset({"directrunner", "direct", "bundlebaseddirectrunner", "switchingdirectrunner"})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
     from tallywright.scoring.worker.kernel import PartManifest
-    from tallywright.spec.yaml_files import BeamSettings
+    from tallywright.spec.environment import BeamSettings
 
 NAME: Final = "beam"
 

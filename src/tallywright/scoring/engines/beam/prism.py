@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.runners import Backend
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.spec.yaml_files import BeamSettings
+    from tallywright.spec.environment import BeamSettings
 
 LOCATION: Final = "--prism_location"
 VARIABLE: Final = "TALLYWRIGHT_PRISM"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.engines.beam.outcomes import OutcomeFolder
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
-    from tallywright.spec.yaml_files import BeamSettings
+    from tallywright.spec.environment import BeamSettings
 
 FN_API: Final = "FnApiRunner"
 _FN_API_CLASS: Final = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tallywright.scoring.engines.spark.driver import SparkEngine
-    from tallywright.spec.yaml_files import EngineSettings
+    from tallywright.spec.environment import EngineSettings
 
 
 def engine(settings: EngineSettings) -> SparkEngine:

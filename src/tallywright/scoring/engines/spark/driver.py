@@ -18,7 +18,7 @@ from tallywright.scoring.engines.spark.shipping import Shipper
 from tallywright.scoring.engines.spark.worker import Attempts, ResultsByTask, SplitTask, TaskResult
 from tallywright.scoring.worker.fragments import discard_run
 from tallywright.spark_session import end_session, session_lives, session_runs, spark_session
-from tallywright.spec.yaml_files import AUTO
+from tallywright.spec.environment import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tallywright.scoring.job import ScoreJob
     from tallywright.scoring.worker.fragments import InputSplit
     from tallywright.scoring.worker.kernel import PartManifest
-    from tallywright.spec.yaml_files import SparkSettings
+    from tallywright.spec.environment import SparkSettings
 
 NAME: Final = "spark"
 _CANCEL_SECONDS: Final = 15.0
