@@ -186,7 +186,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] *
         ("[" * 200_000, "it is nested more than 20 deep"),
         (LAUGHS, "more than 400,000 values"),
         ("dataset: &a [*a]", "an alias stands for itself"),
-        ("dataset: toy\ndataset: toy", "a key stands twice"),
+        ("dataset: toy\ndataset: toy", "duplicate key dataset"),
         ("dataset: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
         ("dataset: 0x" + "f" * 6000, "dataset"),
         ("? [1]\n: 2\n", "toy.yaml"),

@@ -11,7 +11,7 @@ import yaml
 from tallywright.errors import SpecError, SpecProblem, TallyError, closest, did_you_mean
 from tallywright.spec.base import Section
 from tallywright.spec.environment import Environment
-from tallywright.spec.yaml_files import LOADER
+from tallywright.spec.yaml_files import BASE_LOADER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -140,7 +140,7 @@ def line_of(file: Path, at: Place) -> int | None:
 @lru_cache(maxsize=4)
 def _tree(text: str) -> yaml.Node | None:
     """The nodes of a text, which know their lines; a text with many problems is read once for all of them."""
-    return yaml.compose(text, Loader=LOADER)
+    return yaml.compose(text, Loader=BASE_LOADER)
 
 
 def explained(cls: type[Section], details: Iterable[ErrorDetails], source: Layers) -> list[SpecProblem]:

@@ -41,11 +41,11 @@ _FLOAT: Final = re.compile(
     |\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
-LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+BASE_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's, where PyYAML was built with it."""
 
 
-class _Loader(LOADER):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
+class Loader(BASE_LOADER):  # type: ignore[misc]  # the base is libyaml's where PyYAML was built with it
     """A YAML loader with the scalars of this module, which refuses a key that stands twice and merges without end."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -68,12 +68,12 @@ class _Loader(LOADER):  # type: ignore[misc]  # the base is libyaml's where PyYA
 _WHOLE: Final = re.compile(r"^(?:[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|[-+]?0b[01_]+)$")
 _TAG: Final = "tag:yaml.org,2002:"
 _OURS: Final = frozenset({f"{_TAG}timestamp", f"{_TAG}int", f"{_TAG}float"})
-_Loader.yaml_implicit_resolvers = {
+Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OURS]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+    for first, resolvers in Loader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(f"{_TAG}int", _WHOLE, list("-+0123456789"))
-_Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
+Loader.add_implicit_resolver(f"{_TAG}int", _WHOLE, list("-+0123456789"))
+Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
 
 
 def read_mapping(file: Path, *, conf: bool = True) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _loaded(text: str, where: str) -> Any:
     if text.count("[") + text.count("{") + 2 * max(map(len, text.splitlines()), default=0) > _SURELY_SHALLOW:
         _require_shallow(text, where)
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        return yaml.load(text, Loader=Loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None and where else ""
@@ -205,7 +205,7 @@ def _require_shallow(text: str, where: str) -> None:
     """Reads the events alone, which takes no stack: libyaml would build a deep tree until the process ends."""
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=LOADER):
+        for event in yaml.parse(text, Loader=BASE_LOADER):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > _DEEPEST:

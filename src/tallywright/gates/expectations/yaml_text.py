@@ -1,52 +1,25 @@
-"""Reads the YAML of a suite: scalars only as far as YAML is sure of them, bounded in size, each place with its line.
+"""Reads the YAML of a suite: scalars mean what they mean in a spec, bounded in size, each place with its line.
 
-Dates stay texts, as in a spec, and are read by the type of the column that they are compared with; `1e-3` is a number.
-An error never repeats what stands in the file.
+Dates stay texts, and are read by the type of the column that they are compared with.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from tallywright.errors import SpecError
+from tallywright.spec.yaml_files import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_CHARACTERS: Final = 4_000_000
 _MOST_NODES: Final = 400_000
 _DEEPEST: Final = 20
-_FLOAT: Final = re.compile(
-    r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
-    r"|\.(?:inf|Inf|INF|nan|NaN|NAN))$"
-)
-_WHOLE: Final = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
-_TAG: Final = "tag:yaml.org,2002:"
-_READ_BY_TYPE: Final = frozenset({f"{_TAG}timestamp", f"{_TAG}float", f"{_TAG}int"})
-
-
-class _SuiteLoader(_Base):  # type: ignore[misc] # the base is libyaml's where PyYAML was built with it
-    """A safe loader without dates, octal and base-60 numbers, and without a key that stands twice."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(names)) != len(names):
-            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
-        super().flatten_mapping(node)
-
-
-_SuiteLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _READ_BY_TYPE]
-    for first, resolvers in _Base.yaml_implicit_resolvers.items()
-}
-_SuiteLoader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
-_SuiteLoader.add_implicit_resolver(f"{_TAG}int", _WHOLE, list("-+0123456789"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +50,7 @@ def read_yaml(text: str, file: Path) -> YamlText:
     """
     try:
         _require_bounded(text)
-        loader = _SuiteLoader(text.removeprefix("\ufeff"))
+        loader = Loader(text.removeprefix("\ufeff"))
         try:
             node = loader.get_single_node()
             values = None if node is None else loader.construct_document(node)
@@ -103,7 +76,7 @@ def _require_bounded(text: str) -> None:
         raise _BoundsError(f"a suite has at most {_MOST_CHARACTERS:,} characters; this one has {len(text):,}")
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]
-    for event in yaml.parse(text.removeprefix("\ufeff"), Loader=_SuiteLoader):
+    for event in yaml.parse(text.removeprefix("\ufeff"), Loader=Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, 1))
             if len(open_nodes) > _DEEPEST:
