@@ -120,10 +120,8 @@ def test_rows_that_would_be_quarantined(raw: Any) -> None:
     write(raw, text(raw))
     report = looked(raw)
     assert told(report) == []
-    assert report.notes == [
-        "data.sources.orders: 1 of 54 rows would be quarantined, such as raw/a.csv line 5: "
-        "amount: 'n/a' is not a DOUBLE"
-    ]
+    said = "raw/a.csv line 5: amount: 'n/a' is not a DOUBLE"
+    assert report.notes == [f"data.sources.orders: 1 of 54 rows would be quarantined, such as {said}"]
     assert report.period is not None
     assert (report.period.rows, report.period.quarantined, report.period.reasons) == (13, 1, {"no amount": 1})
 
@@ -240,6 +238,9 @@ def test_a_zip_that_says_it_is_too_large_is_not_unpacked(raw: Any) -> None:
     ("labels", "CAST(known_at AS TIMESTAMP)", "TIMESTAMP '2024-01-01'", "label_time before their score_moment", 4),
     ("labels", "CAST(outcome AS INTEGER)", "7", "bad has values that are no label of a binary task: '7'", 4),
     ("labels", "ELSE 'known'", "ELSE 'knwon'", "a label_status other than", 4),
+    ("contract", "SELECT CAST(o.day AS DATE)", "SELECT CAST(NULL AS DATE)", "50 rows have score_date null", 4),
+    ("contract", "WHERE CAST(o.day AS DATE) BETWEEN :lookback_date AND :to_date", "",
+     "rows have score_date 2024-01-01 (and others)", 4),
     ("contract", "CASE WHEN o.amount IS NULL", "CASE WHEN true", "no rows for date 2024-01-05", 4),
     ("contract", "o.amount,", "CAST(o.kind AS DOUBLE) AS amount,", "Could not convert string 'a' to DOUBLE", 4),
 ])  # fmt: skip

@@ -27,12 +27,12 @@ from tallywright.data.storage.filesystem import storage_errors
 from tallywright.errors import InputError, TallyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import duckdb
 
-    from tallywright.data.raw.headers import Columns, Header
+    from tallywright.data.raw.headers import Header
     from tallywright.spec import Project
     from tallywright.spec.sources import Source
 
@@ -217,6 +217,16 @@ def _add_notes(found: SampledSource, source: Source, used: frozenset[str]) -> No
         found.notes.append(f"{where}: {bad:,} of {found.rows:,} rows would be quarantined, such as {examples}")
 
 
+def _say_columns(
+    found: SampledSource, lacking: Mapping[str, Sequence[str]], left_out: Mapping[str, Sequence[str]]
+) -> None:
+    where = f"data.sources.{found.source}"
+    found.notes += [f"{where}: {file} lacks {shown(names)}: null in its rows" for file, names in lacking.items()]
+    found.notes += [
+        f"{where}: {shown(names)} of {file} takes no part: other files lack it" for file, names in left_out.items()
+    ]
+
+
 # --- Text ---------------------------------------------------------------------------------------------------------
 
 
@@ -242,14 +252,11 @@ def _sample_csv(found: SampledSource, source: Source, located: Located, sampling
         for copy, rows, bad in zip(copies, account.rows, account.unreadable, strict=True)
     ]
     found.null_cells = {column: cells for column, cells in account.nulls.items() if cells}
-    for place, columns in account.lacking.items():
-        found.notes.append(
-            f"data.sources.{found.source}: {copies[place].name} lacks {shown(columns)}: null in its rows"
-        )
-    for place, columns in account.left_out.items():
-        found.notes.append(
-            f"data.sources.{found.source}: {shown(columns)} of {copies[place].name} takes no part: other files lack it"
-        )
+    lacking, left_out = (
+        {copies[place].name: columns for place, columns in by_file.items()}
+        for by_file in (account.lacking, account.left_out)
+    )
+    _say_columns(found, lacking, left_out)
     bad = sum(account.unreadable)
     found.relation = Relation((target,), tuple(account.columns), account.number, first_file, unreadable=bad)
     found.types = _types(sampling, found.relation)
@@ -336,7 +343,7 @@ def _sample_parquet(
     every = [column for _, header, _ in headers for column in header.columns]
     keys = keys_by_file(where, source, located, files, every)
     columns = columns_of(where, plainly, [header for _, header, _ in headers], sampling.used)
-    _say_columns(found, columns)
+    _say_columns(found, columns.lacking, columns.left_out)
     folder = sampling.scratch / found.source
     folder.mkdir()
     paths = []
@@ -351,14 +358,6 @@ def _sample_parquet(
     found.types = _types(sampling, found.relation)
     found.null_cells = _nulls(sampling, found.relation, where)
     _compare_types(found, source)
-
-
-def _say_columns(found: SampledSource, columns: Columns) -> None:
-    where = f"data.sources.{found.source}"
-    for file, names in columns.lacking.items():
-        found.notes.append(f"{where}: {file} lacks {shown(names)}: null in its rows")
-    for file, names in columns.left_out.items():
-        found.notes.append(f"{where}: {shown(names)} of {file} takes no part: other files lack it")
 
 
 def _compare_types(found: SampledSource, source: Source) -> None:

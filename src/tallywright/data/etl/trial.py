@@ -32,7 +32,8 @@ from tallywright.data.etl.transform import RawRun, period_of, period_parameters,
 from tallywright.data.fingerprint import row_hashes
 from tallywright.data.raw.typed import SOURCE_ROW
 from tallywright.data.storage.filesystem import storage_errors
-from tallywright.errors import SpecError, TallyError
+from tallywright.errors import InputError, SpecError, TallyError
+from tallywright.spec.places import keep_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,7 +114,7 @@ def look_at_data(project: Project, left: Left, say: Callable[[str], None] = lamb
     report = DataReport()
     work = Path(project.environment.storage.work)
     try:
-        with storage_errors(f"looking at data below {work}"), _scratch(work) as scratch:
+        with storage_errors(f"looking at data below {work}"), _scratch(project.root, work) as scratch:
             try:
                 _look(report, _inside(project, scratch, left), project, left, say)
             except (TimeUpError, QueryTimeError):
@@ -125,11 +126,12 @@ def look_at_data(project: Project, left: Left, say: Callable[[str], None] = lamb
 
 
 @contextmanager
-def _scratch(work: Path) -> Iterator[Path]:
+def _scratch(root: Path, work: Path) -> Iterator[Path]:
     """A folder that is removed, with those that were made for it; one that a kill leaves is swept as staging's are."""
     parent = work / "raw"
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
+        keep_private(root, str(work))
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".sample-", dir=parent) as scratch:
             yield Path(scratch)
@@ -156,14 +158,9 @@ def _look(report: DataReport, inside: Project, project: Project, left: Left, say
     _sample_sources(report, project, Path(inside.environment.storage.work), left, say)
     problems = sql_problems(project, _columns(report.sources, project))
     report.errors += [SpecError(problem) for problem in problems]
-    without = [one.source for one in report.sources if one.relation is None]
-    files = [project.folder / file for file in (project.spec.data.contract, project.spec.data.features,
-                                                project.spec.data.labels)]  # fmt: skip
-    if project.spec.data.engine != "duckdb":
-        report.not_looked_at.append(f"the queries: they are run by {project.spec.data.engine}, which is not started")
-    elif problems or without or not all(file.is_file() for file in files):
-        why = f"{', '.join(without)} was not read" if without else "they have problems"
-        report.not_looked_at.append(f"the rows that the queries return: {why}")
+    why_not = _why_not_run(report, project, problems)
+    if why_not:
+        report.not_looked_at.append(why_not)
     else:
         say("the queries")
         if left() <= 0:
@@ -174,6 +171,21 @@ def _look(report: DataReport, inside: Project, project: Project, left: Left, say
             raise
         except TallyError as error:
             report.errors.append(error)
+
+
+def _why_not_run(report: DataReport, project: Project, problems: Sequence[str]) -> str:
+    """What stands in the way of running the queries; empty where nothing does."""
+    data, rows = project.spec.data, "the rows that the queries return"
+    without = [one.source for one in report.sources if one.relation is None]
+    if data.engine != "duckdb":
+        return f"the queries: they are run by {data.engine}, which is not started"
+    if without:
+        return f"{rows}: {', '.join(without)} was not read"
+    if problems:
+        return f"{rows}: the queries have problems"
+    if not all((project.folder / file).is_file() for file in (data.contract, data.features, data.labels)):
+        return f"{rows}: a file of theirs is missing"
+    return ""
 
 
 def _columns(sources: Sequence[SampledSource], project: Project) -> dict[str, dict[str, str]]:
@@ -267,7 +279,15 @@ def _periods(project: Project, content: RawContent) -> dict[date, int]:
             engine.source(name, relation, numbered=names_rows(query.text) and not relation.has_own_numbers)
         engine.keep("selected", query, lambda _: None)
         engine.view("taken", "SELECT * FROM selected WHERE reject_reason IS NULL")
-        by_value = engine.days("taken") or engine.days("selected")
+        selected = engine.days("selected")
+        by_value = engine.days("taken") or selected
+    if None in selected:
+        column = spec.partition[-1]
+        raise InputError(
+            f"{data.contract}: {selected[None]} rows have {column} null",
+            expected=f"a {column} in each row",
+            remedy="end the query with a condition that takes no such row",
+        )
     periods = {period_of(spec, value, data.contract): rows for value, rows in by_value.items()}
     return {period: rows for period, rows in periods.items() if period is not None}
 
