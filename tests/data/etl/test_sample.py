@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tallywright.data.etl import sample, trial
 from tallywright.data.etl.ingest import ingest
 from tallywright.data.etl.trial import DataReport, look_at_data
+from tallywright.data.raw import beginnings
 from tallywright.errors import InputError, TallyError
 from tallywright.spec import load_project
 
@@ -304,7 +305,7 @@ def test_of_many_files_some_are_opened(raw: Any, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("pack", [None, gzip.compress])
 def test_only_the_beginning_of_a_file_is_read(raw: Any, monkeypatch: pytest.MonkeyPatch, pack: Any) -> None:
     read: list[int] = []
-    was = sample.plain
+    was = beginnings.plain
     monkeypatch.setattr(sample, "LEAST_BYTES", 1 << 16)
     monkeypatch.setattr(sample, "BYTES", 1 << 16)
     raw.lines = [raw.order(number, PERIOD) for number in range(20_000)]
@@ -326,7 +327,7 @@ def test_only_the_beginning_of_a_file_is_read(raw: Any, monkeypatch: pytest.Monk
             read.append(len(block))
             return block
 
-    monkeypatch.setattr(sample, "plain", Counted)
+    monkeypatch.setattr(beginnings, "plain", Counted)
     write(raw, pack(content) if pack else content, "a.csv.gz" if pack else "a.csv")
     report = looked(raw)
     assert told(report) == []
@@ -348,7 +349,7 @@ def test_no_cut_makes_an_error(raw: Any, share: int, encoding: str, end: str, sa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sample, "BYTES", share)
         patch.setattr(sample, "LEAST_BYTES", 1)
-        patch.setattr(sample, "_BLOCK", share)
+        patch.setattr(beginnings, "_BLOCK", share)
         patch.setattr(trial, "_try_queries", lambda *_: None)
         report = looked(raw)
     assert told(report) == []
@@ -364,14 +365,14 @@ def test_a_line_without_an_end_is_refused_as_ingest_does(raw: Any, monkeypatch: 
 
 def test_a_file_that_grows_meanwhile_has_no_cut_row(raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(raw, text(raw) + "o99,2024")
-    was = sample.plain
+    was = beginnings.plain
 
     def growing(*args: Any, **keys: Any) -> Any:
         with file.open("a") as more:
             more.write("-01")
         return was(*args, **keys)
 
-    monkeypatch.setattr(sample, "plain", growing)
+    monkeypatch.setattr(beginnings, "plain", growing)
     report = looked(raw)
     assert (told(report), files(report)) == ([], [("raw/a.csv", 50, False)])
 

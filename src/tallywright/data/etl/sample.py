@@ -16,7 +16,7 @@ from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import QueryTimeError, run, sql_errors, text_literal
 from tallywright.data.etl.engine import no_pattern
 from tallywright.data.etl.sources import require_inside
-from tallywright.data.raw.archives import plain
+from tallywright.data.raw.beginnings import beginning
 from tallywright.data.raw.files import Located, locate
 from tallywright.data.raw.headers import columns_of, shown
 from tallywright.data.raw.parquet_files import keys_by_file, look
@@ -45,9 +45,6 @@ LEAST_BYTES: Final = 128 << 10
 ROWS: Final = 50_000
 """How many rows of a Parquet source are read, of the first row group of each file; its files share them."""
 _LEAST_ROWS: Final = 100
-_LONGEST: Final = 33 << 20
-"""How far a line end is looked for behind the share of a file: the reader itself refuses longer lines."""
-_BLOCK: Final = 1 << 16
 _SHOWN: Final = 3
 _REFUSED: Final = 10
 """How many files are told of that cannot be read."""
@@ -231,14 +228,15 @@ def _say_columns(
 
 
 def _sample_csv(found: SampledSource, source: Source, located: Located, sampling: Sampling, first_file: int) -> None:
-    share = max(BYTES // len(located.files), LEAST_BYTES)
+    where, share = f"data.sources.{found.source}", max(BYTES // len(located.files), LEAST_BYTES)
     copies: list[CsvCopy] = []
     folder = sampling.scratch / found.source
     folder.mkdir()
     for place, file in enumerate(located.files):
         sampling.require_time()
         try:
-            copies.append(_beginning(file, located.name_of(file), folder / f"{place}.csv", share, found, source))
+            name = located.name_of(file)
+            copies.append(beginning(where, source, file, name, folder / f"{place}.csv", share))
         except InputError as error:
             found.errors.append(error)
     target = folder / "staged.parquet"
@@ -262,30 +260,6 @@ def _sample_csv(found: SampledSource, source: Source, located: Located, sampling
     found.types = _types(sampling, found.relation)
     if bad:
         found.unreadable = _first_unreadable(sampling, target, account.number, [copy.name for copy in copies])
-
-
-def _beginning(file: Path, name: str, target: Path, share: int, found: SampledSource, source: Source) -> CsvCopy:
-    """A copy of the first bytes of a file, unpacked; of one that grows meanwhile the end is not its end.
-
-    Raises:
-        InputError: The file cannot be unpacked.
-    """
-    before = file.stat()
-    advice = f"where that is meant: data.sources.{found.source}.max_unpacked_mb"
-    with (
-        plain(file, name, suffix=file.suffix.lower(), max_mb=source.max_unpacked_mb, advice=advice) as stream,
-        target.open("wb") as copy,
-    ):
-        size, has_line = 0, False
-        while block := stream.read(min(_BLOCK, share)):
-            if size >= (share if has_line else _LONGEST):
-                break
-            copy.write(block)
-            size += len(block)
-            has_line = has_line or b"\n" in block or b"\r" in block
-    after = file.stat()
-    changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-    return CsvCopy(target, name, target, cut=bool(block) or changed)
 
 
 def _staged(
