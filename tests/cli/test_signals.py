@@ -77,6 +77,16 @@ def test_an_ingest_is_stopped_and_leaves_nothing_half_done(shop: Path) -> None:
     assert not [file for file in files(shop) - before if Path(file).name.startswith(".") or "spill" in file]
 
 
+def test_a_look_at_the_data_is_stopped_and_leaves_nothing(shop: Path) -> None:
+    before = files(shop)
+    process = start(shop, "validate", "--data")
+    wait_until_busy(process, 1.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10 * ANSWERED)
+    assert process.returncode == 130, err
+    assert files(shop) == before
+
+
 STUCK = """
 import sys, time, tallywright.cli.main as cli, click
 class Stuck(click.Command):
@@ -124,6 +134,7 @@ def test_what_runs_is_told_to_stop_until_it_has() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("arguments", [
     ("query", f"SELECT {ENDLESS}"), ("ingest", "late_orders", "--date", "2025-01-03"), ("validate",),
+    ("validate", "--data"),
     ("days", "late_orders"),
 ])  # fmt: skip
 def test_at_any_moment(shop: Path, arguments: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tallywright.cli.console import show_rows, to_json
+from tallywright.cli.data_report import looked_at, not_looked_at, show_data
 from tallywright.cli.options import (
     FOLDER,
     NAME,
@@ -20,7 +21,7 @@ from tallywright.cli.options import (
     require_order,
     typed_range_options,
 )
-from tallywright.errors import SpecError, SpecProblem, UsageError
+from tallywright.errors import SpecError, SpecProblem, TallyError, UsageError
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.project_checks import champion_problems, network_problems
 from tallywright.lifecycle.retention import retention_problems
@@ -54,14 +55,16 @@ _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the spec.")
 @click.option("--root", type=FOLDER, help="The project's folder.")
 @click.option("--network", is_flag=True, help="Also make the networks, and try them on made-up rows: runs their code.")
+@click.option("--data", "with_data", is_flag=True, help="Also read a sample of the raw files, and run the SQL over it.")
 @json_option
-def validate(
+def validate(  # noqa: PLR0913 - each a switch of the command
     models: tuple[str, ...],
     environment: str | None,
     overrides: tuple[str, ...],
     root: Path | None,
     *,
     network: bool,
+    with_data: bool,
     as_json: bool,
 ) -> None:
     """Check specs (all, or the MODELS named); prints every problem at once."""
@@ -71,7 +74,7 @@ def validate(
     overlay, settings, shared = _judged_overlay(base, environment, for_overlay)
     names = models or tuple(model_names(base))
     files = [model_file(base, name) for name in names]
-    rows = [_judged_model(file, overlay, settings, for_spec, run_network=network) for file in files]
+    rows = [_judged_model(file, overlay, settings, for_spec, network=network, data=with_data) for file in files]
     if shared:
         rows.insert(0, _row({"model": None, "overlay": str(overlay.file.relative_to(base))}, shared))
     for folder in () if models else misnamed_folders(base):
@@ -83,8 +86,10 @@ def validate(
             click.echo(f"{row['model'] or row['overlay']}: {'valid' if row['valid'] else 'not valid'}")
             for problem in row["problems"]:
                 click.echo(f"  {problem}", err=True)
+            if "data" in row:
+                show_data(row["model"], row["data"])
     if not all(row["valid"] for row in rows):
-        sys.exit(SpecError.exit_code)
+        sys.exit(min(row.get("exit_code") or SpecError.exit_code for row in rows if not row["valid"]))
 
 
 Row = dict[str, Any]
@@ -117,23 +122,34 @@ def _judged_overlay(
 
 
 def _judged_model(
-    file: Path, overlay: Overlay, settings: Environment | None, sets: Sequence[str], *, run_network: bool
+    file: Path, overlay: Overlay, settings: Environment | None, sets: Sequence[str], *, network: bool, data: bool
 ) -> Row:
     """The row of a model; whatever goes wrong with it stays there."""
-    about = {"model": file.parent.name}
+    about: Row = {"model": file.parent.name}
     try:
         spec, problems = checked(file, read_mapping(file, conf=False), overlay, settings, sets)
         if spec is not None and not problems:
             project = Project(spec, file.parent, overlay.root, settings or Environment(name=overlay.file.stem))
-            texts = [*_missing_files(project), *_suite_problems(project), *_sql_problems(project)]
-            texts += network_problems(project, run=run_network)
+            texts = [*_missing_files(project), *_suite_problems(project), *([] if data else _sql_problems(project))]
+            texts += network_problems(project, run=network)
             texts += retention_problems(spec)
             texts += champion_problems(project) if settings is not None else []
             problems = [SpecProblem(str(file), None, "", text) for text in texts]
+            if data:
+                report = looked_at(project)
+                about |= {"data": report.as_dict(), "exit_code": _exit_code(problems, report.errors)}
+                problems += [problem for error in report.errors for problem in problems_of(error, file)]
     except Exception as error:  # noqa: BLE001 - one model takes the row of no other
         log.debug("checking %s", file, exc_info=True)
         problems = problems_of(error, file)
+    if data and "data" not in about:
+        about["data"] = not_looked_at()
     return _row(about, problems)
+
+
+def _exit_code(problems: Sequence[SpecProblem], errors: Sequence[TallyError]) -> int:
+    """That of the spec where it has a problem; else the smallest of the data's, 0 where they have none."""
+    return min([error.exit_code for error in errors] + [SpecError.exit_code] * bool(problems), default=0)
 
 
 def _missing_files(project: Project) -> list[str]:

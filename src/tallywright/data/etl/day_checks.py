@@ -42,6 +42,10 @@ class WrongLabelsError(InputError):
     """Labels of one date that the task does not have; other dates are not concerned."""
 
 
+class MissingRowsError(InputError):
+    """Rows or values that are not there; where raw files were read in part, they may stand in the rest."""
+
+
 def require_unique(table: pa.Table, key: Sequence[str], where: str) -> None:
     """Refuses rows that share a key, or have none.
 
@@ -159,12 +163,12 @@ def check_features(spec: ModelSpec, day: date, accepted: int, features: pa.Table
     """Refuses a day whose rows must not be used.
 
     Raises:
-        InputError: No rows; more or fewer rows than were accepted; null or duplicate keys; no score moment, or one
-            outside its day; a column without a single value.
+        InputError: Null or duplicate keys; a score moment outside its day.
+        MissingRowsError: No rows; more or fewer rows than were accepted; no score moment; a column without a value.
     """
     where = f"{spec.table('features')} of {day}"
     if accepted == 0:
-        raise InputError(
+        raise MissingRowsError(
             f"no rows for {'the hour' if spec.is_hourly else 'date'} {day}; nothing of it was changed",
             expected=f"rows with {spec.partition[-1]} {day} that the contract accepts",
             remedy="check that the raw files hold that period, and what the contract rejects; one that has no rows "
@@ -172,7 +176,7 @@ def check_features(spec: ModelSpec, day: date, accepted: int, features: pa.Table
         )
     require_unique(features, spec.data.key, where)
     if features.num_rows != accepted:
-        raise InputError(
+        raise MissingRowsError(
             f"{where}: {features.num_rows} rows from {accepted} accepted ones; {_UNCHANGED}",
             expected="one row for each accepted row, or scored rows would not be the input rows",
             remedy=f"look for inner joins or filters in {spec.data.features}",
@@ -278,7 +282,7 @@ def _require_values(where: str, table: pa.Table, names: Iterable[str], nulls: in
         if table[name].null_count >= nulls
     ]
     if bad:
-        raise InputError(
+        raise MissingRowsError(
             f"{where}: no values in {', '.join(bad)}; {_UNCHANGED}",
             expected="a score moment in every row, and some values in every column of the day",
             remedy="deliver the raw data again; a column that may be empty for a day goes to data.sparse_columns",

@@ -108,7 +108,7 @@ class DuckDbEngine:
 
     def source(self, name: str, source: Relation, *, numbered: bool = False, unreadable: bool = False) -> None:
         """Two views over the files; what folders are called decides nothing."""
-        listed = ", ".join(text_literal(_no_pattern(path)) for path in source.paths)
+        listed = ", ".join(text_literal(no_pattern(path)) for path in source.paths)
         scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
         named = [quoted(column) for column in source.columns]
         named += [f"{_by_file(source, key)} AS {quoted(key)}" for key in source.key_columns]
@@ -123,7 +123,7 @@ class DuckDbEngine:
                 query = f"SELECT {', '.join(columns)} FROM {scan}{kept}"
                 self._connection.execute(f"CREATE OR REPLACE VIEW {quoted(view)} AS {query}")
         if not self._is_locked:
-            self._files += [name for path in source.paths for name in {str(path), _no_pattern(path)}]
+            self._files += [name for path in source.paths for name in {str(path), no_pattern(path)}]
         self._columns.update((*source.columns, *source.key_columns))
 
     def check(self, query: Query) -> None:
@@ -175,7 +175,7 @@ class DuckDbEngine:
             return self._connection.sql(query).to_arrow_table()
 
 
-def _no_pattern(path: Path) -> str:
+def no_pattern(path: Path) -> str:
     """A path that DuckDB does not take for a pattern of paths."""
     return re.sub(r"([*?\[])", r"[\1]", str(path))
 

@@ -461,10 +461,19 @@ def _say_closed(day: date, why: str, rows: int) -> None:
         log.info("%s is closed (%s): nothing to ingest", day, why)
 
 
-def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
+def rows_to_store(spec: ModelSpec, raw: RawDay) -> tuple[pa.Table, pa.Table]:
+    """A date's features and labels with the types of their tables, not checked yet but for their instants.
+
+    Raises:
+        InputError: Dates or instants that not every reader has.
+    """
     check_instants(raw.features, spec.data.key, f"{spec.table('features')} of {raw.day}")
     check_instants(raw.labels, spec.data.key, f"{spec.table('labels')} of {raw.day}")
-    features, labels = as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
+    return as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
+
+
+def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
+    features, labels = rows_to_store(spec, raw)
     if not raw.accepted and raw.rejected.num_rows:
         log.warning("%s: all of its %d rows are quarantined, such as: %s", raw.day, raw.rejected.num_rows,
                     raw.rejected["reason"][0])  # fmt: skip

@@ -75,7 +75,7 @@ class _Planned:
         whole = period_parameters(spec, day, day)
         try:
             for source, types in self._sources.items():
-                for name, kind in types.items():
+                for name, kind in {} if source in self._closed else types.items():
                     arrow_type(kind, f"data.sources.{source}.types.{name}")
                 self._make(source, types)
         except TallyError:  # an unknown type is a problem of the spec, and told as one

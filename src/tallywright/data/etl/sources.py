@@ -104,7 +104,7 @@ def stamps_of(project: Project) -> Stamps:
     for name, source in project.spec.data.sources.items():
         files = locate(name, source, project.folder).files
         if source.package is None:
-            _require_inside(project, name, files)
+            require_inside(project, name, files)
         for file in files:
             with storage_errors(f"reading data.sources.{name}"):
                 status = file.stat()
@@ -112,7 +112,7 @@ def stamps_of(project: Project) -> Stamps:
     return found
 
 
-def _require_inside(project: Project, name: str, files: Sequence[Path]) -> None:
+def require_inside(project: Project, name: str, files: Sequence[Path]) -> None:
     """Refuses raw files that lie outside of the project, links followed, and of the folders that the overlay names.
 
     Raises:
@@ -133,7 +133,7 @@ def _require_inside(project: Project, name: str, files: Sequence[Path]) -> None:
 def _read_once(project: Project, stamps: Stamps) -> RawContent:
     work, cache = Path(project.environment.storage.work), Path(project.environment.storage.cache)
     made = StagedDigests(work / "raw", cache)
-    used = _words(project)
+    used = words_of(project)
     relations: dict[str, Relation] = {}
     raw_files: list[RawFile] = []
     digests: list[list[str]] = []
@@ -157,7 +157,7 @@ def _read_once(project: Project, stamps: Stamps) -> RawContent:
     return RawContent(relations, tuple(raw_files), digest_of(digests), stamps, unstaged)
 
 
-def _words(project: Project) -> frozenset[str]:
+def words_of(project: Project) -> frozenset[str]:
     """The words of the model's queries; one that cannot be read is refused later, by whoever runs it."""
     data, words = project.spec.data, set()
     for file in (data.contract, data.features, data.labels):

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.data.etl.raw_rows import FileRows
+    from tallywright.data.etl.sources import RawContent
     from tallywright.data.raw.relation import Relation
     from tallywright.spec import ModelSpec, Project
 
@@ -78,7 +79,7 @@ def _has_rejects(counted: pa.Table) -> bool:
     return int(counted[_REASON].null_count) < int(counted.num_rows)
 
 
-def _without_ends(parameters: Mapping[str, date]) -> dict[str, date]:
+def without_ends(parameters: Mapping[str, date]) -> dict[str, date]:
     """Parameters of a range in which every row is."""
     first, last = _WIDEST
     ends = {name: last if name.startswith("to_") else first for name in parameters}
@@ -161,7 +162,7 @@ class RawRun:
         self._dates: dict[int, date] = {}
 
     def __enter__(self) -> Self:
-        self.content = read_sources(self._project)
+        self.content = self.read()
         data = self._data
         queries = {_CONTRACT: data.contract, _LABELS: data.labels}
         queries |= {} if self._labels_only else {_FEATURES: data.features}
@@ -187,6 +188,10 @@ class RawRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._engine.close()
+
+    def read(self) -> RawContent:
+        """The raw content that the queries are given."""
+        return read_sources(self._project)
 
     def day(self, day: date) -> RawDay:
         """The rows of one date, features and labels in key order."""
@@ -281,7 +286,7 @@ class RawRun:
 
     def _require_same_files(self) -> None:
         """Refuses rows of queries under which a Parquet file was replaced: each query reads the files anew."""
-        now = stamps_of(self._project)
+        now = stamps_of(self._project) if self.content.unstaged else {}
         changed = sorted(path for path, stamp in self.content.unstaged.items() if now.get(path) != stamp)
         if changed:
             raise InputError(
@@ -324,12 +329,12 @@ class RawRun:
 
     def _date_unreadable(self, name: str, relation: Relation) -> None:
         """Finds the score dates of the unreadable rows of a source: none of one whose date cannot be read."""
-        file, query = self._data.contract, self._queries[_CONTRACT].over(_without_ends(self._parameters[_CONTRACT]))
+        file, query = self._data.contract, self._queries[_CONTRACT].over(without_ends(self._parameters[_CONTRACT]))
         self._engine.source(name, relation, numbered=self._names_rows, unreadable=True)
         try:
             self._engine.keep(_UNREADABLE, query, lambda _: None)
             for value in self._engine.days(_UNREADABLE):
-                period = self._period(value, file)
+                period = period_of(self._project.spec, value, file)
                 if period is not None:
                     found = numbers_of(self._engine.rows(_UNREADABLE, period, [SOURCE_ROW])[SOURCE_ROW])
                     self._dates |= dict.fromkeys(np.intersect1d(found, self._unreadable.numbers).tolist(), period)
@@ -376,7 +381,7 @@ class RawRun:
         """The number of rows by score period, all of them periods within the range."""
         (low, high), column = self._ends[relation], self._project.spec.partition[-1]
         by_value = self._engine.days(relation)
-        found = {self._period(value, file): rows for value, rows in by_value.items()}
+        found = {period_of(self._project.spec, value, file): rows for value, rows in by_value.items()}
         outside = {day: rows for day, rows in found.items() if day is None or not low <= day <= high}
         if outside:
             example = min((day for day in outside if day is not None), default=None)
@@ -389,23 +394,25 @@ class RawRun:
             )
         return found
 
-    def _period(self, value: date | datetime | None, file: str) -> date | None:
-        """The period of a value of the period's column.
 
-        Raises:
-            InputError: No period begins then.
-        """
-        if value is None:
-            return None
-        instant = value if isinstance(value, datetime) else None
-        if instant is not None and instant.tzinfo is None:
-            instant = instant.replace(tzinfo=UTC)
-        period = value if instant is None else self._calendar.period_at(instant)
-        begins = period.instant == instant if isinstance(period, Hour) else self._calendar.is_period(period)
-        if begins:
-            return period
-        raise InputError(
-            f"{file}: rows have {self._period_field.name} {value}, and no {self._calendar.cadence} begins then",
-            expected=self._calendar.form,
-            remedy=f"truncate it to the {self._calendar.cadence}, such as with date_trunc",
-        )
+def period_of(spec: ModelSpec, value: date | datetime | None, file: str) -> date | None:
+    """The period of a value of the period's column.
+
+    Raises:
+        InputError: No period begins then.
+    """
+    calendar = spec.schedule.calendar
+    if value is None:
+        return None
+    instant = value if isinstance(value, datetime) else None
+    if instant is not None and instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    period = value if instant is None else calendar.period_at(instant)
+    begins = period.instant == instant if isinstance(period, Hour) else calendar.is_period(period)
+    if begins:
+        return period
+    raise InputError(
+        f"{file}: rows have {spec.partition[-1]} {value}, and no {calendar.cadence} begins then",
+        expected=calendar.form,
+        remedy=f"truncate it to the {calendar.cadence}, such as with date_trunc",
+    )

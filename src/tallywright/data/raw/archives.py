@@ -44,13 +44,21 @@ class Plain:
         with unreadable(self._name):
             block = bytes(self._stream.read(size))
         self._bytes += len(block)
-        if self._limit is not None and self._bytes > self._limit:
+        self.require_size(self._bytes)
+        return block
+
+    def require_size(self, size: int) -> None:
+        """Refuses more bytes than may come out of the file.
+
+        Raises:
+            InputError: It is more.
+        """
+        if self._limit is not None and size > self._limit:
             raise InputError(
                 f"{self._name} unpacks to more than {self._limit >> 20:,} MB",
                 expected=f"at most the larger of {_LEAST_LIMIT >> 20} MB and {_RATIO} times the packed size",
                 remedy=self._advice,
             )
-        return block
 
 
 @contextmanager
@@ -96,21 +104,25 @@ def plain(file: Path, name: str, *, suffix: str, max_mb: int | None, advice: str
     limit = max(_LEAST_LIMIT, _RATIO * size) if max_mb is None else max_mb << 20
     with ExitStack() as opened:
         with unreadable(name):
-            stream = _opened(opened, file, name, suffix)
-        yield Plain(name, stream, limit if suffix in PACKED else None, advice)
+            stream, said = _opened(opened, file, name, suffix)
+        found = Plain(name, stream, limit if suffix in PACKED else None, advice)
+        found.require_size(said)
+        yield found
 
 
-def _opened(opened: ExitStack, file: Path, name: str, suffix: str) -> IO[bytes]:
+def _opened(opened: ExitStack, file: Path, name: str, suffix: str) -> tuple[IO[bytes], int]:
+    """The unpacked bytes, and how many there are as the file itself says; 0 where it does not."""
     if suffix == ".zip":
         archive = opened.enter_context(zipfile.ZipFile(file))
-        return opened.enter_context(archive.open(_only_csv(archive, name)))
+        member = _only_csv(archive, name)
+        return opened.enter_context(archive.open(member)), member.file_size
     if suffix == ".gz":
         unpacked = opened.enter_context(gzip.open(file, "rb"))  # noqa: SIM115 - it is one
-        return cast("IO[bytes]", unpacked)
+        return cast("IO[bytes]", unpacked), 0
     if suffix == ".zst":
         raw = opened.enter_context(pa.OSFile(str(file), "rb"))
-        return opened.enter_context(pa.CompressedInputStream(raw, "zstd"))
-    return opened.enter_context(file.open("rb"))
+        return opened.enter_context(pa.CompressedInputStream(raw, "zstd")), 0
+    return opened.enter_context(file.open("rb")), 0
 
 
 def _only_csv(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:

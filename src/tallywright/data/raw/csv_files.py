@@ -66,13 +66,15 @@ class CsvFile:
         name: What it is called in messages.
         stream: Its plain bytes.
         source: What the spec says of the files of this source.
+        cut: The stream ends before the file does: what may be a part of a row at its end is left out.
     """
 
-    def __init__(self, name: str, stream: Readable, source: Source) -> None:
+    def __init__(self, name: str, stream: Readable, source: Source, *, cut: bool = False) -> None:
         self.name = name
         self._source = source
+        self._cut = cut
         self._dialect = Dialect(source.delimiter.encode(), source.quote.encode())
-        self._text = _Utf8(name, stream, source.encoding)
+        self._text = _Utf8(name, stream, source.encoding, cut=cut)
         self._pending, self._line, self._is_last = b"", 1, False
         self.header = self._read_header()
 
@@ -127,14 +129,14 @@ class CsvFile:
         """The next block's text in whole records; the rest waits for the next block."""
         while True:
             block = self._text.read(_BLOCK)
-            final = not block
+            ended = not block
             data = self._pending + block if self._pending else block
             self._require_text(data)
             try:
-                records = scan(data, self._dialect, self._line, final=final)
+                records = scan(data, self._dialect, self._line, final=ended and not self._cut)
             except MalformedError as error:
                 raise self._malformed(data, error) from error
-            if records.consumed or final:
+            if records.consumed or ended:
                 break
             if len(data) > _LONGEST_RECORD:
                 raise self._refusal(self._line, f"no line end within {_LONGEST_RECORD >> 20} MB",
@@ -142,7 +144,7 @@ class CsvFile:
             self._pending = data
         end = records.consumed
         self._require_unicode(data[:end])
-        self._pending, self._line, self._is_last = data[end:], records.next_line, final
+        self._pending, self._line, self._is_last = data[end:], records.next_line, ended
         return data[:end], records
 
     def _malformed(self, data: bytes, error: MalformedError) -> InputError:
@@ -268,8 +270,8 @@ def not_in_encoding(name: str, line: int, data: bytes, error: UnicodeDecodeError
 class _Utf8:
     """A file's text as UTF-8, without a byte order mark."""
 
-    def __init__(self, name: str, stream: Readable, encoding: str) -> None:
-        self._name, self._stream, self._encoding = name, stream, encoding
+    def __init__(self, name: str, stream: Readable, encoding: str, *, cut: bool) -> None:
+        self._name, self._stream, self._encoding, self._cut = name, stream, encoding, cut
         self._decoder: codecs.IncrementalDecoder | None = None
         if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig", "ascii"):
             self._decoder = codecs.getincrementaldecoder(encoding)()
@@ -293,7 +295,7 @@ class _Utf8:
             return b""
         self._ended = not raw
         try:
-            text = self._decoder.decode(raw, final=not raw).encode()
+            text = self._decoder.decode(raw, final=not raw and not self._cut).encode()
         except UnicodeDecodeError as error:
             raise not_in_encoding(self._name, self._line, error.object, error, self._encoding) from error
         self._line += text.count(b"\n")

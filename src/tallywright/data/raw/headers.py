@@ -87,15 +87,17 @@ def columns_of(where: str, source: Source, headers: Sequence[Header], used: froz
         _require_distinct(header, source, common)
     _require_types(where, source, headers, union)
     names = source.columns or union
-    shared = [name for name in names if all(name in header.columns for header in headers)]
+    held = {header.file: frozenset(header.columns) for header in headers}
+    everywhere = frozenset.intersection(*held.values())
+    shared = [name for name in names if name in everywhere]
     optional = {name for name in names if name in source.may_lack} if source.strict else set(names)
-    some = [name for name in names if name not in shared and name not in optional]
+    some = dict.fromkeys(name for name in names if name not in everywhere and name not in optional)
     wanted = [name for name in some if name in told or name.lower() in used]
     for expected in ([name for name in wanted if name in common], wanted):
         for header in headers:
             _require_columns(header, expected, shared)
     kept = tuple(name for name in names if name not in some)
-    lacking = {header.file: tuple(name for name in kept if name not in header.columns) for header in headers}
+    lacking = {file: tuple(name for name in kept if name not in columns) for file, columns in held.items()}
     left_out = {header.file: tuple(name for name in header.columns if name in some) for header in headers}
     return Columns(
         names=kept,
@@ -182,7 +184,8 @@ def _no_header(header: Header, source: Source, expected: Sequence[str]) -> Input
 
 
 def _require_columns(header: Header, wanted: Sequence[str], shared: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in header.columns]
+    found = frozenset(header.columns)
+    missing = [name for name in wanted if name not in found]
     if not missing:
         return
     others = [name for name in header.columns if name not in shared]

@@ -40,11 +40,13 @@ class CsvCopy:
         file: The raw file.
         name: What it is called.
         copy: Its copy.
+        cut: The copy is the beginning of the file, and may end within a row.
     """
 
     file: Path
     name: str
     copy: Path
+    cut: bool = False
 
 
 @dataclass(slots=True)
@@ -140,7 +142,13 @@ def _opened(where: str, source: Source, copy: CsvCopy) -> AbstractContextManager
 def _header(where: str, source: Source, copy: CsvCopy) -> Header | None:
     size = copy.copy.stat().st_size
     with _opened(where, source, copy) as stream:
-        header = CsvFile(copy.name, stream, source).header
+        header = CsvFile(copy.name, stream, source, cut=copy.cut).header
+    if header is None and copy.cut:
+        raise InputError(
+            f"{copy.name} holds no whole line in its first {size:,} bytes",
+            expected="a header in each file",
+            remedy="look at its line ends, and at `quote` in data.sources",
+        )
     if header is None and not source.allow_empty:
         raise InputError(
             f"{copy.name} is empty ({size} bytes); expected a header",
@@ -175,7 +183,7 @@ def _begun(found: Columns, typing: Typing, copies: Sequence[CsvCopy]) -> Account
 
 def _rows(where: str, source: Source, copy: CsvCopy, wanted: Sequence[str]) -> Iterator[CsvRows]:
     with _opened(where, source, copy) as stream:
-        file = CsvFile(copy.name, stream, source)
+        file = CsvFile(copy.name, stream, source, cut=copy.cut)
         try:
             yield from file.rows(wanted)
         except pa.ArrowInvalid as error:  # what `records` let through and Arrow's reader refuses
@@ -189,7 +197,8 @@ def _rows(where: str, source: Source, copy: CsvCopy, wanted: Sequence[str]) -> I
 def _numbered(rows: CsvRows, columns: Sequence[str], place: int, typing: Typing) -> pa.Table:
     """CsvRows with all columns, their types and numbers; those that cannot be read come last."""
     lacking = pa.nulls(rows.table.num_rows, pa.string())
-    texts = pa.table({name: rows.table[name] if name in rows.table.column_names else lacking for name in columns})
+    present = dict(zip(rows.table.column_names, rows.table.columns, strict=True))
+    texts = pa.table({name: present.get(name, lacking) for name in columns})
     table = typing.table(texts, _numbers(place, rows.lines))
     if not rows.unreadable:
         return table
