@@ -13,9 +13,10 @@ from tallywright.errors import IntegrityError, TableContractError, UsageError
 DAYS = [date(2024, 1, number) for number in (1, 2, 3)]
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "keys", "s3"])
 def lake(request, tmp_path):
-    lake = Lake(str(tmp_path / "it's a lake"))
+    named = {"keys": "k=other/score_date=2020-01-01/name=b"}  # folders that say nothing of the tables below them
+    lake = Lake(str(tmp_path / named.get(request.param, "it's a lake")))
     if request.param == "s3":
         bucket = request.getfixturevalue("bucket")
         lake = Lake(f"{bucket.address}/lake", bucket.options)

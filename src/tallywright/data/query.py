@@ -314,13 +314,14 @@ def scan(connection: duckdb.DuckDBPyConnection, lake: Lake, table: DeltaTable, f
     """A SELECT of the table's columns, in its order, from some of its files.
 
     Columns that none of the files has yet are null, as the table's schema says. Files on an object store are read by
-    Arrow (DuckDB's own reader would have to be downloaded), which is told what DuckDB wants of them.
+    Arrow (DuckDB's own reader would have to be downloaded), which is told what DuckDB wants of them; and so are files
+    in a lake below a folder named `key=value`, which DuckDB would take for a column.
     """
     schema = pa.schema(table.schema().to_arrow())
     if not files:
         nothing = ", ".join(_null(column) for column in schema)
         return f"SELECT {nothing} WHERE false"
-    if not is_disk(lake.root):
+    if not is_disk(lake.root) or _has_other_keys(table, files):
         name = f"files_{uuid.uuid4().hex}"
         connection.register(name, remote_dataset(table, files, lake.options))
         return f"SELECT * FROM {quoted(name)}"
@@ -334,6 +335,11 @@ def scan(connection: duckdb.DuckDBPyConnection, lake: Lake, table: DeltaTable, f
         for column in schema
     ]  # fmt: skip
     return f"SELECT {', '.join(columns)} FROM {source}"
+
+
+def _has_other_keys(table: DeltaTable, files: Sequence[DataFile]) -> bool:
+    """True where a folder that is no partition of the table may be taken for one."""
+    return any(file.path.count("=") != len(table.metadata().partition_columns) for file in files)
 
 
 def _parquet(table: DeltaTable, schema: pa.Schema, files: Sequence[str]) -> str:

@@ -86,3 +86,9 @@ def test_texts_lie_within_their_bounds(tmp_path, texts) -> None:
         known = [text.encode() for text in encodable if text is not None]
         assert found["minValues"]["s"].encode() <= min(known)
         assert max(known) <= found["maxValues"]["s"].encode()
+
+
+def test_the_last_instant_has_no_bound(tmp_path) -> None:
+    last = pa.table({"at": pa.array([datetime.max.replace(tzinfo=UTC)], pa.timestamp("us", "UTC"))})
+    found = statistics(last, tmp_path)
+    assert (found["maxValues"], found["nullCount"]) == ({}, {"at": 0})

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tallywright.data.embedded_sql import sql_errors
+from tallywright.data.etl import sources
 from tallywright.data.etl.ingest import ingest
 from tallywright.data.etl.queries import Query
 from tallywright.data.etl.raw_rows import in_all, numbered
@@ -116,6 +117,35 @@ def test_rows_are_counted_by_file(two: Any) -> None:
 def test_a_header_that_is_not_the_expected_one(two: Any, header: str, message: str) -> None:
     write(two, "orders-b.csv", two.lines[6:10], header=header)
     assert refused(two, message).exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (HEADER.upper(), r"no column 'amount' .did you mean 'AMOUNT'\?"),
+        (HEADER.replace(",", ", "), r"no column 'amount' .did you mean ' amount'\?"),
+        (HEADER.replace("amount", "a\u200bmount"), r"no column 'amount' .did you mean 'a\\u200bmount'\?"),
+    ],
+)
+def test_the_header_of_the_only_file(shop: Any, header: str, message: str) -> None:
+    strict(shop, path="raw/orders.csv")
+    write(shop, "orders.csv", shop.lines, header=header)
+    refused(shop, message)
+
+
+def test_an_accent_in_one_sign_or_two(two: Any) -> None:
+    write(two, "orders-a.csv", two.lines[:6] + two.lines[10:], header=HEADER.replace("kind", "caf\u00e9"))
+    write(two, "orders-b.csv", two.lines[6:10], header=HEADER.replace("kind", "cafe\u0301"))
+    two.contract = two.contract.replace("o.kind", 'o."caf\u00e9" AS kind')
+    refused(two, r"raw/orders-b\.csv has no column caf\u00e9 .did you mean 'cafe\\u0301'\?")
+
+
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_a_column_that_another_file_spells_otherwise(two: Any, *, is_strict: bool) -> None:
+    strict(two, path="raw/orders-*.csv", strict=is_strict)
+    write(two, "orders-b.csv", two.lines[6:10], header=HEADER.replace("kind", "Kind"))
+    said = "has no column kind .did you mean 'Kind'" if is_strict else "has a column Kind, which raw/orders-a.csv calls"
+    refused(two, rf"raw/orders-b\.csv {said}")
 
 
 def test_a_file_that_lacks_a_column(two: Any, heard: pytest.LogCaptureFixture) -> None:
@@ -348,6 +378,42 @@ def test_files_of_a_folder_that_are_no_data(shop: Any, heard: pytest.LogCaptureF
     strict(shop, path="raw", pattern="*.tsv")
     with pytest.raises(InputError, match=r"no file .*raw; there are .*orders\.csv"):
         run(shop, FIRST, FIRST)
+
+
+def test_a_link_that_leads_nowhere_is_a_delivery_that_is_missing(two: Any) -> None:
+    (two.folder / "raw" / "orders-c.csv").symlink_to("orders-c.part")
+    refused(two, r"raw/orders-c\.csv is a link to orders-c\.part, and nothing is there")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_whose_name_is_no_text(shop: Any, kind: str) -> None:
+    strict(shop, path="raw", format=kind, types={})
+    (shop.folder / "raw").mkdir()
+    (shop.folder / "raw" / f"a\udcff.{kind}").write_text("id\n1\n")
+    refused(shop, r"the name of a file is no text: 'raw/a\\udcff")
+
+
+def test_a_header_of_more_columns_than_any_source_has(shop: Any) -> None:
+    strict(shop, path="raw/orders.csv")
+    write(shop, "orders.csv", [], header=",".join(f"c{number}" for number in range(20_000)))
+    refused(shop, r"raw/orders\.csv line 1: 20,000 columns")
+
+
+def test_a_file_that_is_refused_while_it_is_written_is_read_again(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    strict(shop, path="raw/orders.csv")
+    file = write(shop, "orders.csv", [*shop.lines, "the first half of"])
+    stage = sources.stage
+
+    def staged(*arguments: Any) -> Any:
+        try:
+            return stage(*arguments)
+        except InputError:
+            write(shop, "orders.csv", shop.lines)
+            raise
+
+    monkeypatch.setattr(sources, "stage", staged)
+    assert [day.rows for day in run(shop)] == [10] * 5
+    assert len(file.read_text().splitlines()) == 51
 
 
 def test_folders_named_key_value_change_nothing(shop: Any) -> None:

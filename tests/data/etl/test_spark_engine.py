@@ -163,6 +163,22 @@ def test_folders_named_key_value_are_text_columns(shop: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("spark")
+def test_files_of_any_name_and_instants_of_nanoseconds(shop: Any, tmp_path: Path) -> None:
+    folder = shop.folder / "raw" / "part=1" / "kind=none"
+    folder.mkdir(parents=True)
+    known = pa.array([1_704_132_000_123_456_789, 1_704_132_000_000_000_001], pa.timestamp("ns"))
+    rows = {"id": ["a", "b"], "day": ["2024-01-01"] * 2, "amount": [1.5, 2.5], "kind": ["x", "y"], "known_at": known,
+            "outcome": ["0", "1"]}  # fmt: skip
+    pq.write_table(pa.table(rows), folder / "a[1]*{x}? +%20é.parquet")
+    source = {"path": "raw/part=1/kind=none", "format": "parquet", "strict": True, "partition_columns": ["part"]}
+    shop.data = {"sources": {"orders": source}}
+    [day] = assert_equal_on_all(shop.project(), tmp_path, FIRST, FIRST)
+    assert [(file.rows, file.accepted) for file in day.files] == [(2, 2)]
+    _, features = lake_rows(shop.project(), "spark", tmp_path)["shop__features"]
+    assert {row[-2] for row in features} == {"x", "y"}
+
+
+@pytest.mark.usefixtures("spark")
 def test_raw_rows_are_counted_and_quarantined_alike(shop: Any, tmp_path: Path) -> None:
     source = {
         "path": "raw",

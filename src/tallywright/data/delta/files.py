@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _MILLISECOND = timedelta(milliseconds=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 _INSTANT: Final = pa.timestamp("us", "UTC")
 _MANY: Final = 8
 """More files than this are read in threads."""
@@ -102,12 +103,17 @@ def rendered(value: Any, kind: pa.DataType, *, up: bool) -> int | float | str | 
     return None
 
 
-def _milliseconds(value: datetime, *, up: bool) -> str:
-    """An instant in whole milliseconds; a maximum is rounded up, or readers would skip the file for its last row."""
+def _milliseconds(value: datetime, *, up: bool) -> str | None:
+    """An instant in whole milliseconds; a maximum is rounded up, or readers would skip the file for its last row.
+
+    None where that would be beyond the last year.
+    """
     instant = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     rest = timedelta(microseconds=instant.microsecond % 1000)
     instant -= rest
     if up and rest:
+        if instant > _LAST - _MILLISECOND:
+            return None
         instant += _MILLISECOND
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -17,6 +17,7 @@ from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import connect, lock, run, sql_errors, text_literal
 from tallywright.data.etl.queries import checked
 from tallywright.data.etl.spark_engine import SparkSqlEngine
+from tallywright.data.raw.parquet_files import nanosecond_columns
 from tallywright.data.raw.relation import numbered_name
 from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
 from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour
@@ -110,7 +111,8 @@ class DuckDbEngine:
         """Two views over the files; what folders are called decides nothing."""
         listed = ", ".join(text_literal(no_pattern(path)) for path in source.paths)
         scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-        named = [quoted(column) for column in source.columns]
+        instants = {} if source.number else nanosecond_columns(source.paths)
+        named = [_cut(column) if instants.get(column) is False else quoted(column) for column in source.columns]
         named += [f"{_by_file(source, key)} AS {quoted(key)}" for key in source.key_columns]
         number = quoted(source.number) if source.number else f"(file_index << {LINE_BITS}) + file_row_number + 1"
         if source.has_own_numbers:
@@ -178,6 +180,11 @@ class DuckDbEngine:
 def no_pattern(path: Path) -> str:
     """A path that DuckDB does not take for a pattern of paths."""
     return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
+def _cut(column: str) -> str:
+    """SQL for an instant of nanoseconds, cut to the microsecond; a cast would round it."""
+    return f"make_timestamp(epoch_ns({quoted(column)}) // 1000) AS {quoted(column)}"
 
 
 def _by_file(source: Relation, key: str) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tallywright.spec import Project
     from tallywright.spec.sources import Source
 
-_STAGING: Final = 2
+_STAGING: Final = 3
 """Goes into the address of staged files; raised when the way of staging changes."""
 _READINGS: Final = 3
 _READ_BY: Final = {
@@ -86,9 +86,14 @@ def read_sources(project: Project) -> RawContent:
     """
     for _ in range(_READINGS):
         stamps = stamps_of(project)
-        content = _read_once(project, stamps)
+        try:
+            content: RawContent | InputError = _read_once(project, stamps)
+        except InputError as error:  # perhaps of a file that somebody writes just now
+            content = error
         changed = sorted(path for path, stamp in stamps_of(project).items() if stamps.get(path) != stamp)
         if not changed:
+            if isinstance(content, InputError):
+                raise content
             return content
         log.info("the raw files are read again, because they changed meanwhile: %s", ", ".join(changed))
     raise InputError(

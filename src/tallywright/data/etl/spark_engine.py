@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.raw.parquet_files import nanosecond_columns
 from tallywright.data.raw.relation import numbered_name
 from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
 from tallywright.data.statement import tokens, without_semicolon
@@ -54,6 +55,7 @@ _DIALECT: Final = {
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.runSQLOnFiles": "false",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
 """What makes a text mean the same as on DuckDB: quoted names, timestamps without a zone, errors instead of nulls; no
 file is a table."""
@@ -102,12 +104,11 @@ class SparkSqlEngine:
         """The rows of a source with their numbers."""
         from pyspark.sql import functions
 
-        reader = self._spark.read.option("mergeSchema", "true")
-        base = _partition_base(source.paths) if source.keys else None
-        if base is not None:
-            reader = reader.option("basePath", _local(base))
-        frame = reader.parquet(*map(_local, source.paths))
-        columns = [functions.col(_spark_name(name)) for name in (*source.columns, *source.key_columns)]
+        frame = self._spark.read.option("mergeSchema", "true").parquet(*map(_pattern, source.paths))
+        instants = {} if source.number else nanosecond_columns(source.paths)
+        columns = [_cut(name, instants[name]) if name in instants else functions.col(_spark_name(name))
+                   for name in source.columns]  # fmt: skip
+        columns += [_by_file(source, [keys[key] for keys in source.keys]).alias(key) for key in source.key_columns]
         if source.unreadable:
             is_bad = functions.col(_spark_name(REASON)).isNotNull()
             frame = frame.where(is_bad if unreadable else ~is_bad)
@@ -215,11 +216,28 @@ def _place_in_files(source: Relation) -> Column:
     """The number of a row of Parquet files that are read where they are: the file's, and its place in the file."""
     from pyspark.sql import functions
 
-    path, place = functions.col("_metadata.file_path"), functions.col("_metadata.row_index") + 1
-    number = functions.lit(None).cast("bigint")
-    for index, file in enumerate(source.paths):
-        number = functions.when(functions.url_decode(path).endswith(str(file)), index << LINE_BITS).otherwise(number)
-    return number + place
+    first = _by_file(source, [place << LINE_BITS for place in range(len(source.paths))])
+    return first.cast("bigint") + functions.col("_metadata.row_index") + 1
+
+
+def _by_file(source: Relation, values: Sequence[int | str | None]) -> Column:
+    """Of each row the value of the file in which it lies."""
+    from pyspark.sql import functions
+
+    # Spark names a file by its URI, in which a plus is a plus.
+    path = functions.url_decode(functions.replace("_metadata.file_path", functions.lit("+"), functions.lit("%2B")))
+    found = functions.lit(None)
+    for file, value in zip(source.paths, values, strict=True):
+        found = functions.when(path.endswith(str(file)), functions.lit(value)).otherwise(found)
+    return found
+
+
+def _cut(name: str, of_zone: bool) -> Column:  # noqa: FBT001 - what the column says of itself
+    """An instant of nanoseconds, which Spark reads as their number, to the microsecond."""
+    from pyspark.sql import functions
+
+    instant = functions.expr(f"timestamp_micros({_spark_name(name)} div 1000)")
+    return (instant if of_zone else instant.cast("timestamp_ntz")).alias(name)
 
 
 @contextmanager
@@ -289,6 +307,11 @@ def _local(path: Path) -> str:
     return f"file://{path}"
 
 
+def _pattern(path: Path) -> str:
+    """The address of a file for a reader that takes patterns."""
+    return _local(Path(re.sub(r"([*?\[\]{}\\])", r"\\\1", str(path))))
+
+
 def _typed(frame: DataFrame) -> DataFrame:
     """The frame with a type for columns that are nothing but NULL, which Parquet does not store: DuckDB's."""
     from pyspark.sql import functions
@@ -350,14 +373,6 @@ def _batches(file: Path, columns: Sequence[str], present: str) -> Iterator[pa.Re
     with ParquetFile(file) as parquet:
         for batch in parquet.iter_batches(columns=list(columns)):
             yield batch.filter(batch.column(present).is_valid()) if present else batch
-
-
-def _partition_base(files: Sequence[Path]) -> Path | None:
-    """The folder above the `key=value` folders, if all files lie in folders with the same keys."""
-    bases = {next((folder for folder in reversed(file.parents) if "=" in folder.name), None) for file in files}
-    keys = {tuple(part.partition("=")[0] for part in file.parent.parts if "=" in part) for file in files}
-    parents = {base.parent for base in bases if base is not None}
-    return parents.pop() if len(keys) == len(parents) == 1 and None not in bases else None
 
 
 @contextmanager

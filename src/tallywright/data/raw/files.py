@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _ENDINGS: Final = {"csv": ("*.csv", "*.csv.gz", "*.csv.zst", "*.zip"), "parquet": ("*.parquet",)}
 _NO_DATA: Final = (".", "~$")
+_NO_NAME: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -59,13 +61,13 @@ def locate(name: str, source: Source, folder: Path) -> Located:
 def _located(name: str, source: Source, base: Path) -> Located:
     path = base / source.path
     if path.is_dir():
-        among = [file for file in path.iterdir() if file.is_file()]
+        among = [file for file in path.iterdir() if _is_file(file)]
         found = [file for file in among if _is_data(file.name, source)]
     elif path.is_file() or not any(letter in source.path for letter in "*?["):
         among = found = [path] if path.is_file() else []
     else:
         top = Path(path.anchor) if source.path.startswith("/") else base
-        among = [file for file in top.glob(str(path.relative_to(top))) if file.is_file()]
+        among = [file for file in top.glob(str(path.relative_to(top))) if _is_file(file)]
         named = source.path.rpartition("/")[2].startswith(_NO_DATA)
         found = [file for file in among if named or not file.name.startswith(_NO_DATA)]
     if not found:
@@ -75,7 +77,31 @@ def _located(name: str, source: Source, base: Path) -> Located:
             expected=f"a {source.format} file, a folder or a glob below {base}",
             remedy="put the raw file there, or correct data.sources: `pattern` says which files of a folder are data",
         )
-    return Located(base, tuple(sorted(found)), tuple(sorted(set(among) - set(found))))
+    located = Located(base, tuple(sorted(found)), tuple(sorted(set(among) - set(found))))
+    for file in located.files:
+        _require_sound(name, file, located.name_of(file))
+    return located
+
+
+def _is_file(path: Path) -> bool:
+    """True for a file, and for a link that leads nowhere: that is a delivery which is missing."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _require_sound(name: str, file: Path, shown: str) -> None:
+    """Refuses a file that is not there, or whose name is no text."""
+    if not file.is_file():
+        raise InputError(
+            f"data.sources.{name}: {shown} is a link to {file.readlink()}, and nothing is there",
+            expected="files that can be read",
+            remedy="deliver what it leads to, or remove the link",
+        )
+    if _NO_NAME.search(shown):
+        raise InputError(
+            f"data.sources.{name}: the name of a file is no text: {shown!a}",
+            expected="names of plain characters, in UTF-8",
+            remedy="rename it",
+        )
 
 
 def _is_data(file: str, source: Source) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import InputError, did_you_mean
+from tallywright.spec.values import MOST_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -53,7 +55,17 @@ class Columns:
 
 
 def header_of(file: str, line: int, names: Sequence[str]) -> Header:
-    """The header with these names; a column without one gets one by its place, and what is there twice is numbered."""
+    """The header with these names; a column without one gets one by its place, and what is there twice is numbered.
+
+    Raises:
+        InputError: There are more than any source may have.
+    """
+    if len(names) > MOST_COLUMNS:
+        raise InputError(
+            f"{file} line {line}: {len(names):,} columns",
+            expected=f"at most {MOST_COLUMNS:,}",
+            remedy="deliver fewer, or as rows of key and value",
+        )
     width = len(str(max(len(names) - 1, 0)))
     named = [name or f"column{place:0{width}}" for place, name in enumerate(names)]
     taken: dict[str, int] = {}
@@ -88,15 +100,15 @@ def columns_of(where: str, source: Source, headers: Sequence[Header], used: froz
     _require_types(where, source, headers, union)
     names = source.columns or union
     held = {header.file: frozenset(header.columns) for header in headers}
-    everywhere = frozenset.intersection(*held.values())
-    shared = [name for name in names if name in everywhere]
+    shared = frozenset(names).intersection(*held.values())
     optional = {name for name in names if name in source.may_lack} if source.strict else set(names)
-    some = dict.fromkeys(name for name in names if name not in everywhere and name not in optional)
+    some = dict.fromkeys(name for name in names if name not in shared and name not in optional)
     wanted = [name for name in some if name in told or name.lower() in used]
     for expected in ([name for name in wanted if name in common], wanted):
         for header in headers:
             _require_columns(header, expected, shared)
     kept = tuple(name for name in names if name not in some)
+    _require_one_spelling(headers, kept)
     lacking = {file: tuple(name for name in kept if name not in columns) for file, columns in held.items()}
     left_out = {header.file: tuple(name for name in header.columns if name in some) for header in headers}
     return Columns(
@@ -106,6 +118,20 @@ def columns_of(where: str, source: Source, headers: Sequence[Header], used: froz
     )
 
 
+def _require_one_spelling(headers: Sequence[Header], names: Sequence[str]) -> None:
+    """Refuses names that differ by case alone: for queries they are one column."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        first = spelled.setdefault(name.lower(), name)
+        if first != name:
+            files = [next(header.file for header in headers if one in header.columns) for one in (name, first)]
+            raise InputError(
+                f"{files[0]} has a column {name}, which {files[1]} calls {first}",
+                expected="files of one source with the same columns",
+                remedy="ask whoever delivers the files for one spelling",
+            )
+
+
 def _require_types(where: str, source: Source, headers: Sequence[Header], known: Sequence[str]) -> None:
     """Refuses a type (or column) of the spec that no file has."""
     for name in [*source.columns, *source.types]:
@@ -113,7 +139,7 @@ def _require_types(where: str, source: Source, headers: Sequence[Header], known:
             continue
         files = ", ".join(f"{header.file} line {header.line}" for header in headers[:3])
         raise InputError(
-            f"{where}: no column {name!r}{did_you_mean(name, known)} in {files}",
+            f"{where}: no column {name!r}{_hint(name, known)} in {files}",
             expected=f"the columns of the file: {', '.join(known)}",
             remedy="correct data.sources.*.types, or ask whoever delivers the file",
         )
@@ -133,8 +159,9 @@ def _words_in(columns: Sequence[str], used: frozenset[str]) -> int:
 
 
 def _is_header(header: Header, known: Collection[str], used: frozenset[str]) -> bool:
-    """True for a line that names a known column, or half of whose names are words of the queries."""
-    if set(header.columns) & set(known) or not known:
+    """True for a line that names a known column, whatever blanks are around it, or has half its names of queries."""
+    stripped = {name.strip() for name in header.columns}
+    if stripped & set(known) or not known:
         return True
     return 2 * _words_in(header.columns, used) >= len(header.columns)
 
@@ -183,7 +210,7 @@ def _no_header(header: Header, source: Source, expected: Sequence[str]) -> Input
     )
 
 
-def _require_columns(header: Header, wanted: Sequence[str], shared: Sequence[str]) -> None:
+def _require_columns(header: Header, wanted: Sequence[str], shared: Collection[str]) -> None:
     found = frozenset(header.columns)
     missing = [name for name in wanted if name not in found]
     if not missing:
@@ -199,11 +226,17 @@ def _require_columns(header: Header, wanted: Sequence[str], shared: Sequence[str
 
 def _hint(name: str, others: Sequence[str]) -> str:
     """The column of the file that may be meant."""
-    plain = {re.sub(r"\W", "", other).lower(): other for other in others}
-    twin = plain.get(re.sub(r"\W", "", name).lower())
+    plain = {_plain(other): other for other in others}
+    twin = plain.get(_plain(name))
     if twin is not None:
-        return f" (did you mean {twin!r}?)"
+        # Two that only look alike are told apart by their code points.
+        return f" (did you mean {twin!a}?)"
     return did_you_mean(name, others).replace("'", "")
+
+
+def _plain(name: str) -> str:
+    """What is left of a name without case, signs and the ways to write an accent."""
+    return re.sub(r"\W", "", unicodedata.normalize("NFKC", name)).lower()
 
 
 def shown(names: Sequence[str]) -> str:

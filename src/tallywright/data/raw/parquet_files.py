@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -39,6 +40,22 @@ def look(where: str, file: Path, name: str) -> tuple[Header, int]:
         if error.errno is not None:
             raise
         raise _damaged(where, name, error) from error
+
+
+def nanosecond_columns(files: Sequence[Path]) -> dict[str, bool]:
+    """The columns of instants in nanoseconds as 64-bit numbers, and whether they are of a zone."""
+    from pyarrow.parquet import ParquetFile
+
+    found: dict[str, bool] = {}
+    for file in files:
+        with ParquetFile(file) as opened:
+            columns = [opened.schema.column(place) for place in range(len(opened.schema))]
+        kinds = {column.path: json.loads(column.logical_type.to_json()) for column in columns}
+        found |= {
+            name: kind["isAdjustedToUTC"] for name, kind in kinds.items() if kind.get("timeUnit") == "nanoseconds"
+            and kind["Type"] == "Timestamp"
+        }  # fmt: skip
+    return found
 
 
 def _damaged(where: str, name: str, error: Exception) -> InputError:

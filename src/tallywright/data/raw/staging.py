@@ -113,7 +113,7 @@ def stage_csv(
     require_types(source.types, where)
     headers = [_header(where, source, copy) for copy in copies]
     found = columns_of(where, source, _present(headers, copies), used)
-    typing = Typing(connection, found.names, source.types)
+    typing = Typing(connection, found.names, source.types, strict=source.strict)
     account = _begun(found, typing, copies)
     texts = [name for name in found.names if name not in source.types]
     with ParquetWriter(

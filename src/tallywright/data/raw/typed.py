@@ -29,6 +29,11 @@ REASON: Final = "__unreadable"
 RAW_ROW: Final = "__raw_row"
 LINE_BITS: Final = 40
 _LONGEST: Final = 60
+_CHANGES: Final = "its value would change"
+_CUT: Final = "its time would be lost"
+_ELSEWHERE: Final = "it is of another zone than UTC"
+_INTEGERS: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT"})
+_FLOATS: Final = frozenset({"FLOAT", "REAL", "DOUBLE"})
 
 
 def number_column(columns: Sequence[str]) -> str:
@@ -53,10 +58,18 @@ class Typing:
         connection: Casts as the queries do.
         columns: Of the source, in order.
         types: The declared ones; others stay texts.
+        strict: Whether a text that a cast would change, such as 1.5 to an INTEGER, is none of its type.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: Sequence[str], types: Mapping[str, str]) -> None:
-        self._connection, self._columns = connection, columns
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        columns: Sequence[str],
+        types: Mapping[str, str],
+        *,
+        strict: bool = False,
+    ) -> None:
+        self._connection, self._columns, self._strict = connection, columns, strict
         self.number = number_column(columns)
         self._casts = {name: declared for name, declared in types.items() if name in columns}
         self._query = self._made()
@@ -100,7 +113,15 @@ class Typing:
 
     def _cast(self, name: str) -> str:
         declared = self._casts.get(name)
-        return quoted(name) if declared is None else f"TRY_CAST({quoted(name)} AS {declared})"
+        if declared is None:
+            return quoted(name)
+        cast = f"TRY_CAST({quoted(name)} AS {declared})"
+        lost, _ = self._lost(name)
+        return f"CASE WHEN NOT ({lost}) THEN {cast} END" if lost else cast
+
+    def _lost(self, name: str) -> tuple[str, str]:
+        """SQL that is true of a cell that a cast would change, and how; empty where none is."""
+        return lost_by(quoted(name), self._casts[name].strip().upper()) if self._strict else ("", "")
 
     def _told(self, name: str) -> str:
         """SQL for the reason: `weight_kg: 'n/a' is not a DOUBLE`."""
@@ -108,4 +129,23 @@ class Typing:
         article = "an" if declared[0] in "AEIOU" else "a"
         column, cell = text_literal(f"{name}: "), quoted(name)
         cut = f"CASE WHEN length({cell}) > {_LONGEST} THEN left({cell}, {_LONGEST}) || '…' ELSE {cell} END"
-        return f"concat({column}, '''', {cut}, '''', {text_literal(f' is not {article} {declared}')})"
+        lost, how = self._lost(name)
+        why = f"CASE WHEN {lost} THEN {text_literal(f': {how}')} ELSE '' END" if lost else "''"
+        return f"concat({column}, '''', {cut}, '''', {text_literal(f' is not {article} {declared}')}, {why})"
+
+
+def lost_by(cell: str, declared: str) -> tuple[str, str]:
+    """SQL that is true of a text that a cast to a type would change, and how it would; empty where none is.
+
+    A DECIMAL is rounded to its digits and an instant ends at the microsecond: these types say so.
+    """
+    cast = f"TRY_CAST({cell} AS {declared})"
+    if declared in _INTEGERS:
+        return f"coalesce(CAST({cast} AS DOUBLE) <> TRY_CAST({cell} AS DOUBLE), false)", _CHANGES
+    if declared in _FLOATS:
+        return f"coalesce(isinf({cast}) AND NOT contains(lower({cell}), 'inf'), false)", _CHANGES
+    if declared == "DATE":
+        return f"coalesce(CAST({cast} AS TIMESTAMP) <> TRY_CAST({cell} AS TIMESTAMP), false)", _CUT
+    if declared == "TIMESTAMP":
+        return f"coalesce({cast} <> CAST(TRY_CAST({cell} AS TIMESTAMPTZ) AS TIMESTAMP), false)", _ELSEWHERE
+    return "", ""
