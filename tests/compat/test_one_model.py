@@ -53,7 +53,7 @@ def said(root: Path, *arguments: str) -> Any:
 
 
 def answers(root: Path) -> dict[str, Any]:
-    """What the sound models answer: queries, days, and the pages of reports without when and where they were written."""
+    """What the sound models answer: queries, days, and reports but for when and where they were written."""
     found: dict[str, Any] = {" ".join(asked): said(root, *asked) for asked in ASKED}
     for name in (MODEL, QUIET):
         page = root / f"{name}.html"
@@ -120,9 +120,7 @@ def with_a_folder_as_spec(root: Path) -> None:
 DAMAGE = (without_a_file, with_a_torn_log, without_a_log, without_a_spec, with_a_folder_as_spec)
 
 
-def test_one_that_is_broken_in_every_way_changes_no_answer_of_the_others(
-    project: Path, before: dict[str, Any]
-) -> None:
+def test_one_that_is_broken_in_every_way_changes_no_answer_of_the_others(project: Path, before: dict[str, Any]) -> None:
     for damage in (without_a_file, with_a_torn_log, with_a_folder_as_spec):
         damage(project)
     require_the_same(project, before, "all at once")

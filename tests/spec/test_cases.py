@@ -242,6 +242,32 @@ def test_five_thousand_columns_can_be_declared(change: Change) -> None:
         load_project("late_orders", root=root)
 
 
+@pytest.mark.parametrize("target", ["model.yaml", "nowhere"])
+def test_a_link_that_leads_nowhere_is_a_mistake_and_no_model_less(shop: Path, target: str) -> None:
+    file = shop / "models/late_orders/model.yaml"
+    file.unlink()
+    file.symlink_to(target)
+    assert model_names(shop) == ["late_orders"]
+    code, (row,) = validated(shop)
+    assert code == 3
+    assert row["problems"] == [f"{file}: a link that leads to no file, or no regular file; expected a YAML file"]
+
+
+def test_an_overlay_that_leads_nowhere_is_said_to(shop: Path) -> None:
+    (shop / "conf/local.yaml").unlink()
+    (shop / "conf/local.yaml").symlink_to("local.yaml")
+    code, rows = validated(shop)
+    assert code == 3
+    assert "conf/local.yaml: a link that leads to no file" in rows[0]["problems"][0]
+
+
+def test_a_text_of_any_length_is_told_in_brief(shop: Path) -> None:
+    for given in (f"description={'x' * 100_000}", f"{'x' * 100_000}=1"):
+        code, (row,) = validated(shop, "--set", given)
+        assert code == 3
+        assert len(json.dumps(row)) < 60_000
+
+
 def test_a_file_that_is_a_folder_is_said_to_be_one(shop: Path) -> None:
     (shop / "models/late_orders/model.yaml").unlink()
     (shop / "models/late_orders/model.yaml").mkdir()

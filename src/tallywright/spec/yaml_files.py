@@ -8,6 +8,7 @@ another as plain values.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast
@@ -335,7 +336,8 @@ def read_text(file: Path) -> str:
         if file.is_dir():
             raise SpecError(f"{file} is a folder", expected="a YAML file")
         if not file.is_file():
-            raise SpecError(f"{file}: no such file", expected="a YAML file")
+            what = "no such file" if not os.path.lexists(file) else "a link that leads to no file, or no regular file"
+            raise SpecError(f"{file}: {what}", expected="a YAML file")
         if file.stat().st_size > _MOST_BYTES:
             raise SpecError(f"{file} has more than {_MOST_BYTES} bytes", expected="a smaller YAML file")
         return file.read_bytes().decode("utf-8-sig")
