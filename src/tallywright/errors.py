@@ -40,6 +40,13 @@ class SpecProblem:
     found: str = ""
     nearest: str = ""
 
+    def __post_init__(self) -> None:
+        """Cuts what is too long to be read: names and `--set` texts may have any length."""
+        for name, most in (("where", 1_000), ("path", 1_000), ("text", 20_000), ("found", 1_000)):
+            value = getattr(self, name)
+            if len(value) > most:
+                object.__setattr__(self, name, f"{value[:most]}…")
+
     def __str__(self) -> str:
         return f"{self.where}{'' if self.line is None else f':{self.line}'}: {self.text}"
 

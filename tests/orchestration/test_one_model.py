@@ -1,48 +1,30 @@
-"""What is wrong with one model takes nothing from another: its DAGs, its row in `validate`, queries and reports."""
+"""What is wrong with one model takes nothing from another: its DAGs, its row in `validate`; reports: `tests/compat`."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import random
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from breakage import EXCEPTIONS, mutations, raising
 from click.testing import CliRunner
-from spec_mutations import mistyped, mutated, written
 
 from tallywright.cli import spec_commands
 from tallywright.cli.init import init
 from tallywright.cli.main import tally
-from tallywright.errors import InputError, SpecError, StorageError, TallyError
+from tallywright.errors import SpecError, TallyError
 from tallywright.lifecycle.plan import Pipeline
 from tallywright.spec import load_project, model_names
 from tallywright.spec.load import load_environment
 
 SOUND = ("sound", "well")
 BROKEN = "late_orders"
-EXCEPTIONS: tuple[Callable[[], Exception], ...] = (
-    lambda: ValueError("tag cannot be longer"),
-    lambda: KeyError("x"),
-    lambda: OverflowError("date value out of range"),
-    lambda: RecursionError("maximum recursion depth exceeded"),
-    lambda: MemoryError("Unable to allocate 7.11 PiB"),
-    lambda: ModuleNotFoundError("No module named 'airflow.providers.apache'"),
-    lambda: TypeError("Cannot merge incompatible container types"),
-    lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
-    lambda: OSError(5, "Input/output error"),
-    AssertionError,
-    StopIteration,
-    lambda: StorageError("the file is gone"),
-    lambda: InputError("rows"),
-    lambda: SpecError("one problem"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -149,21 +131,10 @@ def require_others_as_before(root: Path, others: tuple[dict[str, Any], dict[str,
         assert load_project(name, root=root).spec.name == name
 
 
-def mutations(root: Path, count: int, seed: int) -> Iterator[str]:
-    values = yaml.safe_load(spec_of(root).read_text())
-    more = {"maintenance": {"cron": "0 2 * * 0"}, "registry": {"approval": "person", "approvers": ["a"]},
-            "schedule": {"after": "x__y", "timezone": "UTC", "catch_up": 3, "closed": {"weekdays": ["sunday"]}},
-            "tags": ["a"], "owner": {"name": "a"}, "scoring": {"engine": "spark"}}  # fmt: skip
-    for number in range(count):
-        chance = random.Random(f"{seed}/{number}")
-        text = written(mutated(values, chance, others=(more, more)))
-        yield mistyped(text, chance) if chance.random() < 0.2 else text
-
-
 def test_a_mutated_spec_takes_nothing_from_the_others(
     shop: Path, others: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:
-    for number, text in enumerate(mutations(shop, 25, seed=11)):
+    for number, text in enumerate(mutations(spec_of(shop), 25, seed=11)):
         spec_of(shop).write_text(text, "utf-8", newline="")
         try:
             require_others_as_before(shop, others)
@@ -175,7 +146,7 @@ def test_a_mutated_spec_takes_nothing_from_the_others(
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_nor_do_many_more(shop: Path, others: tuple[dict[str, Any], dict[str, Any]], seed: int) -> None:
-    for number, text in enumerate(mutations(shop, 500, seed)):
+    for number, text in enumerate(mutations(spec_of(shop), 500, seed)):
         spec_of(shop).write_text(text, "utf-8", newline="")
         try:
             require_others_as_before(shop, others)
@@ -193,19 +164,6 @@ CALLED = {
     ),
 }  # fmt: skip
 """What is called for a model while its DAGs are made."""
-
-
-def raising(function: Callable[..., Any], make: Callable[[], Exception]) -> Callable[..., Any]:
-    """The function, which fails whenever the broken model is among its arguments."""
-
-    def failing(*words: Any, **named: Any) -> Any:
-        given = [getattr(word, "spec", word) for word in (*words, *named.values())]
-        about = [str(word) if isinstance(word, str | Path) else getattr(word, "name", "") for word in given]
-        if any(name == BROKEN or f"/{BROKEN}/" in str(name) for name in about):
-            raise make()
-        return function(*words, **named)
-
-    return failing
 
 
 WHERE = [(module, name) for module, names in CALLED.items() for name in names]
@@ -236,7 +194,7 @@ def test_whatever_a_function_raises_for_a_model_is_that_models_alone(
     module = importlib.import_module(WHERE[where][0])
     monkeypatch.setattr("tallywright.spec.cache._in_memory", {})
     make = EXCEPTIONS[where % len(EXCEPTIONS)]
-    monkeypatch.setattr(module, WHERE[where][1], raising(getattr(module, WHERE[where][1]), make))
+    monkeypatch.setattr(module, WHERE[where][1], raising(getattr(module, WHERE[where][1]), make, BROKEN))
     require_it_is_that_models_alone(shop, others, make)
 
 
@@ -249,7 +207,7 @@ def test_so_is_every_exception_of_every_function(
     function = getattr(module, WHERE[where][1])
     for make in EXCEPTIONS:
         monkeypatch.setattr("tallywright.spec.cache._in_memory", {})
-        monkeypatch.setattr(module, WHERE[where][1], raising(function, make))
+        monkeypatch.setattr(module, WHERE[where][1], raising(function, make, BROKEN))
         require_it_is_that_models_alone(shop, others, make)
 
 
@@ -261,7 +219,7 @@ def test_whatever_a_check_raises_for_a_model_stands_in_its_row(
 ) -> None:
     real = getattr(spec_commands, function)
     for make in EXCEPTIONS:
-        monkeypatch.setattr(spec_commands, function, raising(real, make))
+        monkeypatch.setattr(spec_commands, function, raising(real, make, BROKEN))
         code, rows = rows_of(shop)
         assert code == 3
         assert [rows[name]["valid"] for name in (BROKEN, *SOUND)] == [False, True, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,8 @@ REFUSED = {
     "first year": ([("start_date: 2025-01-01", "start_date: 0001-01-01")], "", "between 1900-01-01 and 2199-12-31"),
     "last year": ([("end_date: 2025-04-30", "end_date: 9999-12-31"), ("timezone: UTC", "timezone: America/New_York")],
                   "", "between 1900-01-01 and 2199-12-31"),
+    "own zone": ([("timezone: UTC", "timezone: localtime")], "", "another zone on another machine"),
+    "leap seconds": ([("timezone: UTC", "timezone: right/UTC")], "", "counts leap seconds"),
     "no cron": ([], "maintenance: {cron: 'a b c d e'}\n", "'a' is no field of minutes: 0 to 59"),
     "no month": ([], "maintenance: {cron: '0 0 1 FOO *'}\n", "'FOO' is no field of months"),
     "never": ([], "maintenance: {cron: '0 0 31 2 *'}\n", "never comes: the next 10 years have no such minute"),
@@ -182,6 +185,15 @@ def test_what_could_only_fail_later_is_refused(case: str, change: Change, monkey
         load_project("late_orders", root=root)
 
 
+def test_what_is_not_checked_is_said(change: Change) -> None:
+    root = change(("  key: [order_id]", "  engine: spark\n  key: [order_id]"))
+    code, (row,) = validated(root)
+    assert (code, row["valid"], len(row["hints"])) == (0, True, 1)
+    done = CliRunner().invoke(tally, ["validate", "--root", str(root)], catch_exceptions=False)
+    assert done.stdout == "late_orders: valid\n"
+    assert done.stderr.startswith("hint: late_orders: data.engine is spark, so its queries are not planned")
+
+
 def test_a_time_without_quotes_is_that_time(change: Change) -> None:
     deadline = load_project("late_orders", root=change(('"06:00"', "14:00"))).spec.schedule.deadline
     assert (deadline.hour, deadline.minute) == (14, 0)
@@ -205,6 +217,21 @@ def test_a_reference_that_stands_for_itself_and_one_of_conf(change: Change, monk
             assert load_project("late_orders", root=root, overrides=sets).spec.description == secret
 
 
+def test_a_reference_that_leads_nowhere_has_its_line(change: Change) -> None:
+    root = change(("name: Your team", "name: ${owner.nobody}"))
+    (problem,) = validated(root)[1][0]["details"]
+    assert (problem["line"], problem["path"]) == (8, "owner.name")
+
+
+def test_any_number_of_mistakes_is_told_in_time(change: Change) -> None:
+    began = time.process_time()
+    code, (row,) = validated(change(add="".join(f"k{number}: 1\n" for number in range(20_000))))
+    assert code == 3
+    assert "k0: unknown key" in row["problems"][0]
+    assert "19800 more problems of these kinds" in row["problems"][-1]
+    assert time.process_time() - began < 30  # hours, where each mistake looks at all others
+
+
 def test_five_thousand_columns_can_be_declared(change: Change) -> None:
     more = "".join(f"    c{number}: DOUBLE\n" for number in range(5000))
     root = change(("    region_late_rate_7d: DOUBLE\n", f"    region_late_rate_7d: DOUBLE\n{more}"))
@@ -213,6 +240,32 @@ def test_five_thousand_columns_can_be_declared(change: Change) -> None:
     change(("    region_late_rate_7d: DOUBLE\n", f"    region_late_rate_7d: DOUBLE\n{many}"))
     with pytest.raises(SpecError, match="at most 10000 items"):
         load_project("late_orders", root=root)
+
+
+@pytest.mark.parametrize("target", ["model.yaml", "nowhere"])
+def test_a_link_that_leads_nowhere_is_a_mistake_and_no_model_less(shop: Path, target: str) -> None:
+    file = shop / "models/late_orders/model.yaml"
+    file.unlink()
+    file.symlink_to(target)
+    assert model_names(shop) == ["late_orders"]
+    code, (row,) = validated(shop)
+    assert code == 3
+    assert row["problems"] == [f"{file}: a link that leads to no file, or no regular file; expected a YAML file"]
+
+
+def test_an_overlay_that_leads_nowhere_is_said_to(shop: Path) -> None:
+    (shop / "conf/local.yaml").unlink()
+    (shop / "conf/local.yaml").symlink_to("local.yaml")
+    code, rows = validated(shop)
+    assert code == 3
+    assert "conf/local.yaml: a link that leads to no file" in rows[0]["problems"][0]
+
+
+def test_a_text_of_any_length_is_told_in_brief(shop: Path) -> None:
+    for given in (f"description={'x' * 100_000}", f"{'x' * 100_000}=1"):
+        code, (row,) = validated(shop, "--set", given)
+        assert code == 3
+        assert len(json.dumps(row)) < 60_000
 
 
 def test_a_file_that_is_a_folder_is_said_to_be_one(shop: Path) -> None:

@@ -21,8 +21,10 @@ from tallywright.errors import SpecError, TallyError, UsageError
 from tallywright.lifecycle.plan import Pipeline, longest_run, plan
 from tallywright.lifecycle.retention import retention_problems
 from tallywright.spec import load_project
+from tallywright.spec.load import read_overlay
 from tallywright.spec.model import ModelSpec
 from tallywright.spec.values import LAST_DATE
+from tallywright.spec.yaml_files import merged
 
 EVERYTHING: dict[str, Any] = {
     "tags": ["a"],
@@ -143,6 +145,52 @@ def test_mutated_specs_overlays_and_sets_end_in_no_exception_that_is_not_ours(tm
 @pytest.mark.parametrize("seed", range(5))
 def test_so_do_many_more(tmp_path: Path, repository: Path, seed: int) -> None:
     assert fuzz(tmp_path, repository, 6_000, seed=seed) > 600
+
+
+def fuzz_overlays(root: Path, repository: Path, tries: int, seed: int) -> int:
+    """Reads mutated overlays without a model; gives the number of valid ones."""
+    fuzzed, valid = Fuzzed(root, repository), 0
+    for number in range(tries):
+        text = fuzzed.overlay_of(random.Random(f"{seed}/{number}"))
+        fuzzed.overlay.write_text(text, "utf-8", newline="")
+        try:
+            overlay = read_overlay(root)
+            overlay.strangers()
+            valid += not overlay.environment()[1]
+        except (SpecError, UsageError):
+            continue
+        except Exception as error:
+            error.add_note(f"seed {seed}, overlay {number}: {text}")
+            raise
+    return valid
+
+
+def fuzz_sets(root: Path, repository: Path, tries: int, seed: int) -> int:
+    """Lays `--set` texts over the spec's values; gives the number of those that can be laid."""
+    values, taken = Fuzzed(root, repository).spec, 0
+    for number in range(tries):
+        chance = random.Random(f"{seed}/{number}")
+        text = set_text(chance.choice([values, EVERYTHING, OVERLAY]), chance)
+        try:
+            merged(values, {}, [text])
+            taken += 1
+        except (SpecError, UsageError):
+            continue
+        except Exception as error:
+            error.add_note(f"seed {seed}, --set {number}: {text!r}")
+            raise
+    return taken
+
+
+def test_mutated_overlays_and_set_texts_alone(tmp_path: Path, repository: Path) -> None:
+    assert fuzz_overlays(tmp_path / "overlays", repository, 100, seed=30) > 10
+    assert fuzz_sets(tmp_path / "sets", repository, 500, seed=31) > 100
+
+
+@pytest.mark.long
+def test_many_more_overlays_and_set_texts_alone(tmp_path: Path, repository: Path) -> None:
+    assert fuzz_overlays(tmp_path / "overlays", repository, 10_000, seed=32) > 1_000
+    assert fuzz_sets(tmp_path / "sets", repository, 30_000, seed=33) > 6_000
 
 
 def every_value_in_every_place(fuzzed: Fuzzed, share: float) -> int:

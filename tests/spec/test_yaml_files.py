@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from unittest import mock
 
@@ -81,12 +82,12 @@ def test_layers_are_merged_as_omegaconf_merges_them(base: dict[str, object], lay
         ("- a\n", "a list; expected a mapping of sections"),
         ("a: [\n", "model.yaml:2: "),
         ("1: a\n", "the key 1"),
-        ("no: a\n", "the key False"),
-        ("a: !!set {b}\n", "a set"),
-        ("a: !!binary aGVsbG8=\n", "a bytes"),
-        ("a: !!int x\n", "invalid literal"),
-        ("a: !!timestamp x\n", "NoneType"),
-        ("a: !!python/name:os.system x\n", "could not determine a constructor"),
+        ("no: a\n", "the key no, which is no text"),
+        ("a: !!set {b}\n", "tag !!set"),
+        ("a: !!binary aGVsbG8=\n", "tag !!binary"),
+        ("a: !!int x\n", "which is no int"),
+        ("a: !!timestamp x\n", "tag !!timestamp"),
+        ("a: !!python/name:os.system x\n", "tag !!python/name:os.system"),
         ("a: 1\nb: 2\na: 3\n", "model.yaml:3: duplicate key a"),
         ("a: {b: 1, b: 2}\n", "model.yaml:1: duplicate key b"),
         ("? [a]\n: b\n", "unhashable"),
@@ -108,6 +109,35 @@ def test_what_is_no_spec_is_refused_with_its_line(text: str, message: str) -> No
         read(text)
     assert message in str(caught.value)
     assert str(caught.value).startswith("model.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("!!int 1:30", "found '1:30', which is no int"),
+        ("!!int 017", "found '017', which is no int"),
+        ("!!float 1:30", "found '1:30', which is no float"),
+        ('!!int ""', "found '', which is no int"),
+        ("!!bool maybe", "found 'maybe', which is no bool"),
+        (f"!!int {'9' * 5000}", "limit"),
+        ("!!binary aGk=", "the tag !!binary is not read here"),
+        ("!!set {x}", "the tag !!set is not read here"),
+        ("!!timestamp 2025-01-01", "the tag !!timestamp is not read here"),
+        ("!!python/name:os.system x", "the tag !!python/name:os.system is not read here"),
+        ("{on: 1}", "found the key on, which is no text to YAML; quote it"),
+        ("{1: 1}", "found the key 1, which is no text to YAML; quote it"),
+    ],
+)
+def test_a_tag_changes_no_meaning_and_what_cannot_be_read_has_its_line(value: str, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)) as raised:
+        read(f"first: 1\nkey: {value}\n")
+    assert "model.yaml:2: " in str(raised.value)
+
+
+def test_a_tag_that_says_what_stands_there_anyway_is_read() -> None:
+    assert read("key: [!!int 17, !!float 14, !!float 1.5, !!bool yes, !!str 5]\n") == {
+        "key": [17, 14.0, 1.5, True, "5"]
+    }
 
 
 def test_a_text_of_aliases_that_grows_without_end_is_refused() -> None:
@@ -237,7 +267,7 @@ def test_references_end(text: str, message: str, conf: bool) -> None:  # noqa: F
         ("data.key[0]=x", "'key[0]' is no key"),
         ("a..b=1", "'' is no key"),
         ("a={b: 1, b: 2}", "duplicate key b"),
-        ("a=!!int x", "invalid literal"),
+        ("a=!!int x", "which is no int"),
         (f"a={'[' * 1000}{']' * 1000}", "nested deeper"),
         ("a=${oc.env:HOME}", "has a reference"),
         ("a=['${b}']", "has a reference"),

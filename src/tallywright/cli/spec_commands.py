@@ -86,6 +86,8 @@ def validate(  # noqa: PLR0913 - each a switch of the command
             click.echo(f"{row['model'] or row['overlay']}: {'valid' if row['valid'] else 'not valid'}")
             for problem in row["problems"]:
                 click.echo(f"  {problem}", err=True)
+            for hint in row["hints"]:
+                click.echo(f"hint: {hint}", err=True)
             if "data" in row:
                 show_data(row["model"], row["data"])
     if not all(row["valid"] for row in rows):
@@ -95,13 +97,20 @@ def validate(  # noqa: PLR0913 - each a switch of the command
 Row = dict[str, Any]
 
 
-def _row(about: Row, problems: Sequence[SpecProblem]) -> Row:
-    """What is said of a model or an overlay: each problem as a text, and by its parts for programs."""
+def _row(about: Row, problems: Sequence[SpecProblem], hints: Sequence[str] = ()) -> Row:
+    """What is said of a model or an overlay: each problem as a text, and by its parts for programs; what is no problem.
+
+    Args:
+        about: Which one.
+        problems: What makes it not valid.
+        hints: What could not be checked.
+    """
     return {
         **about,
         "valid": not problems,
         "problems": [str(problem) for problem in problems],
         "details": [asdict(problem) for problem in problems],
+        "hints": [*hints],
     }
 
 
@@ -126,6 +135,7 @@ def _judged_model(
 ) -> Row:
     """The row of a model; whatever goes wrong with it stays there."""
     about: Row = {"model": file.parent.name}
+    hints: list[str] = []
     try:
         spec, problems = checked(file, read_mapping(file, conf=False), overlay, settings, sets)
         if spec is not None and not problems:
@@ -135,6 +145,7 @@ def _judged_model(
             texts += retention_problems(spec)
             texts += champion_problems(project) if settings is not None else []
             problems = [SpecProblem(str(file), None, "", text) for text in texts]
+            hints = _unchecked(project)
             if data:
                 report = looked_at(project)
                 about |= {"data": report.as_dict(), "exit_code": _exit_code(problems, report.errors)}
@@ -144,7 +155,7 @@ def _judged_model(
         problems = problems_of(error, file)
     if data and "data" not in about:
         about["data"] = not_looked_at()
-    return _row(about, problems)
+    return _row(about, problems, hints)
 
 
 def _exit_code(problems: Sequence[SpecProblem], errors: Sequence[TallyError]) -> int:
@@ -174,6 +185,17 @@ def _sql_problems(project: Project) -> list[str]:
     from tallywright.data.etl.planned import sql_problems
 
     return sql_problems(project)
+
+
+def _unchecked(project: Project) -> list[str]:
+    """Says what of a project can be known without data and is not: no Spark is started to plan its queries."""
+    spec = project.spec
+    if spec.data.engine == "duckdb":
+        return []
+    told = (
+        f"{spec.name}: data.engine is {spec.data.engine}, so its queries are not planned: their columns and types are "
+    )
+    return [f"{told}first checked by `tally ingest {spec.name} --date D`"]
 
 
 @click.command()

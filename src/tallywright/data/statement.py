@@ -62,6 +62,7 @@ class Statement:
     Attributes:
         text: Without a semicolon.
         tables: Relations that are named, those of a WITH included; a schema makes no difference.
+        withs: Relations that a WITH makes.
         calls: Functions, of rows and of groups.
         table_calls: Functions in a FROM.
         words: Names without a table before them: columns, or values such as `current_date`.
@@ -75,6 +76,7 @@ class Statement:
 
     text: str
     tables: set[str] = field(default_factory=set)
+    withs: set[str] = field(default_factory=set)
     calls: list[Call] = field(default_factory=list)
     table_calls: list[Call] = field(default_factory=list)
     words: list[Call] = field(default_factory=list)
@@ -239,6 +241,7 @@ def _note(node: dict[str, Any], found: Statement, lines: _Lines) -> None:
     kind = str(node.get("type", ""))
     if (kind.endswith("_NODE") or "cte_map" in node) and kind not in _QUERIES:
         found.hidden.append(kind.removesuffix("_NODE").removesuffix("_QUERY").replace("_", " ") or "a statement")
+    found.withs.update(str(made["key"]) for made in (node.get("cte_map") or {}).get("map", ()))
     if isinstance(node.get("alias"), str):
         found.names.add(node["alias"].lower())
     for name in node.get("column_name_alias") or node.get("aliases") or ():

@@ -133,6 +133,8 @@ def _without_what_is_wrong(values: Any, validate: Callable[[Any], Spec], name: s
         try:
             return validate(values), wrong
         except ValidationError as error:
+            if error.error_count() > _MOST_WRONG:
+                break
             for detail in error.errors(include_url=False, include_context=False, include_input=False):
                 at = detail["loc"]
                 wrong.append(at)
@@ -140,6 +142,8 @@ def _without_what_is_wrong(values: Any, validate: Callable[[Any], Spec], name: s
     return None, wrong
 
 
+_MOST_WRONG: Final = 1_000
+"""Each is taken out of a copy; a file with more mistakes has hardly anything else that could be checked."""
 _NOTHING: Final = object()
 _STAND_INS: Final[dict[Place, Any]] = {
     ("description",): "",

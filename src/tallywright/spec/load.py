@@ -179,14 +179,22 @@ def _require_working_folder(instead: Path) -> None:
 
 def model_names(root: Path | None = None) -> list[str]:
     """The names of all model projects under `root/models`, sorted; a folder of another name is none."""
-    found = (path.parent.name for path in (project_root(root) / "models").glob("*/model.yaml"))
-    return sorted(name for name in found if _NAME.fullmatch(name))
+    return sorted(name for name in _folders(root) if _NAME.fullmatch(name))
 
 
 def misnamed_folders(root: Path | None = None) -> list[str]:
     """The folders with a `model.yaml` whose names no model can have; hidden ones, which editors make, are left out."""
-    found = (path.parent.name for path in (project_root(root) / "models").glob("*/model.yaml"))
-    return sorted(name for name in found if not _NAME.fullmatch(name) and not name.startswith((".", "_")))
+    return sorted(name for name in _folders(root) if not _NAME.fullmatch(name) and not name.startswith((".", "_")))
+
+
+def _folders(root: Path | None) -> list[str]:
+    """The folders of `root/models` with a `model.yaml`; a link that leads nowhere is a mistake, and no model less."""
+    models = project_root(root) / "models"
+    try:
+        with os.scandir(models) as entries:
+            return [entry.name for entry in entries if os.path.lexists(os.path.join(entry.path, "model.yaml"))]  # noqa: PTH118 - a name may be no text that a Path can join
+    except OSError as error:
+        raise UsageError(f"{models}: {error.strerror}", expected="a folder that can be read") from error
 
 
 def load_project(
@@ -234,7 +242,7 @@ def model_file(root: Path, model: str) -> Path:
         UsageError: There is no such model.
     """
     file = root / "models" / model / "model.yaml"
-    if not _NAME.fullmatch(model) or not file.exists():
+    if not _NAME.fullmatch(model) or not os.path.lexists(file):
         raise _unknown("model", model, model_names(root), f"{root / 'models'}/*/model.yaml")
     return file
 
@@ -487,7 +495,7 @@ def overlay_file(base: Path, environment: str | None = None) -> Path:
     """
     name = environment or os.environ.get(ENVIRONMENT_VARIABLE) or "local"
     file = base / "conf" / f"{name}.yaml"
-    if not _OVERLAY.fullmatch(name) or not file.exists():
+    if not _OVERLAY.fullmatch(name) or not os.path.lexists(file):
         known = sorted(path.stem for path in (base / "conf").glob("*.yaml"))
         raise _unknown("environment", name, known, f"{base / 'conf'}/*.yaml")
     return file

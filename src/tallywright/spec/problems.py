@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,8 @@ SET: Final = "--set"
 Place = tuple[int | str, ...]
 """The keys that lead to a value."""
 _LONGEST: Final = 100
+_MOST_TOLD: Final = 200
+"""Each is looked up in the file, which may hold as many mistakes as it has values."""
 _WORDS: Final = {
     "tuple_type": "a list is needed",
     "list_type": "a list is needed",
@@ -37,6 +40,8 @@ _BOUNDS: Final = {
     ("greater_than_equal", "ge"): "must be at least",
     ("greater_than", "gt"): "must be more than",
 }
+_PATH: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*")
+"""Begins the message about a reference."""
 _SAYS_IT: Final = ("missing", "empty")
 """Begins a message that needs no value beside it."""
 _SHAPES: Final = frozenset(_WORDS) - {"finite_number"}
@@ -125,7 +130,7 @@ def line_of(file: Path, at: Place) -> int | None:
     line = 1
     for step in at:
         if isinstance(node, yaml.MappingNode):
-            pair = next((pair for pair in node.value if pair[0].value == str(step)), None)
+            pair = _pairs(node).get(str(step))
             if pair is None:
                 break
             line, node = pair[0].start_mark.line + 1, pair[1]
@@ -137,6 +142,15 @@ def line_of(file: Path, at: Place) -> int | None:
     return line
 
 
+def _pairs(node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    """The keys of a mapping, each with its node and that of its value; looked at once for all problems of a file."""
+    made: dict[str, tuple[yaml.Node, yaml.Node]] | None = node.__dict__.get("pairs")
+    if made is None:
+        made = {pair[0].value: pair for pair in reversed(node.value) if isinstance(pair[0], yaml.ScalarNode)}
+        node.__dict__["pairs"] = made
+    return made
+
+
 @lru_cache(maxsize=4)
 def _tree(text: str) -> yaml.Node | None:
     """The nodes of a text, which know their lines; a text with many problems is read once for all of them."""
@@ -144,8 +158,12 @@ def _tree(text: str) -> yaml.Node | None:
 
 
 def explained(cls: type[Section], details: Iterable[ErrorDetails], source: Layers) -> list[SpecProblem]:
-    """A problem for each mistake; a validator of a whole section gives one text with a line for each."""
-    return [problem for detail in details for problem in _explain(cls, detail, source)]
+    """A problem for each mistake, but not without end; a validator of a whole section gives a text of several lines."""
+    found = [*details]
+    problems = [problem for detail in found[:_MOST_TOLD] for problem in _explain(cls, detail, source)]
+    if len(found) > _MOST_TOLD:
+        problems.append(source.problem((), f"{len(found) - _MOST_TOLD} more problems of these kinds"))
+    return problems
 
 
 def _explain(cls: type[Section], detail: ErrorDetails, source: Layers) -> list[SpecProblem]:
@@ -232,7 +250,11 @@ def problems_of(error: Exception, file: Path) -> list[SpecProblem]:
         text = f"{rest.strip() if colon and line.isdecimal() else found.strip()}"
         told = text + (f"; expected {error.expected}" if error.expected else "")
         told += f"; to do: {error.remedy}" if error.remedy else ""
-        return [SpecProblem(str(file), int(line) if colon and line.isdecimal() else None, "", told)]
+        if colon and line.isdecimal():
+            return [SpecProblem(str(file), int(line), "", told)]
+        path = line.strip() if colon and isinstance(error, SpecError) and _PATH.fullmatch(line.strip()) else ""
+        at = tuple(int(step) if step.isdecimal() else step for step in path.split(".")) if path else ()
+        return [SpecProblem(str(file), line_of(file, at) if at else None, path, told)]
     return [SpecProblem(str(file), None, "", f"unexpected {type(error).__name__}: {str(error)[:300]}")]
 
 

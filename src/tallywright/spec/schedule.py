@@ -23,6 +23,8 @@ _CRONS: Final = {
 }
 """By cadence: the form of a cron that comes once a period, and the one that is taken when none is given."""
 _MOST_MONTH_DAY: Final = 28
+_NO_ZONES: Final = frozenset({"localtime", "posixrules", "Factory"})
+"""Files among the zones that are none of their own."""
 _YEARS_AHEAD: Final = timedelta(days=20 * 366)
 
 
@@ -66,6 +68,9 @@ class Schedule(Section):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
+        if value in _NO_ZONES or value.startswith(("posix/", "right/")):
+            raise ValueError(f"{value} is another zone on another machine, or counts leap seconds; "
+                             "expected an IANA name such as 'Europe/Berlin'")  # fmt: skip
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError) as error:

@@ -8,6 +8,7 @@ another as plain values.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -58,15 +59,43 @@ class Loader(BASE_LOADER):  # type: ignore[misc]  # the base is libyaml's where 
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in names:
-                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
+                    raise _refused(key, f"duplicate key {key.value}")
+                if key.tag not in _KEY_TAGS:
+                    raise _refused(key, f"found the key {key.value}, which is no text to YAML; quote it")
                 names.add(key.value)
         super().flatten_mapping(node)
         if len(node.value) > _MOST_NODES:
-            raise yaml.constructor.ConstructorError(None, None, "merges without end", node.start_mark)
+            raise _refused(node, "merges without end")
 
 
-_WHOLE: Final = re.compile(r"^(?:[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|[-+]?0b[01_]+)$")
+def _refused(node: yaml.Node, what: str) -> yaml.YAMLError:
+    """What is wrong with a node, with its line."""
+    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+
+
+def _of_tag(tag: str, pattern: re.Pattern[str]) -> None:
+    """Lets a tag be read where its text is written as it would be without the tag: never in base 60 or base 8."""
+    build = Loader.yaml_constructors[tag]
+
+    def construct(loader: Any, node: Any) -> Any:
+        text = loader.construct_scalar(node)
+        if not pattern.fullmatch(text):
+            raise _refused(node, f"found {text[:60]!r}, which is no {tag.removeprefix(_TAG)}")
+        try:
+            return build(loader, node)
+        except ValueError as error:
+            raise _refused(node, f"found {text[:60]!r}: {error}") from error
+
+    Loader.add_constructor(tag, construct)
+
+
+def _unread(_: Any, node: yaml.Node) -> Any:
+    raise _refused(node, f"the tag {node.tag.replace(_TAG, '!!')[:60]} is not read here; write a text, in quotes")
+
+
+_WHOLE: Final = re.compile(r"^(?:[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x_*[0-9a-fA-F][0-9a-fA-F_]*|[-+]?0b_*[01][01_]*)$")
 _TAG: Final = "tag:yaml.org,2002:"
+_KEY_TAGS: Final = frozenset({f"{_TAG}str", f"{_TAG}merge"})
 _OURS: Final = frozenset({f"{_TAG}timestamp", f"{_TAG}int", f"{_TAG}float"})
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OURS]
@@ -74,6 +103,12 @@ Loader.yaml_implicit_resolvers = {
 }
 Loader.add_implicit_resolver(f"{_TAG}int", _WHOLE, list("-+0123456789"))
 Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
+_of_tag(f"{_TAG}int", _WHOLE)
+_of_tag(f"{_TAG}float", re.compile(f"{_FLOAT.pattern}|[-+]?[0-9]+", re.VERBOSE))
+_of_tag(f"{_TAG}bool", re.compile("yes|no|on|off|true|false", re.IGNORECASE))
+Loader.add_constructor(None, _unread)
+for _name in ("binary", "omap", "pairs", "set", "timestamp"):
+    Loader.add_constructor(f"{_TAG}{_name}", _unread)
 
 
 def read_mapping(file: Path, *, conf: bool = True) -> dict[str, Any]:
@@ -99,7 +134,8 @@ def read_text(file: Path) -> str:
         if file.is_dir():
             raise SpecError(f"{file} is a folder", expected="a YAML file")
         if not file.is_file():
-            raise SpecError(f"{file}: no such file", expected="a YAML file")
+            what = "no such file" if not os.path.lexists(file) else "a link that leads to no file, or no regular file"
+            raise SpecError(f"{file}: {what}", expected="a YAML file")
         if file.stat().st_size > _MOST_BYTES:
             raise SpecError(f"{file} has more than {_MOST_BYTES} bytes", expected="a smaller YAML file")
         return file.read_bytes().decode("utf-8-sig")

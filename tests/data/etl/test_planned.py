@@ -72,6 +72,44 @@ def test_mistakes_of_all_files_are_told_at_once(shop):
     assert [next(name for name in FILES if name in one) for one in found] == [*FILES]
 
 
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problem"),
+    [
+        ("features", ":to_date", ":todate", "features.sql line 3: unknown parameter :todate (did you mean ':to_date'"),
+        ("features", "kind, amount", "kind, RAND() AS amount", "features.sql line 2: rand() gives another value each"),
+        ("features", "kind, amount", "kind, current_date AS amount", "line 2: current_date gives another value each"),
+        ("features", "FROM accepted", "FROM acepted", "features.sql: no source acepted (did you mean 'accepted'?)"),
+        ("contract", "FROM orders o", "FROM accepted o", "contract.sql: no source accepted; there are orders"),
+        ("labels", "FROM accepted", "FROM accepted; SELECT 1 FROM x", "labels.sql: more than one statement"),
+        ("labels", "SELECT", "DROP TABLE orders; SELECT", "labels.sql: more than one statement"),
+    ],
+)  # fmt: skip
+def test_a_text_for_spark_is_looked_at_without_one(shop, file, old, new, problem):
+    shop.data = {"engine": "spark"}
+    assert sql_problems(shop.project()) == []
+    text = getattr(shop, file)
+    assert old in text
+    setattr(shop, file, text.replace(old, new, 1))
+    found = sql_problems(shop.project())
+    assert any(problem in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id FROM accepted LATERAL VIEW explode(array(1)) x AS n",
+        "SELECT id, unix_timestamp(known_at) AS n FROM accepted DISTRIBUTE BY id",
+        "SELECT `id` FROM accepted WHERE kind = 'it\\'s; DROP TABLE x'",
+        "WITH A AS (SELECT * FROM Accepted), b AS (WITH c AS (SELECT 1 AS x) SELECT x FROM c) SELECT * FROM a, b",
+        "SELECT current_date FROM (SELECT day AS current_date, unix_timestamp(known_at) AS n FROM accepted)",
+    ],
+)
+def test_what_spark_alone_can_read_is_left_to_it(shop, text):
+    shop.data, shop.features = {"engine": "spark"}, text
+    assert sql_problems(shop.project()) == []
+
+
 def test_what_cannot_be_known_is_no_problem(shop):
     """Columns without a declared type, of text and of Parquet files, and stars over them."""
     shop.contract = shop.contract.replace("o.id,", "o.id, o.colour, upper(o.colour) AS loud,")

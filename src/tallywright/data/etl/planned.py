@@ -18,6 +18,7 @@ from tallywright.data.delta.rows import quoted
 from tallywright.data.embedded_sql import brief, connect, line_of, lock
 from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target
 from tallywright.data.etl.queries import checked, read_query
+from tallywright.data.etl.spark_texts import text_problems
 from tallywright.data.etl.transform import label_parameters, period_parameters
 from tallywright.data.types import arrow_type, feature_schema, period_schema
 from tallywright.errors import InputError, SpecError, TallyError, did_you_mean
@@ -43,15 +44,13 @@ def sql_problems(project: Project, columns: Mapping[str, Mapping[str, str]] | No
     """What is wrong with a project's queries, each with its file and line.
 
     Args:
-        project: Whose queries; those for Spark are left to Spark.
+        project: Whose queries; of those for Spark the texts alone.
         columns: All columns of sources with their types, where they are known.
     """
-    data = project.spec.data
-    if data.engine != "duckdb":
-        return []
     with connect() as connection:
         lock(connection)
-        return _Planned(connection, project, columns or {}).problems()
+        planned = _Planned(connection, project, columns or {})
+        return planned.problems() if project.spec.data.engine == "duckdb" else planned.problems_of_texts()
 
 
 class _Planned:
@@ -98,6 +97,18 @@ class _Planned:
             ready, schema = found
             stored = with_stored_target(spec, schema)
             self._compare((ready, stored), labels, self._selected(label_schema(spec, schema)))
+        return self._problems
+
+    def problems_of_texts(self) -> list[str]:
+        """What is wrong with the texts of queries that another engine runs; nothing is planned."""
+        spec, data = self._project.spec, self._project.spec.data
+        whole = period_parameters(spec, spec.schedule.first_period, spec.schedule.first_period)
+        known, late = {*self._sources}, whole | label_parameters(spec, spec.schedule.first_period)
+        for file, values, more in ((data.contract, whole, ()), (data.features, whole, ("accepted",)),
+                                   (data.labels, late, ("accepted",))):  # fmt: skip
+            query = self._query(file, values)
+            if query is not None:
+                self._problems += text_problems(self._connection, query, known.union(more))
         return self._problems
 
     def _others(self, whole: dict[str, date]) -> list[str]:

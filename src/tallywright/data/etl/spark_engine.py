@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
+from tallywright.data.etl.spark_texts import CLOCK_WORDS, ONLY_BARE, OTHER_EACH_TIME
 from tallywright.data.raw.parquet_files import nanosecond_columns
 from tallywright.data.raw.relation import numbered_name
 from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
@@ -59,15 +60,6 @@ _DIALECT: Final = {
 }
 """What makes a text mean the same as on DuckDB: quoted names, timestamps without a zone, errors instead of nulls; no
 file is a table."""
-_OTHER_EACH_TIME: Final = frozenset({
-    "curdate", "current_date", "current_time", "current_timestamp", "current_catalog", "current_database",
-    "current_schema", "current_user", "session_user", "user", "localtimestamp", "now", "rand", "randn", "random",
-    "randstr", "uniform", "uuid", "shuffle", "monotonically_increasing_id", "spark_partition_id", "input_file_name",
-    "input_file_block_start", "input_file_block_length", "reflect", "try_reflect", "java_method", "unix_timestamp",
-})  # fmt: skip
-"""Functions of the clock, of chance, of the place where a row is worked on, and of Java; Spark calls some of them
-deterministic because they are constant within a query."""
-_WORDS: Final = frozenset({"current_date", "current_time", "current_timestamp", "localtimestamp"})
 _CALLED: Final = re.compile(r'UnresolvedFunction"[^{}]*?"nameParts":"\[([^\]"]*)\]"[^{}]*?"arguments":(\[\])?')
 _NAMED: Final = re.compile(r'UnresolvedAttribute"[^{}]*?"nameParts":"\[([^\]",]*)\]"')
 _SAID_AFTER: Final = 30.0
@@ -142,9 +134,9 @@ class SparkSqlEngine:
                 command = parser.parsePlan(text).getClass().getSimpleName()
                 raise SpecError(f"{query.where}: not a query but {command}", expected=one) from error
             raise _input_error(query.where, error.getMessage(), _REMEDY) from error
-        names = [name.lower() for name, empty in _CALLED.findall(tree) if name.lower() != "unix_timestamp" or empty]
-        found = [f"{name}()" for name in names if name in _OTHER_EACH_TIME]
-        found += [name for name in map(str.lower, _NAMED.findall(tree)) if name in _WORDS]
+        names = [name.lower() for name, empty in _CALLED.findall(tree) if name.lower() != ONLY_BARE or empty]
+        found = [f"{name}()" for name in names if name in OTHER_EACH_TIME]
+        found += [name for name in map(str.lower, _NAMED.findall(tree)) if name in CLOCK_WORDS]
         sampled = ".logical.Sample" in tree and b"repeatable" not in {token.text.lower() for token in tokens(text)}
         found += ["a sample without REPEATABLE (seed)"] if sampled else []
         if ".ScriptTransformation" in tree:
