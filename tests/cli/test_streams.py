@@ -44,10 +44,10 @@ def command(what: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", COMMAND.format(what), *arguments, "x", json.dumps(HOSTILE)]
 
 
-def printed(line: list[str]) -> str:
+def printed(line: list[str], **environment: str) -> str:
     """What a terminal gets of both streams."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | environment)
     os.close(theirs)
     found = b""
     try:
@@ -70,6 +70,11 @@ def test_a_terminal_obeys_nothing_of_what_is_shown(way: str) -> None:
     told = printed(command(WAYS[way]))
     assert acting(told) == set()
     assert r"\u202eback" in told or r"\u202e" in told.replace("\n", "")
+
+
+def test_a_terminal_in_ascii_obeys_nothing_either() -> None:
+    told = printed(command(PRINTED), PYTHONIOENCODING="ascii")
+    assert (acting(told), r"back\u000dover" in told) == (set(), True)
 
 
 def test_json_keeps_the_value_and_no_terminal_obeys_it() -> None:

@@ -7,6 +7,7 @@ that a terminal would obey, which may come with any value, name or message, are 
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -77,8 +78,11 @@ def _occupy() -> None:
 
 
 def _text(raw: _Output, like: TextIO | None) -> TextIO:
-    # A character that the terminal's encoding does not have is shown by its code.
+    # A character that the terminal's encoding does not have is shown by its code. To a stream in ASCII click would
+    # write in UTF-8, by a writer of its own.
     encoding = getattr(like, "encoding", None) or "utf-8"
+    if codecs.lookup(encoding).name == "ascii":
+        encoding = "utf-8"
     buffered = io.BufferedWriter(raw)
     return _Visible(buffered, encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty())
 
