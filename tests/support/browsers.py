@@ -99,7 +99,7 @@ class Tab:
 
     def click(self, label: str) -> None:
         """Clicks what is called so, once it is there."""
-        find = f"[...document.querySelectorAll('button, a')].find(one => one.innerText.trim() === {json.dumps(label)})"
+        find = f"[...document.querySelectorAll('button, a')].find(one => [one.innerText.trim(), one.ariaLabel].includes({json.dumps(label)}))"
         deadline = time.monotonic() + 60
         while not self.value(f"(() => {{ const one = {find}; if (one) one.click(); return Boolean(one) }})()"):
             assert time.monotonic() < deadline, f"nothing is called {label}"
