@@ -99,7 +99,8 @@ class Tab:
 
     def click(self, label: str) -> None:
         """Clicks what is called so, once it is there."""
-        find = f"[...document.querySelectorAll('button, a')].find(one => [one.innerText.trim(), one.ariaLabel].includes({json.dumps(label)}))"
+        called = f"one => [one.innerText.trim(), one.ariaLabel].includes({json.dumps(label)})"
+        find = f"[...document.querySelectorAll('button, a')].find({called})"
         deadline = time.monotonic() + 60
         while not self.value(f"(() => {{ const one = {find}; if (one) one.click(); return Boolean(one) }})()"):
             assert time.monotonic() < deadline, f"nothing is called {label}"
