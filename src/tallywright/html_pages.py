@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tallywright.redaction import visible
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-_HIDDEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
-"""Characters that a terminal or a browser obeys instead of showing: controls, directions, invisible ones."""
-
-
-def visible(text: str) -> str:
-    r"""The text with the characters that would act instead of being seen written as escapes, such as `\u202e`."""
-    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def rendered(templates: Path, template: str, style: str, values: dict[str, Any]) -> str:

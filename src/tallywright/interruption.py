@@ -121,6 +121,6 @@ def exit_stopped() -> NoReturn:
         sys.stderr.write("stopped\n")
     atexit._run_exitfuncs()  # noqa: SLF001 - what sys.exit would do before it waits for those threads
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(Exception):  # a stream of ours has errors of its own; the code says what ended the command
             stream.flush()
     os._exit(128 + (received() or signal.SIGINT))

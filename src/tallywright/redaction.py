@@ -1,8 +1,8 @@
-"""Takes secrets out of texts before anybody sees them: errors, log lines, pages, what a step prints.
+"""Makes texts fit to be seen, in errors, log lines, pages, on a terminal: without secrets, and without effects.
 
-Two ways, since neither sees all. Forms: the user part and the query of an address, and values after names such as
-`password=`. And knowledge: what the environment's overlay gives as a secret is kept, and is taken out of every text in
-whatever form a library repeats it.
+Secrets are found in two ways, since neither sees all. Forms: the user part and the query of an address, and values
+after names such as `password=`. And knowledge: what the environment's overlay gives as a secret is kept, and is taken
+out of every text in whatever form a library repeats it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _QUERY: Final = re.compile(r"(?P<name>[?&;#][^=&;#\s]*=)[^&;#\s]*")
 _PAIR: Final = re.compile(
     rf"(?P<name>[\w.-]*{_NAME}[\w.-]*(?:=|[\"']\s*:\s*))(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;&'\"]+)", re.IGNORECASE
 )
+_ACTING: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+"""Characters that a terminal or a browser obeys instead of showing: controls, directions, invisible ones."""
 _known: set[str] = set()
 
 
@@ -33,6 +37,12 @@ def without_credentials(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     text = _ADDRESS.sub(_plain_address, text)
     return _PAIR.sub(_hidden_value, text)
+
+
+def visible(text: str) -> str:
+    r"""The text with the characters that would act instead of being seen written as escapes, such as `\u202e`."""
+    # JSON's own form: a text of JSON stays one, and says the same.
+    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def keep_secrets(values: Any, name: str = "") -> None:

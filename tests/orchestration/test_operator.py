@@ -247,6 +247,21 @@ def test_missed_periods_start_one_backfill_named_after_them(dags: dict[str, Any]
 HAND = """env | sed -n 's/^TALLYWRIGHT_ANSWER=//p' > "$0.answer"; """
 
 
+def sealed(monkeypatch: pytest.MonkeyPatch, dag: str = "flight_delays__train", run: str = "run-1") -> dict[str, Any]:
+    """What the approval task of a run returns when grace says yes."""
+    from airflow.sdk import DAG
+
+    from tallywright.orchestration.approval import SealedApproval
+
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
+    task = SealedApproval(task_id="approval", subject="?", dag=DAG(dag, schedule=None))
+    event = {
+        "chosen_options": ["Approve"], "params_input": {}, "responded_at": datetime.now(UTC),
+        "responded_by_user": {"id": "1", "name": "grace"},
+    }  # fmt: skip
+    return dict(task.execute_complete({"dag_run": SimpleNamespace(run_id=run)}, event))
+
+
 def handed(tmp_path: Path) -> str:
     return (tmp_path / "interpreter.answer").read_text().strip()
 
@@ -296,7 +311,7 @@ def test_the_step_understands_the_answer_that_it_is_handed(
     project = load_project("flight_delays", root=repository, overrides=["registry.approval=person"])
     step = model_dags(project)[f"flight_delays__{dag}"].task_dict["promote"]
     step.command = replace(step.command, interpreter=interpreter(HAND + WELL), root=tmp_path)
-    step.execute(context(params, ti=Results({"responded_by_user": {"id": "1", "name": "grace"}})))
+    step.execute(context(params, ti=Results(sealed(monkeypatch, f"flight_delays__{dag}"))))
     words = asked_for(tmp_path).replace("approved in Airflow", "approved_in_Airflow").split()
     given = {name.removeprefix("--"): value for name, _, value in (word.partition("=") for word in words)}
     options = RunOptions(
@@ -316,22 +331,67 @@ def test_a_step_inherits_no_answer(task: Callable[..., Any], monkeypatch: pytest
     assert handed(tmp_path) == ""
 
 
-def test_an_approval_names_who_approved(
-    airflow: None, repository: Path, interpreter: Callable[[str], str], tmp_path: Path
-) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
+@pytest.fixture
+def promote(airflow: None, repository: Path, interpreter: Callable[[str], str], tmp_path: Path) -> Any:
+    """The task that promotes what a person has approved."""
     from tallywright.orchestration.dags import model_dags
     from tallywright.spec import load_project
 
     project = load_project("flight_delays", root=repository, overrides=["registry.approval=person"])
-    promote = model_dags(project)["flight_delays__train"].task_dict["promote"]
-    promote.command = replace(promote.command, interpreter=interpreter(HAND + WELL), root=tmp_path)
-    promote.execute(context(ti=Results({"responded_by_user": {"id": "1", "name": "grace"}})))
+    found = model_dags(project)["flight_delays__train"].task_dict["promote"]
+    found.command = replace(found.command, interpreter=interpreter(HAND + WELL), root=tmp_path)
+    return found
+
+
+def test_an_approval_names_who_approved(promote: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    promote.execute(context(ti=Results(sealed(monkeypatch))))
     assert "--by=grace --reason=approved in Airflow" in asked_for(tmp_path)
     assert json.loads(handed(tmp_path))["request"]["by"] == "grace"
-    with pytest.raises(AirflowFailException, match="who approved"):
-        promote.execute(context(ti=Results(None)))
+
+
+FORGED = {
+    "nothing": lambda said: None,
+    "without a seal": lambda said: said | {"seal": ""},
+    "another's name": lambda said: said | {"responded_by_user": {"id": "2", "name": "ann"}},
+    "a seal of no text": lambda said: said | {"seal": 7},
+    "a no": lambda said: said | {"chosen_options": ["Reject"]},
+    "both": lambda said: said | {"chosen_options": ["Approve", "Reject"]},
+    "nobody": lambda said: said | {"responded_by_user": None},
+}
+
+
+@pytest.mark.parametrize("way", FORGED)
+def test_what_was_written_in_the_place_of_an_approval_is_none(
+    promote: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
+) -> None:
+    """Who may edit XComs and mark tasks has not approved for that."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match=r"who approved|not written by the task"):
+        promote.execute(context(ti=Results(FORGED[way](sealed(monkeypatch)))))
+    assert not (tmp_path / "interpreter.asked").exists()
+
+
+def test_an_approval_of_another_run_is_none(promote: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    for elsewhere in (sealed(monkeypatch, run="run-2"), sealed(monkeypatch, "another__train")):
+        with pytest.raises(AirflowFailException, match="not written by the task"):
+            promote.execute(context(ti=Results(elsewhere)))
+
+
+def test_a_secret_that_is_rotated_still_knows_its_seal_and_none_seals_nothing(
+    promote: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    said = sealed(monkeypatch)
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "newer,a secret")
+    promote.execute(context(ti=Results(said)))
+    assert "--by=grace" in asked_for(tmp_path)
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "")
+    with pytest.raises(AirflowFailException, match="fernet_key is empty"):
+        promote.execute(context(ti=Results(said)))
 
 
 def test_a_result_is_small(task: Callable[..., Any]) -> None:

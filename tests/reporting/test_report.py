@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import resource
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
@@ -268,3 +269,18 @@ def test_a_place_that_cannot_be_written_is_an_error(world: World, tmp_path: Path
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="cannot be written"):
         write(world, Lake(str(tmp_path / "empty")), tmp_path / "file" / "report.html")
+
+
+def test_a_page_that_cannot_be_written_leaves_the_one_before(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    out.write_text("the one before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="cannot be written: File too large"):
+            write(world, Lake(str(tmp_path / "empty")), out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_text() for path in tmp_path.glob("*") if path.is_file()} == {
+        out.name: "the one before"
+    }

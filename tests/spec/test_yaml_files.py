@@ -202,6 +202,15 @@ def test_references_of_a_conf_file_are_what_omegaconf_puts_in(text: str) -> None
         assert read(document) == expected
 
 
+def test_a_variable_of_ours_that_is_empty_counts_as_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home of no text would be the root of the file system."""
+    monkeypatch.setenv("TALLYWRIGHT_HOME", "")
+    monkeypatch.setenv("TALLY_A", "")
+    assert read("a: ${oc.env:TALLYWRIGHT_HOME,.tally}/lake\nb: '${oc.env:TALLY_A,x}'") == {"a": ".tally/lake", "b": ""}
+    with pytest.raises(SpecError, match="the environment has no variable TALLYWRIGHT_HOME"):
+        read("a: ${oc.env:TALLYWRIGHT_HOME}/lake")
+
+
 SECRETS = st.text(st.sampled_from("a${}\\:,oc.env'\" [&*#"), max_size=12) | st.sampled_from(
     ["pa${ss", "${oc.env:MY_SECRET}", "${key}", "\\${x}", "${oc.env:TALLY_D}"]
 )

@@ -8,14 +8,17 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
+import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tallywright import __version__
 from tallywright.cli.console import error_fields
-from tallywright.cli.streams import standard_streams
+from tallywright.cli.streams import ReaderGone, standard_streams
 from tallywright.errors import StorageError, TallyError, UsageError
 from tallywright.interruption import answer_signals, exit_stopped, received
 from tallywright.memory import limit_allocators
@@ -99,29 +102,27 @@ def _run() -> None:
 
 
 def _answered() -> int:
-    """Runs the command and returns its exit code; what failed is told."""
+    """Runs the command and returns its exit code; what failed is told, and to a reader who has gone nothing."""
     try:
         tally.main(standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
-        if "--json" in sys.argv:
-            click.echo(json.dumps({"error": error_fields(UsageError(error.format_message()))}))
+        _print_json(UsageError(error.format_message()))
         return error.exit_code
     except click.Abort:
         exit_stopped()
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 141
+    except ReaderGone:
+        return 128 + signal.SIGPIPE
     except (TallyError, OSError) as error:
         _unless_stopped()
-        if _verbose() and not isinstance(error, TallyError):
-            raise
-        return _told(error if isinstance(error, TallyError) else _storage_error(error))
-    except Exception as error:
+        if isinstance(error, TallyError):
+            return _told(error)
+        _show_traceback(error)
+        return _told(_storage_error(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and has a code
         _unless_stopped()
-        if _verbose():
-            raise
+        _show_traceback(error)
         text = without_credentials(f"unexpected {type(error).__name__}: {error}")
         click.echo(f"{text}\n  to do:    run `tally -v …` for the traceback", err=True)
         return 70
@@ -134,8 +135,10 @@ def _unless_stopped() -> None:
         exit_stopped()
 
 
-def _verbose() -> bool:
-    return "-v" in sys.argv or "--verbose" in sys.argv
+def _show_traceback(error: Exception) -> None:
+    """Where an error that is none of ours was raised, for `-v`; by ourselves, as the interpreter would show secrets."""
+    if "-v" in sys.argv or "--verbose" in sys.argv:
+        click.echo(without_credentials("".join(traceback.format_exception(error))), err=True, nl=False)
 
 
 def _storage_error(error: OSError) -> StorageError:
@@ -150,10 +153,16 @@ def _storage_error(error: OSError) -> StorageError:
 
 
 def _told(error: TallyError) -> int:
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": error_fields(error)}))
     _tell(error)
+    _print_json(error)
     return error.exit_code
+
+
+def _print_json(error: TallyError) -> None:
+    """The error for a program that asked for JSON; where nobody takes it, the exit code still tells of it."""
+    if "--json" in sys.argv:
+        with suppress(ReaderGone, StorageError):
+            click.echo(json.dumps({"error": error_fields(error)}))
 
 
 def _tell(error: TallyError) -> None:

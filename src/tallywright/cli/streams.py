@@ -1,24 +1,34 @@
 """The standard streams of a command: what cannot be written there is an error of ours, and JSON stands there alone.
 
 A command ends with exit code 0 only if what it printed was taken. Standard error is for people: what cannot be written
-there is dropped. With `--json`, file descriptor 1 means standard error to everybody but the command itself.
+there is dropped. With `--json`, file descriptor 1 means standard error to everybody but the command itself. Characters
+that a terminal would obey, which may come with any value, name or message, are written out.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
+import re
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from tallywright.errors import StorageError
+from tallywright.redaction import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _OUT, _ERR = 1, 2
 _REMEDY: Final = "give it a standard output that can be written; what the command has done stands, so repeat it"
+_OWN_STYLE: Final = re.compile("(\x1b\\[[01]m)")
+"""Bold, and its end: what our tables are set in."""
+
+
+class ReaderGone(Exception):  # noqa: N818 - an end, as KeyboardInterrupt is, and no OSError: click has an answer to those
+    """Whoever read standard output has closed it, as `head` does."""
 
 
 @contextmanager
@@ -27,6 +37,7 @@ def standard_streams(*, as_json: bool) -> Iterator[None]:
 
     Raises:
         StorageError: Standard output is closed; said before anything is done.
+        ReaderGone: While something is printed.
     """
     printed: TextIO | None = sys.stdout
     if printed is None:
@@ -47,7 +58,7 @@ def standard_streams(*, as_json: bool) -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, StorageError, ValueError):
+            with suppress(OSError, StorageError, ReaderGone, ValueError):
                 stream.flush()
         sys.stdout, sys.stderr = kept
         if as_json:
@@ -67,10 +78,22 @@ def _occupy() -> None:
 
 
 def _text(raw: _Output, like: TextIO | None) -> TextIO:
-    # A character that the terminal's encoding does not have is shown by its code.
+    # A character that the terminal's encoding does not have is shown by its code. To a stream in ASCII click would
+    # write in UTF-8, by a writer of its own.
     encoding = getattr(like, "encoding", None) or "utf-8"
+    if codecs.lookup(encoding).name == "ascii":
+        encoding = "utf-8"
     buffered = io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffered, encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty())
+    return _Visible(buffered, encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty())
+
+
+class _Visible(io.TextIOWrapper):
+    """Writes texts of which a terminal obeys nothing but our own style."""
+
+    def write(self, text: str, /) -> int:
+        parts = _OWN_STYLE.split(text)
+        super().write("".join(part if place % 2 else visible(part) for place, part in enumerate(parts)))
+        return len(text)
 
 
 class _Output(io.RawIOBase):
@@ -101,5 +124,5 @@ class _Output(io.RawIOBase):
             if not self._needed:
                 return memoryview(data).nbytes
             if isinstance(error, BrokenPipeError):
-                raise
+                raise ReaderGone from error
             raise StorageError(f"standard output cannot be written: {error.strerror}", remedy=_REMEDY) from error

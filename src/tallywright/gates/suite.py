@@ -28,8 +28,8 @@ from tallywright.gates.expectations.kinds import KINDS, SUBJECTS
 from tallywright.gates.expectations.results import Judged
 from tallywright.gates.expectations.values import shown
 from tallywright.gates.expectations.yaml_text import YamlText, read_yaml
-from tallywright.html_pages import visible
 from tallywright.records import Record
+from tallywright.redaction import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

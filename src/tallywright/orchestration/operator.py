@@ -14,7 +14,6 @@ import shlex
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,12 +22,14 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tallywright.errors import UsageError
 from tallywright.orchestration import params
+from tallywright.orchestration.approval import approver
 from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
 from tallywright.orchestration.connections import with_credentials, without_secrets
 from tallywright.orchestration.dates import RunFacts, dated
 from tallywright.registry.approval import ANSWER_VARIABLE, Request, answer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     from tallywright.lifecycle.plan import Pipeline
@@ -102,7 +103,7 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
             raise AirflowFailException(str(error)) from error
         self.log.info("%s %s, from %s (%s)", self.pipeline.date_name, day, source, facts.shown(source))
         if self.approved_by:
-            options |= _approved_by(context, self.approved_by)
+            options |= {"by": approver(context, self.dag_id, self.approved_by), "reason": "approved in Airflow"}
         run_id = context["dag_run"].run_id
         self._answer = self._answered(day, run_id, options, params.authenticated_user(self.pipeline, context))
         return self.command.argv(day, run_id, result, options)
@@ -211,12 +212,3 @@ def _read_result(file: Path, step: str) -> dict[str, Any]:
             f"{step} left {type(values).__name__} of {len(text)} bytes; expected: a small JSON object, references only"
         )
     return values
-
-
-def _approved_by(context: Mapping[str, Any], task: str) -> dict[str, str | bool]:
-    answer = context["ti"].xcom_pull(task_ids=task) or {}
-    user = answer.get("responded_by_user") or {}
-    name = user.get("name") if isinstance(user, Mapping) else getattr(user, "name", None)
-    if not name:
-        raise AirflowFailException("the approval does not say who approved; promotion needs a name")
-    return {"by": str(name), "reason": "approved in Airflow"}

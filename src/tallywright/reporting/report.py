@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,12 +44,26 @@ def write_report(
     page = render(project, lake, first=first, last=last)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8")
+        _write(page, out)
     except OSError as error:
         raise StorageError(
             f"the report {out} cannot be written: {error.strerror}", remedy="choose another place with --out"
         ) from error
     return out.absolute()
+
+
+def _write(page: str, out: Path) -> None:
+    """Writes a file as a whole or not at all, so that the page before stays; to a device or a pipe, as it takes it."""
+    if out.exists() and not out.is_file():
+        out.write_text(page, encoding="utf-8")
+        return
+    file = out.resolve()
+    draft = file.with_name(f".tally-report.{os.getpid()}")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def render(project: Project, lake: Lake, *, first: date | None = None, last: date | None = None) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INTERPOLATION: Final = "${"
+_OURS: Final = "TALLYWRIGHT_"
+"""Variables of ours: one that is empty counts as one that is not there, wherever it is read."""
 _VARIABLE: Final = re.compile(r"oc\.env:([A-Za-z_][A-Za-z0-9_]*)(?:,(.*))?", re.DOTALL)
 _PLAIN_DEFAULT: Final = re.compile(r"[./A-Za-z][A-Za-z0-9_./:-]*|[0-9]+|\"[^\"\\$]*\"|'[^'\\$]*'")
 """A default that is a text as it stands, or a text in quotes."""
@@ -113,8 +115,9 @@ class _Resolver:
 
     def _variable(self, path: tuple[Any, ...], reference: str, variable: re.Match[str]) -> str:
         name, default = variable[1], variable[2]
-        if name in os.environ:
-            return os.environ[name]
+        found = os.environ.get(name)
+        if found is not None and (found or not name.startswith(_OURS)):
+            return found
         if default is None:
             raise self._bad(path, f"{reference}: the environment has no variable {name}")
         default = default.strip()

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from tallywright.gates.expectations.frames import named_columns
 from tallywright.gates.expectations.values import shown
-from tallywright.html_pages import visible
 from tallywright.records import Check, Verdict
+from tallywright.redaction import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 
 from tallywright.data.types import sql_name
-from tallywright.html_pages import visible
+from tallywright.redaction import visible
 
 Family = Literal["text", "boolean", "integer", "float", "decimal", "date", "instant"]
 

@@ -67,7 +67,7 @@ class AirflowRest:
         for attempt in range(_ATTEMPTS):
             try:
                 if not self._token:
-                    self._sign_in()
+                    self.sign_in()
                 return self._send(method, target, body)
             except RestError as error:
                 if error.status == _UNAUTHORIZED:
@@ -148,10 +148,11 @@ class AirflowRest:
         found = self.call("GET", "/backfills", dag_id=dag_id, limit=100)["backfills"]
         return any(backfill["completed_at"] is None for backfill in found)
 
-    def _sign_in(self) -> None:
-        self._token = str(
-            self._send("POST", "/auth/token", {"username": self.user, "password": self.password})["access_token"]
-        )
+    def sign_in(self) -> str:
+        """Signs in anew and gives the token, which is also what a browser's cookie holds."""
+        credentials = {"username": self.user, "password": self.password}
+        self._token = str(self._send("POST", "/auth/token", credentials)["access_token"])
+        return self._token
 
     def _send(self, method: str, target: str, body: object) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
