@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from tallywright.data.delta.rows import quoted
-from tallywright.data.embedded_sql import brief, connect, line_of, lock
+from tallywright.data.embedded_sql import QueryTimeError, brief, close, connect, line_of, lock, run
 from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target
 from tallywright.data.etl.queries import checked, read_query
 from tallywright.data.etl.transform import label_parameters, period_parameters
@@ -49,9 +49,16 @@ def sql_problems(project: Project, columns: Mapping[str, Mapping[str, str]] | No
     data = project.spec.data
     if data.engine != "duckdb":
         return []
-    with connect() as connection:
+    connection = connect()
+    try:
         lock(connection)
-        return _Planned(connection, project, columns or {}).problems()
+        planned = _Planned(connection, project, columns or {})
+        # The engine computes what is constant while it plans, however long that takes.
+        return run(connection, planned.problems, f"planning {project.spec.name}'s queries", minutes=data.sql_minutes)
+    except QueryTimeError as error:
+        return [error.found]
+    finally:
+        close(connection)
 
 
 class _Planned:
