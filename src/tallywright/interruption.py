@@ -32,6 +32,7 @@ _EVERY: Final = 0.05
 _stops: list[Callable[[], None]] = []
 _received: list[int] = []
 _heard = threading.Event()
+_left = threading.Event()
 
 
 class Terminated(KeyboardInterrupt):
@@ -112,6 +113,18 @@ def _forget() -> None:
     _stops.clear()
 
 
+def leave_running() -> None:
+    """Says that a thread works on in foreign code, and that the process is to end without it."""
+    _left.set()
+
+
+def exit_with(code: int) -> NoReturn:
+    """Ends a command; at once where a thread was left running, whose library is not to be taken apart under it."""
+    if not _left.is_set():
+        sys.exit(code)
+    _leave(code)
+
+
 def exit_stopped() -> NoReturn:
     """Ends a command that a signal has stopped: 130 after Ctrl-C, 143 after SIGTERM.
 
@@ -119,8 +132,12 @@ def exit_stopped() -> NoReturn:
     """
     with suppress(OSError, ValueError):
         sys.stderr.write("stopped\n")
+    _leave(128 + (received() or signal.SIGINT))
+
+
+def _leave(code: int) -> NoReturn:
     atexit._run_exitfuncs()  # noqa: SLF001 - what sys.exit would do before it waits for those threads
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # a stream of ours has errors of its own; the code says what ended the command
             stream.flush()
-    os._exit(128 + (received() or signal.SIGINT))
+    os._exit(code)

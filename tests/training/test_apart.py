@@ -37,21 +37,32 @@ build = Late
 """
 
 
-def _told(*messages: dict[str, object] | None, process: object = None) -> TrainingProcess:
-    """A process that has said this much, and has ended where the last message is None."""
-    made = TrainingProcess(NETWORK, timedelta(seconds=100))
-    for message in messages:
-        made._heard.put(message)
-    made._process = process  # type: ignore[assignment]
-    return made
-
-
 class _Ended:
     def __init__(self, code: int) -> None:
         self.code = code
 
     def wait(self) -> int:
         return self.code
+
+    def poll(self) -> int | None:
+        return self.code
+
+
+class _Running:
+    def poll(self) -> int | None:
+        return None
+
+
+RUNNING = _Running()
+
+
+def _told(*messages: dict[str, object] | None, process: object = RUNNING) -> TrainingProcess:
+    """A process that has said this much, and has ended where the last message is None."""
+    made = TrainingProcess(NETWORK, timedelta(seconds=100))
+    for message in messages:
+        made._heard.put(message)
+    made._process = process  # type: ignore[assignment]
+    return made
 
 
 @pytest.mark.parametrize(
@@ -103,6 +114,36 @@ def test_a_process_that_ends_at_once_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(apart, "_START", "import os; os._exit(0)")
     with pytest.raises(SpecError, match=r"network\.py ends the process \(exit code 0\) while importing"):
         TrainingProcess(NETWORK, timedelta(seconds=100)).__enter__()
+
+
+def test_a_process_that_ended_is_not_waited_for_by_what_it_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = "import os, time\nif os.fork() == 0:\n    time.sleep(60)\nos._exit(0)"
+    monkeypatch.setattr(apart, "_START", left)
+    monkeypatch.setattr(apart, "_LAST_WORDS", 0.1)
+    with pytest.raises(SpecError, match=r"network\.py ends the process \(exit code 0\) while importing"):
+        TrainingProcess(NETWORK, timedelta(seconds=100)).__enter__()
+
+
+def test_what_a_network_writes_among_the_messages_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    junk = b"hello\n\xff\n[]\n{}\n" + b"[" * 100_000 + b"\n"
+    ready = json.dumps({"kind": worker.READY}).encode() + b"\n"
+    start = f"import os, time; os.write(1, {junk!r}); os.write(1, {ready!r}); time.sleep(60)"
+    monkeypatch.setattr(apart, "_START", start)
+    with TrainingProcess(NETWORK, timedelta(seconds=100)) as process:
+        assert process._heard.empty()
+
+
+def test_a_process_that_is_stopped_at_its_very_end_says_nothing() -> None:
+    stopped = """
+import os, signal, sys
+from tallywright.training.apart import worker
+class Stops:
+    def flush(self): os.kill(os.getpid(), signal.SIGTERM)
+worker._train = lambda messages: setattr(sys, "stdout", Stops())
+worker.main()
+"""
+    done = subprocess.run([sys.executable, "-c", stopped], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,15 @@ BAD = {
         network("class Odd(BaseException): pass", "raise Odd('boom')"),
         f"line {LINE + 1}, in forward: Odd: boom",
     ),
+    "it raises what has no text": (
+        network("class Odd(Exception):", "    def __str__(self): raise ValueError", "raise Odd"),
+        f"line {LINE + 2}, in forward: Odd: its text cannot be made: ValueError",
+    ),
+    "it raises what acts on a terminal": (network(r"raise ValueError('\x1b[2J')"), r"ValueError: \x1b[2J"),
+    "a layer without a shape": (
+        network().replace("nn.Linear(dims.numeric + 2 * len(dims.categories), ", "nn.LazyLinear("),
+        "dense.weight has no shape before forward is called",
+    ),
     "another shape": (network(outputs="dims.outputs + 1"), "forward gives [4, 2] for 4 rows; expected [4, 1]"),
     "one dimension": (network("out = out[:, 0]"), "forward gives [4] for 4 rows; expected [4, 1]"),
     "no tensor": (network("out = (out, out)"), "forward gives a tuple; expected a tensor [4, 1]"),

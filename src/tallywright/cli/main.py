@@ -20,7 +20,7 @@ from tallywright import __version__
 from tallywright.cli.console import error_fields
 from tallywright.cli.streams import ReaderGone, standard_streams
 from tallywright.errors import StorageError, TallyError, UsageError
-from tallywright.interruption import answer_signals, exit_stopped, received
+from tallywright.interruption import answer_signals, exit_stopped, exit_with, received
 from tallywright.memory import limit_allocators
 from tallywright.observability import configure_logging
 from tallywright.redaction import without_credentials
@@ -98,7 +98,7 @@ def _run() -> None:
         _tell(error)
         code = error.exit_code
     if code:
-        sys.exit(code)
+        exit_with(code)
 
 
 def _answered() -> int:

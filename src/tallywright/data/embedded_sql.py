@@ -10,12 +10,12 @@ import errno
 import os
 import re
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from tallywright.data.storage.filesystem import as_storage_error
-from tallywright.errors import InputError, SpecError
-from tallywright.interruption import stopped_by
+from tallywright.errors import InputError, SpecError, StorageError
+from tallywright.interruption import leave_running, stopped_by
 from tallywright.observability import log
 
 if TYPE_CHECKING:
@@ -158,11 +158,23 @@ def _waited(ended: threading.Event, what: str, minutes: float | None) -> bool:
 
 
 def _interrupt(connection: duckdb.DuckDBPyConnection, ended: threading.Event) -> None:
-    """Stops what runs on a connection; an interruption that comes before its start would be lost, so again."""
+    """Stops what runs on a connection; an interruption that comes before its start would be lost, so again.
+
+    Within a value the engine does not look for one: what makes a single giant is left running.
+    """
     for _ in range(round(_STOPS_WITHIN / 0.02)):
         connection.interrupt()
         if ended.wait(0.02):
             return
+    leave_running()
+
+
+def close(connection: duckdb.DuckDBPyConnection) -> None:
+    """Closes a connection; one that works still is left to the end of the process."""
+    import duckdb
+
+    with suppress(duckdb.Error):
+        connection.close()
 
 
 @contextmanager
@@ -187,7 +199,7 @@ def sql_errors(where: str, remedy: str) -> Iterator[None]:
             remedy="declare the file as a source in data.sources",
         ) from error
     except duckdb.OutOfMemoryException as error:
-        raise as_storage_error(where, error) from error
+        raise out_of_memory(where, error) from error
     except duckdb.IOException as error:
         if _SYSTEM.search(str(error)):
             raise as_storage_error(where, error) from error
@@ -196,6 +208,16 @@ def sql_errors(where: str, remedy: str) -> Iterator[None]:
         raise InputError(
             f"{where}: {brief(error)}", expected="a query that runs on these sources", remedy=remedy
         ) from error
+
+
+def out_of_memory(where: str, error: Exception) -> StorageError:
+    """The error about a query that needs more memory, or more room to spill, than there is."""
+    return StorageError(
+        f"{where}: {brief(error)}",
+        expected="a query whose intermediate results fit into the memory and the work folder of this machine",
+        remedy="aggregate less at once: a list or a text of a whole group, and a single giant value, stay in memory; "
+        "or use a machine with more of it",
+    )
 
 
 def line_of(error: Exception) -> str:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from tallywright.data.delta.rows import quoted
 from tallywright.data.delta.standing import unreadable_file
 from tallywright.data.embedded_sql import connect as connect_engine
-from tallywright.data.embedded_sql import lock, run, text_literal
+from tallywright.data.embedded_sql import lock, out_of_memory, run, text_literal
 from tallywright.data.remote_dataset import remote_dataset
 from tallywright.data.sql_values import cell_expression, json_expression, json_value
 from tallywright.data.statement import (
@@ -31,7 +31,7 @@ from tallywright.data.statement import (
     tokens,
     without_semicolon,
 )
-from tallywright.data.storage.filesystem import as_storage_error, is_disk, storage_errors
+from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.types import sql_name
 from tallywright.errors import TallyError, UsageError, did_you_mean
 from tallywright.score_period import HOUR_COLUMN
@@ -218,7 +218,7 @@ def _failed(lake: Lake, tables: Sequence[str], wanted: Sequence[str], error: duc
         if damage is not None:
             return damage
     if isinstance(error, duckdb.OutOfMemoryException):
-        return as_storage_error("the query", error)
+        return out_of_memory("the query", error)
     return UsageError(
         f"the query fails: {_said(error, tables)}",
         expected=f"SQL over {', '.join(tables) or 'tables; there are none yet'}",

@@ -63,6 +63,7 @@ class Statement:
         text: Without a semicolon.
         tables: Relations that are named, those of a WITH included; a schema makes no difference.
         withs: Relations that a WITH makes.
+        schemas: Schemas and databases that are named with a relation.
         calls: Functions, of rows and of groups.
         table_calls: Functions in a FROM.
         words: Names without a table before them: columns, or values such as `current_date`.
@@ -77,6 +78,7 @@ class Statement:
     text: str
     tables: set[str] = field(default_factory=set)
     withs: set[str] = field(default_factory=set)
+    schemas: set[str] = field(default_factory=set)
     calls: list[Call] = field(default_factory=list)
     table_calls: list[Call] = field(default_factory=list)
     words: list[Call] = field(default_factory=list)
@@ -249,6 +251,7 @@ def _note(node: dict[str, Any], found: Statement, lines: _Lines) -> None:
     if kind in {"BASE_TABLE", "SHOW_REF"}:
         found.shows |= kind == "SHOW_REF"
         found.tables.add(str(node.get("table_name", "")))
+        found.schemas |= {str(node[part]).lower() for part in ("schema_name", "catalog_name") if node.get(part)}
     sample = node.get("sample")
     if isinstance(sample, dict) and not sample.get("repeatable"):
         found.samples.append(lines.at(node))

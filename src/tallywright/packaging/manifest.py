@@ -131,7 +131,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_large_string(value) or pa.types.is_string_view(value) else value
 
 
-def schema_from_json(text: str) -> pa.Schema:
+def schema_from_json(text: bytes) -> pa.Schema:
     """The schema that `schema_json` wrote.
 
     Raises:
@@ -139,7 +139,7 @@ def schema_from_json(text: str) -> pa.Schema:
     """
     try:
         return pa.schema([pa.field(str(column["name"]), _type_named(column["type"])) for column in json.loads(text)])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise PackageError(f"input_schema.json is not valid: {error}", remedy=_REMEDY) from error
 
 

@@ -57,6 +57,8 @@ REFERENCE_DAYS = "reference_days.json"
 """Not in every package: one without it is compared by the spec's thresholds alone."""
 DEMANDS: Final = "demands.json"
 """Not in packages of before: what they have to show is what the files say on the day."""
+_SAMPLE: Final = ("numeric", "categorical", "expected")
+"""The tensors of the sample."""
 _LATER_FIELDS: Final = frozenset({"positive", "unit", "threshold"})
 """Fields that older packages do not have: left out of a file where they say nothing, so its digest stays."""
 
@@ -112,8 +114,19 @@ class Package:
 
     @property
     def input_schema(self) -> pa.Schema:
-        """The columns the model reads, with the types of the feature table where the package says them."""
-        return schema_from_json(self.read(INPUT_SCHEMA).decode())
+        """The columns the model reads, with the types of the feature table where the package says them.
+
+        Raises:
+            PackageError: The file is none, or is about other columns.
+        """
+        schema = schema_from_json(self.read(INPUT_SCHEMA))
+        if sorted(schema.names) != sorted(self.preprocess.columns):
+            raise PackageError(
+                f"package {self.folder}: {INPUT_SCHEMA} names {', '.join(schema.names) or 'no columns'}",
+                expected=", ".join(self.preprocess.columns),
+                remedy="package the model again",
+            )
+        return schema
 
     @property
     def output_schema(self) -> pa.Schema:
@@ -130,7 +143,13 @@ class Package:
         return given if self.postprocess.threshold is None else self.postprocess.threshold
 
     def read(self, name: str) -> bytes:
-        """The content of one file, checked against the manifest at this moment."""
+        """The content of one file, checked against the manifest at this moment.
+
+        Raises:
+            PackageError: The package has no such file, or it was altered.
+        """
+        if name not in self.manifest.files:
+            raise PackageError(f"package {self.folder}: no {name}", remedy="package the model again")
         return verified_file(self.folder, name, self.manifest.files[name])
 
     @property
@@ -148,12 +167,18 @@ class Package:
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The network's parameters by name."""
-        return parse_tensors(self.read(WEIGHTS))
+        return parse_tensors(self.read(WEIGHTS), WEIGHTS)
 
     def parity(self) -> tuple[ModelInput, NDArray[np.float32]]:
         """The sample of model inputs, and the scores that training computed for it."""
-        tensors = parse_tensors(self.read(PARITY))
-        return ModelInput(tensors["numeric"], tensors["categorical"]), tensors["expected"]
+        tensors = parse_tensors(self.read(PARITY), PARITY)
+        missing = [name for name in _SAMPLE if name not in tensors]
+        if missing:
+            raise PackageError(
+                f"package {self.folder}: {PARITY} lacks {', '.join(missing)}", remedy="package the model again"
+            )
+        numeric, categorical, expected = (tensors[name] for name in _SAMPLE)
+        return ModelInput(numeric, categorical), expected
 
 
 def write_package(folder: Path, contents: PackageContents) -> Package:

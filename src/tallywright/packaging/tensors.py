@@ -46,21 +46,23 @@ def dump_tensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     return len(text).to_bytes(8, "little") + text + b"".join(blobs)
 
 
-def parse_tensors(data: bytes) -> dict[str, NDArray[Any]]:
-    """The tensors of a file, as read-only views of `data`.
+def parse_tensors(data: bytes, name: str = "the file") -> dict[str, NDArray[Any]]:
+    """The tensors of a file, as read-only views of `data`; errors call it `name`.
 
     Raises:
         PackageError: The bytes are not a well-formed safetensors file.
     """
     try:
         size = int.from_bytes(data[:8], "little")
+        if size > len(data):
+            raise ValueError(f"a header of {size} bytes in a file of {len(data)}")
         header: dict[str, Any] = json.loads(data[8 : 8 + size])
         header.pop("__metadata__", None)
         body = memoryview(data)[8 + size :]
-        return {name: _tensor(entry, body) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {key: _tensor(entry, body) for key, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise PackageError(
-            f"not a safetensors file: {error}", remedy="take the package from the registry again"
+            f"{name} is not a safetensors file: {error}", remedy="take the package from the registry again"
         ) from error
 
 

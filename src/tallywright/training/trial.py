@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from tallywright.errors import PackageError, SpecError
@@ -99,6 +100,12 @@ class Trial:
         self._require_parameters(module)
 
     def _require_parameters(self, module: ScoringModule) -> None:
+        shapeless = [name for name, parameter in module.network.named_parameters() if is_lazy(parameter)]
+        if shapeless:
+            raise bad_network(
+                f"{self.path}: {shapeless[0]} has no shape before forward is called",
+                remedy="give lazy layers their number of inputs: nn.Linear(dims.numeric, …) for nn.LazyLinear(…)",
+            )
         count = sum(parameter.numel() for parameter in module.parameters())
         size = f"{count:,} parameters, {count * _BYTES / 1e6:,.1f} MB"
         if not any(parameter.requires_grad for parameter in module.parameters()):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 
+import pyarrow as pa
 import pytest
 
 from tallywright.data.etl import engine, queries
 from tallywright.data.etl.ingest import ingest
 from tallywright.data.statement import Statement
-from tallywright.errors import InputError, SpecError
+from tallywright.errors import InputError, SpecError, StorageError
 
 DAY = date(2024, 1, 3)
 SECOND = (
@@ -103,3 +104,43 @@ def test_a_long_query_says_so(shop, heard, monkeypatch) -> None:
     monkeypatch.setattr("tallywright.data.embedded_sql._SAID_AFTER", 0.0)
     ingest(shop.project(), shop.lake, DAY, DAY)
     assert "contract.sql has been running for 0 seconds; its limit is 60 min" in heard.text
+
+
+def test_a_single_giant_value_is_left_behind_when_its_time_is_up(shop, monkeypatch) -> None:
+    monkeypatch.setattr("tallywright.data.embedded_sql._STOPS_WITHIN", 0.1)
+    shop.data = {"sql_minutes": 0.005}
+    giant = "levenshtein(repeat('a', 40000), repeat('b', 40000))"
+    shop.contract = shop.contract.replace("o.id,", f"o.id, {giant} AS m,")
+    with pytest.raises(InputError, match=r"contract.sql: the query has not ended after 0.005 minutes"):
+        ingest(shop.project(), shop.lake, DAY, DAY)
+    assert shop.lake.tables() == []
+
+
+def test_what_does_not_fit_into_memory_is_told_as_that(shop) -> None:
+    made = engine.DuckDbEngine(shop.project())
+    made._connection.execute("SET memory_limit = '50MB'")
+    made._connection.execute("SET max_temp_directory_size = '1MB'")
+    query = queries.Query("SELECT list(range) AS all_of_them FROM range(100000000)", {}, "sql/features.sql")
+    with pytest.raises(
+        StorageError, match=r"sql/features.sql: Out of Memory Error.*\n.*fit into the memory"
+    ) as refused:
+        made.keep("kept", query, lambda _: None)
+    assert "check the storage" not in str(refused.value)
+    made.close()
+
+
+def test_fractions_are_added_up_in_one_order(shop, tmp_path) -> None:
+    """So that an ingest that is repeated has the same bits: several threads would each add up their own rows."""
+    sums = set()
+    for _ in range(5):
+        made = engine.DuckDbEngine(shop.project())
+        made.keep("rows", queries.Query("SELECT range % 10 AS k, range / 7.0 AS v FROM range(1000000)", {}, "a"), _take)
+        summed = "SELECT k, sum(v) AS s, first(v) AS f, list(v)[1:3] AS l FROM rows GROUP BY k ORDER BY k"
+        made.keep("sums", queries.Query(summed, {}, "b"), _take)
+        sums.add(str(made._connection.execute("FROM sums ORDER BY k").fetchall()))
+        made.close()
+    assert len(sums) == 1
+
+
+def _take(_: pa.Schema) -> None:
+    """Takes any columns."""

@@ -144,3 +144,11 @@ def test_no_text_raises(shop, data):
     words[place] = data.draw(st.sampled_from([*words, *others]))
     found = sql_problems(replace(shop, **{name: " ".join(words)}).project())
     assert all(isinstance(one, str) and one for one in found)
+
+
+def test_what_is_computed_while_it_is_planned_has_an_end_too(shop, monkeypatch):
+    monkeypatch.setattr("tallywright.data.embedded_sql._STOPS_WITHIN", 0.1)
+    shop.data = {"sql_minutes": 0.005}
+    shop.labels += " LIMIT levenshtein(repeat('a', 40000), repeat('b', 40000))"
+    (problem,) = sql_problems(shop.project())
+    assert problem.startswith("planning shop's queries: the query has not ended after 0.005 minutes")

@@ -92,6 +92,12 @@ def test_one_semicolon_may_end_it(engine) -> None:
         ("FROM json_execute_serialized_sql('')", "reads something else"),
         ("FROM duckdb_settings()", "reads something else"),
         ("FROM glob('*')", "reads something else"),
+        ("SELECT (SELECT count(*) FROM pg_settings)", "line 1: pg_settings reads something else than the sources"),
+        ("FROM Duckdb_Logs", "duckdb_logs reads something else"),
+        ("FROM information_schema.tables", "information_schema reads something else"),
+        ("FROM system.main.sqlite_master", "system reads something else"),
+        ("FROM (SHOW ALL TABLES)", "SHOW, DESCRIBE or SUMMARIZE reads something else"),
+        ("SUMMARIZE accepted", "SHOW, DESCRIBE or SUMMARIZE reads something else"),
     ],
 )
 def test_refuses_what_is_no_plain_query(engine, text, message) -> None:
@@ -183,7 +189,8 @@ def test_what_the_catalogue_does_not_mark_is_refused_all_the_same(engine, text) 
 @pytest.mark.parametrize("text", [
     "SELECT e'\\' ; COPY t TO ''x' ; --'",
     "SELECT age(x, y) FROM t", "FROM t USING SAMPLE reservoir(3 ROWS) REPEATABLE (3)", "FROM range(3)",
-    "SELECT unnest([1, 2])", "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) FROM r",
+    "FROM main.tables", "WITH columns AS (FROM t) FROM columns", "SELECT unnest([1, 2])",
+    "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) FROM r",
     "SELECT " + " + ".join(["a"] * 900) + " FROM t", "PIVOT t ON a IN (1, 2) USING sum(b)", "SELECT a.user FROM t a",
     " UNION ALL ".join(["SELECT 1"] * 300), "SELECT 'é' AS ö FROM t WHERE d BETWEEN :from_date AND :to_date",
 ])  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.data.delta.rows import quoted
-from tallywright.data.embedded_sql import connect, lock, run, sql_errors, text_literal
+from tallywright.data.embedded_sql import close, connect, lock, run, sql_errors, text_literal
 from tallywright.data.etl.queries import checked
 from tallywright.data.etl.spark_engine import SparkSqlEngine
 from tallywright.data.raw.parquet_files import nanosecond_columns
@@ -104,6 +104,8 @@ class DuckDbEngine:
         self._is_locked = False
         self._ready: dict[Query, ReadyQuery] = {}
         self._connection: duckdb.DuckDBPyConnection = connect(Path(project.environment.storage.work) / "spill")
+        # Rows in one order: of several threads each adds up its own, and a sum of fractions differs in its last digits.
+        self._connection.execute("SET threads = 1")
         # As Spark SQL has it, so that ROW_NUMBER() picks the same row on both.
         self._connection.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
 
@@ -170,7 +172,7 @@ class DuckDbEngine:
 
     def close(self) -> None:
         """Closes the database; its spilled files go with it."""
-        self._connection.close()
+        close(self._connection)
 
     def _fetch(self, query: str) -> pa.Table:
         with sql_errors("reading a day", _REMEDY):

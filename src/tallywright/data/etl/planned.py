@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from tallywright.data.delta.rows import quoted
-from tallywright.data.embedded_sql import brief, connect, line_of, lock
+from tallywright.data.embedded_sql import QueryTimeError, brief, close, connect, line_of, lock, run
 from tallywright.data.etl.day_checks import check_columns, label_schema, with_stored_target
 from tallywright.data.etl.queries import checked, read_query
 from tallywright.data.etl.spark_texts import text_problems
@@ -47,10 +47,18 @@ def sql_problems(project: Project, columns: Mapping[str, Mapping[str, str]] | No
         project: Whose queries; of those for Spark the texts alone.
         columns: All columns of sources with their types, where they are known.
     """
-    with connect() as connection:
+    data = project.spec.data
+    connection = connect()
+    try:
         lock(connection)
         planned = _Planned(connection, project, columns or {})
-        return planned.problems() if project.spec.data.engine == "duckdb" else planned.problems_of_texts()
+        look = planned.problems if data.engine == "duckdb" else planned.problems_of_texts
+        # The engine computes what is constant while it plans, however long that takes.
+        return run(connection, look, f"planning {project.spec.name}'s queries", minutes=data.sql_minutes)
+    except QueryTimeError as error:
+        return [error.found]
+    finally:
+        close(connection)
 
 
 class _Planned:

@@ -35,8 +35,10 @@ _UNMARKED: Final = frozenset({
     "current_localtime", "current_localtimestamp", "reservoir_quantile", "approx_quantile", "approx_top_k",
 })  # fmt: skip
 """Functions that the catalogue calls consistent and that are not: they read the clock, or draw or merge samples."""
+_SCHEMAS_OF_ITS_OWN: Final = frozenset({"information_schema", "pg_catalog", "system"})
 Catalogue = dict[str, list[tuple[str | None, str | None]]]
 _asked: Catalogue = {}
+_own_views: set[str] = set()
 _AGE_OF_TWO: Final = 2
 """`age` of one instant is counted from today."""
 
@@ -128,7 +130,7 @@ def checked(connection: duckdb.DuckDBPyConnection, query: Query, columns: Collec
     strange = [call for call in statement.parameters if call.name not in query.values]
     if strange:
         raise _unknown_parameters(strange, query)
-    problems = [*_other_rows(connection, statement, columns), *_other_sources(statement)]
+    problems = [*_other_rows(connection, statement, columns), *_other_sources(connection, statement)]
     if problems:
         raise SpecError(
             "\n".join(f"{query.where} line {line}: {found}" for line, found in problems),
@@ -147,12 +149,21 @@ def _unknown_parameters(unknown: Sequence[Call], query: Query) -> SpecError:
     )
 
 
-def _other_sources(statement: Statement) -> list[tuple[int, str]]:
-    return [
-        (call.line, f"{call.name}() reads something else than the sources")
-        for call in statement.table_calls
-        if call.name not in READING_FUNCTIONS
-    ]
+def _other_sources(connection: duckdb.DuckDBPyConnection, statement: Statement) -> list[tuple[int, str]]:
+    """What is read besides the sources: table functions, and what the engine tells about itself."""
+    found = [(call.line, f"{call.name}()") for call in statement.table_calls if call.name not in READING_FUNCTIONS]
+    own = {name.lower() for name in statement.tables} & _views_of_its_own(connection)
+    found += [(1, name) for name in sorted(own | (statement.schemas & _SCHEMAS_OF_ITS_OWN))]
+    found += [(1, "SHOW, DESCRIBE or SUMMARIZE")] * statement.shows
+    return [(line, f"{what} reads something else than the sources") for line, what in found]
+
+
+def _views_of_its_own(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """What the engine shows of itself by a name without a schema: its log, its types, its tables; asked once."""
+    if not _own_views:
+        asked = "SELECT lower(view_name) FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"
+        _own_views.update(name for (name,) in connection.execute(asked).fetchall())
+    return frozenset(_own_views)
 
 
 def _other_rows(

@@ -40,6 +40,8 @@ SILENT_SECONDS: Final = 5.0
 _SELDOM: Final = 60.0
 """From then on such a line comes only twelve times more seldom."""
 _STOP_SECONDS: Final = 1.5
+_LAST_WORDS: Final = 2.0
+"""Seconds in which what an ended process has said is heard."""
 _START: Final = (
     "import sys; sys.path.append(sys.argv.pop(1)); from tallywright.training.apart.worker import main; "
     "main(*sys.argv[1:])"
@@ -108,7 +110,8 @@ class TrainingProcess:
     def _listen(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for
         for line in self._process.stdout:
-            self._heard.put(json.loads(line))
+            if (message := _message(line)) is not None:
+                self._heard.put(message)
         self._heard.put(None)
 
     def _until(self, kind: str, doing: str) -> Mapping[str, Any]:
@@ -116,9 +119,13 @@ class TrainingProcess:
         begun = time.monotonic()
         phase = _Phase(doing)
         while True:
+            # What it has started may keep its output open: the end of that is not waited for.
+            is_gone = self._process.poll() is not None
             try:
-                message = self._heard.get(timeout=0.2)
+                message = self._heard.get(timeout=_LAST_WORDS if is_gone else 0.2)
             except queue.Empty:
+                if is_gone:
+                    raise self._ended(phase.doing) from None
                 self._require_time(phase, begun)
                 phase.tell()
                 continue
@@ -197,6 +204,15 @@ class _Phase:
             return
         log.info("still %s, for %d s%s", self.doing, taken, f" (at most {self.most:.0f} s)" if self.most else "")
         self._told = time.monotonic()
+
+
+def _message(line: bytes) -> dict[str, Any] | None:
+    """What the process says in a line; None of one that its network has written there."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and "kind" in found else None
 
 
 def _rebuilt(message: Mapping[str, Any]) -> TallyError:

@@ -70,23 +70,17 @@ def main(verbose: str = "") -> None:
     limit_allocators()
     messages = _Messages()
     configure_logging(verbose=bool(verbose))
-    code = _answer(messages)
-    # Nothing is left to do, and what libraries do at an exit may be interrupted.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _answer(messages: _Messages) -> int:
-    """Trains, and sends what came of it; returns the exit code of this process."""
     # The terminal's Ctrl-C is for the command, which asks this process to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
     try:
+        signal.signal(signal.SIGTERM, _stop)
         _train_and_tell(messages)
-    except Stopped:  # at any moment, also while an error is sent
-        return 128 + signal.SIGTERM
-    return 0
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Nothing is left to do, and what libraries do at an exit may be interrupted.
+        os._exit(0)
+    except Stopped:  # at any moment, also while an error is sent and after that
+        os._exit(128 + signal.SIGTERM)
 
 
 def _train_and_tell(messages: _Messages) -> None:

@@ -77,10 +77,20 @@ def place_of(error: BaseException, path: Path) -> str:
 
 def _misbehaved(path: Path, error: BaseException, place: str) -> SpecError:
     where = f"{path} {place}" if place else f"the network file {path}"
+    text = _said(error)
     if isinstance(error, SystemExit):
-        return bad_network(f"{where} ends the process (SystemExit: {error.code})")
-    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())[:_LONGEST_LINE]
+        return bad_network(f"{where} ends the process (SystemExit: {text})")
     return bad_network(f"{where}: {type(error).__name__}: {text}")
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says, in one line that prints: its class may be the project's own."""
+    try:
+        text = str(error.msg if isinstance(error, SyntaxError) else error)
+    except Exception as other:  # noqa: BLE001 - whatever a text of the project's raises
+        text = f"its text cannot be made: {type(other).__name__}"
+    line = " ".join(text[: 2 * _LONGEST_LINE].split())[:_LONGEST_LINE]
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _may_be_asked_to_stop() -> bool:
