@@ -75,12 +75,13 @@ def _keep(secrets: Iterable[str]) -> None:
 
 
 def _secrets_in(address: str) -> list[str]:
-    """User part, password and values of the query of an address, however odd the letters in them."""
+    """User part, password, values of the query and fragment of an address, however odd the letters in them."""
     _, scheme, rest = address.partition("://")
     if not scheme:
         return []
     user, at, after = rest.rpartition("@")
     found = [user, user.partition(":")[2]] if at else []
+    found.append(after.partition("#")[2])
     return found + [match[0].partition("=")[2] for match in _QUERY.finditer(after)]
 
 

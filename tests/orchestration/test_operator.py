@@ -180,12 +180,12 @@ def test_a_promotion_needs_the_number_of_a_version(task: Callable[..., Any], ver
 class Results:
     """The part of a task instance that a task reads results by."""
 
-    def __init__(self, value: object) -> None:
-        self.value = value
+    def __init__(self, value: object, version: int = 2) -> None:
+        self.value, self.registered = value, {"version": version, "digest": "d" * 64, "tags": {}}
 
     def xcom_pull(self, task_ids: str) -> object:
-        assert task_ids in ("monitor", "approval")
-        return self.value
+        assert task_ids in ("monitor", "approval", "register")
+        return self.registered if task_ids == "register" else self.value
 
     def xcom_push(self, key: str, value: object) -> None:
         """Kept by Airflow; of no interest here."""
@@ -259,7 +259,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch, dag: str = "flight_delays__train", r
         "chosen_options": ["Approve"], "params_input": {}, "responded_at": datetime.now(UTC),
         "responded_by_user": {"id": "1", "name": "grace"},
     }  # fmt: skip
-    return dict(task.execute_complete({"dag_run": SimpleNamespace(run_id=run)}, event))
+    return dict(task.execute_complete({"dag_run": SimpleNamespace(run_id=run), "ti": Results(None)}, event))
 
 
 def handed(tmp_path: Path) -> str:
@@ -378,6 +378,14 @@ def test_an_approval_of_another_run_is_none(promote: Any, monkeypatch: pytest.Mo
     for elsewhere in (sealed(monkeypatch, run="run-2"), sealed(monkeypatch, "another__train")):
         with pytest.raises(AirflowFailException, match="not written by the task"):
             promote.execute(context(ti=Results(elsewhere)))
+
+
+def test_an_approval_of_another_version_of_this_run_is_none(promote: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its training was run again, and the approval was not."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="not written by the task"):
+        promote.execute(context(ti=Results(sealed(monkeypatch), version=3)))
 
 
 def test_a_secret_that_is_rotated_still_knows_its_seal_and_none_seals_nothing(

@@ -38,7 +38,7 @@ from tallywright.spec.load import (
     split_sets,
 )
 from tallywright.spec.model import json_schema
-from tallywright.spec.problems import problems_of
+from tallywright.spec.problems import problems_of, told
 from tallywright.spec.yaml_files import merged, read_mapping
 
 if TYPE_CHECKING:
@@ -140,16 +140,21 @@ def _judged_model(
         spec, problems = checked(file, read_mapping(file, conf=False), overlay, settings, sets)
         if spec is not None and not problems:
             project = Project(spec, file.parent, overlay.root, settings or Environment(name=overlay.file.stem))
-            texts = [*_missing_files(project), *_suite_problems(project), *([] if data else _sql_problems(project))]
+            texts = [*_missing_files(project), *_suite_problems(project)]
             texts += network_problems(project, run=network)
             texts += retention_problems(spec)
             texts += champion_problems(project) if settings is not None else []
-            problems = [SpecProblem(str(file), None, "", text) for text in texts]
+            errors: Sequence[TallyError] = []
             hints = _unchecked(project)
             if data:
                 report = looked_at(project)
-                about |= {"data": report.as_dict(), "exit_code": _exit_code(problems, report.errors)}
-                problems += [problem for error in report.errors for problem in problems_of(error, file)]
+                about |= {"data": report.as_dict(), "exit_code": _exit_code(texts, report.errors)}
+                errors = report.errors
+            else:
+                texts += _sql_problems(project)
+                errors = _leading_outside(project)
+            problems = [told(text, file, (project.root, project.folder)) for text in texts]
+            problems += [problem for error in errors for problem in _problems_of(error, project, file)]
     except Exception as error:  # noqa: BLE001 - one model takes the row of no other
         log.debug("checking %s", file, exc_info=True)
         problems = problems_of(error, file)
@@ -158,7 +163,7 @@ def _judged_model(
     return _row(about, problems, hints)
 
 
-def _exit_code(problems: Sequence[SpecProblem], errors: Sequence[TallyError]) -> int:
+def _exit_code(problems: Sequence[str], errors: Sequence[TallyError]) -> int:
     """That of the spec where it has a problem; else the smallest of the data's, 0 where they have none."""
     return min([error.exit_code for error in errors] + [SpecError.exit_code] * bool(problems), default=0)
 
@@ -172,6 +177,19 @@ def _missing_files(project: Project) -> list[str]:
     ]
     return [f"{path.relative_to(project.root)}: no such file, though the spec names it" for path in wanted
             if not path.is_file()]  # fmt: skip
+
+
+def _problems_of(error: TallyError, project: Project, file: Path) -> list[SpecProblem]:
+    """The problems of an error, each blamed on the key or on the file that it names."""
+    found = problems_of(error, file)
+    return [one if one.path else told(one.text, file, (project.root, project.folder)) for one in found]
+
+
+def _leading_outside(project: Project) -> Sequence[TallyError]:
+    """The sources with a file that leads out of the project; folders are listed, and no file is opened."""
+    from tallywright.data.etl.sources import leading_outside
+
+    return leading_outside(project)
 
 
 def _suite_problems(project: Project) -> list[str]:

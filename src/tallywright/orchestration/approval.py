@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tallywright.spec import ModelSpec
 
 _SEAL: Final = "seal"
+_REGISTER: Final = "register"
+"""The task whose version is asked about."""
 
 
 class SealedApproval(ApprovalOperator):  # type: ignore[misc]  # airflow ships no types that mypy follows here
@@ -36,7 +38,7 @@ class SealedApproval(ApprovalOperator):  # type: ignore[misc]  # airflow ships n
     def execute_complete(self, context: Mapping[str, Any], event: dict[str, Any]) -> dict[str, Any]:
         """The answer as Airflow hands it over, and its seal; on Reject what follows is skipped."""
         answered = dict(super().execute_complete(context, event))
-        seal = _seals(self.dag_id, context["dag_run"].run_id, self.task_id, _user(answered))[0]
+        seal = _seals(context, self.dag_id, self.task_id, _user(answered))[0]
         return answered | ({_SEAL: seal} if _is_yes(answered) else {})
 
 
@@ -70,10 +72,10 @@ def approver(context: Mapping[str, Any], dag: str, task: str) -> str:
     if not name or not _is_yes(answered):
         raise AirflowFailException("the approval does not say who approved; promotion needs a name")
     found = str(answered.get(_SEAL) or "")
-    if not any(hmac.compare_digest(found, seal) for seal in _seals(dag, context["dag_run"].run_id, task, name)):
+    if not any(hmac.compare_digest(found, seal) for seal in _seals(context, dag, task, name)):
         raise AirflowFailException(
-            f"the approval by {name!r} was not written by the task {task}; expected: an answer to this run's question, "
-            "in the UI or by the API; clear the task, so that it asks again"
+            f"the approval by {name!r} was not written by the task {task}; expected: an answer to this run's question "
+            "about this version, in the UI or by the API; clear the task, so that it asks again"
         )
     return name
 
@@ -87,9 +89,15 @@ def _is_yes(answered: Mapping[str, Any]) -> bool:
     return list(answered.get("chosen_options") or ()) == [ApprovalOperator.APPROVE]
 
 
-def _seals(*said: str) -> list[str]:
-    """The seal by each secret of the deployment; it seals with the first and knows the others, as keys are rotated."""
-    text = json.dumps(["tallywright approval in Airflow 1", *said]).encode()
+def _seals(context: Mapping[str, Any], dag: str, task: str, user: str) -> list[str]:
+    """The seal by each secret of the deployment; it seals with the first and knows the others, as keys are rotated.
+
+    It is about the version that the run has registered: a yes does not outlast the question, where tasks are run again.
+    """
+    registered = context["ti"].xcom_pull(task_ids=_REGISTER)
+    about = [registered.get(name) for name in ("version", "digest")] if isinstance(registered, dict) else []
+    said = ["tallywright approval in Airflow 1", dag, context["dag_run"].run_id, task, user, *map(str, about)]
+    text = json.dumps(said).encode()
     return [hmac.new(secret, text, hashlib.sha256).hexdigest() for secret in _secrets()]
 
 

@@ -42,6 +42,9 @@ _BOUNDS: Final = {
 }
 _PATH: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*")
 """Begins the message about a reference."""
+_TOLD: Final = re.compile(r"(?P<file>[^\n:]{1,1000}?)(?:(?::| line )(?P<line>[0-9]{1,9}))?: (?P<text>.+)", re.DOTALL)
+"""A sentence about a file, with or without its line."""
+_NEAREST: Final = re.compile(r"\(did you mean '([^'\n]*)'\?\)")
 _SAYS_IT: Final = ("missing", "empty")
 """Begins a message that needs no value beside it."""
 _SHAPES: Final = frozenset(_WORDS) - {"finite_number"}
@@ -256,6 +259,26 @@ def problems_of(error: Exception, file: Path) -> list[SpecProblem]:
         at = tuple(int(step) if step.isdecimal() else step for step in path.split(".")) if path else ()
         return [SpecProblem(str(file), line_of(file, at) if at else None, path, told)]
     return [SpecProblem(str(file), None, "", f"unexpected {type(error).__name__}: {str(error)[:300]}")]
+
+
+def told(text: str, file: Path, folders: Iterable[Path]) -> SpecProblem:
+    """The problem that a sentence tells, blamed on the file that it begins with; else on the spec.
+
+    Args:
+        text: Such as `sql/labels.sql line 7: no column 'weigt' (did you mean 'weight'?)`.
+        file: The spec.
+        folders: Those below which files are named.
+    """
+    found = _TOLD.fullmatch(text)
+    if found is None:
+        return SpecProblem(str(file), None, "", text)
+    place = next((path for folder in folders if (path := folder / found["file"]).is_file()), None)
+    if place is None:
+        return SpecProblem(str(file), None, "", text)
+    line, nearest = found["line"], _NEAREST.search(found["text"])
+    return SpecProblem(
+        str(place), int(line) if line else None, "", found["text"], nearest=nearest[1] if nearest else ""
+    )
 
 
 def remedy_of(problems: Sequence[SpecProblem], command: str) -> str:

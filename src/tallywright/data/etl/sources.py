@@ -135,6 +135,20 @@ def require_inside(project: Project, name: str, files: Sequence[Path]) -> None:
         )
 
 
+def leading_outside(project: Project) -> list[SpecError]:
+    """What `require_inside` raises for each source, as far as its files are there."""
+    found = []
+    for name, source in project.spec.data.sources.items():
+        try:
+            if source.package is None:
+                require_inside(project, name, locate(name, source, project.folder).files)
+        except SpecError as error:
+            found.append(error)
+        except InputError:
+            continue  # that files are missing is no matter of the spec
+    return found
+
+
 def _read_once(project: Project, stamps: Stamps) -> RawContent:
     work, cache = Path(project.environment.storage.work), Path(project.environment.storage.cache)
     made = StagedDigests(work / "raw", cache)
