@@ -149,6 +149,6 @@ def test_no_text_raises(shop, data):
 def test_what_is_computed_while_it_is_planned_has_an_end_too(shop, monkeypatch):
     monkeypatch.setattr("tallywright.data.embedded_sql._STOPS_WITHIN", 0.1)
     shop.data = {"sql_minutes": 0.005}
-    shop.labels += " LIMIT levenshtein(repeat('a', 40000), repeat('b', 40000))"
+    shop.labels = shop.labels.replace(";", " LIMIT levenshtein(repeat('a', 40000), repeat('b', 40000))")
     (problem,) = sql_problems(shop.project())
     assert problem.startswith("planning shop's queries: the query has not ended after 0.005 minutes")

@@ -104,7 +104,7 @@ def test_rows_are_counted_by_file(two: Any) -> None:
     [
         ("", r"raw/orders-b\.csv line 1: no header: found o6, 2024-01-01, .*; expected id, day, amount, kind"),
         ("id,date,amount,kind,outcome,known_at", r"raw/orders-b\.csv has no column day\n"),
-        ("id,day,amuont,kind,outcome,known_at", r"raw/orders-b\.csv has no column amount .did you mean amuont\?"),
+        ("id,day,amuont,kind,outcome,known_at", r"raw/orders-b\.csv has no column amount .did you mean 'amuont'\?"),
         ("id,day,amount, kind,outcome,known_at", r"raw/orders-b\.csv has no column kind .did you mean ' kind'"),
         ("id,day,amount,amount,outcome,known_at",
          r"raw/orders-b\.csv line 1: amount stands twice in the header; kind is missing"),

@@ -173,13 +173,17 @@ def test_a_file_that_ingest_refuses_is_told_in_the_same_words(
 
 
 @pytest.mark.parametrize("make", [
-    lambda folder: (folder / "a.csv").mkdir(), lambda folder: (folder / "a.csv").symlink_to("/nowhere/a.csv"),
-    lambda folder: os.mkfifo(folder / "a.csv"), lambda folder: folder.rmdir(),
+    lambda folder: (folder / "a.csv").mkdir(), lambda folder: os.mkfifo(folder / "a.csv"), lambda folder: folder.rmdir(),
 ])  # fmt: skip
 def test_what_is_no_file(raw: Any, make: Callable[[Path], None]) -> None:
     make(raw.folder / "raw")
     [problem] = told(looked(raw))
     assert problem.startswith("data.sources.orders: no file ")
+
+
+def test_a_link_to_nowhere(raw: Any) -> None:
+    (raw.folder / "raw" / "a.csv").symlink_to("/nowhere/a.csv")
+    assert told(looked(raw))[0].startswith("data.sources.orders: raw/a.csv is a link to /nowhere/a.csv")
 
 
 def test_a_package_that_is_not_there(raw: Any) -> None:
@@ -202,7 +206,7 @@ def test_each_file_that_is_wrong_is_named_and_the_others_are_read(raw: Any) -> N
     report = looked(raw)
     assert [problem.partition("\n")[0] for problem in told(report)] == [
         "raw/b.csv is empty (0 bytes); expected a header",
-        "raw/c.csv has no column kind (did you mean kand?)",
+        "raw/c.csv has no column kind (did you mean 'kand'?)",
     ]
     assert files(report) == [("raw/a.csv", 50, True)]
     assert not report.sources[0].is_whole

@@ -231,7 +231,7 @@ def _hint(name: str, others: Sequence[str]) -> str:
     if twin is not None:
         # Two that only look alike are told apart by their code points.
         return f" (did you mean {twin!a}?)"
-    return did_you_mean(name, others).replace("'", "")
+    return did_you_mean(name, others)
 
 
 def _plain(name: str) -> str:
