@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from object_store import Bucket, ObjectStore
 from shared import shared, written
 from sparks import small_session, standalone_cluster
 
-from tallywright import redaction
+from tallywright import interruption, redaction
 from tallywright.errors import UsageError
 from tallywright.observability import log
 
@@ -116,6 +117,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test gives as a secret is none to the next: it would be taken out of its texts."""
     monkeypatch.setattr(redaction, "_known", set())
+
+
+@pytest.fixture(autouse=True)
+def _own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that one test leaves running is not left by the next, whose command would end this process at once."""
+    monkeypatch.setattr(interruption, "_left", threading.Event())
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,16 @@ def received() -> int:
     return _received[0] if _received else 0
 
 
+def raise_if_stopped() -> None:
+    """Called where every exception is caught: a signal that foreign code has turned into one of its own goes on.
+
+    Raises:
+        KeyboardInterrupt: A signal has come.
+    """
+    if received():
+        raise KeyboardInterrupt
+
+
 def answer_signals() -> None:
     """Installs the handlers; of the main thread alone, and without effect in any other.
 
@@ -71,6 +81,7 @@ def answer_signals() -> None:
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(ours, theirs), name="signals", daemon=True).start()
     os.register_at_fork(after_in_child=_forget)
+    atexit.register(_answered)  # the first that is registered is the last that is called
 
 
 def _raise(number: int, _frame: FrameType | None) -> NoReturn:
@@ -111,6 +122,13 @@ def _forget() -> None:
         if signal.getsignal(number) is _raise:
             signal.signal(number, handler)
     _stops.clear()
+
+
+def _answered() -> None:
+    """The command has ended, and its exit code stands: a signal that comes now would only replace it."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _raise:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def leave_running() -> None:

@@ -18,6 +18,7 @@ import click
 from tallywright.cli.console import show_rows
 from tallywright.cli.options import FOLDER, NAME, json_option
 from tallywright.errors import TallyError
+from tallywright.interruption import raise_if_stopped
 from tallywright.records import Check, Verdict
 from tallywright.redaction import without_credentials
 from tallywright.spec import Environment, load_project, model_names
@@ -217,6 +218,7 @@ def _tables(settings: Environment) -> Iterator[Check]:
         try:
             lake.open(name)
         except Exception as error:  # noqa: BLE001 - nor a table
+            raise_if_stopped()
             broken.append((name, error))
     for name, problem in broken:
         remedy = problem.remedy if isinstance(problem, TallyError) else "tally -v doctor"
@@ -230,6 +232,7 @@ def _specs(root: Path | None, environment: str | None) -> Iterator[Check]:
         try:
             load_project(name, root=root, environment=environment)
         except Exception as error:  # noqa: BLE001 - a model takes no line of another
+            raise_if_stopped()
             yield _check(f"spec {name}", _found(error), Verdict.FAIL, f"tally validate {name}")
         else:
             yield _check(f"spec {name}", "valid", Verdict.PASS, "")
@@ -247,7 +250,8 @@ def _clocks(root: Path | None, environment: str | None) -> Iterator[Check]:
             project = load_project(name, root=root, environment=environment)
             entries = PromotionLog(Lake.of(project.environment), project.spec).entries()
             jumps = clock_jumps(entries, datetime.now(UTC))
-        except Exception:  # noqa: BLE001, S112 - said by the checks of tables and specs
+        except Exception:  # noqa: BLE001 - said by the checks of tables and specs
+            raise_if_stopped()
             continue
         if jumps:
             to_do = "set the clock by NTP; order comes from the sequence, so nothing else has changed"
@@ -263,6 +267,7 @@ def _aliases(project: Project, lake: Lake) -> Iterator[Check]:
     try:
         stale = stale_aliases(project, PromotionLog(lake, project.spec))
     except Exception as error:  # noqa: BLE001 - as above
+        raise_if_stopped()
         yield _check(name, _found(error), Verdict.FAIL, error.remedy if isinstance(error, TallyError) else "")
         return
     told = "; ".join(map(str, stale))
@@ -279,12 +284,14 @@ def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -
     for name in model_names(root):
         try:
             project = load_project(name, root=root, environment=environment)
-        except Exception:  # noqa: BLE001, S112 - its spec has a line of its own
+        except Exception:  # noqa: BLE001 - its spec has a line of its own
+            raise_if_stopped()
             continue
         lake = Lake.of(project.environment)
         try:
             problems, rows = PromotionLog(lake, project.spec).problems(), verified_rows(lake, project.spec)
         except Exception as error:  # noqa: BLE001 - as above
+            raise_if_stopped()
             remedy = error.remedy if isinstance(error, TallyError) else ""
             yield _check(f"verify {name}", _found(error), Verdict.FAIL, remedy or f"tally verify {name}")
             continue

@@ -22,6 +22,7 @@ from tallywright.cli.options import (
     typed_range_options,
 )
 from tallywright.errors import SpecError, SpecProblem, TallyError, UsageError
+from tallywright.interruption import raise_if_stopped
 from tallywright.lifecycle.plan import Pipeline, plan
 from tallywright.lifecycle.project_checks import champion_problems, network_problems
 from tallywright.lifecycle.retention import retention_problems
@@ -156,6 +157,7 @@ def _judged_model(
             problems = [told(text, file, (project.root, project.folder)) for text in texts]
             problems += [problem for error in errors for problem in _problems_of(error, project, file)]
     except Exception as error:  # noqa: BLE001 - one model takes the row of no other
+        raise_if_stopped()
         log.debug("checking %s", file, exc_info=True)
         problems = problems_of(error, file)
     if data and "data" not in about:

@@ -12,6 +12,7 @@ from tallywright.data.awaited import require_awaited
 from tallywright.data.etl.ingest import ingest_and_relabel
 from tallywright.errors import InputError, IntegrityError, RangeError, TallyError, UnexpectedError
 from tallywright.gates.validate import DayGates
+from tallywright.interruption import raise_if_stopped
 from tallywright.lifecycle.context import require_day, safe_name
 from tallywright.lifecycle.late_labels import read_labels_again, realise_all
 from tallywright.lifecycle.periods import record
@@ -137,6 +138,7 @@ def _ingested(context: RunContext, first: date, last: date) -> tuple[bool, list[
     except TallyError:
         raise
     except Exception:  # noqa: BLE001 - it is of some day, and the others are scored
+        raise_if_stopped()
         log.exception("day by day, because the range as a whole failed")
         return False, None
     return True, changed
@@ -147,8 +149,10 @@ def _score_day(context: RunContext, steps: frozenset[str], on_day: Callable[[Day
     try:
         result = DayResult(context.day, CLOSED, 0, "–", closed) if closed else _scored_day(context, steps)
     except TallyError as error:
+        raise_if_stopped()
         result = _refused(context.day, error)
     except Exception as error:  # noqa: BLE001 - it is this day's, and the next one is tried
+        raise_if_stopped()
         result = _failed(context, error)
     if on_day is not None:
         on_day(result)

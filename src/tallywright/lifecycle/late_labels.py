@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError, UnexpectedError
+from tallywright.interruption import raise_if_stopped
 from tallywright.monitoring.periods import reason_code
 from tallywright.observability import log
 from tallywright.scoring.commit.manifests import require_tally
@@ -64,6 +65,7 @@ def realise_all(context: RunContext, dates: Iterable[Due]) -> tuple[list[Perform
         try:
             done.append(realise_standing(context, due))
         except Exception as error:  # noqa: BLE001 - of whatever class: it is about this date alone
+            raise_if_stopped()
             if due.day not in failed:
                 log.warning("%s was not realised, and its scores stand: %s", due.day, error)
                 log.debug("why", exc_info=error)

@@ -173,7 +173,8 @@ def test_a_file_that_ingest_refuses_is_told_in_the_same_words(
 
 
 @pytest.mark.parametrize("make", [
-    lambda folder: (folder / "a.csv").mkdir(), lambda folder: os.mkfifo(folder / "a.csv"), lambda folder: folder.rmdir(),
+    lambda folder: (folder / "a.csv").mkdir(), lambda folder: os.mkfifo(folder / "a.csv"),
+    lambda folder: folder.rmdir(),
 ])  # fmt: skip
 def test_what_is_no_file(raw: Any, make: Callable[[Path], None]) -> None:
     make(raw.folder / "raw")
