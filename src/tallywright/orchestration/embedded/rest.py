@@ -15,6 +15,7 @@ from tallywright.errors import TallyError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+_NO_ANSWER: Final = 504
 _TIMEOUT_SECONDS: Final = 30
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
@@ -165,5 +166,9 @@ class AirflowRest:
                 text = answer.read().decode()
         except urllib.error.HTTPError as error:
             raise RestError(error.code, error.read().decode(errors="replace"), f"{method} {target}") from error
+        except TimeoutError as error:
+            # What only reads is asked again; what writes may have been done.
+            status = _BUSY if method == "GET" else _NO_ANSWER
+            raise RestError(status, f"no answer within {_TIMEOUT_SECONDS} s", f"{method} {target}") from error
         parsed = json.loads(text) if text else {}
         return parsed if isinstance(parsed, dict) else {"value": parsed}
