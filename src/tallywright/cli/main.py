@@ -19,7 +19,7 @@ import click
 from tallywright import __version__
 from tallywright.cli.console import error_fields
 from tallywright.cli.streams import ReaderGone, standard_streams
-from tallywright.errors import StorageError, TallyError, UsageError
+from tallywright.errors import StorageError, TallyError, UsageError, did_you_mean
 from tallywright.interruption import answer_signals, exit_stopped, exit_with, received
 from tallywright.memory import limit_allocators
 from tallywright.observability import configure_logging
@@ -63,6 +63,14 @@ class _LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for; of a name that is none, the nearest is told."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}.")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in COMMANDS:

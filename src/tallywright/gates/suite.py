@@ -134,7 +134,7 @@ def read_suite(file: Path, dataset: str) -> str:
         raise SpecError(
             f"{file}: no such file, so nothing can judge a day of {dataset}",
             expected="a suite with at least one expectation",
-            remedy="write one; docs show the form, expectations/flight_delays__features.yaml is an example",
+            remedy="write one; `tally init` writes an example",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

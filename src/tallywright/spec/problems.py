@@ -251,7 +251,7 @@ def problems_of(error: Exception, file: Path) -> list[SpecProblem]:
         found = error.found.removeprefix(str(file)).lstrip(":")
         line, colon, rest = found.partition(":")
         text = f"{rest.strip() if colon and line.isdecimal() else found.strip()}"
-        told = text + (f"; expected {error.expected}" if error.expected else "")
+        told = text + (f"; expected {error.expected}" if error.expected and "expected" not in text else "")
         told += f"; to do: {error.remedy}" if error.remedy else ""
         if colon and line.isdecimal():
             return [SpecProblem(str(file), int(line), "", told)]

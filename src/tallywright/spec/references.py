@@ -119,7 +119,10 @@ class _Resolver:
         if found is not None and (found or not name.startswith(_OURS)):
             return found
         if default is None:
-            raise self._bad(path, f"{reference}: the environment has no variable {name}")
+            raise SpecError(
+                f"{self._file}: {'.'.join(map(str, path))}: {reference}: the environment has no variable {name}",
+                expected=f"{name} in the environment, or a default, `${{oc.env:{name},…}}`",
+            )
         default = default.strip()
         if not _PLAIN_DEFAULT.fullmatch(default) or default.lower() in _NO_TEXT:
             raise _ForeignResolverError(".".join(map(str, path)))

@@ -397,6 +397,9 @@ def _read_and_write(run: _IngestRun) -> list[date]:
                 run.refused.append(error)
                 made.append(day)
                 continue
+            except InputError as error:
+                raw.explain(error)
+                raise
             log.debug("ingested %s %s: %d rows", spec.name, day, result.rows)
             run.done[day] = result
             if result.changed:

@@ -119,6 +119,12 @@ class Unreadable:
             self._rows = self._rows.sort_by("number")
             self.numbers = values_of(self._rows["number"].combine_chunks())
 
+    @property
+    def example(self) -> str:
+        """The first of them, with file, line and reason."""
+        [row] = rows_of(self.of(self.numbers[:1]))
+        return f"{row['file']} line {row['line']}: {row['reason']}"
+
     def of(self, numbers: NDArray[np.int64]) -> pa.Table:
         """These rows, as quarantine has them."""
         rows = self._of(numbers)

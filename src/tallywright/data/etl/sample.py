@@ -202,10 +202,10 @@ def _add_notes(found: SampledSource, source: Source, used: frozenset[str]) -> No
     if not bad:
         return
     examples = "; ".join(found.unreadable)
-    if bad == found.rows:
+    if 2 * bad > found.rows:
         found.errors.append(
             InputError(
-                f"{where}: none of the {bad:,} rows that were read has values of its types, such as {examples}",
+                f"{where}: {bad:,} of the {found.rows:,} rows that were read cannot be used, such as {examples}",
                 expected="rows that can be read",
                 remedy=f"correct {where}.types or null_value, or ask whoever delivers the files",
             )

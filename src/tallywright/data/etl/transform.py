@@ -246,6 +246,17 @@ class RawRun:
         """Keeps the rows that cannot be read and have no date."""
         self._unreadable.record(lake, self._project.spec, self.undated)
 
+    def explain(self, error: InputError) -> None:
+        """Adds to an error about a day the rows that cannot be read, as these may be what the day lacks."""
+        rows = sum(file.rows for file in self.content.raw_files)
+        if not self._unreadable.numbers.size:
+            return
+        error.found += (
+            f"; {self._unreadable.numbers.size:,} of the {rows:,} rows of the raw files cannot be read, "
+            f"such as {self._unreadable.example}"
+        )
+        error.remedy = f"look at those first: tally validate {self._project.spec.name} --data; else {error.remedy}"
+
     def raw_rows(self, day: date) -> int:
         """How many raw rows of the date there are, rejected ones included."""
         return self._contract_days.get(day, 0)

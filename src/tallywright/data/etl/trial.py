@@ -25,7 +25,7 @@ from tallywright.data.etl.engine import sql_engine
 from tallywright.data.etl.ingest import rows_to_store
 from tallywright.data.etl.planned import sql_problems
 from tallywright.data.etl.queries import read_query
-from tallywright.data.etl.raw_rows import names_rows
+from tallywright.data.etl.raw_rows import names_rows, sources_in
 from tallywright.data.etl.sample import BYTES, FILES, ROWS, SampledSource, Sampling, TimeUpError, sampled
 from tallywright.data.etl.sources import RawContent, words_of
 from tallywright.data.etl.transform import RawRun, period_of, period_parameters, without_ends
@@ -36,9 +36,10 @@ from tallywright.errors import InputError, SpecError, TallyError
 from tallywright.spec.places import keep_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date
 
+    from tallywright.data.etl.queries import Query
     from tallywright.data.etl.sample import Left
     from tallywright.data.etl.transform import RawDay
     from tallywright.spec import Project
@@ -218,11 +219,9 @@ def _sample_sources(
 def _say_limits(report: DataReport) -> None:
     for one in report.sources:
         if one.looked_at and not one.is_whole:
-            read = sum(file.whole for file in one.looked_at)
             report.not_looked_at.append(
-                f"the rest of data.sources.{one.source}: {one.rows:,} rows of {len(one.looked_at):,} of its "
-                f"{one.files:,} files were read, {read:,} files to their end (at most {FILES} files, "
-                f"{BYTES >> 20} MB of text, {ROWS:,} rows of Parquet)"
+                f"the rest of data.sources.{one.source}: {one.rows:,} rows were read, of {len(one.looked_at):,} of "
+                f"{one.files:,} files (at most {FILES} files, {BYTES >> 20} MB of text, {ROWS:,} rows of Parquet)"
             )
     report.not_looked_at.append("the expectations: they judge a day that was ingested")
 
@@ -248,7 +247,7 @@ def _try_queries(report: DataReport, inside: Project) -> None:
         stamps={},
         unstaged={},
     )
-    periods = _periods(inside, content)
+    periods = _periods(report, inside, content)
     covered = {period: rows for period, rows in periods.items() if _may_be_ingested(inside, period)}
     if not covered:
         held = f"it holds {min(periods)} to {max(periods)}" if periods else "the contract selects no row of it"
@@ -268,7 +267,7 @@ def _may_be_ingested(project: Project, period: date) -> bool:
     return schedule.covers(period) and schedule.calendar.is_open(period)
 
 
-def _periods(project: Project, content: RawContent) -> dict[date, int]:
+def _periods(report: DataReport, project: Project, content: RawContent) -> dict[date, int]:
     """How many rows of the sample the contract accepts, by period; how many it selects, where it accepts none."""
     spec, data = project.spec, project.spec.data
     day = spec.schedule.first_period
@@ -288,8 +287,23 @@ def _periods(project: Project, content: RawContent) -> dict[date, int]:
             expected=f"a {column} in each row",
             remedy="end the query with a condition that takes no such row",
         )
+    _say_unselected(report, content, query, selected)
     periods = {period_of(spec, value, data.contract): rows for value, rows in by_value.items()}
     return {period: rows for period, rows in periods.items() if period is not None}
+
+
+def _say_unselected(report: DataReport, content: RawContent, query: Query, selected: Mapping[Any, int]) -> None:
+    """Says how many rows of its only source a contract takes for no date, such as a line of sums at the end."""
+    named = sources_in(query.text, content.relations)
+    if len(named) != 1:
+        return
+    files = [file for file in content.raw_files if file.source in named]
+    left = sum(file.rows - file.unreadable for file in files) - sum(selected.values())
+    if left > 0:
+        report.notes.append(
+            f"data.sources.{next(iter(named))}: {left:,} rows are taken by {query.where} for no date at all: ingest "
+            "counts them as outside"
+        )
 
 
 def _check(report: DataReport, project: Project, raw: RawDay) -> None:

@@ -129,6 +129,8 @@ def _only_csv(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     """The one CSV file in an archive; what systems add to it beside the files is no file of it."""
     members = [member for member in archive.infolist() if not member.is_dir()]
     found = [member for member in members if _is_csv(PurePosixPath(member.filename))]
+    if not found and any(member.filename == "[Content_Types].xml" for member in members):
+        raise InputError(f"{name} is a workbook", expected="a CSV file", remedy="save the sheet as CSV")
     if len(found) != 1:
         held = ", ".join(member.filename for member in (found or members)[:5])
         raise InputError(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _BLOCK: Final = 1 << 24
 _LONGEST_RECORD: Final = 1 << 25
 _BOM: Final = "\ufeff"
+_WORKBOOK: Final = 4096
+"""Bytes within which a file of Office says what it is."""
 _MAGIC: Final = {b"\x1f\x8b": ".gz", b"PK\x03\x04": ".zip", b"\x28\xb5\x2f\xfd": ".zst"}
 _SHOWN: Final = 200
 
@@ -237,6 +239,8 @@ class CsvFile:
     def _require_text(self, data: bytes) -> None:
         """Refuses bytes that no text has."""
         if self._line == 1 and (packed := next((end for start, end in _MAGIC.items() if data.startswith(start)), "")):
+            if b"[Content_Types].xml" in data[:_WORKBOOK]:
+                raise self._refusal(1, "is a workbook", "a CSV file", "save the sheet as CSV")
             raise self._refusal(1, "is no text: it is packed", f"a name that ends in {packed}", "rename the file")
         place = data.find(b"\0")
         if place >= 0:

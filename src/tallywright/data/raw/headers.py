@@ -98,7 +98,7 @@ def columns_of(where: str, source: Source, headers: Sequence[Header], used: froz
             raise _no_header(header, source, common if common != header.columns else tuple(told))
         _require_distinct(header, source, common)
     _require_types(where, source, headers, union)
-    names = source.columns or union
+    names = source.columns or (*union, *(name for name in source.may_lack if name not in union))
     held = {header.file: frozenset(header.columns) for header in headers}
     shared = frozenset(names).intersection(*held.values())
     optional = {name for name in names if name in source.may_lack} if source.strict else set(names)
@@ -141,7 +141,8 @@ def _require_types(where: str, source: Source, headers: Sequence[Header], known:
         raise InputError(
             f"{where}: no column {name!r}{_hint(name, known)} in {files}",
             expected=f"the columns of the file: {', '.join(known)}",
-            remedy="correct data.sources.*.types, or ask whoever delivers the file",
+            remedy=f"correct {where}.{'columns' if name in source.columns else 'types'}, or ask whoever delivers the "
+            f"file; where it may be missing: `may_lack: [{name}]`",
         )
 
 

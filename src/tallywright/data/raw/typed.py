@@ -130,8 +130,17 @@ class Typing:
         column, cell = text_literal(f"{name}: "), quoted(name)
         cut = f"CASE WHEN length({cell}) > {_LONGEST} THEN left({cell}, {_LONGEST}) || '…' ELSE {cell} END"
         lost, how = self._lost(name)
-        why = f"CASE WHEN {lost} THEN {text_literal(f': {how}')} ELSE '' END" if lost else "''"
+        changed = f"WHEN {lost} THEN {text_literal(f': {how}')} " if lost else ""
+        why = f"CASE {_comma(cell, declared)}{changed}ELSE '' END" if changed or _comma(cell, declared) else "''"
         return f"concat({column}, '''', {cut}, '''', {text_literal(f' is not {article} {declared}')}, {why})"
+
+
+def _comma(cell: str, declared: str) -> str:
+    """SQL of a hint, for a type that has fractions, at a number that is written with a decimal comma."""
+    if declared not in _FLOATS and not declared.startswith("DECIMAL"):
+        return ""
+    hint = text_literal(": a decimal comma?")
+    return f"WHEN regexp_full_match(trim({cell}), '[-+]?[0-9][0-9.]*,[0-9]+') THEN {hint} "
 
 
 def lost_by(cell: str, declared: str) -> tuple[str, str]:
