@@ -25,7 +25,8 @@ _PAIR: Final = re.compile(
     rf"(?P<name>[\w.-]*{_NAME}[\w.-]*(?:=|[\"']\s*:\s*))(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;&'\"]+)", re.IGNORECASE
 )
 _ACTING: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\u115f\u1160\u3164\uffa0\U000e0000-\U000e0fff]"
 )
 """Characters that a terminal or a browser obeys instead of showing: controls, directions, invisible ones."""
 _known: set[str] = set()
@@ -42,7 +43,12 @@ def without_credentials(text: str) -> str:
 def visible(text: str) -> str:
     r"""The text with the characters that would act instead of being seen written as escapes, such as `\u202e`."""
     # JSON's own form: a text of JSON stays one, and says the same.
-    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _ACTING.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
 
 
 def keep_secrets(values: Any, name: str = "") -> None:

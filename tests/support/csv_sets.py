@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -155,7 +156,8 @@ class _File:
         if fault == "bad cell":
             cell = number.choice(_NO_NUMBERS)
             self._write(self._delimiter.join(["x", "2024-01-01", f'"{cell}"', "x"]))
-            self.expected.unreadable.append((line, f"amount: '{cell}' is not a DOUBLE"))
+            hint = ": a decimal comma?" if re.fullmatch(r"[-+]?[0-9][0-9.]*,[0-9]+", cell.strip()) else ""
+            self.expected.unreadable.append((line, f"amount: '{cell}' is not a DOUBLE{hint}"))
 
     def cut(self) -> None:
         """A last line that ends too early."""

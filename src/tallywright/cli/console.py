@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tallywright.redaction import visible
+
 if TYPE_CHECKING:
     from tallywright.errors import TallyError
 
@@ -62,7 +64,7 @@ def show_rows(  # noqa: PLR0913 - what a table may look like
     columns = [
         Column(
             name=str(name) if own_names else str(name).replace("_", " "),
-            cells=tuple(show(row[name]) for row in rows),
+            cells=tuple(visible(show(row[name])) for row in rows),
             right=name in numbers or _are_numbers([row[name] for row in rows]),
             whole=name in (whole or ()),
         )

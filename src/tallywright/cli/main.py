@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -68,16 +69,20 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is asked for; of a name that is none, the nearest is told."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}.")
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(f"tallywright.cli.{module}"), attribute)
-        return _require_texts(command)
+        return _command(cmd_name) if cmd_name in COMMANDS else None
+
+
+@cache
+def _command(name: str) -> click.Command:
+    """A command by its name, once a process, as its parser is ours."""
+    module, attribute = COMMANDS[name].split(":")
+    command: click.Command = getattr(importlib.import_module(f"tallywright.cli.{module}"), attribute)
+    return _require_texts(command)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,7 +117,8 @@ def _run() -> None:
 def _answered() -> int:
     """Runs the command and returns its exit code; what failed is told, and to a reader who has gone nothing."""
     try:
-        tally.main(standalone_mode=False)
+        # Without colours click cuts out of a value what our streams write as an escape, or are to leave out.
+        tally.main(standalone_mode=False, color=True)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

@@ -92,7 +92,8 @@ class _Visible(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         parts = _OWN_STYLE.split(text)
-        super().write("".join(part if place % 2 else visible(part) for place, part in enumerate(parts)))
+        shown = [visible(part) if place % 2 == 0 else part if self.isatty() else "" for place, part in enumerate(parts)]
+        super().write("".join(shown))
         return len(text)
 
 

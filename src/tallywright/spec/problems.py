@@ -44,6 +44,8 @@ _PATH: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*")
 """Begins the message about a reference."""
 _TOLD: Final = re.compile(r"(?P<file>[^\n:]{1,1000}?)(?:(?::| line )(?P<line>[0-9]{1,9}))?: (?P<text>.+)", re.DOTALL)
 """A sentence about a file, with or without its line."""
+_MOST_WORDS: Final = 8
+"""Of a sentence, in which the name of a file is looked for."""
 _NEAREST: Final = re.compile(r"\(did you mean '([^'\n]*)'\?\)")
 _SAYS_IT: Final = ("missing", "empty")
 """Begins a message that needs no value beside it."""
@@ -269,16 +271,25 @@ def told(text: str, file: Path, folders: Iterable[Path]) -> SpecProblem:
         file: The spec.
         folders: Those below which files are named.
     """
+    folders = tuple(folders)
     found = _TOLD.fullmatch(text)
-    if found is None:
-        return SpecProblem(str(file), None, "", text)
-    place = next((path for folder in folders if (path := folder / found["file"]).is_file()), None)
-    if place is None:
-        return SpecProblem(str(file), None, "", text)
+    place = None if found is None else _file_in(folders, found["file"])
+    if found is None or place is None:
+        words = text.removeprefix("data.sources.").split(" ", _MOST_WORDS)
+        named = (_file_in(folders, " ".join(words[:end])) for end in range(len(words) - 1, 0, -1))
+        return SpecProblem(str(next(filter(None, named), file)), None, "", text)
     line, nearest = found["line"], _NEAREST.search(found["text"])
     return SpecProblem(
         str(place), int(line) if line else None, "", found["text"], nearest=nearest[1] if nearest else ""
     )
+
+
+def _file_in(folders: Sequence[Path], name: str) -> Path | None:
+    """The file of that name in the first of the folders that has it."""
+    try:
+        return next((path for folder in folders if (path := folder / name).is_file()), None)
+    except (OSError, ValueError):  # a text that is no path
+        return None
 
 
 def remedy_of(problems: Sequence[SpecProblem], command: str) -> str:

@@ -182,6 +182,12 @@ def test_what_is_no_file(raw: Any, make: Callable[[Path], None]) -> None:
     assert problem.startswith("data.sources.orders: no file ")
 
 
+def test_a_text_without_the_mark_of_its_encoding(raw: Any) -> None:
+    given_source(raw, encoding="utf-16")
+    write(raw, text(raw).encode(), "a.csv")
+    assert "raw/a.csv is no text in utf-16" in told(looked(raw))[0]
+
+
 def test_a_link_to_nowhere(raw: Any) -> None:
     (raw.folder / "raw" / "a.csv").symlink_to("/nowhere/a.csv")
     assert told(looked(raw))[0].startswith("data.sources.orders: raw/a.csv is a link to /nowhere/a.csv")
@@ -217,7 +223,7 @@ def test_a_source_of_which_no_row_can_be_read(raw: Any) -> None:
     raw.lines = [raw.order(number, PERIOD, amount="x" * 500) for number in range(5)]
     write(raw, text(raw))
     [problem] = told(looked(raw))
-    assert problem.startswith("data.sources.orders: none of the 5 rows that were read has values of its types")
+    assert problem.startswith("data.sources.orders: 5 of the 5 rows that were read cannot be used")
     assert "x" * 61 not in problem
 
 
@@ -304,7 +310,7 @@ def test_of_many_files_some_are_opened(raw: Any, monkeypatch: pytest.MonkeyPatch
     assert told(report) == []
     assert [name for name, _, _ in files(report)] == [f"raw/f{place:02}.csv" for place in (0, 4, 9, 14, 19, 24, 29)]
     assert report.sources[0].files == 30
-    assert "7 rows of 7 of its 30 files" in report.not_looked_at[0]
+    assert "7 rows were read, of 7 of 30 files" in report.not_looked_at[0]
 
 
 @pytest.mark.parametrize("pack", [None, gzip.compress])

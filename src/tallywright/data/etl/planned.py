@@ -38,6 +38,8 @@ _UNKNOWN: Final = "tallywright_unknown"
 """The column of a source of which none is known."""
 _MOST_COLUMNS: Final = 5_000
 _NO_TYPE: Final = "NULL"
+_MINUTES: Final = 0.5
+"""How long the engine may plan: it computes what is constant while it does."""
 
 
 def sql_problems(project: Project, columns: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
@@ -53,8 +55,7 @@ def sql_problems(project: Project, columns: Mapping[str, Mapping[str, str]] | No
         lock(connection)
         planned = _Planned(connection, project, columns or {})
         look = planned.problems if data.engine == "duckdb" else planned.problems_of_texts
-        # The engine computes what is constant while it plans, however long that takes.
-        return run(connection, look, f"planning {project.spec.name}'s queries", minutes=data.sql_minutes)
+        return run(connection, look, f"planning {project.spec.name}'s queries", minutes=min(data.sql_minutes, _MINUTES))
     except QueryTimeError as error:
         return [error.found]
     finally:

@@ -19,7 +19,7 @@ from tallywright.data.etl.sources import require_inside
 from tallywright.data.raw.beginnings import beginning
 from tallywright.data.raw.files import Located, locate
 from tallywright.data.raw.headers import columns_of, shown
-from tallywright.data.raw.parquet_files import keys_by_file, look
+from tallywright.data.raw.parquet_files import keys_by_file, look, require_one_type
 from tallywright.data.raw.relation import RawFile, Relation
 from tallywright.data.raw.staging import CsvCopy, read_account, stage_csv
 from tallywright.data.raw.typed import REASON
@@ -318,6 +318,8 @@ def _sample_parquet(
     keys = keys_by_file(where, source, located, files, every)
     columns = columns_of(where, plainly, [header for _, header, _ in headers], sampling.used)
     _say_columns(found, columns.lacking, columns.left_out)
+    if source.strict:
+        require_one_type(where, files, located, columns.names)
     folder = sampling.scratch / found.source
     folder.mkdir()
     paths = []

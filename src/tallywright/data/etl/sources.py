@@ -20,7 +20,7 @@ from tallywright.data.embedded_sql import connect, sql_errors
 from tallywright.data.etl.staged import StagedDigests, content_digest
 from tallywright.data.raw.files import Located, locate
 from tallywright.data.raw.headers import columns_of
-from tallywright.data.raw.parquet_files import keys_by_file, look
+from tallywright.data.raw.parquet_files import keys_by_file, look, require_one_type
 from tallywright.data.raw.relation import RawFile, Relation
 from tallywright.data.raw.staging import Account, CsvCopy, read_account, stage_csv
 from tallywright.data.storage.filesystem import storage_errors
@@ -194,6 +194,8 @@ def _parquet(
     every = [column for header, _ in found for column in header.columns]
     keys = keys_by_file(where, source, located, located.files, every)
     columns = columns_of(where, plain, [header for header, _ in found], used)
+    if source.strict:
+        require_one_type(where, located.files, located, columns.names)
     counts = {header.file: rows for header, rows in found}
     for file, lacking in columns.lacking.items():
         _say_lacking(where, file, lacking, counts[file], source)

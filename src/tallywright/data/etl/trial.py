@@ -157,7 +157,9 @@ def _inside(project: Project, scratch: Path, left: Left) -> Project:
 
 def _look(report: DataReport, inside: Project, project: Project, left: Left, say: Callable[[str], None]) -> None:
     _sample_sources(report, project, Path(inside.environment.storage.work), left, say)
-    problems = sql_problems(project, _columns(report.sources, project))
+    if left() <= 0:
+        raise TimeUpError
+    problems = sql_problems(inside, _columns(report.sources, project))
     report.errors += [SpecError(problem) for problem in problems]
     why_not = _why_not_run(report, project, problems)
     if why_not:

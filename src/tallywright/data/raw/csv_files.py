@@ -302,6 +302,12 @@ class _Utf8:
             text = self._decoder.decode(raw, final=not raw and not self._cut).encode()
         except UnicodeDecodeError as error:
             raise not_in_encoding(self._name, self._line, error.object, error, self._encoding) from error
+        except UnicodeError as error:  # of codecs that have their own, such as a UTF-16 without its mark
+            raise InputError(
+                f"{self._name} is no text in {self._encoding}: {error}",
+                expected=f"text in {self._encoding}",
+                remedy="give its `encoding` in data.sources as it is, such as utf-16-le",
+            ) from error
         self._line += text.count(b"\n")
         return text
 

@@ -60,6 +60,8 @@ def header_of(file: str, line: int, names: Sequence[str]) -> Header:
     Raises:
         InputError: There are more than any source may have.
     """
+    if not names:
+        raise InputError(f"{file} has no columns", expected="a file with columns", remedy="deliver it again")
     if len(names) > MOST_COLUMNS:
         raise InputError(
             f"{file} line {line}: {len(names):,} columns",

@@ -42,6 +42,48 @@ def look(where: str, file: Path, name: str) -> tuple[Header, int]:
         raise _damaged(where, name, error) from error
 
 
+def require_one_type(where: str, files: Sequence[Path], located: Located, columns: Sequence[str]) -> None:
+    """Refuses files that have a column in types of which none holds the values of the others, as keys would change.
+
+    Raises:
+        InputError: Names the column, two files and their types.
+    """
+    from pyarrow.parquet import read_schema
+
+    seen: dict[str, tuple[pa.DataType, Path]] = {}
+    for file in files:
+        schema = read_schema(file)
+        for name in columns:
+            if name not in schema.names:
+                continue
+            kind = schema.field(name).type
+            before, first = seen.setdefault(name, (kind, file))
+            if _family(before) != _family(kind):
+                raise InputError(
+                    f"{where}: {name} is {kind} in {located.name_of(file)}, and {before} in {located.name_of(first)}",
+                    expected="one type of a column in all files of a source",
+                    remedy="deliver the files alike, or as two sources",
+                )
+
+
+def _family(kind: pa.DataType) -> str:
+    """What types have in common that may stand in for one another: the wider holds each value of the narrower."""
+    if pa.types.is_dictionary(kind):
+        return _family(kind.value_type)
+    if pa.types.is_signed_integer(kind):
+        return "whole numbers"
+    families = {
+        "texts": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+        "bytes": (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view),
+        "fractions": (pa.types.is_floating,),
+        "nothing": (pa.types.is_null,),
+    }
+    found = next((name for name, tests in families.items() if any(test(kind) for test in tests)), "")
+    if pa.types.is_timestamp(kind):
+        return f"instants {'of a zone' if kind.tz else ''}"
+    return found or str(kind)
+
+
 def nanosecond_columns(files: Sequence[Path]) -> dict[str, bool]:
     """The columns of instants in nanoseconds as 64-bit numbers, and whether they are of a zone."""
     from pyarrow.parquet import ParquetFile

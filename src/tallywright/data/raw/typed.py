@@ -30,8 +30,15 @@ RAW_ROW: Final = "__raw_row"
 LINE_BITS: Final = 40
 _LONGEST: Final = 60
 _CHANGES: Final = "its value would change"
-_CUT: Final = "its time would be lost"
-_ELSEWHERE: Final = "it is of another zone than UTC"
+_CUT: Final = "more than its date would be lost"
+_ELSEWHERE: Final = "it is of another zone than UTC, endless, or more than an instant"
+_WHOLE: Final = "[-+]?[0-9][0-9_]*([.]0*)?|0[xX][0-9a-fA-F_]+|0[bB][01_]+"
+_POWER: Final = "[-+]?[0-9]+([.][0-9]*)?[eE][+]?[0-9]+"
+_EXACT: Final = 1 << 53
+"""Whole numbers below it are DOUBLEs."""
+_DAY: Final = "[0-9]{1,6}[-/][0-9]{1,2}[-/][0-9]{1,2}"
+_TIME: Final = "([T ]+[0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2}([.][0-9]*)?)?)?"
+_UTC: Final = " *(Z|UTC|[-+]00(:?00)?)?"
 _INTEGERS: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT"})
 _FLOATS: Final = frozenset({"FLOAT", "REAL", "DOUBLE"})
 
@@ -117,7 +124,7 @@ class Typing:
             return quoted(name)
         cast = f"TRY_CAST({quoted(name)} AS {declared})"
         lost, _ = self._lost(name)
-        return f"CASE WHEN NOT ({lost}) THEN {cast} END" if lost else cast
+        return f"CASE WHEN {cast} IS NOT NULL AND NOT ({lost}) THEN {cast} END" if lost else cast
 
     def _lost(self, name: str) -> tuple[str, str]:
         """SQL that is true of a cell that a cast would change, and how; empty where none is."""
@@ -130,7 +137,7 @@ class Typing:
         column, cell = text_literal(f"{name}: "), quoted(name)
         cut = f"CASE WHEN length({cell}) > {_LONGEST} THEN left({cell}, {_LONGEST}) || '…' ELSE {cell} END"
         lost, how = self._lost(name)
-        changed = f"WHEN {lost} THEN {text_literal(f': {how}')} " if lost else ""
+        changed = f"WHEN TRY_CAST({cell} AS {declared}) IS NOT NULL THEN {text_literal(f': {how}')} " if lost else ""
         why = f"CASE {_comma(cell, declared)}{changed}ELSE '' END" if changed or _comma(cell, declared) else "''"
         return f"concat({column}, '''', {cut}, '''', {text_literal(f' is not {article} {declared}')}, {why})"
 
@@ -146,15 +153,19 @@ def _comma(cell: str, declared: str) -> str:
 def lost_by(cell: str, declared: str) -> tuple[str, str]:
     """SQL that is true of a text that a cast to a type would change, and how it would; empty where none is.
 
-    A DECIMAL is rounded to its digits and an instant ends at the microsecond: these types say so.
+    It goes by the form of the text: casts drop words behind a time, and compute in DOUBLE. A DECIMAL is rounded to its
+    digits, a FLOAT or DOUBLE to the nearest of its numbers, and an instant ends at the microsecond: these types say so.
     """
-    cast = f"TRY_CAST({cell} AS {declared})"
+    cast, text = f"TRY_CAST({cell} AS {declared})", f"trim({cell})"
     if declared in _INTEGERS:
-        return f"coalesce(CAST({cast} AS DOUBLE) <> TRY_CAST({cell} AS DOUBLE), false)", _CHANGES
+        # `1e3` is a whole number too, as long as a DOUBLE has all of its digits.
+        exact = f"regexp_full_match({text}, '{_POWER}') AND CAST({cast} AS DOUBLE) = TRY_CAST({cell} AS DOUBLE)"
+        return f"NOT (regexp_full_match({text}, '{_WHOLE}') OR ({exact} AND abs({cast}) < {_EXACT}))", _CHANGES
     if declared in _FLOATS:
-        return f"coalesce(isinf({cast}) AND NOT contains(lower({cell}), 'inf'), false)", _CHANGES
+        infinite = f"isinf({cast}) AND NOT contains(lower({cell}), 'inf')"
+        return f"({infinite}) OR ({cast} = 0 AND regexp_matches({cell}, '^[^eE]*[1-9]'))", _CHANGES
     if declared == "DATE":
-        return f"coalesce(CAST({cast} AS TIMESTAMP) <> TRY_CAST({cell} AS TIMESTAMP), false)", _CUT
+        return f"NOT regexp_full_match({text}, '{_DAY}([T ]+0?0:00(:00([.]0*)?)?)?{_UTC}')", _CUT
     if declared == "TIMESTAMP":
-        return f"coalesce({cast} <> CAST(TRY_CAST({cell} AS TIMESTAMPTZ) AS TIMESTAMP), false)", _ELSEWHERE
+        return f"NOT regexp_full_match({text}, '{_DAY}{_TIME}{_UTC}')", _ELSEWHERE
     return "", ""
