@@ -56,6 +56,7 @@ def test_both_engines_make_the_same_tables(repository: Path, raw: Raw, tmp_path:
     csv.write_csv(flights, tmp_path / "flights.csv")
     settings = [
         f"environment.storage.work={tmp_path}/work",
+        f"environment.storage.raw=[{tmp_path}]",
         f"data.sources.flights.path={tmp_path}/flights.csv",
         "data.sources.flights.package=null",
     ]

@@ -27,9 +27,9 @@ LATE = b"""NETWORK
 class Late(Network):
     calls = 0
     def forward(self, *given):
-        if self.training:
+        if self.training and len(given[0]) > 64:
             Late.calls += 1
-        if Late.calls > 15:
+        if Late.calls > 1:
             import os
             os._exit(0)
         return super().forward(*given)
@@ -175,7 +175,10 @@ def train_with(shop: Path, tmp_path: Path, text: bytes) -> subprocess.CompletedP
     root = tmp_path / "shop"
     shutil.copytree(shop, root)
     network = root / "models" / "late_orders" / "network.py"
-    network.write_bytes(text.replace(b"NETWORK", network.read_bytes()))
+    # What comes before a network may not come before its `from __future__`.
+    network.write_bytes(
+        text.replace(b"NETWORK", network.read_bytes().replace(b"from __future__ import annotations\n", b""))
+    )
     return tally(root, "train", "late_orders", *FEW, code=None)
 
 
