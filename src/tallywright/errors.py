@@ -80,6 +80,11 @@ class TallyError(Exception):
             lines.append(f"  to do:    {self.remedy}")
         return "\n".join(lines)
 
+    @property
+    def known_as(self) -> str:
+        """The class by which tables and programs know it: its own, unless it is a detail of another."""
+        return type(self).__name__
+
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.found, self.expected, self.remedy, self.checks))
 

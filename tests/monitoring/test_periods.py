@@ -10,6 +10,7 @@ from synthetic import make_spec
 from world import World
 
 from tallywright.data.delta.table import Table
+from tallywright.data.etl.day_checks import MissingRowsError, WrongLabelsError
 from tallywright.errors import GateRefusedError, InputError
 from tallywright.monitoring.decisions import DECISIONS, current_decisions, decide_days
 from tallywright.monitoring.periods import (
@@ -159,3 +160,9 @@ def test_a_bound_that_was_violated_on_a_day_without_evidence_counts_on_the_next_
     told = {when: row.reasons for when, row in decisions(world).items()}
     assert not any("performance" in reason for when in (DAY, day(1), day(2)) for reason in told[when])
     assert any(reason.startswith("performance: roc_auc of 2024-03-01") for reason in told[day(3)])
+
+
+def test_the_reason_of_a_period_is_the_class_that_tables_know() -> None:
+    """A class that says more of an error to ourselves changes no code that is stored."""
+    assert reason_code(MissingRowsError("no rows")) == reason_code(InputError("no rows")) == "input"
+    assert reason_code(WrongLabelsError("2 is no label")) == "wrong_labels"

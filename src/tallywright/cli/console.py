@@ -106,7 +106,7 @@ def show_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") ->
 
 def error_fields(error: TallyError) -> dict[str, str | int | bool]:
     """An error for programs."""
-    return {"type": type(error).__name__, "found": error.found, "expected": error.expected,
+    return {"type": error.known_as, "found": error.found, "expected": error.expected,
             "remedy": error.remedy, "exit_code": error.exit_code, "retryable": error.retryable}  # fmt: skip
 
 

@@ -139,7 +139,7 @@ class Period:
 
 def reason_code(error: TallyError) -> str:
     """The class of an error as a code: `gate_refused` of a GateRefusedError."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", error.known_as.removesuffix("Error")).lower()
 
 
 def current_periods(rows: Iterable[PeriodRow]) -> dict[date, PeriodRow]:

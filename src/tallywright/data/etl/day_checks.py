@@ -45,6 +45,11 @@ class WrongLabelsError(InputError):
 class MissingRowsError(InputError):
     """Rows or values that are not there; where raw files were read in part, they may stand in the rest."""
 
+    @property
+    def known_as(self) -> str:
+        """An input error like any other."""
+        return InputError.__name__
+
 
 def require_unique(table: pa.Table, key: Sequence[str], where: str) -> None:
     """Refuses rows that share a key, or have none.
