@@ -48,7 +48,7 @@ def in_set(column: str, values: str) -> str:
     ("line", "said"),
     [
         (between("weight", f"min_value: 1{'0' * 400}"), "a finite number is needed"),
-        (between("weight", f"min_value: 1{'0' * 5000}"), "it cannot be read"),
+        (between("weight", f"min_value: 1{'0' * 5000}"), "Exceeds the limit"),
         (between("weight", "min_value: .nan"), "a finite number is needed"),
         (between("weight", "min_value: -.inf"), "a finite number is needed"),
         (between("weight", "min_value: three"), "found three, a number is needed"),
@@ -187,7 +187,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] *
         (LAUGHS, "more than 400,000 values"),
         ("dataset: &a [*a]", "an alias stands for itself"),
         ("dataset: toy\ndataset: toy", "duplicate key dataset"),
-        ("dataset: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
+        ("dataset: !!python/object/apply:os.system ['touch pwned']", "is not read here"),
         ("dataset: 0x" + "f" * 6000, "dataset"),
         ("? [1]\n: 2\n", "toy.yaml"),
         ("x" * 5_000_000, "at most 4,000,000 characters"),
