@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,16 @@ def rendered(templates: Path, template: str, style: str, values: dict[str, Any])
     css = (templates / style).read_text(encoding="utf-8")
     page = _environment(templates).get_template(template)
     return page.render(policy=_policy(css), style=Markup(css), **values)  # noqa: S704 - a file of ours
+
+
+def replace_file(file: Path, text: str) -> None:
+    """Writes a file as a whole or not at all: no reader or second writer sees half of it, and the one before stays."""
+    draft = file.with_name(f".tally-page.{os.getpid()}")  # not of the file's own name, which may be as long as names go
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @cache

@@ -7,14 +7,13 @@ Great Expectations renders show what a column holds as markup; they are not used
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import StorageError
-from tallywright.html_pages import rendered
+from tallywright.html_pages import rendered, replace_file
 from tallywright.records import Verdict
 
 if TYPE_CHECKING:
@@ -45,9 +44,9 @@ def write_day(folder: Path, day: date, report: GateReport, findings: Sequence[Ch
     values = {"day": str(day), "report": report, "findings": findings, "observed": _observed, "counts": _counts(report)}
     with _storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(page, rendered(_TEMPLATES, "day.html.j2", _STYLE, values))
+        replace_file(page, rendered(_TEMPLATES, "day.html.j2", _STYLE, values))
         failed = [check.name for check in report.checks if check.verdict is not Verdict.PASS]
-        _replace(folder / f"{_name(day)}.json", json.dumps({"verdict": report.verdict.value, "findings": failed}))
+        replace_file(folder / f"{_name(day)}.json", json.dumps({"verdict": report.verdict.value, "findings": failed}))
     return page
 
 
@@ -69,7 +68,9 @@ def write_index(folder: Path, model: str) -> Path:
     """
     with _storage(folder):
         rows = [_entry(file) for file in sorted(folder.glob("*.json"), reverse=True)]
-        _replace(folder / "index.html", rendered(_TEMPLATES, "index.html.j2", _STYLE, {"model": model, "rows": rows}))
+        replace_file(
+            folder / "index.html", rendered(_TEMPLATES, "index.html.j2", _STYLE, {"model": model, "rows": rows})
+        )
     return folder / "index.html"
 
 
@@ -108,10 +109,3 @@ def _observed(check: Check) -> str:
 def _counts(report: GateReport) -> str:
     counts = Counter(check.verdict for check in report.checks)
     return ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict])
-
-
-def _replace(file: Path, text: str) -> None:
-    """Writes a temporary file and renames it, so that no reader (or second writer) sees half a page."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import StorageError
-from tallywright.html_pages import rendered
+from tallywright.html_pages import rendered, replace_file
 from tallywright.monitoring.policy import BROKEN_DAY, CLOSED_DAY, PART_OF_A_DAY
 from tallywright.reporting import sections
 from tallywright.reporting.plot import SYMBOLS, format_value, short_label
@@ -57,13 +56,7 @@ def _write(page: str, out: Path) -> None:
     if out.exists() and not out.is_file():
         out.write_text(page, encoding="utf-8")
         return
-    file = out.resolve()
-    draft = file.with_name(f".tally-report.{os.getpid()}")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
+    replace_file(out.resolve(), page)
 
 
 def render(project: Project, lake: Lake, *, first: date | None = None, last: date | None = None) -> str:

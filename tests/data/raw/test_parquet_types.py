@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tallywright.data.raw.files import Located
 from tallywright.data.raw.headers import header_of
-from tallywright.data.raw.parquet_files import require_one_type
+from tallywright.data.raw.parquet_files import look, require_one_type
 from tallywright.errors import InputError
 
 LARGE = 2**53 + 1
@@ -20,10 +19,12 @@ NOW = datetime(2025, 1, 3, tzinfo=UTC)
 
 
 def compared(folder: Path, *columns: pa.Array) -> None:
-    files = tuple(folder / f"{place}.parquet" for place in range(len(columns)))
-    for file, column in zip(files, columns, strict=True):
+    schemas = {}
+    for place, column in enumerate(columns):
+        file = folder / f"{place}.parquet"
         pq.write_table(pa.table({"x": column}), file)
-    require_one_type("data.sources.orders", files, Located(folder, files, ()), ("x", "not there"))
+        *_, schemas[file.name] = look("data.sources.orders", file, file.name)
+    require_one_type("data.sources.orders", schemas, ("x", "not there"))
 
 
 @pytest.mark.parametrize(

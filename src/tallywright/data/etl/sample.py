@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
+    import pyarrow as pa
 
     from tallywright.data.raw.headers import Header
     from tallywright.spec import Project
@@ -305,10 +306,12 @@ def _sample_parquet(
 ) -> None:
     where, plainly = f"data.sources.{found.source}", source.model_copy(update={"types": {}})
     headers: list[tuple[Path, Header, int]] = []
+    schemas: dict[str, pa.Schema] = {}
     for file in located.files:
         sampling.require_time()
         try:
-            headers.append((file, *look(where, file, located.name_of(file))))
+            header, rows, schemas[located.name_of(file)] = look(where, file, located.name_of(file))
+            headers.append((file, header, rows))
         except InputError as error:
             found.errors.append(error)
     if not headers:
@@ -319,7 +322,7 @@ def _sample_parquet(
     columns = columns_of(where, plainly, [header for _, header, _ in headers], sampling.used)
     _say_columns(found, columns.lacking, columns.left_out)
     if source.strict:
-        require_one_type(where, files, located, columns.names)
+        require_one_type(where, schemas, columns.names)
     folder = sampling.scratch / found.source
     folder.mkdir()
     paths = []

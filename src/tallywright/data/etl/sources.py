@@ -191,18 +191,18 @@ def _parquet(
     """A source whose files queries read themselves."""
     where, plain = f"data.sources.{name}", source.model_copy(update={"types": {}})
     found = [look(where, file, located.name_of(file)) for file in located.files]
-    every = [column for header, _ in found for column in header.columns]
+    every = [column for header, _, _ in found for column in header.columns]
     keys = keys_by_file(where, source, located, located.files, every)
-    columns = columns_of(where, plain, [header for header, _ in found], used)
+    columns = columns_of(where, plain, [header for header, _, _ in found], used)
     if source.strict:
-        require_one_type(where, located.files, located, columns.names)
-    counts = {header.file: rows for header, rows in found}
+        require_one_type(where, {header.file: schema for header, _, schema in found}, columns.names)
+    counts = {header.file: rows for header, rows, _ in found}
     for file, lacking in columns.lacking.items():
         _say_lacking(where, file, lacking, counts[file], source)
     for file, left_out in columns.left_out.items():
         _say_left_out(where, file, left_out)
     relation = Relation(located.files, columns.names, "", first_file, keys=keys)
-    files = [RawFile(source=name, file=header.file, rows=rows) for header, rows in found]
+    files = [RawFile(source=name, file=header.file, rows=rows) for header, rows, _ in found]
     return relation, files, [_footer_digest(file) for file in located.files]
 
 

@@ -11,15 +11,15 @@ from tallywright.data.raw.headers import Header, header_of
 from tallywright.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tallywright.data.raw.files import Located
     from tallywright.spec.sources import Source
 
 
-def look(where: str, file: Path, name: str) -> tuple[Header, int]:
-    """The columns of a file, and how many rows it has.
+def look(where: str, file: Path, name: str) -> tuple[Header, int, pa.Schema]:
+    """The columns of a file, how many rows it has, and the types of its columns.
 
     Args:
         where: `data.sources.orders`, for messages.
@@ -33,7 +33,8 @@ def look(where: str, file: Path, name: str) -> tuple[Header, int]:
 
     try:
         with ParquetFile(file) as opened:
-            return header_of(name, 1, opened.schema_arrow.names), int(opened.metadata.num_rows)
+            schema = opened.schema_arrow
+            return header_of(name, 1, schema.names), int(opened.metadata.num_rows), schema
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         raise _damaged(where, name, error) from error
     except OSError as error:
@@ -42,17 +43,19 @@ def look(where: str, file: Path, name: str) -> tuple[Header, int]:
         raise _damaged(where, name, error) from error
 
 
-def require_one_type(where: str, files: Sequence[Path], located: Located, columns: Sequence[str]) -> None:
+def require_one_type(where: str, schemas: Mapping[str, pa.Schema], columns: Sequence[str]) -> None:
     """Refuses files that have a column in types of which none holds the values of the others, as keys would change.
+
+    Args:
+        where: `data.sources.orders`, for messages.
+        schemas: Of each file, by what it is called.
+        columns: Those that are read.
 
     Raises:
         InputError: Names the column, two files and their types.
     """
-    from pyarrow.parquet import read_schema
-
-    seen: dict[str, tuple[pa.DataType, Path]] = {}
-    for file in files:
-        schema = read_schema(file)
+    seen: dict[str, tuple[pa.DataType, str]] = {}
+    for file, schema in schemas.items():
         for name in columns:
             if name not in schema.names:
                 continue
@@ -60,7 +63,7 @@ def require_one_type(where: str, files: Sequence[Path], located: Located, column
             before, first = seen.setdefault(name, (kind, file))
             if _family(before) != _family(kind):
                 raise InputError(
-                    f"{where}: {name} is {kind} in {located.name_of(file)}, and {before} in {located.name_of(first)}",
+                    f"{where}: {name} is {kind} in {file}, and {before} in {first}",
                     expected="one type of a column in all files of a source",
                     remedy="deliver the files alike, or as two sources",
                 )

@@ -137,8 +137,10 @@ class Typing:
         column, cell = text_literal(f"{name}: "), quoted(name)
         cut = f"CASE WHEN length({cell}) > {_LONGEST} THEN left({cell}, {_LONGEST}) || '…' ELSE {cell} END"
         lost, how = self._lost(name)
-        changed = f"WHEN TRY_CAST({cell} AS {declared}) IS NOT NULL THEN {text_literal(f': {how}')} " if lost else ""
-        why = f"CASE {_comma(cell, declared)}{changed}ELSE '' END" if changed or _comma(cell, declared) else "''"
+        hints = _comma(cell, declared)
+        if lost:
+            hints += f"WHEN TRY_CAST({cell} AS {declared}) IS NOT NULL THEN {text_literal(f': {how}')} "
+        why = f"CASE {hints}ELSE '' END" if hints else "''"
         return f"concat({column}, '''', {cut}, '''', {text_literal(f' is not {article} {declared}')}, {why})"
 
 
