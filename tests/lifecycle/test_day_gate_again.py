@@ -9,7 +9,7 @@ import pytest
 from synthetic import DAY, commit_day, make_features, make_project
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.errors import GateRefusedError
 from tallywright.gates.record import GATES, day_subject, record_report, reports
 from tallywright.lifecycle.context import RunContext, RunOptions

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from synthetic import DAY, commit_day, make_features, make_package, make_project
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.run import run_step

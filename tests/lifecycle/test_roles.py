@@ -18,7 +18,7 @@ from synthetic import DAY, commit_day, make_features, make_package, make_project
 
 from tallywright.cli.spec_commands import validate
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.errors import SpecError, TrackingError
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, packages_of

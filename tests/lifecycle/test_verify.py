@@ -13,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from synthetic import DAY, read_scores
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.errors import IntegrityError
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.run import run_step

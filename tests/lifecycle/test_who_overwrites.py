@@ -15,7 +15,7 @@ from synthetic import DAY
 from writers import NEXT, NOW, Day, make_versions
 
 from tallywright.cli.doctor import doctor
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.errors import CommitConflictError, GateRefusedError, InputError
 from tallywright.gates.record import day_subject, newest_report, record_report
 from tallywright.lifecycle.run import run_step

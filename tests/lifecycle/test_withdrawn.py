@@ -11,7 +11,7 @@ from shared import shared
 from synthetic import DAY, commit_day, make_features, make_package, make_project, read_scores
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.errors import NoChampionError
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, RunOptions

@@ -20,7 +20,7 @@ from world import World
 
 from tallywright.data.delta.generation import content_transaction
 from tallywright.data.delta.lake import Change, Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.packaging.package import Package, PackageCache
 from tallywright.records import InputVersion, Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from synthetic import DAY, commit_day, make_features, make_package, make_project
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.data.etl.labels import label_writer
 from tallywright.data.etl.reading import Reading
 from tallywright.gates.record import day_subject, record_report

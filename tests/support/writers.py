@@ -13,7 +13,8 @@ import yaml
 from synthetic import DAY, columns_of, make_package, make_spec
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import ingest, input_version
+from tallywright.data.etl.ingest import ingest
+from tallywright.data.inputs.versions import input_version
 from tallywright.errors import InputError
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, RunOptions

@@ -10,7 +10,7 @@ import click
 from tallywright.cli.console import show_rows
 
 if TYPE_CHECKING:
-    from tallywright.data.etl.trial import DataReport
+    from tallywright.data.trial.look import DataReport
     from tallywright.spec import Project
 
 SECONDS: Final = 8.0
@@ -21,7 +21,7 @@ _QUIET: Final = 3.0
 
 def looked_at(project: Project) -> DataReport:
     """Looks at the data of a model for at most `SECONDS`."""
-    from tallywright.data.etl.trial import look_at_data
+    from tallywright.data.trial.look import look_at_data
 
     began = time.monotonic()
 
@@ -34,7 +34,7 @@ def looked_at(project: Project) -> DataReport:
 
 def not_looked_at() -> dict[str, Any]:
     """What is said of the data of a model whose spec cannot be used."""
-    from tallywright.data.etl.trial import DataReport
+    from tallywright.data.trial.look import DataReport
 
     return DataReport(not_looked_at=["the data: the spec has to be valid first"]).as_dict()
 

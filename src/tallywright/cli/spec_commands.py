@@ -202,7 +202,7 @@ def _suite_problems(project: Project) -> list[str]:
 
 
 def _sql_problems(project: Project) -> list[str]:
-    from tallywright.data.etl.planned import sql_problems
+    from tallywright.data.trial.planned import sql_problems
 
     return sql_problems(project)
 

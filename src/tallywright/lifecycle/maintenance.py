@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tallywright.data.etl.ingest import latest_inputs
+from tallywright.data.inputs.versions import latest_inputs
 from tallywright.data.upkeep.maintenance import TableReport, TableRules, maintain_table
 from tallywright.errors import SpecError, TallyError
 from tallywright.lifecycle.cleanup import CleanupCounts, clean_up

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.errors import CommitConflictError, InputError, IntegrityError, LeakError, NoChampionError, SpecError
 from tallywright.lifecycle.context import require_day
 from tallywright.lifecycle.withdrawn import models_of_day

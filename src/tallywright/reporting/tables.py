@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.table import Kind
-from tallywright.data.etl.ingest import INPUTS
+from tallywright.data.inputs.versions import INPUTS
 from tallywright.data.etl.label_readings import LABEL_READINGS
 from tallywright.data.etl.quarantine import UNREADABLE
 from tallywright.gates.record import GATES

@@ -16,7 +16,8 @@ import pytest
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl import sources
-from tallywright.data.etl.ingest import ingest, input_version
+from tallywright.data.etl.ingest import ingest
+from tallywright.data.inputs.versions import input_version
 from tallywright.data.snapshot import read_split, take_snapshot
 from tallywright.errors import InputError, IntegrityError, StorageError, TallyError, UsageError
 from tallywright.lifecycle.cleanup import clean_up

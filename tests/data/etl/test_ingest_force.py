@@ -12,7 +12,8 @@ from damage import change_rows, delete_rows, flip, remove, truncate
 from deltalake import DeltaTable
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import ingest, input_version
+from tallywright.data.etl.ingest import ingest
+from tallywright.data.inputs.versions import input_version
 from tallywright.data.upkeep.repair import restore
 from tallywright.errors import IntegrityError
 

@@ -585,7 +585,7 @@ def test_a_column_that_the_spec_has_no_more_is_harmless(shop: Any) -> None:
     shop.features = features
     days = run(shop)
     project = shop.project()
-    from tallywright.data.etl.ingest import input_version
+    from tallywright.data.inputs.versions import input_version
 
     judged = read_day(shop.lake, project.spec, input_version(shop.lake, project.spec, LAST))
     assert "twice" not in judged.table.column_names

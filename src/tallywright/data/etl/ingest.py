@@ -1,39 +1,34 @@
 """Ingest: raw files to feature, label and quarantine tables, one atomic commit a date and table, and `<model>__inputs`.
 
-Labels and quarantine go first and the features last, because the features' commit is what makes a date ingested. The
-Delta version that last changed a date's content is an app transaction of that very commit, so it cannot be lost between
-a commit and a record, and neither OPTIMIZE, other dates nor log cleanup move it; labels and quarantine carry one too. A
-date that another run has committed since the raw files were read is not overwritten (`reading`). `<model>__inputs` adds
-the fingerprint; a row that is missing or belongs to another version is computed again from the date's files.
+Labels and quarantine go first and the features last, because the features' commit is what makes a date ingested
+(`data/inputs/`). Each commit carries the Delta version that last changed the date's content as an app transaction. A
+date that another run has committed since the raw files were read is not overwritten (`reading`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright.data.delta.commit import compare_and_swap
-from tallywright.data.delta.generation import content_transaction, content_version, transaction_version
-from tallywright.data.delta.handles import require_cadence, require_partitioned_by
 from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
-from tallywright.data.delta.standing import files_json, files_of_json
-from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_instants, check_labels
-from tallywright.data.etl.input_files import files_of_day, standing_files, stored_digest
 from tallywright.data.etl.labels import label_writer, labels_due, written_again
 from tallywright.data.etl.raw_rows import FileRows
 from tallywright.data.etl.reading import OutdatedReadingError, Reading, change_of, write_if_changed
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import digest
+from tallywright.data.inputs.files import files_of_day
+from tallywright.data.inputs.versions import committed_input, record_input, recorded_input, require_same_periods
 from tallywright.data.types import feature_schema
 from tallywright.errors import CommitConflictError, InputError, IntegrityError, TallyError, UsageError
 from tallywright.observability import failpoint, log
-from tallywright.records import InputVersion, PeriodRecord, Reference
+from tallywright.records import InputVersion, PeriodRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,153 +42,6 @@ if TYPE_CHECKING:
 _SHOWN: Final = 5
 _READINGS: Final = 5
 """How often the raw files are read when others ingest the same dates."""
-
-
-class InputRow(PeriodRecord):
-    """One row of `<model>__inputs`."""
-
-    score_date: date
-    version: int
-    fingerprint: str
-    rows: int
-    quarantined: int | None = None
-    table_id: str | None = None
-    recorded_at: datetime | None = None
-    raw_digest: str | None = None
-    """Of the raw content that was read; None in older rows, and where a lost row was written again."""
-    reading: int | None = None
-    """Numbers the readings that changed the date."""
-    files_json: str | None = None
-    """The files of the features, a `CommittedFile` each."""
-
-
-INPUTS: Final = Declaration(
-    what="inputs",
-    record=InputRow,
-    key=("score_date",),
-    slice=("score_date",),
-    kind=Kind.SLICE,
-    doc="what was ingested of each date: version, fingerprint, rows",
-)
-
-
-def input_version(lake: Lake, spec: ModelSpec, day: date) -> InputVersion:
-    """The input version of one date, as ingest left it.
-
-    Writes the record again when a crash came between commit and record.
-
-    Raises:
-        InputError: The date was never ingested.
-        IntegrityError: Something else than ingest has changed its rows, or a file is damaged or gone.
-    """
-    table = spec.table("features")
-    base = lake.find(table)
-    found = committed_input(lake, spec, day, base) if base is not None else None
-    if base is None or found is None:
-        raise InputError(
-            f"{table} holds no input for {day}",
-            expected="a date that was ingested",
-            remedy=f"tally run {spec.name} ingest --date {day}",
-        )
-    recorded = recorded_input(lake, spec, day, base)
-    if recorded is not None and recorded.fingerprint != found.fingerprint:
-        raise IntegrityError(
-            f"{table} of {day} has {found.rows} rows that are not the {recorded.rows} rows that were ingested",
-            expected="a feature table that nothing but ingest writes",
-            remedy=f"tally ingest {spec.name} --date {day}",
-        )
-    if recorded is None or recorded.files != found.files:
-        record_input(lake, spec, found, base, quarantined=_quarantined(lake, spec, day))
-    return found
-
-
-def committed_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
-    """The input version of a date at the version of `base`; None when it was never ingested.
-
-    The recorded fingerprint is trusted while the live files are the recorded ones, or made of them by our compaction;
-    otherwise the stored rows are hashed.
-
-    Raises:
-        IntegrityError: A file is damaged or gone.
-    """
-    version = transaction_version(base, content_transaction(spec.table("features"), day))
-    if version is None:
-        return None
-    _require_same_periods(spec, base)
-    recorded = recorded_input(lake, spec, day, base)
-    files = standing_files(lake, spec, recorded, base) if recorded is not None else None
-    if recorded is not None and files is not None:
-        return recorded.model_copy(update={"files": files})
-    content = stored_digest(lake, spec, day, base)
-    return InputVersion(
-        table=spec.table("features"),
-        score_date=day,
-        version=version,
-        fingerprint=content.hex,
-        rows=content.rows,
-        files=files_of_day(lake, spec.table("features"), day, base),
-    )
-
-
-def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> InputVersion | None:
-    """The recorded input version of a date, if it is of the commit that `base` has for that date."""
-    version = transaction_version(base, content_transaction(spec.table("features"), day))
-    for row in Table(INPUTS, lake, spec).read({"score_date": day}):
-        if row.version == version and row.table_id == str(base.metadata().id):
-            return InputVersion(
-                table=spec.table("features"),
-                score_date=day,
-                version=row.version,
-                fingerprint=row.fingerprint,
-                rows=row.rows,
-                files=files_of_json(row.files_json),
-            )
-    return None
-
-
-def latest_inputs(lake: Lake, spec: ModelSpec) -> list[Reference]:
-    """The input version of every ingested date: what scoring, or scoring again, would read."""
-    table = spec.table("features")
-    base = lake.find(table)
-    if base is None:
-        return []
-    days = {file.day for file in lake.files(table, version=base) if file.day is not None}
-    found = (transaction_version(base, content_transaction(table, day)) for day in days)
-    versions = {version for version in found if version is not None}
-    return [Reference(table=table, version=version, by="input") for version in sorted(versions)]
-
-
-def record_input(
-    lake: Lake, spec: ModelSpec, found: InputVersion, base: DeltaTable, *, quarantined: int, raw_digest: str = ""
-) -> None:
-    """Writes the date's row of `<model>__inputs`, unless the date has been ingested again meanwhile."""
-    inputs = Table(INPUTS, lake, spec)
-
-    def outdated(_: DeltaTable) -> str:
-        newest = content_version(lake, found.table, found.score_date)
-        if newest is None or newest <= found.version:
-            return ""
-        return f"{found.table} of {found.score_date} has version {newest}, and this is about version {found.version}"
-
-    known = inputs.read({"score_date": found.score_date})
-    row = InputRow(
-        score_date=found.score_date,
-        version=found.version,
-        fingerprint=found.fingerprint,
-        rows=found.rows,
-        quarantined=quarantined,
-        table_id=str(base.metadata().id),
-        recorded_at=datetime.now(UTC),
-        raw_digest=raw_digest or next((one.raw_digest for one in known if one.version == found.version), None),
-        reading=1 + max((one.reading or 0 for one in known), default=0),
-        files_json=files_json(found.files),
-    )
-    inputs.replace([row], outdated=outdated)
-
-
-def _quarantined(lake: Lake, spec: ModelSpec, day: date) -> int:
-    table = spec.table("quarantine")
-    return sum(file.rows for file in lake.files(table, day=day)) if lake.find(table) is not None else 0
 
 
 class IngestedDay(PeriodRecord):
@@ -289,7 +137,7 @@ def _ingest(run: _IngestRun, *, relabel: bool = False) -> None:
     spec = run.project.spec
     standing = run.lake.find(spec.table("features"))
     if standing is not None:  # before anything is written: quarantine and labels come first
-        _require_same_periods(spec, standing)
+        require_same_periods(spec, standing)
     if relabel:
         run.relabel = _to_relabel(run)
     for _ in range(_READINGS):
@@ -317,16 +165,6 @@ def _ingest(run: _IngestRun, *, relabel: bool = False) -> None:
         expected="a pause between deliveries, and one ingest at a time",
         remedy="run it again",
     )
-
-
-def _require_same_periods(spec: ModelSpec, base: DeltaTable) -> None:
-    """Refuses a feature table whose periods are of another kind than the model's.
-
-    Raises:
-        TableContractError: Names both kinds.
-    """
-    require_partitioned_by(base, *spec.partition)
-    require_cadence(base, spec.schedule.calendar.cadence)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.generation import generation_of
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.errors import CommitConflictError, GateRefusedError, PackageError, TrackingError
 from tallywright.gates.record import (
     day_remedy,

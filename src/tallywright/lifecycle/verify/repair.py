@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tallywright.data.delta.table import Table
-from tallywright.data.etl.ingest import input_version
+from tallywright.data.inputs.versions import input_version
 from tallywright.data.upkeep.repair import rebuild_log, restore
 from tallywright.errors import TallyError
 from tallywright.gates.record import day_subject, record_report, reports

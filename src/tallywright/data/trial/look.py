@@ -23,10 +23,10 @@ from tallywright.data.embedded_sql import QueryTimeError, connect
 from tallywright.data.etl.day_checks import MissingRowsError, check_features, check_labels
 from tallywright.data.etl.engine import sql_engine
 from tallywright.data.etl.ingest import rows_to_store
-from tallywright.data.etl.planned import sql_problems
+from tallywright.data.trial.planned import sql_problems
 from tallywright.data.etl.queries import read_query
 from tallywright.data.etl.raw_rows import names_rows, sources_in
-from tallywright.data.etl.sample import BYTES, FILES, ROWS, SampledSource, Sampling, TimeUpError, sampled
+from tallywright.data.trial.sample import BYTES, FILES, ROWS, SampledSource, Sampling, TimeUpError, sampled
 from tallywright.data.etl.sources import RawContent, words_of
 from tallywright.data.etl.transform import RawRun, period_of, period_parameters, without_ends
 from tallywright.data.fingerprint import row_hashes
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.data.etl.queries import Query
-    from tallywright.data.etl.sample import Left
+    from tallywright.data.trial.sample import Left
     from tallywright.data.etl.transform import RawDay
     from tallywright.spec import Project
 

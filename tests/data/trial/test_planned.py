@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tallywright.data.etl import sources
-from tallywright.data.etl.planned import sql_problems
+from tallywright.data.trial.planned import sql_problems
 from tallywright.spec import load_project
 
 FILES = ("contract", "features", "labels")

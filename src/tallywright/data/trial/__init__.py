@@ -1,0 +1,1 @@
+"""What `tally validate` finds out about queries and raw data: nothing of it is kept."""
