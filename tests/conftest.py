@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -38,6 +39,12 @@ LEFT = pytest.StashKey[int]()
 """How many `long` tests `-m "not long"` has left to `make test-full`."""
 LONG_FILES = (("airflow",), ("slow", "spark", "beam"))
 """Marks of files that take long, the longest first."""
+
+
+def pytest_sessionstart() -> None:
+    """Whoever runs the tests in the background of a script has SIGINT ignored, and so would have all their children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

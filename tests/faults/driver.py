@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import resource
-import signal
 import sys
 import time
 from datetime import date
@@ -108,8 +107,6 @@ def read(root: Path, stop: Path, out: Path) -> None:
 
 
 def main() -> None:
-    # Whoever runs the tests in the background of a script has SIGINT ignored, and so have its children.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
     scoring = commands.add_parser("score")

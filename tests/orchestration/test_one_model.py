@@ -134,7 +134,7 @@ def require_others_as_before(root: Path, others: tuple[dict[str, Any], dict[str,
 def test_a_mutated_spec_takes_nothing_from_the_others(
     shop: Path, others: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:
-    for number, text in enumerate(mutations(spec_of(shop), 25, seed=11)):
+    for number, text in enumerate(mutations(spec_of(shop), 10, seed=11)):
         spec_of(shop).write_text(text, "utf-8", newline="")
         try:
             require_others_as_before(shop, others)

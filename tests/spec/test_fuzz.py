@@ -138,7 +138,7 @@ def fuzz(root: Path, repository: Path, tries: int, seed: int) -> int:
 
 
 def test_mutated_specs_overlays_and_sets_end_in_no_exception_that_is_not_ours(tmp_path: Path, repository: Path) -> None:
-    assert fuzz(tmp_path, repository, 1_500, seed=20) > 120
+    assert fuzz(tmp_path, repository, 600, seed=20) > 40
 
 
 @pytest.mark.long
@@ -218,7 +218,7 @@ def every_value_in_every_place(fuzzed: Fuzzed, share: float) -> int:
 
 
 def test_hostile_values_in_the_places_of_all_keys(tmp_path: Path, repository: Path) -> None:
-    assert every_value_in_every_place(Fuzzed(tmp_path, repository), 0.02) > 500
+    assert every_value_in_every_place(Fuzzed(tmp_path, repository), 0.01) > 250
 
 
 @pytest.mark.long

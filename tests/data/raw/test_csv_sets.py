@@ -69,7 +69,7 @@ def of(seed: int, connection: duckdb.DuckDBPyConnection) -> str:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_every_line_is_accounted_for(connection: duckdb.DuckDBPyConnection, seed: int) -> None:
     of(seed, connection)
 
