@@ -13,9 +13,9 @@ from deltalake import DeltaTable, write_deltalake
 from synthetic import DAY, commit_day, make_features, make_package, make_project
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.inputs.versions import input_version
 from tallywright.data.etl.labels import label_writer
 from tallywright.data.etl.reading import Reading
+from tallywright.data.inputs.versions import input_version
 from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.run import run_step

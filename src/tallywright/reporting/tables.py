@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.data.delta.table import Kind
-from tallywright.data.inputs.versions import INPUTS
 from tallywright.data.etl.label_readings import LABEL_READINGS
 from tallywright.data.etl.quarantine import UNREADABLE
+from tallywright.data.inputs.versions import INPUTS
 from tallywright.gates.record import GATES
 from tallywright.lifecycle.seals import VERIFIED
 from tallywright.monitoring.actions import ACTIONS

@@ -12,8 +12,8 @@ from pydantic import Field
 from tallywright.data.delta.damage import damaged
 from tallywright.data.delta.schema import arrow_schema
 from tallywright.data.delta.table import Table
-from tallywright.data.inputs.versions import INPUTS
 from tallywright.data.inputs.files import stored_digest
+from tallywright.data.inputs.versions import INPUTS
 from tallywright.data.storage.options import with_process_options
 from tallywright.data.types import period_schema
 from tallywright.errors import InputError, TallyError, did_you_mean

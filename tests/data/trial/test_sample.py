@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from tallywright.data.etl import sample, trial
 from tallywright.data.etl.ingest import ingest
-from tallywright.data.trial.look import DataReport, look_at_data
 from tallywright.data.raw import beginnings
+from tallywright.data.trial.look import DataReport, look_at_data
 from tallywright.errors import InputError, TallyError
 from tallywright.spec import load_project
 

@@ -23,15 +23,15 @@ from tallywright.data.embedded_sql import QueryTimeError, connect
 from tallywright.data.etl.day_checks import MissingRowsError, check_features, check_labels
 from tallywright.data.etl.engine import sql_engine
 from tallywright.data.etl.ingest import rows_to_store
-from tallywright.data.trial.planned import sql_problems
 from tallywright.data.etl.queries import read_query
 from tallywright.data.etl.raw_rows import names_rows, sources_in
-from tallywright.data.trial.sample import BYTES, FILES, ROWS, SampledSource, Sampling, TimeUpError, sampled
 from tallywright.data.etl.sources import RawContent, words_of
 from tallywright.data.etl.transform import RawRun, period_of, period_parameters, without_ends
 from tallywright.data.fingerprint import row_hashes
 from tallywright.data.raw.typed import SOURCE_ROW
 from tallywright.data.storage.filesystem import storage_errors
+from tallywright.data.trial.planned import sql_problems
+from tallywright.data.trial.sample import BYTES, FILES, ROWS, SampledSource, Sampling, TimeUpError, sampled
 from tallywright.errors import InputError, SpecError, TallyError
 from tallywright.spec.places import keep_private
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tallywright.data.etl.queries import Query
-    from tallywright.data.trial.sample import Left
     from tallywright.data.etl.transform import RawDay
+    from tallywright.data.trial.sample import Left
     from tallywright.spec import Project
 
 _REASONS: Final = 10

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tallywright.data.delta.damage import damaged
-from tallywright.data.inputs.versions import input_version
 from tallywright.data.inputs.files import stored_digest
+from tallywright.data.inputs.versions import input_version
 from tallywright.data.snapshot import Snapshot, take_snapshot
 from tallywright.lifecycle.handover import hand_over_package, hand_over_snapshot, handed_snapshot
 from tallywright.lifecycle.plan import find_step

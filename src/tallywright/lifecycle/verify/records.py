@@ -11,11 +11,11 @@ from tallywright.data.delta.damage import remedy_for_gone
 from tallywright.data.delta.generation import generation_of
 from tallywright.data.delta.history import commits
 from tallywright.data.delta.table import Table
-from tallywright.data.inputs.versions import INPUTS, committed_input, recorded_input
-from tallywright.data.inputs.files import stored_digest
 from tallywright.data.etl.label_readings import label_readings
 from tallywright.data.etl.reading import written_content
 from tallywright.data.fingerprint import digest
+from tallywright.data.inputs.files import stored_digest
+from tallywright.data.inputs.versions import INPUTS, committed_input, recorded_input
 from tallywright.errors import TallyError
 from tallywright.gates.record import day_subject, reports
 from tallywright.lifecycle.context import package_of
