@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallywright.data.etl import sample, trial
 from tallywright.data.etl.ingest import ingest
 from tallywright.data.raw import beginnings
+from tallywright.data.trial import look, sample
 from tallywright.data.trial.look import DataReport, look_at_data
 from tallywright.errors import InputError, TallyError
 from tallywright.spec import load_project
@@ -361,7 +361,7 @@ def test_no_cut_makes_an_error(raw: Any, share: int, encoding: str, end: str, sa
         patch.setattr(sample, "BYTES", share)
         patch.setattr(sample, "LEAST_BYTES", 1)
         patch.setattr(beginnings, "_BLOCK", share)
-        patch.setattr(trial, "_try_queries", lambda *_: None)
+        patch.setattr(look, "_try_queries", lambda *_: None)
         report = looked(raw)
     assert told(report) == []
     [(_, count, whole)] = files(report)
