@@ -79,10 +79,22 @@ def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = _CALIBRATION_BINS)
     labels, scores = _binary(y, p)
     if not labels.size:
         return float("nan")
-    cell = np.minimum((scores * bins).astype(np.int64), bins - 1)
+    cell = _bin_of(scores, bins)
     observed = np.bincount(cell, weights=labels, minlength=bins)
     expected = np.bincount(cell, weights=scores, minlength=bins)
     return float(np.abs(observed - expected).sum() / labels.size)
+
+
+def calibration_gaps(y: ArrayLike, p: ArrayLike, bins: int = _CALIBRATION_BINS) -> NDArray[np.float64]:
+    """Outcome less probability, in the bin of each row: [rows, bins], whose sums make `calibration_error`."""
+    labels, scores = _binary(y, p)
+    gaps = np.zeros((labels.size, bins))
+    gaps[np.arange(labels.size), _bin_of(scores, bins)] = labels - scores
+    return gaps
+
+
+def _bin_of(scores: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    return np.minimum((scores * bins).astype(np.int64), bins - 1)
 
 
 def evaluate(y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary", threshold: float = 0.5) -> dict[str, float]:
