@@ -29,6 +29,18 @@ def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def answer(process: subprocess.Popen[str], number: signal.Signals | None = None) -> tuple[str, str]:
+    """What a command prints until its end, after a signal where one is given; one that does not answer is killed."""
+    if number is not None:
+        process.send_signal(number)
+    try:
+        return process.communicate(timeout=10 * ANSWERED)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+
+
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -58,8 +70,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_query_is_stopped(shop: Path, number: signal.Signals) -> None:
     process = start(shop, "query", f"SELECT {ENDLESS}")
     wait_until_busy(process, 1)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=10 * ANSWERED)
+    out, err = answer(process, number)
     assert (process.returncode, out) == (128 + number, "")
     assert err.split() == ["stopped"]
 
@@ -68,8 +79,7 @@ def test_an_ingest_is_stopped_and_leaves_nothing_half_done(shop: Path) -> None:
     before = files(shop)
     process = start(shop, "ingest", "late_orders", "--date", "2025-01-03")
     wait_until_busy(process, 1.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10 * ANSWERED)
+    _, err = answer(process, signal.SIGINT)
     assert process.returncode == 130, err
     assert {Path(file).parent.name for file in files(shop) - before} <= {"raw", "staged"}, (
         "whole staged sources and their digests, and nothing else"
@@ -81,8 +91,7 @@ def test_a_look_at_the_data_is_stopped_and_leaves_nothing(shop: Path) -> None:
     before = files(shop)
     process = start(shop, "validate", "--data")
     wait_until_busy(process, 1.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10 * ANSWERED)
+    _, err = answer(process, signal.SIGINT)
     assert process.returncode == 130, err
     assert files(shop) == before
 
@@ -118,8 +127,7 @@ def test_it_is_answered_wherever_the_command_is(place: str, number: signal.Signa
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.2)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=10 * ANSWERED)
+    _, err = answer(process, number)
     assert process.returncode == 128 + number, err
     assert err.split()[-1] == "stopped"
 
@@ -142,11 +150,12 @@ def test_at_any_moment(shop: Path, arguments: tuple[str, ...]) -> None:
     for _ in range(20):
         number, after = random.choice([signal.SIGINT, signal.SIGTERM]), random.uniform(0.05, 3)
         process = start(shop, *arguments)
+        sent = None
         try:
             process.wait(timeout=after)
         except subprocess.TimeoutExpired:
-            process.send_signal(number)
-        _, err = process.communicate(timeout=10 * ANSWERED)
+            sent = number
+        _, err = answer(process, sent)
         # Before our first line the interpreter itself answers, as a shell says it: 130 or 143.
         assert process.returncode in {0, 3, 128 + number, -number}, (arguments, after, err)
         assert process.returncode != 128 + number or err.split()[-1] == "stopped"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.queries import Query, checked
 from tallywright.data.etl.sources import read_sources
+from tallywright.data.raw.staging import read_account
 from tallywright.spec import load_project
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ def exact_rows(table: pa.Table) -> list[tuple[Any, ...]]:
 def load_flights(repository: Path, work: Path) -> tuple[Project, Raw]:
     """The reference project and all of its raw data, staged below `work`."""
     project = load_project("flight_delays", root=repository, overrides=[f"environment.storage.work={work}"])
-    staged = read_sources(project).files
-    return project, Raw(**{name: pq.ParquetFile(files[0]).read() for name, files in staged.items()})
+    staged = {name: files[0] for name, files in read_sources(project).files.items()}
+    tables = {name: pq.ParquetFile(file).read(read_account(file).columns) for name, file in staged.items()}
+    return project, Raw(**tables)
 
 
 def load_queries(project: Project) -> Queries:

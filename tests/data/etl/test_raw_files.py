@@ -640,6 +640,53 @@ def test_a_raw_column_called_source_row_is_the_files(shop: Any, kind: str) -> No
     assert counts(day, f"raw/a.{kind}") == (50, 10, 0, 40, 0)
 
 
+NAMES = ["source_row", "__source_row", "__unreadable", "____UNREADABLE", "__raw_row", "file_index", "File_Row_Number"]
+"""What rows are numbered by and judged with, here and in the engine; and what these names give way to."""
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:2], NAMES[2:3], NAMES[4:5], NAMES[:2], NAMES[5:], NAMES])
+def test_a_raw_column_may_have_any_name(shop: Any, kind: str, names: list[str]) -> None:
+    header, own = ",".join([HEADER, *names]), ",".join(f"{name}!" for name in names)
+    lines = [f"{line},{own}" for line in [*shop.lines, shop.order(90, "2024-01-01", amount="n/a")]]
+    if kind == "csv":
+        write(shop, "a.csv", lines, header=header)
+    else:
+        (shop.folder / "raw").mkdir()
+        columns = zip(*(line.split(",") for line in lines[:-1]), strict=True)
+        table = pa.table({name: list(cells) for name, cells in zip(header.split(","), columns, strict=True)})
+        pq.write_table(
+            table.set_column(2, "amount", table["amount"].cast(pa.float64())), shop.folder / "raw" / "a.parquet"
+        )
+    shop.contract = shop.contract.replace(
+        "o.id,", f'o.id, concat({", ".join(f"""o."{one}" """ for one in names)}) AS own,'
+    )
+    shop.features = shop.features.replace(" kind,", " own AS kind,")
+    strict(shop, path="raw", format=kind, types={"amount": "DOUBLE"} if kind == "csv" else {})
+    [day] = run(shop, FIRST, FIRST)
+    assert shop.lake.read("shop__features")["kind"].unique().to_pylist() == [own.replace(",", "")]
+    assert day.rows == 10
+    # Where the file has a `source_row` the contract's rows have no number of ours: the row has no date then.
+    if kind == "csv" and "source_row" not in names:
+        [rejected] = shop.lake.read("shop__quarantine").to_pylist()
+        assert rejected["reason"] == "amount: 'n/a' is not a DOUBLE"
+        assert json.loads(rejected["raw_row"])[names[0]] == f"{names[0]}!"
+
+
+def test_a_folder_may_give_a_column_of_any_name(shop: Any) -> None:
+    folder = shop.folder / "raw" / "source_row=7"
+    folder.mkdir(parents=True)
+    columns = zip(*(line.split(",") for line in shop.lines), strict=True)
+    table = pa.table({name: list(cells) for name, cells in zip(HEADER.split(","), columns, strict=True)})
+    pq.write_table(table.set_column(2, "amount", table["amount"].cast(pa.float64())), folder / "a.parquet")
+    shop.contract = shop.contract.replace("o.id,", "o.id, CAST(o.source_row AS VARCHAR) AS own,")
+    shop.features = shop.features.replace(" kind,", " own AS kind,")
+    strict(shop, path="raw/**/*.parquet", format="parquet", types={}, partition_columns=["source_row"])
+    [day] = run(shop, FIRST, FIRST)
+    assert day.rows == 10
+    assert shop.lake.read("shop__features")["kind"].unique().to_pylist() == ["7"]
+
+
 CTE = """
 WITH dated AS (SELECT CAST(o.day AS DATE) AS score_date, o.* FROM orders o)
 SELECT score_date, CASE WHEN amount IS NULL THEN 'no amount' END AS reject_reason, id, kind, amount, outcome, known_at

@@ -17,7 +17,7 @@ from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.sources import stage
 from tallywright.data.etl.staged import StagedDigests
 from tallywright.data.raw.files import locate
-from tallywright.data.raw.typed import LINE_BITS, REASON
+from tallywright.data.raw.typed import LINE_BITS, reason_column
 from tallywright.errors import InputError
 from tallywright.spec.sources import Source
 
@@ -49,15 +49,15 @@ def account(folder: Path, made: CsvSet, connection: duckdb.DuckDBPyConnection) -
     path, found, _ = stage(
         "orders", source, located, USED, StagedDigests(folder / "work", folder / "cache"), connection
     )
-    rows = pq.read_table(path).to_pylist()
+    rows, reason = pq.read_table(path).to_pylist(), reason_column(found.columns)
     for place, file in enumerate(made.files):
         mine = [row for row in rows if row["source_row"] >> LINE_BITS == place]
         lines = [row["source_row"] & ((1 << LINE_BITS) - 1) for row in mine]
-        good = [(line, row) for line, row in zip(lines, mine, strict=True) if row[REASON] is None]
+        good = [(line, row) for line, row in zip(lines, mine, strict=True) if row[reason] is None]
         assert [(line, {name: row.get(name) for name in COLUMNS}) for line, row in good] == [
             (line, {name: cells.get(name) for name in COLUMNS}) for line, cells in file.rows
         ], file
-        bad = [(line, row[REASON]) for line, row in zip(lines, mine, strict=True) if row[REASON] is not None]
+        bad = [(line, row[reason]) for line, row in zip(lines, mine, strict=True) if row[reason] is not None]
         assert sorted(bad) == sorted(file.unreadable), file
         assert (found.rows[place], found.unreadable[place]) == (len(file.rows) + len(bad), len(bad)), file
     return "read"

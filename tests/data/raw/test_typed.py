@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tallywright.data.embedded_sql import connect
-from tallywright.data.raw.typed import REASON, Typing
+from tallywright.data.raw.typed import Typing, reason_column
 
 
 def reason(kind: str, cell: str, *, strict: bool = True) -> str | None:
@@ -14,7 +14,7 @@ def reason(kind: str, cell: str, *, strict: bool = True) -> str | None:
     with connect() as connection:
         typing = Typing(connection, ["x"], {"x": kind}, strict=strict)
         rows = typing.table(pa.table({"x": [cell]}), pa.array([1], pa.int64()))
-    [value], [told] = rows["x"].to_pylist(), rows[REASON].to_pylist()
+    [value], [told] = rows["x"].to_pylist(), rows[reason_column(["x"])].to_pylist()
     assert (value is None) == (told is not None)
     return told
 

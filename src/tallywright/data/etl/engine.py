@@ -19,7 +19,7 @@ from tallywright.data.etl.queries import checked
 from tallywright.data.etl.spark_engine import SparkSqlEngine
 from tallywright.data.raw.parquet_files import nanosecond_columns
 from tallywright.data.raw.relation import numbered_name
-from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
+from tallywright.data.raw.typed import LINE_BITS
 from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN, Hour
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ class DuckDbEngine:
         number = quoted(source.number) if source.number else f"(file_index << {LINE_BITS}) + file_row_number + 1"
         if source.has_own_numbers:
             number = "NULL"
-        counted = [*named, f"CAST({number} + {source.offset} AS BIGINT) AS {number_column(source.columns)}"]
-        kept = f" WHERE {quoted(REASON)} IS {'NOT ' * unreadable}NULL" if source.unreadable else ""
+        counted = [*named, f"CAST({number} + {source.offset} AS BIGINT) AS {quoted(source.numbered_as)}"]
+        kept = f" WHERE {quoted(source.reason)} IS {'NOT ' * unreadable}NULL" if source.unreadable else ""
         views = {name: counted if numbered else named, numbered_name(name): counted}
         with sql_errors(f"data.sources.{name}", "replace the damaged file"):
             for view, columns in views.items():

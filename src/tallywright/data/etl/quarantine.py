@@ -18,7 +18,7 @@ from tallywright.buffers import number_array, string_array, valid_mask, values_o
 from tallywright.data.delta.rows import quoted, rows_of
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.embedded_sql import connect
-from tallywright.data.raw.typed import LINE_BITS, RAW_ROW, REASON
+from tallywright.data.raw.typed import LINE_BITS
 from tallywright.observability import log
 from tallywright.records import Record
 
@@ -162,13 +162,12 @@ def _read(relation: Relation) -> pa.Table:
     from pyarrow.parquet import ParquetFile
 
     [path] = relation.paths
-    columns = [relation.number, REASON, RAW_ROW]
+    columns = [relation.number, relation.reason, relation.raw_row]
     parts = []
     with ParquetFile(path) as file:
         for batch in file.iter_batches(columns=columns):
-            kept = batch.filter(batch.column(REASON).is_valid())
+            kept = batch.filter(batch.column(relation.reason).is_valid())
             numbers = number_array(values_of(kept.column(relation.number)) + relation.offset, pa.int64())
-            parts.append(
-                pa.table([numbers, kept.column(REASON), kept.column(RAW_ROW)], ["number", "reason", "raw_row"])
-            )
+            reasons, raw_rows = kept.column(relation.reason), kept.column(relation.raw_row)
+            parts.append(pa.table([numbers, reasons, raw_rows], ["number", "reason", "raw_row"]))
     return pa.concat_tables(parts)

@@ -22,7 +22,7 @@ from pyarrow.parquet import ParquetFile
 from tallywright.data.etl.spark_texts import CLOCK_WORDS, ONLY_BARE, OTHER_EACH_TIME
 from tallywright.data.raw.parquet_files import nanosecond_columns
 from tallywright.data.raw.relation import numbered_name
-from tallywright.data.raw.typed import LINE_BITS, REASON, number_column
+from tallywright.data.raw.typed import LINE_BITS
 from tallywright.data.statement import tokens, without_semicolon
 from tallywright.data.storage.filesystem import as_storage_error, storage_errors
 from tallywright.data.storage.scratch import scratch_folder
@@ -89,7 +89,7 @@ class SparkSqlEngine:
         with _spark_errors(f"data.sources.{name}", "replace the damaged file", unreadable_is_input=True):
             counted = self._numbered(source, unreadable=unreadable)
             counted.createOrReplaceTempView(numbered_name(name))
-            plain = counted if numbered else counted.drop(number_column(source.columns))
+            plain = counted if numbered else counted.drop(source.numbered_as)
             plain.createOrReplaceTempView(name)
 
     def _numbered(self, source: Relation, *, unreadable: bool) -> DataFrame:
@@ -102,10 +102,10 @@ class SparkSqlEngine:
                    for name in source.columns]  # fmt: skip
         columns += [_by_file(source, [keys[key] for keys in source.keys]).alias(key) for key in source.key_columns]
         if source.unreadable:
-            is_bad = functions.col(_spark_name(REASON)).isNotNull()
+            is_bad = functions.col(_spark_name(source.reason)).isNotNull()
             frame = frame.where(is_bad if unreadable else ~is_bad)
         number = functions.col(_spark_name(source.number)) if source.number else _place_in_files(source)
-        return frame.select(*columns, (number + source.offset).cast("bigint").alias(number_column(source.columns)))
+        return frame.select(*columns, (number + source.offset).cast("bigint").alias(source.numbered_as))
 
     def check(self, query: Query) -> None:
         """Parses the text as a query, which no command is, and looks at the functions that it names."""

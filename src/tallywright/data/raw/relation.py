@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallywright.data.raw.typed import LINE_BITS, SOURCE_ROW
+from tallywright.data.raw.typed import LINE_BITS, SOURCE_ROW, number_column, raw_row_column, reason_column
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -50,7 +50,22 @@ class Relation:
     def has_own_numbers(self) -> bool:
         """True where a raw file has a column of a name that the numbers of rows come by."""
         taken = {SOURCE_ROW} if self.number else {SOURCE_ROW, "file_index", "file_row_number"}
-        return any(name.lower() in taken for name in self.columns)
+        return any(name.lower() in taken for name in (*self.columns, *self.key_columns))
+
+    @property
+    def numbered_as(self) -> str:
+        """What the numbers are called that the rows have among those of all sources."""
+        return number_column((*self.columns, *self.key_columns))
+
+    @property
+    def reason(self) -> str:
+        """The column of a staged file that says why a row cannot be read."""
+        return reason_column(self.columns)
+
+    @property
+    def raw_row(self) -> str:
+        """The column of a staged file with the cells of such a row."""
+        return raw_row_column(self.columns)
 
     @property
     def offset(self) -> int:

@@ -13,7 +13,7 @@ from tallywright.buffers import number_array
 from tallywright.data.raw.archives import plain
 from tallywright.data.raw.csv_files import CsvFile
 from tallywright.data.raw.headers import columns_of
-from tallywright.data.raw.typed import LINE_BITS, RAW_ROW, REASON, Typing, require_types
+from tallywright.data.raw.typed import LINE_BITS, Typing, require_types
 from tallywright.errors import InputError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def stage_csv(
         target,
         typing.schema,
         compression="zstd",
-        use_dictionary=[*texts, REASON, RAW_ROW],
+        use_dictionary=[*texts, typing.reason, typing.raw_row],
         column_encoding={typing.number: "DELTA_BINARY_PACKED"},
     ) as writer:
         for place, (copy, header) in enumerate(zip(copies, headers, strict=True)):
@@ -128,7 +128,7 @@ def stage_csv(
                 continue
             for rows in _rows(where, source, copy, [name for name in found.names if name in header.columns]):
                 table = _numbered(rows, found.names, place, typing)
-                account.add(place, rows, table.num_rows - int(table[REASON].null_count))
+                account.add(place, rows, table.num_rows - int(table[typing.reason].null_count))
                 writer.write_table(table, row_group_size=_ROW_GROUP)
         writer.add_key_value_metadata({_KEY: account.to_json()})
 

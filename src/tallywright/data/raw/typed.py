@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 SOURCE_ROW: Final = "source_row"
 """The column that numbers the rows of all files: the file's number, and 40 bits for the line."""
-REASON: Final = "__unreadable"
-RAW_ROW: Final = "__raw_row"
+_REASON: Final = "__unreadable"
+_RAW_ROW: Final = "__raw_row"
 LINE_BITS: Final = 40
 _LONGEST: Final = 60
 _CHANGES: Final = "its value would change"
@@ -44,8 +44,26 @@ _FLOATS: Final = frozenset({"FLOAT", "REAL", "DOUBLE"})
 
 
 def number_column(columns: Sequence[str]) -> str:
-    """What the numbers of rows are called in a staged file: a column of the files that has that name goes before."""
-    return SOURCE_ROW if all(name.lower() != SOURCE_ROW for name in columns) else f"__{SOURCE_ROW}"
+    """What the numbers of a source's rows are called beside its columns, which may have any names."""
+    return _free(SOURCE_ROW, columns)
+
+
+def reason_column(columns: Sequence[str]) -> str:
+    """What says in a staged file why a row cannot be read; null where it can."""
+    return _free(_REASON, columns)
+
+
+def raw_row_column(columns: Sequence[str]) -> str:
+    """What holds in a staged file the cells of a row that cannot be read, as they were delivered."""
+    return _free(_RAW_ROW, columns)
+
+
+def _free(name: str, columns: Sequence[str]) -> str:
+    """A name of ours that no column of the files has: these keep theirs."""
+    taken = {column.lower() for column in columns}
+    while name in taken:
+        name = f"__{name}"
+    return name
 
 
 def require_types(types: Mapping[str, str], where: str) -> None:
@@ -77,7 +95,8 @@ class Typing:
         strict: bool = False,
     ) -> None:
         self._connection, self._columns, self._strict = connection, columns, strict
-        self.number = number_column(columns)
+        self.number, self.reason = number_column(columns), reason_column(columns)
+        self.raw_row = raw_row_column(columns)
         self._casts = {name: declared for name, declared in types.items() if name in columns}
         self._query = self._made()
         empty = pa.Table.from_batches([], pa.schema([(name, pa.string()) for name in columns]))
@@ -88,7 +107,7 @@ class Typing:
         block = texts.append_column(self.number, numbers)
         if not self._casts:
             nothing = pa.nulls(block.num_rows, pa.string())
-            return block.append_column(REASON, nothing).append_column(RAW_ROW, nothing)
+            return block.append_column(self.reason, nothing).append_column(self.raw_row, nothing)
         self._connection.register("block", block)
         try:
             return self._connection.sql(self._query).to_arrow_table()
@@ -112,8 +131,8 @@ class Typing:
         is_bad = " OR ".join(bad.values())
         added = {
             self.number: quoted(self.number),
-            REASON: f"CASE WHEN {is_bad} THEN concat_ws('; ', {told}) END",
-            RAW_ROW: f"CASE WHEN {is_bad} THEN CAST(to_json(struct_pack({raw})) AS VARCHAR) END",
+            self.reason: f"CASE WHEN {is_bad} THEN concat_ws('; ', {told}) END",
+            self.raw_row: f"CASE WHEN {is_bad} THEN CAST(to_json(struct_pack({raw})) AS VARCHAR) END",
         }
         values += [f"{value} AS {quoted(name)}" for name, value in added.items()]
         return f"SELECT {', '.join(values)} FROM block"

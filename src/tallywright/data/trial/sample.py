@@ -22,7 +22,6 @@ from tallywright.data.raw.headers import columns_of, shown
 from tallywright.data.raw.parquet_files import keys_by_file, look, require_one_type
 from tallywright.data.raw.relation import RawFile, Relation
 from tallywright.data.raw.staging import CsvCopy, read_account, stage_csv
-from tallywright.data.raw.typed import REASON
 from tallywright.data.storage.filesystem import storage_errors
 from tallywright.errors import InputError, TallyError
 
@@ -260,7 +259,7 @@ def _sample_csv(found: SampledSource, source: Source, located: Located, sampling
     found.relation = Relation((target,), tuple(account.columns), account.number, first_file, unreadable=bad)
     found.types = _types(sampling, found.relation)
     if bad:
-        found.unreadable = _first_unreadable(sampling, target, account.number, [copy.name for copy in copies])
+        found.unreadable = _first_unreadable(sampling, found.relation, [copy.name for copy in copies])
 
 
 def _staged(
@@ -289,10 +288,11 @@ def _stage(name: str, source: Source, copies: Sequence[CsvCopy], sampling: Sampl
         stage_csv(where, source, copies, sampling.used, target, sampling.connection)
 
 
-def _first_unreadable(sampling: Sampling, staged: Path, number: str, files: Sequence[str]) -> list[str]:
+def _first_unreadable(sampling: Sampling, staged: Relation, files: Sequence[str]) -> list[str]:
+    number, reason = quoted(staged.number), quoted(staged.reason)
     query = (
-        f"SELECT {quoted(number)} >> 40, {quoted(number)} & ((1::BIGINT << 40) - 1), {quoted(REASON)} "
-        f"FROM {_scan([staged])} WHERE {quoted(REASON)} IS NOT NULL ORDER BY {quoted(number)} LIMIT {_SHOWN}"
+        f"SELECT {number} >> 40, {number} & ((1::BIGINT << 40) - 1), {reason} "
+        f"FROM {_scan(staged.paths)} WHERE {reason} IS NOT NULL ORDER BY {number} LIMIT {_SHOWN}"
     )
     rows = sampling.execute(query, "rows that cannot be read").fetchall()
     return [f"{files[place]} line {line}: {reason}" for place, line, reason in rows]
