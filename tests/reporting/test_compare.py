@@ -26,7 +26,7 @@ from tallywright.registry.withdrawal import WithdrawRequest, withdraw
 from tallywright.reporting.compare import compare
 from tallywright.reporting.versions import champion_dates, versions
 
-DAYS = [DAY + timedelta(days=offset) for offset in range(3)]
+DAYS = [DAY + timedelta(days=offset) for offset in range(6)]
 NOW = datetime(2024, 4, 1, tzinfo=UTC)
 
 
@@ -78,7 +78,7 @@ def shop(tmp_path_factory):
 
 def test_metrics_are_those_of_each_version_on_the_same_rows(shop) -> None:
     found = compare(shop.project, shop.lake, (1, 2))
-    assert (found.rows, found.days, found.first_date, found.last_date) == (870, 3, DAYS[0], DAYS[-1])
+    assert (found.rows, found.days, found.first_date, found.last_date) == (1740, 6, DAYS[0], DAYS[-1])
     assert "neither version has seen" in found.source
     assert found.cautions == ()
     rows = {name: pair for pair in found.metrics for name in [pair.metric]}
@@ -107,7 +107,8 @@ def test_the_gain_of_the_worse_version_lies_below_nothing_with_its_interval(shop
     for name in ("roc_auc", "log_loss", "brier"):
         pair = rows[name]
         assert pair.lower < pair.gain < pair.upper < 0, name
-    assert (rows["calibration_error"].lower, rows["calibration_error"].upper) == (None, None)
+    gap = rows["calibration_error"]
+    assert gap.lower < gap.gain < gap.upper
     other_way = {pair.metric: pair for pair in compare(shop.project, shop.lake, (2, 1)).metrics}
     for name, pair in rows.items():
         assert other_way[name].gain == pytest.approx(-pair.gain)
@@ -122,11 +123,14 @@ def test_the_same_model_under_two_versions_differs_nowhere(shop) -> None:
 
 def test_days_that_a_version_has_seen_are_left_out_unless_they_are_asked_for(shop) -> None:
     unseen = compare(shop.project, shop.lake, (1, 4))
-    assert (unseen.first_date, unseen.days) == (DAYS[2], 1)
+    assert (unseen.first_date, unseen.days) == (DAYS[2], 4)
     asked = compare(shop.project, shop.lake, (1, 4), (DAYS[0], DAYS[1]))
     assert (asked.first_date, asked.last_date, asked.days) == (DAYS[0], DAYS[1], 2)
-    assert asked.cautions == (f"version 4 was trained on data through {DAYS[1]}: it has seen these rows",)
-    assert compare(shop.project, shop.lake, (1, 4), (DAYS[2], None)).days == 1
+    few, seen = asked.cautions
+    assert few == "a gain has no bounds: 2 days are too few to see how days differ, 6 would do"
+    assert seen == f"version 4 was trained on data through {DAYS[1]}: it has seen these rows"
+    assert {(pair.lower, pair.upper) for pair in asked.metrics} == {(None, None)}
+    assert compare(shop.project, shop.lake, (1, 4), (DAYS[2], None)).days == 4
     with pytest.raises(InputError, match="no scored day of shop from 2025-01-01 to the last has known labels"):
         compare(shop.project, shop.lake, (1, 2), (date(2025, 1, 1), None))
 
@@ -225,20 +229,22 @@ def test_versions_of_other_tasks(tmp_path, task, labels, metrics) -> None:
         ref = ModelRef(name="shop", version=number, digest=package.digest, trained_through=date(2024, 1, 31))
         record_version(lake, spec, ref, (), recorded_at=NOW)
         if number == 1:
-            manifest = World(lake, spec, package).score(DAY, rows=120)
-    scores = lake.read(spec.table("scores"), columns=["order_id", "score_date"])
-    known = pa.table(
-        {
-            "label": pa.array([labels[at % len(labels)] for at in range(120)]),
-            "label_time": pa.array([NOW] * 120, pa.timestamp("us", "UTC")),
-            "label_status": ["known"] * 119 + ["never"],
-        }
-    )
-    for name in scores.column_names:
-        known = known.append_column(name, scores[name])
-    lake.replace(spec.table("labels"), known, slice={"score_date": DAY}, partition_by=("score_date",))
-    found = compare(project, lake, (1, 2), (manifest.score_date, None))
-    assert found.rows == 119
+            world = World(lake, spec, package)
+    for day in DAYS:
+        world.score(day, rows=120)
+        scores = lake.read(spec.table("scores"), where={"score_date": day}, columns=["order_id", "score_date"])
+        known = pa.table(
+            {
+                "label": pa.array([labels[at % len(labels)] for at in range(120)]),
+                "label_time": pa.array([NOW] * 120, pa.timestamp("us", "UTC")),
+                "label_status": ["known"] * 119 + ["never"],
+            }
+        )
+        for name in scores.column_names:
+            known = known.append_column(name, scores[name])
+        lake.replace(spec.table("labels"), known, slice={"score_date": day}, partition_by=("score_date",))
+    found = compare(project, lake, (1, 2), (DAYS[0], None))
+    assert found.rows == 6 * 119
     assert {pair.metric for pair in found.metrics} == metrics
     assert all(pair.lower is not None and pair.lower <= pair.gain <= pair.upper for pair in found.metrics)
     assert found.scores_differ > 0.5

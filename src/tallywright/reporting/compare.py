@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallywright.errors import InputError, UsageError
-from tallywright.gates.paired import Resampling, paired_gain, statistic
+from tallywright.gates.evidence.daily import daily_metric
+from tallywright.gates.evidence.interval import MIN_DAYS, jackknife
 from tallywright.labels import encoded
 from tallywright.lifecycle.context import package_of
 from tallywright.metrics import evaluate
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 class MetricPair:
     """One metric of both versions. `gain` is the second's over the first's; positive is better for every metric.
 
-    `lower` and `upper` are one-sided bounds of the gain at `gates.confidence`; None where there is no paired bootstrap.
+    `lower` and `upper` are one-sided bounds of the gain at `gates.confidence`, from its days; None where these are too
+    few, or do not define the metric.
     """
 
     metric: str
@@ -62,7 +64,7 @@ class VersionComparison:
     rows: int
     metrics: tuple[MetricPair, ...]
     resampled_by: str
-    """`day` or `row`: the unit of the paired bootstrap."""
+    """The unit of evidence, which is the `day`."""
     predictions_differ: float
     """The share of `rows`, from 0 to 1, whose `prediction` is another."""
     scores_differ: float
@@ -98,7 +100,7 @@ def compare(project: Project, lake: Lake, pair: tuple[int, int], dates: Dates = 
     first, last = pc.min(days).as_py(), pc.max(days).as_py()
     classes = tuple(dict.fromkeys(name for package in packages for name in package.meaning.classes))
     scored = [_Scored.of(package, project.spec, rows, classes) for package in packages]
-    metrics, unit = _metrics(project.spec, rows, packages, scored)
+    metrics = _metrics(project.spec, rows, packages, scored)
     differences = np.abs(scored[0].scores - scored[1].scores)
     return VersionComparison(
         first=pair[0],
@@ -109,11 +111,12 @@ def compare(project: Project, lake: Lake, pair: tuple[int, int], dates: Dates = 
         days=len(pc.unique(days)),
         rows=rows.num_rows,
         metrics=metrics,
-        resampled_by=unit,
+        resampled_by="day",
         predictions_differ=float(np.mean(scored[0].predictions != scored[1].predictions)),
         scores_differ=float(np.mean((differences > 0).reshape(rows.num_rows, -1).any(axis=1))),
         largest_difference=float(differences.max()),
-        cautions=tuple(
+        cautions=_few_days(len(pc.unique(days)))
+        + tuple(
             f"version {number} was trained on data through {package.meta.trained_through}: it has seen these rows"
             for number, package in zip(pair, packages, strict=True)
             # Nobody fits on a holdout of its own.
@@ -183,10 +186,16 @@ def _refs(project: Project, lake: Lake, pair: tuple[int, int]) -> list[ModelRef]
     ]
 
 
+def _few_days(days: int) -> tuple[str, ...]:
+    if days >= MIN_DAYS:
+        return ()
+    return (f"a gain has no bounds: {days} days are too few to see how days differ, {MIN_DAYS} would do",)
+
+
 def _metrics(
     spec: ModelSpec, rows: pa.Table, packages: Sequence[Package], scored: Sequence[_Scored]
-) -> tuple[tuple[MetricPair, ...], str]:
-    """Every metric of the task, with bounds where the gates' paired bootstrap has the metric.
+) -> tuple[MetricPair, ...]:
+    """Every metric of the task, with bounds of the gain from its days.
 
     Raises:
         InputError: Labels or scores that the metrics do not take.
@@ -202,29 +211,30 @@ def _metrics(
         raise InputError(
             f"the versions cannot be measured: {error}", expected="labels of the versions' task"
         ) from error
-    days = np.unique(rows.column("score_date").cast(pa.int32()).to_numpy(), return_inverse=True)[1]
-    how = Resampling(
-        replicates=spec.gates.bootstrap,
-        confidence=spec.gates.confidence,
-        seed=f"{packages[1].digest}:{packages[0].digest}",
-        days=days.astype(np.int64),
-    )
+    days = np.unique(rows.column("score_date").cast(pa.int32()).to_numpy(), return_inverse=True)[1].astype(np.int64)
     pairs = []
     for metric, value in first.items():
         higher = HIGHER_IS_BETTER[metric]
         gain = (second[metric] - value) * (1 if higher else -1)
-        bounds = _bounds(metric, target, scored, how, packages[0].meta.task)
+        bounds = _bounds(metric, (target, days), scored, packages[0].meta.task, level=1 - spec.gates.confidence)
         pairs.append(MetricPair(metric, value, second[metric], gain, *bounds))
-    return tuple(pairs), how.unit
+    return tuple(pairs)
 
 
 def _bounds(
-    metric: str, target: NDArray[np.float64], scored: Sequence[_Scored], how: Resampling, task: TaskName
+    metric: str,
+    known: tuple[NDArray[np.float64], NDArray[np.int64]],
+    scored: Sequence[_Scored],
+    task: TaskName,
+    *,
+    level: float,
 ) -> tuple[float | None, float | None]:
-    try:
-        first, second = (statistic(metric, target, one.scores, task=task, threshold=one.threshold) for one in scored)
-    except KeyError:
+    """The bounds of the second's gain; `known` are the rows' targets and days."""
+    target, days = known
+    first, second = (
+        daily_metric(metric, target, one.scores, days, task=task, threshold=one.threshold) for one in scored
+    )
+    gain = jackknife(second.minus(first) if HIGHER_IS_BETTER[metric] else first.minus(second))
+    if gain is None or gain.days < MIN_DAYS:
         return None, None
-    found = paired_gain(second, first, len(target), how, higher=HIGHER_IS_BETTER[metric])
-    lower, upper = (value if np.isfinite(value) else None for value in (found.lower, found.upper))
-    return lower, upper
+    return gain.lower(level), gain.upper(level)

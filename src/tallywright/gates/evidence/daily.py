@@ -44,7 +44,7 @@ class DailyMetric:
         return DailyMetric(self.value - other.value, self.without - other.without)
 
 
-def daily_metric(  # noqa: PLR0913 - what `metrics.evaluate` is given, and the days
+def daily_metric(
     metric: str, target: Floats, scores: Floats, days: Days, *, task: TaskName, threshold: float = 0.5
 ) -> DailyMetric:
     """A metric as `metrics.evaluate` has it, over all days and without each of them.
@@ -75,29 +75,50 @@ def daily_metric(  # noqa: PLR0913 - what `metrics.evaluate` is given, and the d
     return _of_sums(days, count, losses[:, None], _root if metric == "rmse" else _mean)
 
 
-def pair_wins(target: Floats, scores: Floats, days: Days, count: int) -> npt.NDArray[np.int64]:
+def pair_wins(target: Floats, scores: Floats, days: Days, count: int) -> Days:
     """Twice the wins of each day's positives over each day's negatives, a tie a half: [days, days] whole numbers.
 
-    Their sum over twice the pairs is AUC (Hanley and McNeil, "The meaning and use of the area under a receiver operating
-    characteristic (ROC) curve", Radiology 143, 1982). It costs one sorting, and a running count for each day.
+    Their sum over twice the pairs is AUC (`metrics.roc_auc`). It costs one sorting, and for each day a count over the
+    rows of the rarer class.
     """
-    order = np.argsort(scores, kind="stable")
-    ranked, day = scores[order], days[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    ends = np.append(starts[1:], len(ranked))
-    tied = np.repeat(np.arange(len(starts)), ends - starts)
-    positive = target[order] == 1
-    of_positives, tied_with = day[positive], tied[positive]
+    positive = target == 1
+    positives, negatives = _Ranked.of(scores, days, positive), _Ranked.of(scores, days, ~positive)
+    if len(positives.days) <= len(negatives.days):
+        return _wins(positives, negatives, count)
+    pairs = np.outer(np.bincount(positives.days, minlength=count), np.bincount(negatives.days, minlength=count))
+    return np.asarray(_TWICE * pairs - _wins(negatives, positives, count).T)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """Rows of one class in the order of their scores."""
+
+    scores: Floats
+    days: Days
+
+    @classmethod
+    def of(cls, scores: Floats, days: Days, chosen: npt.NDArray[np.bool_]) -> _Ranked:
+        order = np.argsort(scores[chosen], kind="stable")
+        return cls(scores[chosen][order], days[chosen][order])
+
+
+def _wins(winners: _Ranked, others: _Ranked, count: int) -> Days:
+    """Twice the wins of `winners` over `others`, by the days of both."""
+    levels, level = np.unique(winners.scores, return_inverse=True)
+    above = np.searchsorted(levels, others.scores, side="right")
+    first = np.searchsorted(levels, others.scores, side="left")
+    tied = first < above
     wins = np.zeros((count, count), np.int64)
-    for other in range(count):
-        below = np.concatenate([[0], np.cumsum(~positive & (day == other), dtype=np.int64)])
-        doubled = below[starts] + below[ends]
+    for day in range(count):
+        of_day = others.days == day
+        below = np.cumsum(np.bincount(above[of_day], minlength=len(levels) + 1))[:-1]
+        equal = np.bincount(first[of_day & tied], minlength=len(levels))
         # Sums of whole numbers below 2**53, which a float64 holds exactly.
-        wins[:, other] = np.bincount(of_positives, weights=doubled[tied_with], minlength=count)
+        wins[:, day] = np.bincount(winners.days, weights=(_TWICE * below + equal)[level], minlength=count)
     return wins
 
 
-def _auc(wins: npt.NDArray[np.int64], target: Floats, days: Days) -> DailyMetric:
+def _auc(wins: Days, target: Floats, days: Days) -> DailyMetric:
     count = len(wins)
     positives = np.bincount(days[target == 1], minlength=count)
     negatives = np.bincount(days, minlength=count) - positives

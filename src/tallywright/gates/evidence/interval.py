@@ -1,4 +1,4 @@
-"""Bounds of a metric from its days: a jackknife with Student's t, and an inflation for days that resemble their neighbours.
+"""Bounds of a metric from its days: a jackknife with Student's t, inflated where days resemble their neighbours.
 
 Rows of one day share their day, so `D` days are `D` observations, however many rows they have. The jackknife turns a
 metric that is no mean (AUC, R2) into one pseudo-value a day (Efron and Tibshirani, "An introduction to the bootstrap",
@@ -7,10 +7,10 @@ over pseudo-values misses the nominal share where days are alike.
 
 Where a day resembles the day before, the mean of D days varies more than D independent ones would: by the factor
 (1 + r) / (1 - r) for an AR(1) of correlation r (Box, Jenkins and Reinsel, "Time series analysis", 2008, section 2.1).
-r is estimated from the pseudo-values. That estimate is too low by (1 + 3 r) / D to first order (Marriott and Pope, "Bias
-in the estimation of autocorrelations", Biometrika 41, 1954) and uncertain besides, so twice the bias is added, and a
-negative r counts as none: bounds then miss somewhat less than they say where days are alike. `docs/gates.md` has the
-rates that were measured.
+r is estimated from the pseudo-values. That estimate is too low by about (1 + 3 r) / D (Kendall, "Note on bias in the
+estimation of autocorrelation", Biometrika 41, 1954) and uncertain besides, so twice the bias is added, and a negative r
+counts as none: bounds then miss somewhat less than they say where days are alike. The rates that were measured stand in
+`docs/gates.md`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ MIN_DAYS: Final = 6
 """Fewer days are no evidence: their t is wide, and how they resemble one another cannot be seen."""
 _MOST_CORRELATION: Final = 0.85
 _LEAST_SHARE: Final = 0.2
+_MOST_DAYS: Final = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,3 @@ def days_needed(gain: float, estimate: Estimate, level: float, power: float = 0.
         if gain * math.sqrt(days) >= enough * noise:
             return days
     return None
-
-
-_MOST_DAYS: Final = 3_650
