@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 from cadences import add_model, write_orders
 from forked_tally import run_tally
+from old_lake import readdress
 from pyarrow import csv
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -85,6 +86,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Hours:
 def hours(trained: Hours, tmp_path: Path) -> Hours:
     copy = tmp_path / "project"
     shutil.copytree(trained.root, copy)
+    readdress(copy / ".tally/mlflow.db", str(trained.root), str(copy))
     return Hours(copy)
 
 

@@ -60,7 +60,8 @@ class CsvSet:
         """True for a refusal that names a file and, where a line is to blame, this line."""
         for file in self.files:
             for line in file.refused:
-                if f"{file.name} line {line}:" in message or (not line and file.name in message):
+                named = rf"{re.escape(file.name)} line {line}\b" if line else re.escape(file.name)
+                if re.search(named, message):
                     return True
         return False
 
