@@ -18,6 +18,8 @@ COMMA := ,
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 # What is long and rarely red is left to `make test-full`; the last line of the tests says how much that is.
 QUICK := -m "not long"
+# More random examples, and no test left out because this machine lacks something: it fails, and says what to install.
+EVERYTHING := HYPOTHESIS_PROFILE=full TALLYWRIGHT_TEST_EVERYTHING=1
 # Every engine, Spark on a standalone cluster of real processes: it takes both cores. The matrix is its last word.
 CONFORMANCE := TALLYWRIGHT_TEST_SPARK=standalone $(DEV)/bin/python -m pytest tests/conformance --durations 5
 # Which engine scores in the demo. Each has an environment and a lake of its own: the lakes can be compared.
@@ -66,8 +68,8 @@ test: lint java $(JARS) prism  ## Set up, lint, and all tests but those that are
 
 .PHONY: test-full
 test-full: lint java $(JARS) prism  ## All tests, the long ones too, with 100 kills and more random examples
-	@TALLYWRIGHT_KILLS=100 HYPOTHESIS_PROFILE=full $(DEV)/bin/python -m pytest $(PYTEST_ARGS) --ignore tests/conformance
-	@HYPOTHESIS_PROFILE=full $(CONFORMANCE)
+	@TALLYWRIGHT_KILLS=100 $(EVERYTHING) $(DEV)/bin/python -m pytest $(PYTEST_ARGS) --ignore tests/conformance
+	@$(EVERYTHING) $(CONFORMANCE)
 
 .PHONY: wheel
 wheel: $(UV)  ## Build the package into dist/

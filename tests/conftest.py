@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from lacking import NOT_RUN_HERE, lacking
 from matrix import matrix
 from object_store import Bucket, ObjectStore
 from shared import shared, written
@@ -33,8 +34,6 @@ STANDALONE = os.environ.get("TALLYWRIGHT_TEST_SPARK") == "standalone"
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-NOT_RUN_HERE = "not run here: "
-"""Begins the reason of a test that is skipped because the machine lacks something; the last lines repeat them."""
 LEFT = pytest.StashKey[int]()
 """How many `long` tests `-m "not long"` has left to `make test-full`."""
 LONG_FILES = (("airflow",), ("slow", "spark", "beam"))
@@ -179,4 +178,4 @@ def prism() -> Path:
     try:
         return prism_binary()
     except UsageError:
-        pytest.skip("not run here: Prism (no Go; `make test` builds it where Go is installed)")
+        lacking("Prism, which `make test` builds where Go is installed", "apt-get install golang")

@@ -144,6 +144,7 @@ def test_a_mutated_spec_takes_nothing_from_the_others(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(4))
 def test_nor_do_many_more(shop: Path, others: tuple[dict[str, Any], dict[str, Any]], seed: int) -> None:
     for number, text in enumerate(mutations(spec_of(shop), 500, seed)):

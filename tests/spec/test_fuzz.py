@@ -142,6 +142,7 @@ def test_mutated_specs_overlays_and_sets_end_in_no_exception_that_is_not_ours(tm
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(5))
 def test_so_do_many_more(tmp_path: Path, repository: Path, seed: int) -> None:
     assert fuzz(tmp_path, repository, 6_000, seed=seed) > 600
@@ -188,6 +189,7 @@ def test_mutated_overlays_and_set_texts_alone(tmp_path: Path, repository: Path) 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_many_more_overlays_and_set_texts_alone(tmp_path: Path, repository: Path) -> None:
     assert fuzz_overlays(tmp_path / "overlays", repository, 10_000, seed=32) > 1_000
     assert fuzz_sets(tmp_path / "sets", repository, 30_000, seed=33) > 6_000
@@ -222,5 +224,6 @@ def test_hostile_values_in_the_places_of_all_keys(tmp_path: Path, repository: Pa
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_every_hostile_value_in_the_place_of_every_key(tmp_path: Path, repository: Path) -> None:
     assert every_value_in_every_place(Fuzzed(tmp_path, repository), 1.0) > 20_000

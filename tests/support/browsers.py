@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lacking import lacking
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 
@@ -33,10 +34,10 @@ class Opened:
 
 
 def browser() -> str:
-    """The program; a test is skipped where there is none."""
+    """The program; without one a test ends here."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
-        pytest.skip("not run here: a browser (install chromium)")
+        lacking("a browser", "apt-get install chromium")
     return found
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from containers import Stage, copies
+from lacking import lacking
 from places import GRPC, Places, free_ports
 
 from tallywright import guard
@@ -29,12 +29,12 @@ INITDB = "/docker-entrypoint-initdb.d/"
 
 
 def postgres_programs() -> str:
-    """The folder with Postgres' server programs, which Debian keeps off PATH; skips the test where there is none."""
+    """The folder with Postgres' server programs, which Debian keeps off PATH; without them a test ends here."""
     debian = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
     for folder in [*debian, *os.environ["PATH"].split(":")]:
         if folder and Path(folder, "initdb").exists():
             return folder
-    pytest.skip("Postgres is not installed (Debian: apt-get install postgresql): docker/'s services did not run")
+    return lacking("the services of docker/: no Postgres", "apt-get install postgresql")
 
 
 @dataclass

@@ -75,6 +75,7 @@ def test_every_line_is_accounted_for(connection: duckdb.DuckDBPyConnection, seed
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=10_000)
 def test_every_line_of_many_sets_is_accounted_for(connection: duckdb.DuckDBPyConnection, seed: int) -> None:
