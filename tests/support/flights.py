@@ -17,6 +17,7 @@ from tallywright.data.embedded_sql import connect
 from tallywright.data.etl.queries import Query, checked
 from tallywright.data.etl.sources import read_sources
 from tallywright.data.raw.staging import read_account
+from tallywright.data.raw.typed import SOURCE_ROW
 from tallywright.spec import load_project
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class Raw:
         keys = pa.array([f"{one.month}/{one.day}" for one in days])
         found = pc.binary_join_element_wise(self.flights["month"], self.flights["day"], "/")
         return replace(self, flights=self.flights.filter(pc.is_in(found, keys)))
+
+    def without_numbers(self) -> Raw:
+        """The same with the columns that the files have, to be written as files again."""
+        return Raw(*(table.drop_columns(SOURCE_ROW) for table in (self.flights, self.weather, self.airports)))
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,10 @@ def load_flights(repository: Path, work: Path) -> tuple[Project, Raw]:
     """The reference project and all of its raw data, staged below `work`."""
     project = load_project("flight_delays", root=repository, overrides=[f"environment.storage.work={work}"])
     staged = {name: files[0] for name, files in read_sources(project).files.items()}
-    tables = {name: pq.ParquetFile(file).read(read_account(file).columns) for name, file in staged.items()}
-    return project, Raw(**tables)
+    accounts = {name: read_account(file) for name, file in staged.items()}
+    # What queries see: the columns of the files, and what numbers their rows.
+    columns = {name: [*account.columns, account.number] for name, account in accounts.items()}
+    return project, Raw(**{name: pq.ParquetFile(file).read(columns[name]) for name, file in staged.items()})
 
 
 def load_queries(project: Project) -> Queries:
