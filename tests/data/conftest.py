@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from tallywright.data.delta.lake import Lake
@@ -58,6 +59,12 @@ class Shop:
     @staticmethod
     def order(number: int, day: str, **columns: Any) -> str:
         return order(number, day, **columns)
+
+    def table(self, lines: list[str] | None = None, *, header: str = HEADER) -> pa.Table:
+        """Raw lines, all of them where none are given, as columns of texts; the amount is a DOUBLE."""
+        cells = zip(*(line.split(",") for line in (self.lines if lines is None else lines)), strict=True)
+        table = pa.table({name: list(column) for name, column in zip(header.split(","), cells, strict=True)})
+        return table.set_column(2, "amount", table["amount"].cast(pa.float64()))
 
     @property
     def lake(self) -> Lake:

@@ -1,4 +1,4 @@
-"""What a test needs that neither pip nor Maven brings: a browser, Go."""
+"""What a test needs that neither pip nor Maven brings: a browser, PostgreSQL, Go."""
 
 from __future__ import annotations
 

@@ -182,6 +182,14 @@ def train_with(shop: Path, tmp_path: Path, text: bytes) -> subprocess.CompletedP
     return tally(root, "train", "late_orders", *FEW, code=None)
 
 
+@pytest.mark.long
+def test_a_network_that_ends_its_process_is_no_success(shop: Path, tmp_path: Path) -> None:
+    done = train_with(shop, tmp_path, b"NETWORK\ndef build(dims):\n    import os; os._exit(0)\n")
+    assert done.returncode == 3
+    assert "network.py ends the process (exit code 0) while trying network.py on a handful of rows" in done.stderr
+    assert json.loads(done.stdout)["error"]["type"] == "SpecError"
+
+
 def test_validate_tries_a_network_where_it_is_asked_to(tmp_path: Path) -> None:
     root = tmp_path / "shop"
     tally(tmp_path, "init", str(root))
@@ -201,10 +209,6 @@ def test_validate_tries_a_network_where_it_is_asked_to(tmp_path: Path) -> None:
         (b"raise KeyboardInterrupt\nNETWORK", "network.py line 1: KeyboardInterrupt"),
         (b"# gr\xf6\xdfe\nNETWORK", "network.py line 1: byte 0xf6 is no UTF-8"),
         (b"import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\nNETWORK", "was ended by SIGKILL"),
-        (
-            b"NETWORK\ndef build(dims):\n    import os; os._exit(0)\n",
-            "network.py ends the process (exit code 0) while trying network.py on a handful of rows",
-        ),
         (LATE, "network.py ends the process (exit code 0) while epoch"),
     ],
 )  # fmt: skip

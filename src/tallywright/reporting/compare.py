@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tallywright.data.delta.lake import Lake
+    from tallywright.gates.evidence.daily import DailyMetric
     from tallywright.packaging.package import Package
     from tallywright.reporting.comparable_rows import Dates
     from tallywright.spec import ModelSpec, Project
-    from tallywright.tasks import TaskName
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ def compare(project: Project, lake: Lake, pair: tuple[int, int], dates: Dates = 
     packages = [package_of(project, ref) for ref in _refs(project, lake, pair)]
     _require_comparable(pair, packages)
     rows, source = comparable_rows(project, lake, dict(zip(pair, packages, strict=True)), dates)
-    days = rows.column("score_date")
-    first, last = pc.min(days).as_py(), pc.max(days).as_py()
+    days = sorted(pc.unique(rows.column("score_date")).to_pylist())
+    first, last = days[0], days[-1]
     classes = tuple(dict.fromkeys(name for package in packages for name in package.meaning.classes))
     scored = [_Scored.of(package, project.spec, rows, classes) for package in packages]
     metrics = _metrics(project.spec, rows, packages, scored)
@@ -108,14 +108,14 @@ def compare(project: Project, lake: Lake, pair: tuple[int, int], dates: Dates = 
         source=source,
         first_date=first,
         last_date=last,
-        days=len(pc.unique(days)),
+        days=len(days),
         rows=rows.num_rows,
         metrics=metrics,
         resampled_by="day",
         predictions_differ=float(np.mean(scored[0].predictions != scored[1].predictions)),
         scores_differ=float(np.mean((differences > 0).reshape(rows.num_rows, -1).any(axis=1))),
         largest_difference=float(differences.max()),
-        cautions=_few_days(len(pc.unique(days)))
+        cautions=_few_days(len(days))
         + tuple(
             f"version {number} was trained on data through {package.meta.trained_through}: it has seen these rows"
             for number, package in zip(pair, packages, strict=True)
@@ -200,13 +200,11 @@ def _metrics(
     Raises:
         InputError: Labels or scores that the metrics do not take.
     """
-    meaning = packages[0].meaning
+    meaning, task, level = packages[0].meaning, packages[0].meta.task, 1 - spec.gates.confidence
     classes = tuple(dict.fromkeys(name for package in packages for name in package.meaning.classes))
-    target = encoded(rows.column(spec.training.target), TASKS[packages[0].meta.task], classes, meaning.positive)
+    target = encoded(rows.column(spec.training.target), TASKS[task], classes, meaning.positive)
     try:
-        first, second = (
-            evaluate(target, one.scores, task=packages[0].meta.task, threshold=one.threshold) for one in scored
-        )
+        first, second = (evaluate(target, one.scores, task=task, threshold=one.threshold) for one in scored)
     except ValueError as error:
         raise InputError(
             f"the versions cannot be measured: {error}", expected="labels of the versions' task"
@@ -216,25 +214,14 @@ def _metrics(
     for metric, value in first.items():
         higher = HIGHER_IS_BETTER[metric]
         gain = (second[metric] - value) * (1 if higher else -1)
-        bounds = _bounds(metric, (target, days), scored, packages[0].meta.task, level=1 - spec.gates.confidence)
-        pairs.append(MetricPair(metric, value, second[metric], gain, *bounds))
+        by_day = (daily_metric(metric, target, one.scores, days, task=task, threshold=one.threshold) for one in scored)
+        pairs.append(MetricPair(metric, value, second[metric], gain, *_bounds(*by_day, higher=higher, level=level)))
     return tuple(pairs)
 
 
 def _bounds(
-    metric: str,
-    known: tuple[NDArray[np.float64], NDArray[np.int64]],
-    scored: Sequence[_Scored],
-    task: TaskName,
-    *,
-    level: float,
+    first: DailyMetric, second: DailyMetric, *, higher: bool, level: float
 ) -> tuple[float | None, float | None]:
-    """The bounds of the second's gain; `known` are the rows' targets and days."""
-    target, days = known
-    first, second = (
-        daily_metric(metric, target, one.scores, days, task=task, threshold=one.threshold) for one in scored
-    )
-    gain = jackknife(second.minus(first) if HIGHER_IS_BETTER[metric] else first.minus(second))
-    if gain is None or gain.days < MIN_DAYS:
-        return None, None
-    return gain.lower(level), gain.upper(level)
+    """The one-sided bounds of the second's gain; None where its days give none."""
+    gain = jackknife(second.minus(first) if higher else first.minus(second))
+    return (None, None) if gain is None else (gain.lower(level), gain.upper(level))

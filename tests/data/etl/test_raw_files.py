@@ -422,14 +422,7 @@ def test_folders_named_key_value_change_nothing(shop: Any) -> None:
     assert [day.fingerprint for day in run(shop)] == [day.fingerprint for day in plain]
     folder = shop.folder / "raw" / "kind=z"
     folder.mkdir(parents=True)
-    rows = {
-        name: list(cells)
-        for name, cells in zip(
-            HEADER.split(","), zip(*(line.split(",") for line in shop.lines), strict=True), strict=True
-        )
-    }
-    table = pa.table(rows)
-    pq.write_table(table.set_column(2, "amount", table["amount"].cast(pa.float64())), folder / "a[1].parquet")
+    pq.write_table(shop.table(), folder / "a[1].parquet")
     shop.data["sources"] = {"orders": {"path": "raw/*/*.parquet", "format": "parquet", "strict": True}}
     shop.storage |= {"lake": str(shop.folder / "lake3")}
     found = run(shop)
@@ -442,9 +435,7 @@ def test_folders_named_key_value_change_nothing(shop: Any) -> None:
 
 def test_a_parquet_file_that_lacks_a_column_or_is_damaged(shop: Any) -> None:
     (shop.folder / "raw").mkdir()
-    rows = dict(zip(HEADER.split(","), zip(*(line.split(",") for line in shop.lines), strict=True), strict=True))
-    table = pa.table({name: list(cells) for name, cells in rows.items()})
-    table = table.set_column(2, "amount", table["amount"].cast(pa.float64()))
+    table = shop.table()
     pq.write_table(table.slice(0, 20), shop.folder / "raw" / "a.parquet")
     pq.write_table(table.slice(20).drop_columns("kind"), shop.folder / "raw" / "b.parquet")
     shop.data["sources"] = {"orders": {"path": "raw", "format": "parquet", "strict": True}}
@@ -560,11 +551,9 @@ def test_a_contract_column_of_any_name_is_in_the_quarantine(shop: Any) -> None:
 
 
 def test_instants_end_at_the_microsecond(shop: Any) -> None:
-    rows = dict(zip(HEADER.split(","), zip(*(line.split(",") for line in shop.lines), strict=True), strict=True))
-    table = pa.table({name: list(cells) for name, cells in rows.items()})
-    table = table.set_column(2, "amount", table["amount"].cast(pa.float64()))
+    table = shop.table()
     midnight = datetime(2024, 1, 1, tzinfo=UTC)
-    days = [int((datetime.fromisoformat(day).replace(tzinfo=UTC) - midnight).days) for day in rows["day"]]
+    days = [int((datetime.fromisoformat(day).replace(tzinfo=UTC) - midnight).days) for day in table["day"].to_pylist()]
     at = pa.array([1_704_067_200_000_226_999 + day * 86_400 * 10**9 for day in days], pa.timestamp("ns"))
     pq.write_table(table.append_column("at", at), shop.folder / "raw.parquet")
     shop.contract = shop.contract.replace("o.id,", "o.at AS moment, o.id,")
@@ -628,10 +617,7 @@ def test_a_raw_column_called_source_row_is_the_files(shop: Any, kind: str) -> No
         write(shop, "a.csv", lines, header=header)
     else:
         (shop.folder / "raw").mkdir()
-        columns = zip(*(line.split(",") for line in lines), strict=True)
-        table = pa.table({name: list(cells) for name, cells in zip(header.split(","), columns, strict=True)})
-        table = table.set_column(2, "amount", table["amount"].cast(pa.float64()))
-        pq.write_table(table, shop.folder / "raw" / "a.parquet")
+        pq.write_table(shop.table(lines, header=header), shop.folder / "raw" / "a.parquet")
     shop.contract = shop.contract.replace("o.id,", "o.id, o.source_row AS mine,")
     shop.features = shop.features.replace(" kind,", " mine AS kind,")
     strict(shop, path="raw", format=kind, types={"amount": "DOUBLE"} if kind == "csv" else {})
@@ -653,11 +639,7 @@ def test_a_raw_column_may_have_any_name(shop: Any, kind: str, names: list[str]) 
         write(shop, "a.csv", lines, header=header)
     else:
         (shop.folder / "raw").mkdir()
-        columns = zip(*(line.split(",") for line in lines[:-1]), strict=True)
-        table = pa.table({name: list(cells) for name, cells in zip(header.split(","), columns, strict=True)})
-        pq.write_table(
-            table.set_column(2, "amount", table["amount"].cast(pa.float64())), shop.folder / "raw" / "a.parquet"
-        )
+        pq.write_table(shop.table(lines[:-1], header=header), shop.folder / "raw" / "a.parquet")
     shop.contract = shop.contract.replace(
         "o.id,", f'o.id, concat({", ".join(f"""o."{one}" """ for one in names)}) AS own,'
     )
@@ -673,18 +655,18 @@ def test_a_raw_column_may_have_any_name(shop: Any, kind: str, names: list[str]) 
         assert json.loads(rejected["raw_row"])[names[0]] == f"{names[0]}!"
 
 
-def test_a_folder_may_give_a_column_of_any_name(shop: Any) -> None:
-    folder = shop.folder / "raw" / "source_row=7"
+@pytest.mark.parametrize("name", ["source_row", "__source_row", "file_index", "file_row_number"])
+def test_a_folder_may_give_a_column_of_any_name(shop: Any, name: str) -> None:
+    folder = shop.folder / "raw" / f"{name}=7"
     folder.mkdir(parents=True)
-    columns = zip(*(line.split(",") for line in shop.lines), strict=True)
-    table = pa.table({name: list(cells) for name, cells in zip(HEADER.split(","), columns, strict=True)})
-    pq.write_table(table.set_column(2, "amount", table["amount"].cast(pa.float64())), folder / "a.parquet")
-    shop.contract = shop.contract.replace("o.id,", "o.id, CAST(o.source_row AS VARCHAR) AS own,")
+    pq.write_table(shop.table(), folder / "a.parquet")
+    shop.contract = shop.contract.replace("o.id,", f"o.id, CAST(o.{name} AS VARCHAR) AS own,")
     shop.features = shop.features.replace(" kind,", " own AS kind,")
-    strict(shop, path="raw/**/*.parquet", format="parquet", types={}, partition_columns=["source_row"])
+    strict(shop, path="raw/**/*.parquet", format="parquet", types={}, partition_columns=[name])
     [day] = run(shop, FIRST, FIRST)
     assert day.rows == 10
     assert shop.lake.read("shop__features")["kind"].unique().to_pylist() == ["7"]
+    assert counts(day, f"raw/{name}=7/a.parquet") == (50, 10, 0, 40, 0)
 
 
 CTE = """

@@ -70,10 +70,9 @@ def files(report: DataReport) -> list[tuple[str, int, bool]]:
 
 
 def table(shop: Any, **columns: Any) -> pa.Table:
-    rows = [line.split(",") for line in shop.lines]
-    made = {name: [row[place] for row in rows] for place, name in enumerate(HEADER.split(","))}
-    made |= {"amount": [float(value) for value in made["amount"]]}
-    return pa.table(made | {name: make(len(rows)) for name, make in columns.items()})
+    plain = shop.table()
+    made = {name: make(plain.num_rows) for name, make in columns.items()}
+    return pa.table({name: plain[name] for name in plain.column_names} | made)
 
 
 # --- What is as it should be ---------------------------------------------------------------------------------------

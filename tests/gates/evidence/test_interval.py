@@ -10,7 +10,7 @@ from scipy import stats
 
 from tallywright.distributions import student_point
 from tallywright.gates.evidence.daily import DailyMetric, daily_metric
-from tallywright.gates.evidence.interval import Estimate, combined, days_needed, jackknife
+from tallywright.gates.evidence.interval import MIN_DAYS, jackknife
 
 
 @pytest.mark.parametrize("tail", [0.5, 0.3, 0.05, 0.02, 0.001, 1e-6])
@@ -41,12 +41,14 @@ def test_equal_models_have_no_gain_and_no_error() -> None:
     assert (found.value, found.lower(0.01), found.upper(0.01)) == (0, 0, 0)
 
 
-def test_what_days_do_not_define_has_no_bounds() -> None:
-    assert jackknife(of_days(np.ones(1))) is None
-    one_class = daily_metric("roc_auc", np.ones(4), np.ones(4), np.arange(4), task="binary")
+def test_few_days_and_what_days_do_not_define_have_no_bounds() -> None:
+    assert jackknife(of_days(np.arange(MIN_DAYS - 1.0))) is None
+    assert jackknife(of_days(np.arange(MIN_DAYS + 0.0))) is not None
+    days = np.arange(MIN_DAYS)
+    one_class = daily_metric("roc_auc", np.ones(MIN_DAYS), np.ones(MIN_DAYS), days, task="binary")
     assert jackknife(one_class) is None
-    all_positives_on_one_day = daily_metric("roc_auc", np.array([1.0, 0, 0]), np.ones(3), np.arange(3), task="binary")
-    assert jackknife(all_positives_on_one_day) is None
+    positives_on_one_day = daily_metric("roc_auc", (days == 0) + 0.0, np.ones(MIN_DAYS), days, task="binary")
+    assert jackknife(positives_on_one_day) is None
 
 
 def misses(days: int, correlation: float, worlds: int, seed: int, level: float = 0.05) -> tuple[float, float]:
@@ -84,25 +86,3 @@ def test_so_it_does_in_many_worlds(days: int, correlation: float) -> None:
     least, most = (0.03, 0.07) if days >= 14 else (0.025, 0.085)
     for found in misses(days, correlation, 20_000, seed=days):
         assert limits(least, 20_000)[0] < found < limits(most, 20_000)[1]
-
-
-def test_two_estimates_are_weighted_by_their_days() -> None:
-    first, second = Estimate(1.0, 0.2, 13, 14), Estimate(2.0, 0.1, 27, 28)
-    found = combined(first, second)
-    assert (found.value, found.days) == (pytest.approx((14 * 1 + 28 * 2) / 42), 42)
-    assert found.error == pytest.approx(math.hypot(14 / 42 * 0.2, 28 / 42 * 0.1))
-    assert 13 < found.freedom < 40
-    nothing = Estimate(0.0, 0.0, 13, 14)
-    assert combined(nothing, nothing).error == 0
-
-
-def test_days_that_would_show_a_gain() -> None:
-    noise = Estimate(0.0, 0.01 / math.sqrt(14), 13, 14)  # a day's noise is 0.01
-    assert days_needed(0.01, noise, 0.05) == 6
-    needed = days_needed(0.002, noise, 0.02, power=0.5)
-    assert needed is not None
-    assert student_point(0.02, needed - 1) * 0.01 / math.sqrt(needed) <= 0.002
-    more = days_needed(0.002, noise, 0.02, power=0.8)
-    assert more is not None
-    assert more > needed
-    assert days_needed(1e-6, noise, 0.02) is None

@@ -48,9 +48,10 @@ class Relation:
 
     @property
     def has_own_numbers(self) -> bool:
-        """True where a raw file has a column of a name that the numbers of rows come by."""
+        """True where files or folders have a column of a name that the numbers of rows come by."""
         taken = {SOURCE_ROW} if self.number else {SOURCE_ROW, "file_index", "file_row_number"}
-        return any(name.lower() in taken for name in (*self.columns, *self.key_columns))
+        of_files = any(name.lower() in taken for name in self.columns)
+        return of_files or any(name.lower() == SOURCE_ROW for name in self.key_columns)
 
     @property
     def numbered_as(self) -> str:

@@ -30,7 +30,6 @@ MIN_DAYS: Final = 6
 """Fewer days are no evidence: their t is wide, and how they resemble one another cannot be seen."""
 _MOST_CORRELATION: Final = 0.85
 _LEAST_SHARE: Final = 0.2
-_MOST_DAYS: Final = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Estimate:
 
     value: float
     error: float
-    freedom: float
+    freedom: int
     days: int
     inflation: float = 1.0
 
@@ -64,9 +63,9 @@ class Estimate:
 
 
 def jackknife(metric: DailyMetric) -> Estimate | None:
-    """The estimate of a metric from its days; None where a value is not defined, or there is one day only."""
+    """The estimate of a metric from its days; None where they are fewer than `MIN_DAYS`, or a value is not defined."""
     days, without = metric.days, metric.without
-    if days <= 1 or not (math.isfinite(metric.value) and np.isfinite(without).all()):
+    if days < MIN_DAYS or not (math.isfinite(metric.value) and np.isfinite(without).all()):
         return None
     pseudo = days * metric.value - (days - 1) * without
     variance = float(pseudo.var(ddof=1))
@@ -83,39 +82,3 @@ def _inflation(pseudo: Floats) -> float:
     # The mean of a finite stretch varies by less than (1 + r) / (1 - r), and so does the variance found within it.
     factor = (1 + r) / (1 - r) * (1 - 2 * r * (1 - r**days) / (days * (1 - r**2)))
     return max(1.0, factor / max(1 - (factor - 1) / (days - 1), _LEAST_SHARE))
-
-
-def combined(first: Estimate, second: Estimate) -> Estimate:
-    """The mean of two independent estimates of one figure, weighted by their days.
-
-    The degrees of freedom are those of Welch and Satterthwaite ("An approximate distribution of estimates of variance
-    components", Biometrics Bulletin 2, 1946). Weights that are not estimated from the same days keep the level.
-    """
-    days = first.days + second.days
-    parts = [(one.days / days * one.error) ** 2 for one in (first, second)]
-    variance = sum(parts)
-    freedom = (
-        variance**2 / sum(part**2 / one.freedom for part, one in zip(parts, (first, second), strict=True))
-        if variance > 0
-        else first.freedom + second.freedom
-    )
-    value = (first.days * first.value + second.days * second.value) / days
-    inflation = (first.days * first.inflation + second.days * second.inflation) / days
-    return Estimate(value, math.sqrt(variance), freedom, days, inflation)
-
-
-def days_needed(gain: float, estimate: Estimate, level: float, power: float = 0.5) -> int | None:
-    """How many days like these would show a gain with a probability `power`; None where ten years would not.
-
-    Args:
-        gain: The true gain over what has to be exceeded, in the figure's unit; more than 0.
-        estimate: Of a difference, for the noise of its days.
-        level: At which it has to be shown.
-        power: The probability that it is shown, at least a half.
-    """
-    noise = estimate.error * math.sqrt(estimate.days)
-    for days in range(MIN_DAYS, _MOST_DAYS):
-        enough = student_point(level, days - 1) + (student_point(1 - power, days - 1) if power > 0.5 else 0.0)  # noqa: PLR2004 - the median
-        if gain * math.sqrt(days) >= enough * noise:
-            return days
-    return None
