@@ -669,6 +669,20 @@ def test_a_folder_may_give_a_column_of_any_name(shop: Any, name: str) -> None:
     assert counts(day, f"raw/{name}=7/a.parquet") == (50, 10, 0, 40, 0)
 
 
+@pytest.mark.parametrize("name", ["file_index", "filename", "__file"])
+def test_what_folders_say_does_not_hang_on_the_columns_of_the_files(shop: Any, name: str) -> None:
+    for zone, lines in {"7": shop.lines[:5], "8": shop.lines[5:]}.items():
+        folder = shop.folder / "raw" / f"zone={zone}"
+        folder.mkdir(parents=True)
+        own = pa.array([0 if zone == "8" else 1] * len(lines))  # the place of the other file
+        pq.write_table(shop.table(lines).append_column(name, own), folder / "a[1].parquet")
+    shop.contract = shop.contract.replace("o.id,", f"o.id, concat(o.zone, '/', o.{name}) AS own,")
+    shop.features = shop.features.replace(" kind,", " own AS kind,")
+    strict(shop, path="raw/**/*.parquet", format="parquet", types={}, partition_columns=["zone"])
+    run(shop, FIRST, FIRST)
+    assert sorted(shop.lake.read("shop__features")["kind"].to_pylist()) == ["7/1"] * 5 + ["8/0"] * 5
+
+
 CTE = """
 WITH dated AS (SELECT CAST(o.day AS DATE) AS score_date, o.* FROM orders o)
 SELECT score_date, CASE WHEN amount IS NULL THEN 'no amount' END AS reject_reason, id, kind, amount, outcome, known_at

@@ -112,7 +112,8 @@ class DuckDbEngine:
     def source(self, name: str, source: Relation, *, numbered: bool = False, unreadable: bool = False) -> None:
         """Two views over the files; what folders are called decides nothing."""
         listed = ", ".join(text_literal(no_pattern(path)) for path in source.paths)
-        scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+        files = f", filename = {text_literal(source.file_as)}" if source.key_columns else ""
+        scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false{files})"
         instants = {} if source.number else nanosecond_columns(source.paths)
         named = [_cut(column) if instants.get(column) is False else quoted(column) for column in source.columns]
         named += [f"{_by_file(source, key)} AS {quoted(key)}" for key in source.key_columns]
@@ -191,9 +192,12 @@ def _cut(column: str) -> str:
 
 def _by_file(source: Relation, key: str) -> str:
     """SQL for what a folder says, by the file that lies in it."""
-    said = [(place, keys[key]) for place, keys in enumerate(source.keys)]
-    cases = " ".join(f"WHEN {place} THEN {text_literal(value)}" for place, value in said if value is not None)
-    return f"CASE file_index {cases} END" if cases else "CAST(NULL AS VARCHAR)"
+    said = [(str(path), keys[key]) for path, keys in zip(source.paths, source.keys, strict=True)]
+    cases = " ".join(
+        f"WHEN {text_literal(path)} THEN {'NULL' if value is None else text_literal(value)}" for path, value in said
+    )
+    # By its path, since a raw file may have a `file_index` of its own; a file that is none of them would be an error.
+    return f"CAST(CASE {quoted(source.file_as)} {cases} ELSE error('a file of another folder') END AS VARCHAR)"
 
 
 def _is(period: date) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallywright.data.raw.typed import LINE_BITS, SOURCE_ROW, number_column, raw_row_column, reason_column
+from tallywright.data.raw.typed import (
+    LINE_BITS,
+    SOURCE_ROW,
+    file_column,
+    number_column,
+    raw_row_column,
+    reason_column,
+)
 from tallywright.records import Record
 
 if TYPE_CHECKING:
@@ -57,6 +64,11 @@ class Relation:
     def numbered_as(self) -> str:
         """What the numbers are called that the rows have among those of all sources."""
         return number_column((*self.columns, *self.key_columns))
+
+    @property
+    def file_as(self) -> str:
+        """What the path of a row's file is called where folders give columns."""
+        return file_column((*self.columns, *self.key_columns))
 
     @property
     def reason(self) -> str:

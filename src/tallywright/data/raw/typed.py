@@ -27,6 +27,7 @@ SOURCE_ROW: Final = "source_row"
 """The column that numbers the rows of all files: the file's number, and 40 bits for the line."""
 _REASON: Final = "__unreadable"
 _RAW_ROW: Final = "__raw_row"
+_FILE: Final = "__file"
 LINE_BITS: Final = 40
 _LONGEST: Final = 60
 _CHANGES: Final = "its value would change"
@@ -56,6 +57,11 @@ def reason_column(columns: Sequence[str]) -> str:
 def raw_row_column(columns: Sequence[str]) -> str:
     """What holds in a staged file the cells of a row that cannot be read, as they were delivered."""
     return _free(_RAW_ROW, columns)
+
+
+def file_column(columns: Sequence[str]) -> str:
+    """What the file of a row is called beside the columns of a source, where an engine reads its own files."""
+    return _free(_FILE, columns)
 
 
 def _free(name: str, columns: Sequence[str]) -> str:
