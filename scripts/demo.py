@@ -283,7 +283,7 @@ def _short_trace(trace: dict[str, Any]) -> list[tuple[str, str]]:
             f"version {model['version']}, digest {model['digest'][:16]}, through {model['trained_through']}",
         ),
         ("training", f"run {training['run id']}, code {training['code'][:16]}"),
-        ("gates", f"{len(gates)} checks, {sum(check['verdict'] == 'pass' for check in gates)} passed"),
+        ("gates", f"{len(gates)} checks, {sum(check['verdict'] == 'fail' for check in gates) or 'none'} failed"),
         ("promotion", f"from {promotion['effective_from']} by {promotion['approver']}: {promotion['reason']}"),
     ]
 

@@ -1,7 +1,8 @@
-"""Takes the pictures of the README: the Airflow UI after the demo, and the report.
+"""Takes the pictures of the documentation: the Airflow UI after the demo, the report, and the form of an approval.
 
 Needs `pip install -e '.[docs]'` and a Chromium: the system's own, or Playwright's (`playwright install chromium`). Run
-the demo first; this script starts the same Airflow again if it was stopped, and then stops it.
+the demo first; this script starts the same Airflow again if it was stopped, and then stops it. The form is that of a
+sample project, in which a person approves; it lives as long as the picture takes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tallywright.errors import TallyError
 from tallywright.orchestration.embedded import project as local
@@ -24,7 +28,8 @@ if TYPE_CHECKING:
 
 MODEL = "flight_delays"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WINDOW = {"width": 1440, "height": 900}
+SAMPLE, SAMPLE_DATE = "late_orders", "2025-04-01"
+WIDTH = 1440
 SETTLE_MS = 3500
 
 
@@ -35,6 +40,7 @@ def main() -> None:
     root = project_root()
     out = parser.parse_args().out or root / "docs" / "images"
     out.mkdir(parents=True, exist_ok=True)
+    approval_picture(out)
     airflow = local.embedded(root)
     started = bool(airflow.missing())
     local.start(airflow)
@@ -49,7 +55,7 @@ def main() -> None:
 
 
 @contextmanager
-def browser_page() -> Iterator[Any]:
+def browser_page(height: int = 900) -> Iterator[Any]:
     """A page in the system's Chromium, or in Playwright's own where there is none."""
     try:
         from playwright.sync_api import sync_playwright
@@ -59,7 +65,9 @@ def browser_page() -> Iterator[Any]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--no-proxy-server"])
         try:
-            yield browser.new_page(viewport=WINDOW, device_scale_factor=1, color_scheme="light")
+            yield browser.new_page(
+                viewport={"width": WIDTH, "height": height}, device_scale_factor=1, color_scheme="light"
+            )
         finally:
             browser.close()
 
@@ -85,11 +93,40 @@ def airflow_pictures(page: Any, airflow: EmbeddedAirflow, out: Path) -> None:
         take(page, f"{airflow.address}/dags/{score}/runs/{run}/tasks/score", out / "airflow-log.png")
 
 
+def approval_picture(out: Path) -> None:
+    """The form that a person answers: a sample project, trained until it asks."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, as_of = Path(folder) / SAMPLE, SAMPLE_DATE
+        _tally(Path(folder), "init", SAMPLE, "--model", SAMPLE)
+        spec = root / "models" / SAMPLE / "model.yaml"
+        spec.write_text(f"{spec.read_text().rstrip()}\n\nregistry:\n  approval: person\n  approvers: [{USER}]\n")
+        _tally(root, "ingest", SAMPLE, "--from", "2025-01-01", "--to", as_of)
+        airflow = local.embedded(root)
+        try:
+            rest = local.start(airflow)
+            train = f"{SAMPLE}__train"
+            run = rest.trigger(train, {"date": as_of, "effective_from": as_of, "reason": "the monthly training"})
+            while (state := rest.task_states(train, run).get("approval")) != "awaiting_input":
+                if rest.run_state(train, run) in ("success", "failed"):
+                    sys.exit(f"error: {train} ended without asking: {state}")
+                time.sleep(1)
+            with browser_page(height=1100) as page:
+                sign_in(page, airflow)
+                where = f"/dags/{train}/runs/{quote(run, safe='')}/tasks/approval/required_actions"
+                take(page, airflow.address + where, out / "approval-form.png")
+        finally:
+            airflow.stop()
+
+
 def report_picture(page: Any, airflow: EmbeddedAirflow, out: Path) -> None:
     """The report as a reader opens it, the top of the page."""
     report = airflow.home.parent / f"{MODEL}-report.html"
-    subprocess.run([sys.executable, "-m", "tallywright", "report", MODEL, "--out", str(report)], check=True)
+    _tally(Path.cwd(), "report", MODEL, "--out", str(report))
     take(page, report.as_uri(), out / "report.png")
+
+
+def _tally(folder: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "tallywright", *arguments], cwd=folder, check=True)
 
 
 def take(page: Any, address: str, file: Path) -> None:

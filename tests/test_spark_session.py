@@ -136,7 +136,7 @@ def test_a_session_that_ended_or_died_makes_room_for_the_next(tmp_path: Path) ->
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")} | QUIET_BRIEF_JVM
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", _LIVES],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=120,
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout)

@@ -10,11 +10,11 @@ import pytest
 from pydantic import ValidationError
 from synthetic import make_spec
 
-from tallywright.gates.paired import statistic
+from tallywright.gates.evidence.daily import daily_metric
 from tallywright.metrics import evaluate
 from tallywright.packaging.manifest import Postprocess
 from tallywright.spec.sections import Gates, Training
-from tallywright.tasks import HIGHER_IS_BETTER, TASKS, PrimaryMetric, Task, TaskName
+from tallywright.tasks import TASKS, PrimaryMetric, Task, TaskName, metric_of
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
@@ -24,7 +24,8 @@ def test_a_record_agrees_with_the_package_and_with_itself(task: Task) -> None:
     classes = ("a", "b", "c") if task.per_class else ()
     assert tuple(Postprocess(task=task.name, classes=classes).output_schema.names) == task.outputs
     assert task.score_column in task.outputs
-    assert set(task.guards) <= task.metrics <= HIGHER_IS_BETTER.keys()
+    assert set(task.guards) <= task.metrics
+    assert all(metric_of(name).name == name for name in task.metrics)
     assert task.thresholds is (task.name == "binary")
     assert task.per_class is (task.name == "multiclass")
     assert task.classifies is (task.name != "regression")
@@ -42,11 +43,11 @@ def test_the_default_metric_is_one_of_the_task_and_has_evidence(task: Task) -> N
     figures = evaluate(target, scores, task=task.name)
     assert figures.keys() == task.metrics
     for metric in task.metrics & set(get_args(PrimaryMetric)):
-        once = statistic(metric, target, scores, task=task.name)(np.ones((1, 4)))
-        assert once[0] == pytest.approx(figures[metric])
-    for metric in HIGHER_IS_BETTER.keys() - task.metrics:
+        once = daily_metric(metric, target, scores, np.zeros(4, np.int64), task=task.name).value
+        assert once == pytest.approx(figures[metric])
+    for metric in {name for one in TASKS.values() for name in one.metrics} - task.metrics:
         with pytest.raises(KeyError):
-            statistic(metric, target, scores, task=task.name)
+            daily_metric(metric, target, scores, np.zeros(4, np.int64), task=task.name)
         with pytest.raises(ValidationError, match="no metric of the task"):
             make_spec(training={"task": task.name}, monitoring={"performance_floor": {metric: {"min": 0.0}}})
 

@@ -23,6 +23,12 @@ def values_of(array: pa.Array) -> NDArray[Any]:
     return np.frombuffer(data, dtype=_dtype(array.type), count=array.offset + len(array))[array.offset :]
 
 
+def floats_of(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """The values of a column without nulls."""
+    chunks = [values_of(chunk) for chunk in column.cast(pa.float64(), safe=False).chunks]
+    return np.concatenate([*chunks, np.zeros(0, dtype=np.float64)])
+
+
 def valid_mask(array: pa.Array) -> NDArray[np.bool_]:
     """A mask that is True where the array has a value."""
     bits = array.buffers()[0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tallywright.redaction import without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 _LONGEST_NAME = 200
@@ -91,6 +91,17 @@ class TallyError(Exception):
 
 def _rebuild(cls: type[TallyError], found: str, expected: str, remedy: str, checks: tuple[str, ...] = ()) -> TallyError:
     return cls(found, expected=expected, remedy=remedy, checks=checks)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of at most 300 characters and without credentials; else its type."""
+    return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
+
+
+def listed(texts: Sequence[str], most: int = 5, between: str = ", ") -> str:
+    """The first few of some texts, and how many more there are."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + more
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tallywright.tasks import TASKS, TaskName
+from tallywright.class_metrics import ClassCounts, kind_of, names_of_class_metrics, place_of
+from tallywright.tasks import EXPECTED_COST, TASKS, TaskName, metric_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
+
+    from tallywright.spec.sections import Costs
 
 SMALLEST_PROBABILITY: Final = 1e-7
 """About the resolution of a float32 probability near 1: a certain and wrong prediction costs 16.1, not infinity."""
 _CALIBRATION_BINS: Final = 10
-_MEANS: Final = frozenset({"log_loss", "brier", "accuracy", "rmse", "mae"})
-"""The metrics that are the mean of something that each row has, or the root of such a mean."""
 
 
 def roc_auc(y: ArrayLike, p: ArrayLike) -> float:
@@ -97,7 +100,20 @@ def _bin_of(scores: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     return np.minimum((scores * bins).astype(np.int64), bins - 1)
 
 
-def evaluate(y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary", threshold: float = 0.5) -> dict[str, float]:
+def class_auc(y: NDArray[np.int64], p: NDArray[np.float64], place: int) -> float:
+    """The area under the ROC curve of one class against all others, by its own probability."""
+    return roc_auc(y == place, p[:, place])
+
+
+def evaluate(
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    task: TaskName = "binary",
+    threshold: float = 0.5,
+    classes: Sequence[str] = (),
+    costs: Costs | None = None,
+) -> dict[str, float]:
     """All metrics of a task; NaN for one that these rows do not define, infinity for one that is beyond a float64.
 
     Args:
@@ -106,44 +122,100 @@ def evaluate(y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary", threshold
         p: Probabilities of 1; probabilities [rows, classes]; predicted values.
         task: What kind of model it is.
         threshold: Of a binary model: the least probability that predicts 1.
+        classes: Names of the classes of a multiclass model; with them its metrics by class are given too.
+        costs: Of a binary model's wrong decisions; with them the expected cost is given too.
     """
     kind = TASKS[task]
     if not kind.classifies:
         return _regression(np.asarray(y, np.float64), np.asarray(p, np.float64))
     if kind.per_class:
-        return {metric: _mean(_class_losses(metric, y, p)) for metric in ("log_loss", "accuracy")}
-    return {
+        return _of_classes(np.asarray(y, np.int64), np.asarray(p, np.float64), classes)
+    found = {
         "roc_auc": roc_auc(y, p),
         "log_loss": log_loss(y, p),
         "brier": brier(y, p),
         "accuracy": accuracy(y, p, threshold),
         "calibration_error": calibration_error(y, p),
     }
+    return found if costs is None else found | {EXPECTED_COST: _mean(_costs(*_binary(y, p), threshold, costs))}
 
 
 def losses(
-    metric: str, y: ArrayLike, p: ArrayLike, *, task: TaskName = "binary", threshold: float = 0.5
+    metric: str,
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    task: TaskName = "binary",
+    threshold: float = 0.5,
+    costs: Costs | None = None,
 ) -> NDArray[np.float64] | None:
     """The values whose mean is the metric (whose root of the mean, for `rmse`), a row each, as `evaluate` has it.
 
     Returns:
-        None for a metric that is no mean: `roc_auc`, `calibration_error`, `r2`.
+        None for a metric that is no mean of rows, or none of this task.
     """
     kind = TASKS[task]
-    if metric not in _MEANS or metric not in kind.metrics:
+    if not kind.has_metric(metric, costs=costs is not None) or not metric_of(metric).of_rows:
         return None
     if not kind.classifies:
         with _quiet():
             error: NDArray[np.float64] = np.asarray(p, np.float64) - np.asarray(y, np.float64)
-            return np.asarray(error**2 if metric == "rmse" else np.abs(error))
+            return np.asarray(error**2 if metric == "rmse" else error if metric == "bias" else np.abs(error))
     if kind.per_class:
         return _class_losses(metric, y, p)
     labels, scores = _binary(y, p)
+    if costs is not None and metric == EXPECTED_COST:
+        return _costs(labels, scores, threshold, costs)
+    return _binary_losses(metric, labels, scores, threshold)
+
+
+def _binary_losses(
+    metric: str, labels: NDArray[np.bool_], scores: NDArray[np.float64], threshold: float
+) -> NDArray[np.float64]:
     if metric == "log_loss":
         return _log_losses(labels, scores)
     if metric == "brier":
         return np.asarray((scores - labels) ** 2, np.float64)
     return np.asarray(decided(scores, threshold) == labels, np.float64)
+
+
+def _costs(
+    labels: NDArray[np.bool_], scores: NDArray[np.float64], threshold: float, costs: Costs
+) -> NDArray[np.float64]:
+    """What each row's decision costs: nothing where it is right."""
+    positive = decided(scores, threshold)
+    return costs.false_positive * (positive & ~labels) + costs.false_negative * (labels & ~positive)
+
+
+def _of_classes(y: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence[str]) -> dict[str, float]:
+    """The metrics of a multiclass model, those of its classes too where they are named."""
+    chosen, confidence = predicted_classes(p)
+    counts = ClassCounts.of(y, chosen, p.shape[1])
+    present = counts.actual > 0
+    # The one-against-rest form of Hand and Till, "A simple generalisation of the area under the ROC curve for multiple
+    # class classification problems", Machine Learning 45, 2001.
+    areas = [class_auc(y, p, int(place)) for place in np.flatnonzero(present)]
+    found = {
+        "log_loss": _mean(_class_losses("log_loss", y, p)),
+        "accuracy": _mean(_class_losses("accuracy", y, p)),
+        "macro_auc": _mean(np.array(areas)),
+        "calibration_error": calibration_error(chosen == y, confidence),
+    }
+    found |= {name: float(counts.value(name, classes, present)) for name in ("macro_recall", "macro_f1")}
+    for name in names_of_class_metrics(classes):
+        found[name] = (
+            class_auc(y, p, place_of(name, classes))
+            if kind_of(name) == "auc"
+            else float(counts.value(name, classes, present))
+        )
+    return found
+
+
+def predicted_classes(p: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The place of the most probable class of each row, and its probability."""
+    if not len(p):
+        return np.zeros(0, np.int64), np.zeros(0)
+    return p.argmax(axis=1).astype(np.int64), np.minimum(p.max(axis=1), 1.0)
 
 
 def _log_losses(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -156,7 +228,8 @@ def _regression(y: NDArray[np.float64], p: NDArray[np.float64]) -> dict[str, flo
         error, spread = p - y, y - _mean(y)
         variance, squared = _mean(spread**2), _mean(error**2)
         explained = 1 - squared / variance if variance > 0 and np.isfinite(squared) else float("nan")
-        return {"rmse": float(np.sqrt(squared)), "mae": _mean(np.abs(error)), "r2": explained}
+        bias = _mean(error)
+        return {"rmse": float(np.sqrt(squared)), "mae": _mean(np.abs(error)), "r2": explained, "bias": bias}
 
 
 def _quiet() -> np.errstate:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import TallyError, TrackingError
+from tallywright.errors import TallyError, TrackingError, first_line
 from tallywright.records import digest_of
 from tallywright.redaction import without_credentials
 
@@ -30,6 +30,9 @@ _DRIVERS: Final = {
 }
 """Databases that MLflow can keep its records in: the form of the address whose driver is known to work, and the extra
 that brings it; none does where that is empty."""
+_REFUSED: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+"""Codes by which a server says that whoever asks is not known to it, or may not do this."""
+_QUIET: Final = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
 _DEFAULTS: Final = {
     # Nothing about a run leaves the machine unasked.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -38,7 +41,7 @@ _DEFAULTS: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     # Standard output belongs to results, standard error to log lines.
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    _QUIET: "true",
 }
 
 
@@ -48,14 +51,25 @@ class TrackingGoneError(TrackingError):
     retryable = False
 
 
+class TrackingRefusedError(TrackingError):
+    """A server that does not know whoever asks, or does not let them do this."""
+
+    retryable = False
+
+
 def connect(uri: str) -> Any:
     """An `MlflowClient` of the store; a new SQLite store is made with its folder.
+
+    Credentials in the address win over MLFLOW_TRACKING_USERNAME and _PASSWORD, which are the process's: so a process
+    that talks to two servers tells each its own.
 
     Raises:
         TrackingError: MLflow is not installed or its store cannot be used.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if "@" in uri:
+        os.environ[_QUIET] = "true"  # it would print the address as it is
     # The first connection to a new database would otherwise print each of its migrations.
     for logger in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(logger).setLevel(logging.WARNING)
@@ -100,6 +114,8 @@ def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
                 raise
             if type(error).__name__ == "NoSuchModuleError" or "unsupported URI" in str(error):
                 raise _no_driver(uri, error) from error
+            if _is_refused(error):
+                raise _refused(uri, doing, error) from error
             kind = TrackingGoneError if getattr(error, "error_code", "") in _GONE else TrackingError
             raise kind(
                 f"MLflow at {without_credentials(uri)} could not {doing}: {first_line(error)}",
@@ -107,6 +123,20 @@ def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
                 remedy="check `tracking` in the environment overlay (conf/<env>.yaml) and `tally doctor`; if the run "
                 "holds other parameters, use a new run id",
             ) from error
+
+
+def _is_refused(error: Exception) -> bool:
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return getattr(error, "error_code", "") in _REFUSED or status in (401, 403)
+
+
+def _refused(uri: str, doing: str, error: Exception) -> TrackingRefusedError:
+    return TrackingRefusedError(
+        f"MLflow at {without_credentials(uri)} refuses to {doing}: {first_line(error)}",
+        expected="credentials of that server which allow it",
+        remedy="check tracking.username and tracking.password in conf/<env>.yaml, or MLFLOW_TRACKING_USERNAME and "
+        "_PASSWORD, where that environment's commands run; `tally doctor` tries them",
+    )
 
 
 def _no_driver(uri: str, error: Exception) -> TrackingGoneError:
@@ -132,8 +162,3 @@ def mlflow_client(uri: str) -> Iterator[Any]:
     client = connect(uri)
     with mlflow_errors(uri, "answer"):
         yield client
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line of at most 300 characters and without credentials."""
-    return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]

@@ -21,10 +21,11 @@ LONGEST: Final = 80
 ARTIFACT: Final = "metric_names.json"
 SLICE: Final = "slice "
 """Begins the name of a slice in an evaluation: `slice region=north`, or `slice region is null`."""
+SHORTENED: Final = ":sha256:"
+"""Stands in an encoded value that was too long, before its digest."""
 _IS_NULL: Final = " is null"
 _EMPTY: Final = ":"
 _NULL: Final = ":null"
-_DIGEST: Final = ":sha256:"
 _SHOWN: Final = 8
 _PLAIN: Final = frozenset(f"{string.ascii_letters}{string.digits}_-. ".encode())
 _NO_DOTS: Final = _PLAIN - {ord(".")}
@@ -67,7 +68,15 @@ def encode(value: str | None) -> str:
     if len(whole) <= LONGEST:
         return whole or _EMPTY
     shown = re.sub(r":[0-9A-F]?$", "", whole[:_SHOWN])
-    return f"{shown}{_DIGEST}{hashlib.sha256(content).hexdigest()}"
+    return f"{shown}{SHORTENED}{hashlib.sha256(content).hexdigest()}"
+
+
+def decoded(text: str) -> str:
+    """The value that `encode` wrote, for people; one that was too long as it stands."""
+    try:
+        return decode(text) or text
+    except UsageError:
+        return text
 
 
 def decode(text: str) -> str | None:

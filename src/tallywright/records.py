@@ -135,6 +135,21 @@ class CommittedFile(StoredPart):
     checksums: bool = False
 
 
+class RawFileRows(StoredPart):
+    """What a date was given of one raw file when it was ingested.
+
+    `rows` are those that the contract accepted, `quarantined` those that it did not; None is not known. Of a file that
+    is only looked up in (`whole`) every date has all rows. A source of very many files is one entry without a name.
+    """
+
+    source: str
+    file: str
+    rows: int | None = None
+    quarantined: int | None = None
+    whole: bool = False
+    files: int = 1
+
+
 class InputVersion(PeriodRecord, StoredPart):
     """One date of the input table as ingest left it.
 
@@ -148,6 +163,10 @@ class InputVersion(PeriodRecord, StoredPart):
     fingerprint: str
     rows: int
     files: tuple[CommittedFile, ...] = ()
+    raw_files: tuple[RawFileRows, ...] | None = None
+    """The raw files that it was ingested from; None where that was not recorded, as before it was."""
+    code_version: str = ""
+    """The project's code that ingested it; empty where that was not recorded."""
 
 
 class ModelRef(StoredPart):
@@ -169,20 +188,52 @@ class ModelRef(StoredPart):
         return self.version == 0
 
 
+class VersionOrigin(StoredPart):
+    """Where a version was registered when it was trained, and the number that it has there."""
+
+    digest: str
+    registry: str
+    """The name of the environment, such as `dev`."""
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.registry} version {self.version}"
+
+
+QUALITY: Final = "quality"
+OPERATIONS: Final = "operations"
+REFIT: Final = "refit"
+"""The gates of a version; the last compares a refit with the package that was judged."""
 JUDGED_AGAINST: Final = "judged_against"
 """The check of a quality report that names the champion's digest, or `NO_CHAMPION`."""
 JUDGED_BY: Final = "judged_by"
 """The check of a quality report that names the digest of the spec's section `gates`."""
+JUDGED_PACKAGE: Final = "judged_package"
+"""The check of a refit's report that names the digest of the package that was judged."""
 NO_CHAMPION: Final = "no champion"
 
 
 class Verdict(StrEnum):
-    """What follows from a check; only a failure blocks. Nothing follows from a note, which is no pass."""
+    """What follows from a check. A failure refuses; what is undecided blocks until more evidence is there.
+
+    Nothing follows from a note, which is no pass.
+    """
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     NOTE = "note"
     WARN = "warn"
+    UNDECIDED = "undecided"
     FAIL = "fail"
+
+
+class VersionVerdict(StrEnum):
+    """What the gates say about a version, once it is registered."""
+
+    PASSED = "passed"
+    UNDECIDED = "undecided"
+    """Nothing is violated, and not all is shown: it may score in shadow, and be judged again."""
+    REFUSED = "refused"
+    """It may be looked at and score in shadow, and is never promoted."""
 
 
 class Check(StoredPart):
@@ -198,6 +249,11 @@ class Check(StoredPart):
     def found(self) -> Verdict:
         """What was found, whatever follows from it: PASS where the condition was met, else FAIL."""
         return Verdict.PASS if self.verdict is Verdict.PASS else Verdict.FAIL
+
+    @property
+    def goes_through(self) -> bool:
+        """True where nobody has to look at it: it passed, or was only noted."""
+        return self.verdict in (Verdict.PASS, Verdict.NOTE)
 
     @classmethod
     def of(cls, name: str, good: bool, observed: float | str | None, bound: str, evidence: str = "") -> Check:  # noqa: FBT001
@@ -245,13 +301,17 @@ class Decision(StoredRecord):
     reports: tuple[GateReport, ...]
     approver: str
     reason: str
+    judged_digest: str = ""
+    """The package that was judged on the holdout, where the candidate is its recipe fitted again; else empty."""
     authentication: str = ""
     """How the approver is known: by Airflow, by a key. Empty for a policy, and for a name that somebody typed."""
+    answer: int | None = None
+    """The entry of the promotion log that holds the approval; None where it was given with the promotion itself."""
 
     @property
     def approved(self) -> bool:
-        """True when there is at least one report and none failed."""
-        return bool(self.reports) and all(report.verdict is not Verdict.FAIL for report in self.reports)
+        """True when there is at least one report, and each of them passed."""
+        return bool(self.reports) and all(report.verdict in {Verdict.PASS, Verdict.WARN} for report in self.reports)
 
 
 class Promotion(Record):
@@ -280,6 +340,12 @@ class Promotion(Record):
     """How the approver is known; without it the name is a claim of `recorded_by`."""
     recorded_by: str = ""
     """The system user whose process wrote the entry; empty in entries of before."""
+    evidence: str = ""
+    """The digest of its evidence: reports of gates, approver, answer and comment; empty in entries of before."""
+    answer_json: str = ""
+    """The answer that an approver has signed; of approvals and rejections alone."""
+    stage_json: str = ""
+    """The stage that a challenger begins, with the terms by which it ends; of the action `stage` alone."""
 
 
 class Meaning(StoredPart):
@@ -360,6 +426,15 @@ class Manifest(PeriodRecord, StoredRecord):
     """The reason given with `--force`, by which it was committed over whatever stood; empty for all others."""
     meaning: Meaning | None = None
     """What the output columns mean, by the package of the model that answers for the day; None in older tallies."""
+    origins: tuple[VersionOrigin, ...] = ()
+    """Of the models that came from another registry: their numbers there; left out where there are none."""
+
+    @model_serializer(mode="wrap")
+    def _in_json(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        values = super()._in_json(handler, info)
+        if not self.origins:
+            values.pop("origins", None)
+        return values
 
     @property
     def primary(self) -> ModelRef:

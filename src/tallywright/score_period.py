@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_FIRST_DAY: Final = date(1970, 1, 1)
+
+
 class Hour(date):
     """An hour as a score period: its local date, and the instant at which it begins.
 
@@ -85,6 +88,11 @@ def _instant(other: object) -> datetime:
 def date_of(period: date) -> date:
     """The local date of a period that is an hour; other periods are dates."""
     return date.fromordinal(period.toordinal()) if isinstance(period, Hour) else period
+
+
+def days_since_1970(period: date) -> int:
+    """The number of a period's date, as Arrow counts dates."""
+    return period.toordinal() - _FIRST_DAY.toordinal()
 
 
 def compact(period: date) -> str:

@@ -53,7 +53,7 @@ def driver(slow_day) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def until(true: Callable[[], object], seconds: float = 60) -> None:
+def until(true: Callable[[], object], seconds: float = 300) -> None:
     give_up = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < give_up, "it did not happen in time"

@@ -18,6 +18,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.errors import InputError, UsageError
 from tallywright.packaging.package import PackageCache
 from tallywright.records import ModelRef, Promotion
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.versions_table import TrainedBy, record_version
 
@@ -37,7 +38,7 @@ def run(tmp_path, empty_store):
         PackageCache(tmp_path / project.environment.storage.cache).put(package.folder)
         ref = ModelRef(name="shop", version=number, digest=package.digest, trained_through=date(2024, 1, 31))
         why = TrainedBy("run", {"roc_auc": 0.7 + number / 100}, "more columns" if number > 1 else "")
-        record_version(lake, spec, ref, (), recorded_at=NOW, trained_by=why)
+        record_version(lake, spec, ref, evidence_of(spec.name, ref.digest, ()), recorded_at=NOW, trained_by=why)
         line = decided(Promotion(
             model="shop", sequence=0, action="promote", model_version=number, package_digest=package.digest,
             trained_through=date(2024, 1, 31), effective_from=DAY, recorded_at=NOW, approver="policy", reason="first",

@@ -66,6 +66,9 @@ def test_the_days_the_champions_and_the_traces_are_told_as_before(old: OldLake, 
     assert {day["decision"] for day in days} == {"ok", "suspected", "confirmed"}
     _require_the_old(days, expected["days"])
     _require_the_old(old.json("history", MODEL), expected["history"])
+    card = old.tally("card", MODEL, "1")
+    assert "**champion**: Champion from 2025-01-22." in card
+    assert "| roc\\_auc | 0.69168 | not recorded | \\>= 0.6 | pass |" in card
     for asked in expected["traces"]:
         _require_the_old(old.json("trace", MODEL, asked["key"], asked["day"]), asked["told"], asked["day"])
 
@@ -129,3 +132,23 @@ def test_the_project_is_valid_healthy_and_reported(old: OldLake, tmp_path: Path)
     assert not any(table["lost"] for table in maintenance["tables"])
     old.tally("report", MODEL, "--out", str(tmp_path / "report.html"))
     assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.long
+def test_scores_are_traced_back_to_their_version_and_what_was_not_recorded_is_said(old) -> None:
+    days = old.json("days", MODEL)
+    version = days[0]["model_version"]
+    found = old.json("trace", MODEL, "--version", str(version))
+    mine = [day for day in days if day["model_version"] == version]
+    assert found["total"]["standing_days"] >= len(mine) > 0
+    assert found["total"]["replaced_days"] == 0 or any(not one["stands"] for one in found["scores"])
+    (content, *_) = old.json("trace", MODEL, "--data-version", str(_input_version(old)))["asked"]["contents"]
+    assert (content["date"], content["raw_files"]) == (LAST, "not recorded")
+    commit = old.json("query", f"SELECT code_version FROM {MODEL}__tallies WHERE score_date = DATE '{LAST}'")[0]
+    by_code = old.json("trace", MODEL, "--commit", commit["code_version"])
+    assert LAST in {day["score_date"] for day in by_code["days"]}
+
+
+def _input_version(old: OldLake) -> int:
+    query = f"SELECT input_version FROM {MODEL}__tallies WHERE score_date = DATE '{LAST}' ORDER BY generation DESC"
+    return old.json("query", query)[0]["input_version"]

@@ -54,7 +54,7 @@ class World:
         if self.under or self.fresh:
             command = [*self.under, sys.executable, "-m", "tallywright", *arguments]
             done = subprocess.run(
-                command, cwd=self.root, capture_output=True, text=True, check=False, timeout=240, env=environment
+                command, cwd=self.root, capture_output=True, text=True, check=False, timeout=560, env=environment
             )
         else:
             done = run_tally(arguments, self.root, environment)
@@ -76,7 +76,10 @@ class World:
 
 @pytest.fixture(scope="session")
 def alive(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> World:
-    """The sample project: ingested, trained as of 1 April, promoted, and one week scored; made once for all workers."""
+    """The sample project: trained as of 25 March, promoted from 1 April on, one week scored; once for all workers.
+
+    A candidate of the first days of April can be compared with it: days after its fit are there.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     world = World(shared / "alive" / "sample")
@@ -91,8 +94,12 @@ def alive(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> World:
 def _bring_to_life(world: World) -> None:
     world.root.parent.mkdir()
     replace(world, root=world.root.parent).tally("init", str(world.root), "--model", world.model)
+    spec = world.root / "models" / world.model / "model.yaml"
+    # One system user trains, and approves in the tests of approvals.
+    spec.write_text(spec.read_text() + "registry: {author_may_approve: true}\n")
     world.tally("ingest", world.model, "--from", "2025-01-01", "--to", "2025-04-10")
-    world.tally("train", world.model, "--date", "2025-04-01", "--by", "a test", *world.few_columns)
+    trained = ("--date", "2025-03-25", "--effective-from", "2025-04-01", "--by", "a test")
+    world.tally("train", world.model, *trained, *world.few_columns)
     world.tally("backfill", world.model, "--from", "2025-04-01", "--to", "2025-04-07")
 
 

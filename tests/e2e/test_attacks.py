@@ -130,12 +130,17 @@ def keys(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def persons(copy: Callable[..., World], keys: Path) -> World:
-    """A project in which ann approves."""
+    """A project in which ann approves, also of what her own session has trained."""
     world = copy()
+    _ask_ann(world, keys, ", author_may_approve: true")
+    return world
+
+
+def _ask_ann(world: World, keys: Path, more: str = "") -> None:
     spec = world.root / "models/late_orders/model.yaml"
     public = (keys / "ann.pub").read_text().strip()
-    spec.write_text(spec.read_text() + PERSON.replace("}", f", approver_keys: {{ann: '{public}'}}}}"))
-    return world
+    section = PERSON.replace("}", f", approver_keys: {{ann: '{public}'}}{more}}}")
+    spec.write_text(spec.read_text().partition("registry: {")[0] + section)
 
 
 def refused(world: World, keys: Path, *tries: tuple[str, ...]) -> None:
@@ -150,6 +155,36 @@ def test_nobody_approves_for_a_person(persons: World, keys: Path) -> None:
     refused(persons, keys, ("ann",), ("me", "--set", "registry.approval=policy"), ("ann", "--key", "KEYS/mallory"))
     asked = (*PROMOTE, "--effective-from", "2025-04-20", "--by", "ann")
     assert persons.tally(*asked, "--key", str(keys / "ann"), "--json").json["model_version"] == 1
+
+
+def test_answers_by_key_are_entries_and_tags_and_a_no_is_one_until_a_yes(
+    copy: Callable[..., World], keys: Path
+) -> None:
+    world = copy()
+    _ask_ann(world, keys)
+    approve = ("approve", world.model, "1", "--reason", "slices as before")
+    assert "nobody is known to answer" in world.tally(*approve, code=8).err
+    assert "is its author" in world.tally(*approve, "--key", str(keys / "ann"), code=8).err
+    assert len(log_of(world).entries()) == 1
+    _ask_ann(world, keys, ", author_may_approve: true")
+    world.tally("reject", world.model, "1", "--reason", "slices look odd", "--key", str(keys / "ann"))
+    assert _answer_tags(world) == {"answer": "reject", "answer_comment": "slices look odd"}
+    done = world.tally(*approve, "--key", str(keys / "ann"), "--json").json
+    assert (done["sequence"], done["action"], done["approver"], done["written"]) == (3, "approve", "ann", True)
+    assert _answer_tags(world) == {"answer": "approve", "answer_comment": "slices as before"}
+    log = log_of(world)
+    assert log.problems() == []
+    champion = log.champion_on(date(2025, 4, 7))
+    assert champion is not None
+    assert champion.sequence == 1, "neither answer has changed who scores"
+
+
+def _answer_tags(world: World) -> dict[str, str]:
+    with closing(sqlite3.connect(world.root / ".tally/mlflow.db")) as database:
+        rows = database.execute("SELECT key, value FROM model_version_tags WHERE version = 1").fetchall()
+    tags = {name.removeprefix("tallywright."): value for name, value in rows if "answer" in name}
+    assert tags.pop("answered_by").startswith("ann (key SHA256:")
+    return tags
 
 
 @pytest.mark.long

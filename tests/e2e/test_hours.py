@@ -29,7 +29,7 @@ HOURLY: dict[str, dict[str, Any]] = {
         "min_rows_share": 0.1,
     },
     "training": {
-        "network": {"hidden": [8], "epochs": 2}, "baselines": False,
+        "network": {"hidden": [8], "epochs": 2}, "refit": False, "baselines": False,
         "window_days": 3, "validation_days": 1, "holdout_days": 1,
     },
     "gates": {"floors": {}, "max_calibration_error": 1.0, "min_holdout_rows": 20},

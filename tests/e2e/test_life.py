@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
@@ -98,7 +99,7 @@ def test_a_score_is_traced_to_its_training_run(alive) -> None:
     assert told["training"]["run id"]
     assert told["training"]["code"]
     assert told["training"]["data"]["features"]["version"] >= 0
-    assert {gate["gate"] for gate in told["gates"]} == {"quality", "operations"}
+    assert {gate["gate"] for gate in told["gates"]} == {"quality", "operations", "refit"}
     assert told["promotion"]["approver"] == "a test"
     assert told["day gate"]
 
@@ -127,6 +128,59 @@ def test_as_of_each_day_gets_the_champion_of_its_time(copy) -> None:
     assert _promoted_by(world, WEEK[-1]) == (2, "another test")
 
 
+@pytest.mark.long
+def test_history_traces_and_the_backfill_agree_after_a_promotion_and_a_rollback(copy) -> None:
+    """Three days are scored again by the champion that each has as the log stands; what was scored before is kept."""
+    world = copy()
+    days = WEEK[-3:]
+    key = {day: _key_of(world, day) for day in days}
+    first = {day: _traced(world, key[day], day) for day in days}
+
+    def rescored(versions: list[int], generation: int) -> None:
+        dry = _dry(world)[-3:]
+        assert [int(row["model"].split()[2]) for row in dry] == versions
+        done = world.tally("backfill", world.model, "--from", days[0], "--to", days[-1], "--json").json
+        for day, row, planned, version in zip(days, done, dry, versions, strict=True):
+            (champion,) = world.tally("history", world.model, "--on", day, "--json").json
+            traced = _traced(world, key[day], day)
+            assert champion["model_version"] == traced["model"]["version"] == version
+            assert traced["promotion"]["sequence"] == champion["sequence"]
+            changed = planned["action"] == "score"
+            assert row["action"] == ("committed" if changed else "unchanged")
+            assert traced["tally"]["generation"] == (generation if changed else generation - 1)
+        again = world.tally("backfill", world.model, "--from", days[0], "--to", days[-1], "--json").json
+        assert {row["action"] for row in again} == {"unchanged"}
+
+    world.tally("train", world.model, "--date", days[0], "--by", "another test")
+    rescored([2, 2, 2], 2)
+    second = {day: _traced(world, key[day], day) for day in days}
+    assert all(second[day]["score"] != first[day]["score"] for day in days)
+    world.tally("rollback", world.model, "--effective-from", days[1], "--by", "a person", "--reason", "complaints")
+    rescored([2, 1, 1], 3)
+
+    history = world.tally("history", world.model, "--json").json
+    assert [(line["action"], line["model_version"], line["effective_from"]) for line in history] == [
+        ("promote", 1, WEEK[0]), ("promote", 2, days[0]), ("rollback", 1, days[1]),
+    ]  # fmt: skip
+    third = {day: _traced(world, key[day], day) for day in days}
+    assert third[days[0]] == second[days[0]]
+    for day in days[1:]:
+        # The same package gives the same row its score of before, by another line of the log.
+        assert third[day]["model"]["digest"] == first[day]["model"]["digest"]
+        assert third[day]["score"]["probability"] == first[day]["score"]["probability"]
+        assert third[day]["promotion"]["action"] == "rollback"
+    assert world.tally("verify", world.model, "--json").json == []
+
+
+def _key_of(world, day: str) -> str:
+    found = f"select order_id from late_orders__scores where score_date = date '{day}' order by 1 limit 1"
+    return str(world.rows(found)[0]["order_id"])
+
+
+def _traced(world, key: str, day: str):
+    return world.tally("trace", world.model, key, day, "--json").json
+
+
 def _promoted_by(world, day: str) -> tuple[int, str]:
     """Which version the trace of a score of that day names as promoted, and by whom."""
     (row,) = world.rows(f"select order_id from late_orders__scores where score_date = date '{day}' limit 1")
@@ -150,6 +204,21 @@ def test_history_and_registry_agree(alive) -> None:
     (line,) = alive.tally("history", alive.model, "--json").json
     assert line["effective_from"] == "2025-04-01"
     assert date.fromisoformat(line["trained_through"]) < date(2025, 4, 1)
+    # The auditor's question is one command: who, by whom, trained on what, by which gates, and which scores.
+    (on,) = alive.tally("history", alive.model, "--on", "2025-04-03", "--json").json
+    behind = on.pop("behind")
+    assert on == line
+    snapshot = json.loads(
+        alive.rows(f"select snapshot_json from {alive.model}__versions where model_version = 1")[0]["snapshot_json"]
+    )
+    assert behind["trained_on"]["train"] == f"{snapshot['train_from']} to {snapshot['train_to']}"
+    assert behind["trained_on"]["features_version"] == snapshot["features"]["version"]
+    assert set(behind["gates"]) - {"not_passed"} == {"quality", "operations", "refit"}
+    (scored,) = alive.rows(f"select count(*) as n, count(distinct score_date) as d from {alive.model}__scores")
+    scores = behind["scores"]
+    assert (scores["standing_rows"], scores["standing_days"]) == (scored["n"], scored["d"])
+    assert (scores["from"], scores["to"]) == ("2025-04-01", "2025-04-07")
+    assert "behind line 1" in alive.tally("history", alive.model, "--on", "2025-04-03").out
     assert alive.tally("history", alive.model, "--on", "2025-03-01").out.strip().endswith("no champion on 2025-03-01")
 
 

@@ -21,7 +21,7 @@ from tallywright.orchestration.embedded.rest import AirflowRest
 
 from .conftest import World
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 UNSUPERVISED, UNSCHEDULED = date(2025, 4, 8), date(2025, 4, 9)
 BRIEF = {
@@ -54,7 +54,7 @@ class Live:
         """Starts a run of a day; gives its id and its score step, which is held between staging and commit."""
         self.held.unlink(missing_ok=True)
         run = self.rest.trigger(f"{self.world.model}__score", {"date": str(day)})
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 900
         while not (self.held.exists() and self.held.read_text().endswith("\n")):
             assert self.rest.run_state(f"{self.world.model}__score", run) in ("queued", "running")
             assert time.monotonic() < deadline, self.states(run)
@@ -65,7 +65,7 @@ class Live:
         return self.rest.task_states(f"{self.world.model}__score", run)
 
     def ended(self, run: str) -> str:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             state = self.rest.run_state(f"{self.world.model}__score", run)
             if state in ("success", "failed"):
@@ -93,7 +93,7 @@ def live(copy: Callable[..., World], tmp_path: Path, monkeypatch: pytest.MonkeyP
         airflow.stop()
 
 
-def gone(processes: list[psutil.Process], seconds: float = 30) -> None:
+def gone(processes: list[psutil.Process], seconds: float = 120) -> None:
     _, left = psutil.wait_procs(processes, timeout=seconds)
     assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
 

@@ -50,7 +50,7 @@ def test_a_step_loads_what_it_needs(copy) -> None:
     for step, needed in NEEDED.items():
         code = CODE.format(model=world.model, step=step, day=DAY)
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=world.root, capture_output=True, text=True, check=False, timeout=240
+            [sys.executable, "-c", code], cwd=world.root, capture_output=True, text=True, check=False, timeout=560
         )
         assert done.returncode == 0, done.stderr
         loaded = set(json.loads(done.stdout.splitlines()[-1]))

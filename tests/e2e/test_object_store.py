@@ -41,9 +41,10 @@ def stored(tmp_path: Path, bucket: Bucket) -> World:
 
 @pytest.mark.long
 def test_a_life_on_an_object_store_is_the_life_on_a_disk(stored, alive, bucket) -> None:
+    trained = ("--date", "2025-03-25", "--effective-from", "2025-04-01")
     told = [
         stored.tally("ingest", stored.model, "--from", "2025-01-01", "--to", "2025-04-05"),
-        stored.tally("train", stored.model, "--date", "2025-04-01", "--by", "a test", *stored.few_columns),
+        stored.tally("train", stored.model, *trained, "--by", "a test", *stored.few_columns),
         stored.tally("backfill", stored.model, "--from", DAYS[0], "--to", DAYS[-1]),
     ]
     scores = stored.rows(SCORES)

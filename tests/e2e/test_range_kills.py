@@ -42,7 +42,7 @@ def test_a_killed_range_is_finished_by_the_same_range_again(copy, tmp_path, fail
     command = [sys.executable, "-m", "tallywright", "backfill", killed.model, *RANGE]
     environment = os.environ | {"TALLYWRIGHT_KILL_AT": failpoint, "TALLYWRIGHT_KILL_ONCE": str(once)}
     done = subprocess.run(
-        command, cwd=killed.root, env=environment, capture_output=True, text=True, check=False, timeout=240
+        command, cwd=killed.root, env=environment, capture_output=True, text=True, check=False, timeout=560
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     whole = {day["score_date"]: day["rows"] for day in calm.tally("days", calm.model, "--json").json}

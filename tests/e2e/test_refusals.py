@@ -113,8 +113,8 @@ def test_a_corrupted_or_swapped_model_file_is_not_loaded(copy) -> None:
     world = copy()
     (model,) = (world.root / ".tally/cache").rglob("model.onnx")
     other = model.with_name("model.safetensors").read_bytes()
-    (artifact,) = (world.root / ".tally/mlartifacts").rglob("model.onnx")
-    for file in (model, artifact):
+    artifacts = (world.root / ".tally/mlartifacts").rglob("model.onnx")
+    for file in (model, *artifacts):
         file.chmod(0o644)
         file.write_bytes(other)
     before = _state(world.root)
@@ -154,9 +154,9 @@ def test_without_the_cache_and_without_mlflow_scoring_says_so(copy) -> None:
 def test_a_model_that_saw_the_day_is_refused(copy) -> None:
     world = copy()
     done = world.tally(
-        "run", world.model, "resolve", "--date", "2025-03-25", "--set", "scoring.models=pinned:1", code=9
+        "run", world.model, "resolve", "--date", "2025-03-20", "--set", "scoring.models=pinned:1", code=9
     )
-    assert "2025-03-30" in done.err
+    assert "2025-03-23" in done.err
 
 
 def test_a_table_with_unsupported_features_is_refused(copy) -> None:

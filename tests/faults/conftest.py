@@ -160,7 +160,7 @@ class Marker:
                     found.append(process)
         return found
 
-    def process(self, seconds: float = 90) -> psutil.Process:
+    def process(self, seconds: float = 300) -> psutil.Process:
         """Waits until a process has come to the point; gives that process."""
         until(lambda: self.path.exists() and self.path.read_text().endswith("\n"), "a process at the point", seconds)
         return psutil.Process(int(self.path.read_text()))
@@ -195,7 +195,7 @@ def watch(start: Start, twins: Twins, tmp_path: Path) -> Watch:
     return Watch(start("read", twins.killed, tmp_path / "stop", tmp_path / "seen.json"), tmp_path)
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 30) -> None:
+def until(true: Callable[[], object], what: str, seconds: float = 300) -> None:
     """Waits for something to become true."""
     deadline = time.monotonic() + seconds
     while not true():

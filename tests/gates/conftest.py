@@ -13,6 +13,7 @@ from tallywright.data.delta.lake import Lake
 from tallywright.gates.day import day_gate
 from tallywright.gates.validate import DayGates
 from tallywright.packaging.linear import linear_onnx
+from tallywright.packaging.manifest import runtime_requirements
 from tallywright.packaging.package import PackageContents, PackageMeta, write_package
 from tallywright.packaging.preprocess import Category, ModelInput, Preprocess
 from tallywright.profiles.accumulate import Accumulator
@@ -36,7 +37,7 @@ data:
   key: [id]
   columns: {id: VARCHAR, score_moment: TIMESTAMP, x: DOUBLE, colour: VARCHAR}
 training: {target: late, numeric: [x], categorical: [colour], slices: [colour]}
-gates: {floors: {roc_auc: {min: 0.6}}, bootstrap: 200, min_holdout_rows: 100}
+gates: {floors: {roc_auc: {min: 0.6}}, min_holdout_rows: 100}
 """
 
 COLOURS = ("blue", "red")
@@ -132,6 +133,7 @@ def package(tmp_path):
             "key": ("id",),
             "trained_through": DAY - timedelta(days=1),
             "owner": "Toy owners",
+            "requirements": runtime_requirements(),
             "created_at": NOW,
         }
         contents = PackageContents(

@@ -7,19 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from day_gate import report_day
 from decided import decided
 from synthetic import DAY, commit_day, make_features, make_package, make_project
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.inputs.versions import input_version
 from tallywright.errors import GateRefusedError, InputError
-from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, RunOptions
 from tallywright.lifecycle.plan import Pipeline
 from tallywright.lifecycle.run import run_pipeline, run_step
 from tallywright.monitoring.periods import read_periods
 from tallywright.packaging.package import PackageCache
-from tallywright.records import Check, GateReport, Promotion, Verdict
+from tallywright.records import Promotion, Verdict
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.reporting.overview import overview
 from tallywright.reporting.preview import preview
@@ -54,9 +53,7 @@ def project(tmp_path: Path) -> Project:
 def put(project: Project, number: int, verdict: Verdict = Verdict.PASS) -> None:
     lake, spec = Lake.of(project.environment), project.spec
     commit_day(lake, spec, make_features(300, seed=number), day=day(number))
-    subject = day_subject(input_version(lake, spec, day(number)))
-    report = GateReport(gate="day", model="shop", subject=subject, checks=(Check(name="rows", verdict=verdict),))
-    record_report(lake, spec, report, run_id=f"gate-{verdict}", recorded_at=NOW)
+    report_day(lake, spec, day(number), run_id=f"gate-{verdict}", at=NOW, verdict=verdict)
 
 
 def context(project: Project, number: int, options: RunOptions | None = None) -> RunContext:

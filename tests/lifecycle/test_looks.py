@@ -9,18 +9,17 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from day_gate import report_day
 from decided import decided
 from deltalake import DeltaTable
 from synthetic import DAY, commit_day, make_features, make_package, make_project
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.inputs.versions import input_version
-from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.run import run_step
 from tallywright.packaging import package as packages
 from tallywright.packaging.package import PackageCache
-from tallywright.records import Check, GateReport, Promotion, Verdict
+from tallywright.records import Promotion
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.spec import Project
 
@@ -48,9 +47,7 @@ def project(tmp_path) -> Project:
 
 def _put(lake, spec, day: date) -> None:
     commit_day(lake, spec, make_features(300, seed=day.toordinal()), day=day)
-    subject = day_subject(input_version(lake, spec, day))
-    report = GateReport(gate="day", model="shop", subject=subject, checks=(Check(name="rows", verdict=Verdict.PASS),))
-    record_report(lake, spec, report, run_id="gate", recorded_at=NOW)
+    report_day(lake, spec, day, at=NOW)
 
 
 @contextmanager

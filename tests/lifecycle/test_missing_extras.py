@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tallywright.errors import TrackingError, UsageError
+from tallywright.errors import SpecError, TrackingError, UsageError
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,6 @@ def _tally(root: Path, *arguments: str, without: str = "") -> subprocess.Complet
     [
         ("day-gate", "great_expectations", "gx", UsageError.exit_code),
         ("day-gate", "pandas", "gx", UsageError.exit_code),
-        ("train", "torch", "train", UsageError.exit_code),
         ("promote", "mlflow", "train", TrackingError.exit_code),
     ],
 )
@@ -49,4 +48,13 @@ def test_a_step_without_its_packages_names_the_extra(
     assert done.returncode == code, done.stderr
     assert package in done.stderr
     assert f"pip install 'tallywright[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_network_that_cannot_be_tried_names_the_extra(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    assert _tally(tmp_path, "init", str(root)).returncode == 0
+    done = _tally(root, "validate", "late_orders", "--network", without="torch")
+    assert done.returncode == SpecError.exit_code
+    assert "No module named 'torch'; pip install 'tallywright[train]'" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -18,6 +18,7 @@ from tallywright.errors import UsageError
 from tallywright.lifecycle.reset import plan_reset
 from tallywright.mlflow_client import mlflow_client
 from tallywright.registry import versions
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.removal import OwnInRegistry, remove_from_registry
 from tallywright.registry.versions_table import record_version
 from tallywright.training.tracking import training_run
@@ -56,9 +57,11 @@ class Used:
         package = make_package(self.root / f"package-{seed}", seed=seed)
         with training_run(self.project, key) as run:
             self.run_of[key] = run.run_id
-            ref = versions.register(self.project, package.folder, run_id=run.run_id, reports=[])
+            ref = versions.register(
+                self.project, package.folder, run_id=run.run_id, evidence=evidence_of("shop", package.digest, [])
+            )
         if record:
-            record_version(self.lake, self.project.spec, ref, [], recorded_at=NOW)
+            record_version(self.lake, self.project.spec, ref, evidence_of("shop", ref.digest, []), recorded_at=NOW)
         return ref.version
 
     def reset(self, *arguments: str, answer: str = "") -> str:

@@ -12,21 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
+from day_gate import report_day
 from decided import decided
 from shared import shared
 from synthetic import DAY, commit_day, make_features, make_package, make_project, read_scores
 
 from tallywright.cli.spec_commands import validate
 from tallywright.data.delta.lake import Lake
-from tallywright.data.inputs.versions import input_version
 from tallywright.errors import SpecError, TrackingError
-from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, packages_of
 from tallywright.lifecycle.project_checks import champion_problems
 from tallywright.lifecycle.steps import day, monitor
 from tallywright.monitoring.performance import realised
 from tallywright.packaging.package import PackageCache
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.resolve import resolve
 from tallywright.registry.versions_table import record_version
@@ -64,7 +64,7 @@ class Life:
         check = (Check(name="all", verdict=Verdict.PASS),)
         reports = [GateReport(gate=gate, model="shop", subject=ref.digest, checks=check)
                    for gate in ("quality", "operations")]  # fmt: skip
-        record_version(self.lake, self.spec, ref, reports, recorded_at=NOW)
+        record_version(self.lake, self.spec, ref, evidence_of("shop", ref.digest, reports), recorded_at=NOW)
         if champion:
             line = decided(Promotion(
                 model="shop", sequence=0, action="promote", model_version=version, package_digest=ref.digest,
@@ -75,11 +75,7 @@ class Life:
 
     def put(self, rows: int = 600) -> None:
         commit_day(self.lake, self.spec, make_features(rows))
-        pinned = input_version(self.lake, self.spec, DAY)
-        report = GateReport(
-            gate="day", model="shop", subject=day_subject(pinned), checks=(Check(name="rows", verdict=Verdict.PASS),)
-        )
-        record_report(self.lake, self.spec, report, run_id="gate", recorded_at=NOW)
+        report_day(self.lake, self.spec, DAY, at=NOW)
 
     def run(self, run_id: str = "one"):
         context = RunContext(self.project, DAY, run_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from day_gate import report_day
 from shared import shared
 from synthetic import DAY
 from writers import NEXT, NOW, Day, make_versions
@@ -214,18 +215,10 @@ def test_a_range_that_was_held_leaves_out_what_is_outdated(day) -> None:
 def test_the_newest_gate_report_is_the_one_written_last_whatever_the_clock_says(day) -> None:
     project = day.project
     lake, spec = day.lake, project.spec
-    pinned = input_version(lake, spec, DAY)
-
-    def record(verdict: Verdict, at: datetime, run_id: str) -> None:
-        report = GateReport(
-            gate="day", model="shop", subject=day_subject(pinned), checks=(Check(name="rows", verdict=verdict),)
-        )
-        record_report(lake, spec, report, run_id=run_id, recorded_at=at)
-
-    record(Verdict.FAIL, datetime(2030, 1, 1, tzinfo=UTC), "ahead")
+    report_day(lake, spec, DAY, run_id="ahead", at=datetime(2030, 1, 1, tzinfo=UTC), verdict=Verdict.FAIL)
     with pytest.raises(GateRefusedError):
         day.score()
-    record(Verdict.PASS, datetime(2024, 3, 6, tzinfo=UTC), "right")
+    report_day(lake, spec, DAY, run_id="right", at=datetime(2024, 3, 6, tzinfo=UTC))
     day.score()
     assert day_signals(lake, spec, [DAY])[0].broken == ""
 

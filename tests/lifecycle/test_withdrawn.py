@@ -6,19 +6,18 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from day_gate import report_day
 from decided import decided
 from shared import shared
 from synthetic import DAY, commit_day, make_features, make_package, make_project, read_scores
 
 from tallywright.data.delta.lake import Lake
-from tallywright.data.inputs.versions import input_version
 from tallywright.errors import NoChampionError
-from tallywright.gates.record import day_subject, record_report
 from tallywright.lifecycle.context import RunContext, RunOptions
 from tallywright.lifecycle.run import run_step
 from tallywright.observability import at_failpoint
 from tallywright.packaging.package import PackageCache
-from tallywright.records import Check, GateReport, Promotion, Verdict
+from tallywright.records import Promotion
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.withdrawal import WithdrawRequest, withdraw
 from tallywright.reporting.overview import overview
@@ -53,10 +52,7 @@ class Shop:
 
     def put(self, day: date, seed: int) -> None:
         commit_day(self.lake, self.spec, make_features(200, seed=seed), day=day)
-        subject = day_subject(input_version(self.lake, self.spec, day))
-        check = (Check(name="rows", verdict=Verdict.PASS),)
-        report = GateReport(gate="day", model="shop", subject=subject, checks=check)
-        record_report(self.lake, self.spec, report, run_id=f"gate {seed}", recorded_at=NOW)
+        report_day(self.lake, self.spec, day, run_id=f"gate {seed}", at=NOW)
 
     def step(self, name: str, day: date = DAY, project=None, **options):
         run_id = f"{name} {day} {options}"

@@ -95,6 +95,28 @@ def test_retraining_stands_only_while_a_training_runs(monitored) -> None:
     assert decision.retrain
 
 
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        (Verdict.PASS, "training: its candidate passed the gates"),
+        (Verdict.UNDECIDED, "training: its candidate is undecided by the gate quality (superiority_roc_auc)"),
+    ],
+)
+def test_what_became_of_a_training_is_told(monitored, verdict: Verdict, told: str) -> None:
+    confirmed(monitored)
+    for number in (3, 4):
+        watch(monitored, number, shifted=True)
+    asked = decide(monitored.lake, monitored.spec, day(3))
+    assert claim_action(monitored.lake, monitored.spec, asked, act=True, run_id="a", claimed_at=NOW)
+    for gate, check in (("quality", Check(name="superiority_roc_auc", verdict=verdict)),
+                        ("operations", Check(name="owner_named", verdict=Verdict.PASS))):  # fmt: skip
+        report = GateReport(gate=gate, model="shop", subject="d" * 64, checks=(check,))
+        record_report(monitored.lake, monitored.spec, report, run_id="train", recorded_at=NOW + timedelta(hours=1))
+    decided = decide(monitored.lake, monitored.spec, day(4))
+    assert decided.state is DayState.COOLDOWN
+    assert told in decided.reasons
+
+
 def test_deciding_again_writes_nothing(monitored) -> None:
     watch(monitored, 1)
     first = decide(monitored.lake, monitored.spec, day(1))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tallywright.monitoring.performance import interval
+from tallywright.monitoring.intervals import interval
 
 
 def auc(y: np.ndarray, p: np.ndarray) -> float:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from synthetic import DAY, make_features, make_package, make_request, make_spec, model_ref, put_day, read_scores
+from scored_day import ROWS, drawn, scored
+from synthetic import DAY, make_features, make_package, make_request, put_day, read_scores
 from world import World
 
-from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.labels import LabelWriter
 from tallywright.data.etl.reading import Reading
 from tallywright.errors import InputError
@@ -20,7 +19,7 @@ from tallywright.labels import encoded
 from tallywright.metrics import evaluate
 from tallywright.monitoring.decisions import decide
 from tallywright.monitoring.performance import realised
-from tallywright.records import DayState, Role
+from tallywright.records import DayState
 from tallywright.scoring.commit.manifests import latest_manifest
 from tallywright.scoring.day import score_day
 from tallywright.tasks import TASKS
@@ -28,61 +27,10 @@ from tallywright.tasks import TASKS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tallywright.spec.model import ModelSpec
 
-ROWS = 400
 NEXT = DAY + timedelta(days=1)
 NUMBERED = {"classes": ("0", "1", "2"), "class_type": "int32"}
 TEXTS = {"classes": ("no", "yes"), "positive": "yes"}
-
-
-@dataclass
-class ScoredDay:
-    """One day that a champion and a shadow scored, to be labelled."""
-
-    lake: Lake
-    spec: ModelSpec
-
-    def label(self, values: list[Any], *, day: date = DAY) -> None:
-        keys = read_scores(self.lake, self.spec, day)["order_id"]
-        labels = pa.table(
-            {
-                "order_id": keys,
-                "score_date": pa.array([day] * len(keys), pa.date32()),
-                "label": pa.array(values),
-                "label_time": pa.array([datetime(2024, 3, 2, tzinfo=UTC)] * len(keys), pa.timestamp("us", "UTC")),
-                "label_status": pa.array(["known"] * len(keys), pa.string()),
-            }
-        )
-        self.lake.replace(self.spec.table("labels"), labels, slice={"score_date": day}, partition_by=("score_date",))
-
-    def rows(self, **where: Any) -> list[dict[str, Any]]:
-        found = self.lake.read(self.spec.table("performance")).to_pylist()
-        return [row for row in found if all(row[name] == value for name, value in where.items())]
-
-
-def scored(tmp_path: Path, task: str, told: dict[str, Any], **sections: Any) -> ScoredDay:
-    training = {"task": task, "slices": ["c0"]} | ({"positive": told["positive"]} if "positive" in told else {})
-    monitoring = {"min_labels": 100} | sections.pop("monitoring", {})
-    spec = make_spec(training=training, monitoring=monitoring, **sections)
-    lake = Lake(str(tmp_path / "lake"))
-    pinned = put_day(lake, spec, make_features(ROWS))
-    champion, shadow = (make_package(tmp_path / str(seed), task=task, seed=seed, **told) for seed in (1, 2))
-    models = (model_ref(spec, Role.CHAMPION, champion, 1), model_ref(spec, Role.SHADOW, shadow, 2))
-    packages = {package.digest: package for package in (champion, shadow)}
-    score_day(make_request(lake, spec, pinned, champion, models=models, packages=packages))
-    return ScoredDay(lake, spec)
-
-
-def drawn(task: str, told: dict[str, Any]) -> list[Any]:
-    random = np.random.default_rng(4)
-    if task == "regression":
-        return [float(value) for value in random.gamma(2.0, size=ROWS)]
-    classes = told.get("classes") or ("0", "1")
-    names = [classes[code] for code in random.integers(0, len(classes), ROWS)]
-    return (
-        names if told.get("class_type", "string") == "string" and told.get("classes") else [int(one) for one in names]
-    )
 
 
 @pytest.mark.parametrize(
@@ -111,10 +59,12 @@ def test_every_metric_of_the_task_is_realised_for_champion_and_shadow(
         stored = read_scores(day.lake, day.spec, what=table)
         p = np.array(stored[kind.score_column].to_pylist(), np.float64)
         y = encoded(pa.chunked_array([pa.array(values)]), kind, tally.meaning.classes, tally.meaning.positive)
-        expected = evaluate(y, p, task=task, threshold=0.3)  # type: ignore[arg-type]
+        classes = tally.meaning.classes if task == "multiclass" else ()
+        expected = evaluate(y, p, task=task, threshold=0.3, classes=classes)  # type: ignore[arg-type]
         mine = {row["metric"]: row for row in day.rows(role=role, slice_key=None)}
-        assert mine.keys() == kind.metrics | {"coverage"}
-        assert {name: mine[name]["value"] for name in kind.metrics} == pytest.approx(expected)
+        assert mine.keys() == expected.keys() | {"coverage"}
+        assert {name: mine[name]["value"] for name in expected} == pytest.approx(expected)
+        assert expected.keys() >= kind.metrics
         assert {row["model_version"] for row in mine.values()} == {version}
         assert {row["rows"] for row in mine.values()} == {ROWS}
         assert sum(row["rows"] for row in day.rows(role=role, slice_key="c0", metric="coverage")) > 0.9 * ROWS

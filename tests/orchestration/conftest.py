@@ -39,7 +39,7 @@ def airflow(airflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def project_copy(repository: Path, tmp_path: Path) -> Path:
     """The reference project's specs, overlays and DAG files, to be changed."""
     root = tmp_path / "project"
-    for name in ("models", "conf", "dags"):
+    for name in ("models/flight_delays", "conf", "dags"):
         shutil.copytree(repository / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     return root
 
@@ -67,10 +67,10 @@ def interpreter(tmp_path: Path) -> Callable[[str], str]:
 
 @pytest.fixture
 def dags(airflow: None, repository: Path) -> dict[str, Any]:
-    """The DAGs of the reference project, by id."""
+    """The DAGs of the reference project `flight_delays`, by id."""
     from tallywright.orchestration.projects import project_dags
 
-    return project_dags(repository)
+    return {name: dag for name, dag in project_dags(repository).items() if name.startswith("flight_delays__")}
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +108,7 @@ def backfilled() -> Callable[..., list[dict[str, Any]]]:
     """Runs `airflow backfill create` over the days of a model to its end and gives the runs."""
 
     def run(airflow: EmbeddedAirflow, rest: AirflowRest, model: str, first: date, last: date) -> list[dict[str, Any]]:
-        dag, deadline = f"{model}__score", time.monotonic() + 400
+        dag, deadline = f"{model}__score", time.monotonic() + 900
         while rest.has_active_backfill(dag) and time.monotonic() < deadline:
             time.sleep(1)
         start, end = backfill_bounds(load_project(model, root=airflow.root).spec, first, last)

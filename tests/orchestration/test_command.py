@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tallywright import errors
 from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
-from tallywright.registry.approval import ANSWER_VARIABLE, KEY_VARIABLE
+from tallywright.registry.approval.authentication import ANSWER_VARIABLE, KEY_VARIABLE
 
 COMMAND = StepCommand(interpreter="/usr/bin/python", root=Path("/project"), model="flights", step="day_gate")
 

@@ -20,7 +20,7 @@ def test_airflow_finds_every_dag_and_no_import_error(airflow: None, repository: 
 
     bag = DagBag(dag_folder=str(repository / "dags"), bundle_path=repository / "dags", load_op_links=False)
     assert bag.import_errors == {}
-    assert sorted(bag.dag_ids) == [f"{MODEL}__{name}" for name in sorted(Pipeline)]
+    assert sorted(bag.dag_ids) == [f"{model}__{name}" for model in ("credit_risk", MODEL) for name in sorted(Pipeline)]
 
 
 @pytest.mark.parametrize("pipeline", list(Pipeline))
@@ -134,6 +134,19 @@ def test_a_person_approves_without_a_default(airflow: None, repository: Path) ->
     assert approval.response_timeout == timedelta(hours=24)
     assert [user["name"] for user in approval.assigned_users] == ["ada", "grace"]
     assert train.task_dict["promote"].upstream_task_ids == {"approval"}
+
+
+def test_where_versions_go_through_stages_the_daily_dag_leads_them(airflow: None, repository: Path) -> None:
+    from tallywright.orchestration.dags import model_dags
+
+    rollout = "rollout={stages: [{stage: shadow, days: 7}, {stage: canary, share: 0.1, days: 7}]}"
+    project = load_project(MODEL, root=repository, overrides=[rollout, "registry.approval=person"])
+    dags = model_dags(project)
+    advance = dags[f"{MODEL}__score"].task_dict["advance"]
+    assert advance.upstream_task_ids == {"monitor"}
+    assert [asset.name for asset in advance.outlets] == [f"{MODEL}__promotions"]
+    # A person is asked when there is something to see, and not at the end of a training.
+    assert "approval" not in dags[f"{MODEL}__train"].task_dict
 
 
 def test_a_broken_spec_costs_only_its_own_dags(airflow: None, project_copy: Path) -> None:

@@ -62,7 +62,7 @@ def test_the_life_passes_with_an_empty_work_and_cache_folder_for_every_task(
         assert state == "success", tasks
 
     ran = sorted((folder / "step").read_text().strip() for folder in machines.iterdir())
-    train = ["snapshot", "train", "quality-gate", "operations-gate", "register", "promote"]
+    train = ["snapshot", "train", "quality-gate", "operations-gate", "refit", "register", "promote"]
     assert ran == sorted([*train, "ingest", "day-gate", "score", "monitor"])
     (day,) = tally(root, "query", f"select score_date, generation from {MODEL}__tallies", "--json").splitlines()
     assert '"2025-04-02"' in day

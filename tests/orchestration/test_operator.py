@@ -251,10 +251,12 @@ def sealed(monkeypatch: pytest.MonkeyPatch, dag: str = "flight_delays__train", r
     """What the approval task of a run returns when grace says yes."""
     from airflow.sdk import DAG
 
-    from tallywright.orchestration.approval import SealedApproval
+    from tallywright.orchestration.approval_task import SealedApproval
+    from tallywright.spec.schedule import Schedule
 
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
-    task = SealedApproval(task_id="approval", subject="?", dag=DAG(dag, schedule=None))
+    schedule = Schedule(start_date=date(2013, 1, 1))
+    task = SealedApproval(task_id="approval", subject="?", commands={}, schedule=schedule, dag=DAG(dag, schedule=None))
     event = {
         "chosen_options": ["Approve"], "params_input": {}, "responded_at": datetime.now(UTC),
         "responded_by_user": {"id": "1", "name": "grace"},
@@ -329,6 +331,17 @@ def test_a_step_inherits_no_answer(task: Callable[..., Any], monkeypatch: pytest
     monkeypatch.setenv("TALLYWRIGHT_ANSWER", "forged")
     task(HAND + WELL).execute(context())
     assert handed(tmp_path) == ""
+
+
+@pytest.mark.parametrize(("dag", "known"), [("train", "ada"), ("promote", "")])
+def test_the_steps_of_a_training_know_who_started_it(
+    task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dag: str, known: str
+) -> None:
+    monkeypatch.setenv("TALLYWRIGHT_STARTED_BY", "forged")
+    step = {"train": "register", "promote": "promote"}[dag]
+    script = """env | sed -n 's/^TALLYWRIGHT_STARTED_BY=//p' > "$0.answer"; """
+    task(script + WELL, dag=dag, step=step).execute(context({"version": 2}))
+    assert handed(tmp_path) == known
 
 
 @pytest.fixture

@@ -188,3 +188,22 @@ def test_a_package_knows_that_a_file_was_written_since_it_was_verified(own_packa
     assert not own_package.untouched
     shutil.rmtree(own_package.folder)
     assert not own_package.untouched
+
+
+@pytest.mark.parametrize(
+    ("said", "snapshot", "found"),
+    [
+        ({"fitted_through": date(2013, 2, 14)}, {"holdout_from": "2013-02-20"}, date(2013, 2, 14)),
+        ({}, {"holdout_from": "2013-02-20"}, date(2013, 2, 19)),
+        ({}, {}, date(2013, 3, 1)),
+    ],
+)
+def test_how_far_a_package_was_fitted_is_known_of_packages_of_before_too(
+    contents, package, tmp_path, said, snapshot, found
+) -> None:
+    meta = contents.meta.model_copy(update={**said, "snapshot_json": json.dumps(snapshot) if snapshot else ""})
+    made = write_package(tmp_path / "package", replace(contents, meta=meta))
+    assert made.fitted_through == found
+    # A package that does not say has the files, and so the digest, of the time before.
+    assert ("fitted_through" in json.loads(made.read("meta.json"))) is bool(said)
+    assert "judged" not in json.loads(made.read("meta.json"))

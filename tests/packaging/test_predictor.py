@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pyarrow as pa
 import pytest
+from hostile_graphs import HALF, PLACES, halved
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -159,6 +160,16 @@ def test_a_graph_that_does_not_fit_is_refused(contents, tmp_path) -> None:
     broken = write_package(tmp_path / "broken", replace(contents, onnx=b"no graph"))
     with pytest.raises(PackageError, match="cannot load"):
         Predictor(broken)
+
+
+@pytest.mark.parametrize("place", sorted(PLACES))
+def test_a_graph_reads_no_file_below_the_current_directory(contents, tmp_path, monkeypatch, place) -> None:
+    """ONNX Runtime would, wherever the graph names it; a package is one file of bytes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside").write_bytes(HALF)
+    spoilt = write_package(tmp_path / "p", replace(contents, onnx=halved(contents.onnx, place, "beside")))
+    with pytest.raises(PackageError, match="cannot load"):
+        Predictor(spoilt)
 
 
 def test_the_graph_is_checked_again_when_it_is_loaded(own_package) -> None:

@@ -72,7 +72,7 @@ def decision(ref: ModelRef, champion: ModelRef | None = None, **changes: object)
 def report(
     ref: ModelRef, gate: str, verdict: Verdict = Verdict.PASS, *, against: str = NO_CHAMPION, **changes: object
 ) -> GateReport:
-    judges = {JUDGED_AGAINST: against, JUDGED_BY: Gates().digest()} if gate == "quality" else {}
+    judges = {JUDGED_AGAINST: against, JUDGED_BY: Gates().identity().first} if gate == "quality" else {}
     checks = (
         Check(name="roc_auc", verdict=verdict),
         *(Check(name=name, verdict=Verdict.PASS, observed=seen) for name, seen in judges.items()),

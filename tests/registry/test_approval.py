@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallywright.errors import GateRefusedError, UsageError
-from tallywright.registry.approval import KEY_VARIABLE, Request, answer, authentication, sign
+from tallywright.registry.approval.authentication import KEY_VARIABLE, Request, answer, authentication, sign
 
 REQUEST = Request("late_orders", "run-1", 2, "2025-04-02", "ann", "it is better")
 FIELDS = {

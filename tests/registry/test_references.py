@@ -11,10 +11,12 @@ from tallywright.data.snapshot import Snapshot
 from tallywright.errors import PackageError, TrackingError
 from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.package import PackageContents, write_package
-from tallywright.records import Promotion, TableVersion
+from tallywright.records import Promotion, Role, TableVersion
 from tallywright.registry import references, versions
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.references import in_use, training_references
+from tallywright.registry.stages import StageTerms
 
 from .conftest import DAY, NOW
 
@@ -39,6 +41,11 @@ def line(version: int, offset: int, *, action: str = "promote", recorded_at: dat
     )
 
 
+def stage(version: int, offset: int, champion: int) -> Promotion:
+    terms = StageTerms(number=1, of=1, role=Role.SHADOW, days=7, metric="roc_auc", level=0.05, champion=champion)
+    return line(version, offset, action="stage").model_copy(update={"stage_json": terms.to_json()})
+
+
 def on(offset: int) -> datetime:
     return datetime.combine(DAY + timedelta(days=offset), datetime.min.time(), UTC)
 
@@ -53,9 +60,12 @@ def on(offset: int) -> datetime:
         ([line(1, 0), line(2, 10), line(3, 20), line(4, 30)], 9, {1, 2, 3, 4}),
         ([line(1, 0), line(2, 10), line(3, 20), line(2, 30, action="rollback")], 100, {1, 2}),
         ([line(1, 0), line(2, 10), line(3, 20, recorded_at=FUTURE), line(4, 21), line(5, 22)], 100, {3, 4, 5}),
+        ([line(1, 0), stage(2, 10, 1)], 100, {1, 2}),
+        ([line(1, 0), stage(2, 10, 1), line(2, 30, action="return")], 15, {1, 2}),
+        ([line(1, 0), stage(2, 10, 1), line(2, 30, action="return")], 100, {1}),
     ],
 )
-def test_the_log_needs_who_was_champion_since_and_who_can_come_back(lines, since, wanted) -> None:
+def test_the_log_needs_who_was_champion_or_tried_since_and_who_can_come_back(lines, since, wanted) -> None:
     found = in_use(lines, on(since))
     assert set(found) == wanted
     assert all(digest == f"{version:064x}" for version, digest in found.items())
@@ -95,7 +105,7 @@ def register(project, package, tmp_path):
             location = project.environment.tracking.artifacts
             experiment = found.experiment_id if found else client.create_experiment("toy", artifact_location=location)
             run_id = client.create_run(experiment).info.run_id
-        return versions.register(project, folder, run_id=run_id, reports=[]).version
+        return versions.register(project, folder, run_id=run_id, evidence=evidence_of("toy", "", [])).version
 
     return act
 

@@ -8,6 +8,7 @@ import pytest
 
 from tallywright.errors import SpecError
 from tallywright.records import Role, Verdict
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.resolve import resolve
 from tallywright.registry.transitions import promote
 from tallywright.registry.versions_table import record_version, recorded_versions
@@ -26,7 +27,7 @@ def world(project, lake):
     for version, verdict in ((1, Verdict.PASS), (2, Verdict.PASS), (3, Verdict.WARN), (4, Verdict.FAIL)):
         ref = reference(version)
         reports = (report(ref, "quality", verdict), report(ref, "operations", Verdict.PASS))
-        assert record_version(lake, project.spec, ref, reports, recorded_at=NOW)
+        assert record_version(lake, project.spec, ref, evidence_of("shop", ref.digest, reports), recorded_at=NOW)
         if version < 3:
             start = on(5 * (version - 1))
             against = reference(version - 1) if version > 1 else None
@@ -58,12 +59,16 @@ def test_numbers_are_taken_exactly(project, world):
 
 def test_the_challenger_is_the_newest_version_that_was_never_champion(project, world):
     found = roles(project, world, shadow=["challenger", 4], **canary("challenger"))
-    # Only a shadow may be a version whose gates failed; the same version is taken once.
-    assert found == [(Role.CHAMPION, 1), (Role.CANARY, 3), (Role.SHADOW, 4)]
+    # Only a shadow may be a version that a gate refused, and that by its number alone.
+    assert found == [(Role.CHAMPION, 1), (Role.CANARY, 3), (Role.SHADOW, 3), (Role.SHADOW, 4)]
     ref = reference(3)
     promote(project, world, decision(ref, reference(2)), ref, effective_from=on(9), recorded_at=NOW)
     assert roles(project, world, **canary("challenger")) == [(Role.CHAMPION, 1)]
-    assert roles(project, world, shadow=["challenger"]) == [(Role.CHAMPION, 1), (Role.SHADOW, 4)]
+    assert roles(project, world, shadow=["challenger"]) == [(Role.CHAMPION, 1)]
+    undecided = evidence_of("shop", reference(5).digest, (report(reference(5), "quality", Verdict.UNDECIDED),))
+    record_version(world, project.spec, reference(5), undecided, recorded_at=NOW)
+    assert roles(project, world, shadow=["challenger"]) == [(Role.CHAMPION, 1), (Role.SHADOW, 5)]
+    assert roles(project, world, **canary("challenger")) == [(Role.CHAMPION, 1)]
 
 
 def test_a_version_that_was_never_registered_is_a_mistake_of_the_spec(project, world):
@@ -102,15 +107,17 @@ def test_recording_a_version_again_changes_nothing(project, world):
     table = project.spec.table("versions")
     before = world.open(table).version()
     ref = reference(3)
-    reports = (report(ref, "quality", Verdict.PASS), report(ref, "operations", Verdict.PASS))
-    assert not record_version(world, project.spec, ref, reports, recorded_at=NOW + timedelta(days=1))
+    reports = (report(ref, "quality", Verdict.WARN), report(ref, "operations", Verdict.PASS))
+    evidence = evidence_of("shop", ref.digest, reports)
+    assert not record_version(world, project.spec, ref, evidence, recorded_at=NOW + timedelta(days=1))
     assert world.open(table).version() == before
     assert not recorded_versions(world, project.spec)[4].gates_passed
-    assert record_version(world, project.spec, reference(4), reports, recorded_at=NOW)
+    assert record_version(world, project.spec, reference(4), evidence_of("shop", "d4", reports), recorded_at=NOW)
     assert recorded_versions(world, project.spec)[4].gates_passed
 
 
 def test_one_gate_alone_is_no_pass(project, lake):
     ref = reference(1)
-    record_version(lake, project.spec, ref, (report(ref, "quality", Verdict.PASS),), recorded_at=NOW)
+    evidence = evidence_of("shop", ref.digest, (report(ref, "quality", Verdict.PASS),))
+    record_version(lake, project.spec, ref, evidence, recorded_at=NOW)
     assert not recorded_versions(lake, project.spec)[1].gates_passed

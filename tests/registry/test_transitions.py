@@ -93,11 +93,11 @@ def test_repeating_a_promotion_changes_nothing(promoted, project, lake):
         ({"model": "other"}, "is about other"),
         (
             {"reports": (report(reference(1), "quality", Verdict.FAIL), report(reference(1), "operations"))},
-            "did not pass: quality: roc_auc",
+            "did not pass: quality fail: roc_auc",
         ),
         (
             {"reports": (report(reference(1), "quality", checks=()), report(reference(1), "operations"))},
-            "quality: no checks, no evidence",
+            "quality fail: no checks",
         ),
         (
             {"reports": (report(reference(2), "quality"), report(reference(1), "operations"))},
@@ -125,7 +125,7 @@ def test_a_champion_that_was_beaten_does_not_come_back_on_its_old_evidence(promo
     promoted(2, 5)
     with pytest.raises(GateRefusedError, match=r"out of date: it was judged against no champion.*version 2") as refused:
         promoted(1, 8, decision=decision(reference(1)))
-    assert "or go back with `tally rollback toy`" in refused.value.remedy
+    assert "or go back with `tally rollback toy --effective-from 2013-06-09`" in refused.value.remedy
     with pytest.raises(GateRefusedError, match="judged against 0000000000000000"):
         promoted(3, 8, decision=decision(reference(3), reference(1)))
     assert resolve(lake, project.spec, on(8))[0].version == 2
@@ -135,7 +135,9 @@ def test_a_champion_that_was_beaten_does_not_come_back_on_its_old_evidence(promo
 def test_without_a_champion_there_is_nothing_to_go_back_to(promoted):
     with pytest.raises(GateRefusedError, match="is out of date") as refused:
         promoted(3, 8, decision=decision(reference(3), reference(1)))
-    assert "train again, `tally train toy --date D`" in refused.value.remedy
+    judge = "tally judge toy --version 3 --date 2013-06-09"
+    train = "tally train toy --date D --effective-from 2013-06-09"
+    assert f"`{judge}`, against no champion, by their floors alone; or train again, `{train}`" in refused.value.remedy
     assert "rollback" not in refused.value.remedy
 
 
@@ -148,8 +150,10 @@ def test_without_a_champion_the_remedy_makes_one(project, lake):
 
 def test_evidence_by_other_bounds_is_none(promoted, project, lake):
     project.spec.gates.__dict__["min_gain"] = 0.5
-    with pytest.raises(GateRefusedError, match="not the spec's section gates"):
+    with pytest.raises(GateRefusedError, match="not the spec's section gates") as refused:
         promoted(1)
+    # To be judged again by the same champion is what it was already.
+    assert "tally judge" not in refused.value.remedy
     assert lake.tables() == []
 
 
@@ -263,7 +267,7 @@ def test_requests_of_lines_that_name_none_are_known(promoted, project, lake):
     assert line.request == request_of(line.model_copy(update={"request": ""}))
     rollback(project, lake, back(1))
     stored = lake.read("toy__promotions")
-    stored = stored.drop_columns([name for name in ("request", "digest") if name in stored.column_names])
+    stored = stored.drop_columns([name for name in ("request", "digest", "evidence") if name in stored.column_names])
     old = Lake(str(project.root / "old"))
     for row in range(stored.num_rows):
         one = stored.slice(row, 1)

@@ -29,12 +29,16 @@ from tallywright.mlflow_client import mlflow_client
 from tallywright.packaging.package import PackageCache, load_package
 from tallywright.records import Promotion, Verdict
 from tallywright.registry import versions
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog, champion_on
+from tallywright.registry.versions_table import record_version
 
 from .conftest import DAY, NOW, reference, report
 
 # MLflow takes seconds to import and to make its first database.
 pytestmark = pytest.mark.slow
+
+NONE = evidence_of("toy", "", ())
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def promote(log, ref, offset=0, action="promote"):
 def test_a_package_becomes_a_version_with_its_evidence(project, package, run_id):
     made = package()
     evidence = [report(reference(1), "quality"), report(reference(1), "operations", Verdict.WARN)]
-    ref = versions.register(project, made.folder, run_id=run_id, reports=evidence)
+    ref = versions.register(project, made.folder, run_id=run_id, evidence=evidence_of("toy", made.digest, evidence))
     assert (ref.name, ref.version, ref.digest) == ("toy", 1, made.digest)
     assert versions.find(project, 1) == ref
     with mlflow_client(project.environment.tracking.uri) as client:
@@ -92,22 +96,22 @@ def test_a_package_becomes_a_version_with_its_evidence(project, package, run_id)
 
 def test_the_same_digest_is_one_version(project, package, run_id):
     made = package()
-    first = versions.register(project, made.folder, run_id=run_id, reports=[])
-    assert versions.register(project, made.folder, run_id=new_run(project), reports=[]) == first
-    second = versions.register(project, package("b", weight=2.0).folder, run_id=new_run(project), reports=[])
+    first = versions.register(project, made.folder, run_id=run_id, evidence=NONE)
+    assert versions.register(project, made.folder, run_id=new_run(project), evidence=NONE) == first
+    second = versions.register(project, package("b", weight=2.0).folder, run_id=new_run(project), evidence=NONE)
     assert second.version == 2
 
 
 def test_what_was_registered_comes_back_whole(project, package, run_id):
     made = package()
-    ref = versions.register(project, made.folder, run_id=run_id, reports=[])
+    ref = versions.register(project, made.folder, run_id=run_id, evidence=NONE)
     folder = versions.fetch(project, ref.version, ref.digest)
     assert load_package(folder, digest=made.digest).meta == made.meta
     assert versions.fetch(project, ref.version, ref.digest) == folder
 
 
 def test_an_altered_artifact_is_refused(project, package, run_id):
-    ref = versions.register(project, package().folder, run_id=run_id, reports=[])
+    ref = versions.register(project, package().folder, run_id=run_id, evidence=NONE)
     with mlflow_client(project.environment.tracking.uri) as client:
         where = client.get_run(run_id).info.artifact_uri
     with Path(where, "packages", ref.digest, "model.onnx").open("ab") as file:
@@ -117,14 +121,14 @@ def test_an_altered_artifact_is_refused(project, package, run_id):
 
 
 def test_a_swapped_version_is_refused(project, package, run_id):
-    versions.register(project, package().folder, run_id=run_id, reports=[])
+    versions.register(project, package().folder, run_id=run_id, evidence=NONE)
     with pytest.raises(PackageError, match="has the digest"):
         versions.fetch(project, 1, "0" * 64)
 
 
 def test_two_packages_of_one_run_are_two_versions_that_both_come_back(project, package, run_id):
     made = [package(name, weight=weight) for name, weight in (("a", 1.0), ("b", 2.0))]
-    refs = [versions.register(project, one.folder, run_id=run_id, reports=[]) for one in made]
+    refs = [versions.register(project, one.folder, run_id=run_id, evidence=NONE) for one in made]
     assert [ref.version for ref in refs] == [1, 2]
     for ref in refs:
         assert load_package(versions.fetch(project, ref.version, ref.digest), digest=ref.digest)
@@ -155,9 +159,12 @@ def test_aliases_follow_the_log_and_are_repaired(project, package, lake, run_id)
     log = PromotionLog(lake, project.spec)
     assert versions.project_aliases(project, log) == []
     refs = [
-        versions.register(project, package(name, weight=weight).folder, run_id=new_run(project), reports=[])
+        versions.register(project, package(name, weight=weight).folder, run_id=new_run(project), evidence=NONE)
         for name, weight in (("a", 1.0), ("b", 2.0), ("c", 3.0))
     ]
+    assert versions.project_aliases(project, log) == []
+    reports = (report(refs[2], "quality"), report(refs[2], "operations"))
+    record_version(lake, project.spec, refs[2], evidence_of("toy", refs[2].digest, reports), recorded_at=NOW)
     assert versions.project_aliases(project, log) == ["challenger: none -> 3"]
     promote(log, refs[0])
     promote(log, refs[1], 5)
@@ -177,7 +184,7 @@ def test_aliases_follow_the_log_and_are_repaired(project, package, lake, run_id)
 def test_an_alias_that_somebody_moved_is_found_by_verify_and_doctor_and_repaired(project, package, lake):
     log = PromotionLog(lake, project.spec)
     refs = [
-        versions.register(project, package(name, weight=weight).folder, run_id=new_run(project), reports=[])
+        versions.register(project, package(name, weight=weight).folder, run_id=new_run(project), evidence=NONE)
         for name, weight in (("a", 1.0), ("b", 2.0))
     ]
     promote(log, refs[0])
@@ -215,7 +222,7 @@ def test_an_alias_that_somebody_moved_is_found_by_verify_and_doctor_and_repaired
 
 def test_a_run_or_version_that_is_not_there(project, package, run_id):
     with pytest.raises(TrackingError, match="nowhere"):
-        versions.register(project, package().folder, run_id="nowhere", reports=[])
+        versions.register(project, package().folder, run_id="nowhere", evidence=NONE)
     with pytest.raises(UsageError, match="no version 7"):
         versions.find(project, 7)
     with pytest.raises(TrackingError):
@@ -249,7 +256,7 @@ def test_without_mlflow_it_says_what_to_install(project, monkeypatch):
 def test_no_warning_escapes(project, package, run_id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        versions.register(project, package().folder, run_id=run_id, reports=[])
+        versions.register(project, package().folder, run_id=run_id, evidence=NONE)
 
 
 def test_through_a_server(project, package, lake, tmp_path, empty_store):
@@ -268,7 +275,7 @@ def test_through_a_server(project, package, lake, tmp_path, empty_store):
             wait_for(f"http://127.0.0.1:{port}/health", server)
             remote = with_uri(project, f"http://127.0.0.1:{port}")
             made = package()
-            ref = versions.register(remote, made.folder, run_id=new_run(remote, artifacts=False), reports=[])
+            ref = versions.register(remote, made.folder, run_id=new_run(remote, artifacts=False), evidence=NONE)
             assert ref.digest == made.digest
             folder = versions.fetch(remote, ref.version, ref.digest)
             assert load_package(folder).digest == made.digest
@@ -292,7 +299,7 @@ def wait_for(address, server):
 @pytest.mark.parametrize("text", ["yesterday", ""])
 def test_a_tag_that_somebody_edited_is_shown_and_not_believed(project, package, run_id, text, heard):
     made = package()
-    ref = versions.register(project, made.folder, run_id=run_id, reports=[])
+    ref = versions.register(project, made.folder, run_id=run_id, evidence=NONE)
     with mlflow_client(project.environment.tracking.uri) as client:
         client.set_model_version_tag("toy", "1", "tallywright.trained_through", text)
     assert versions.find(project, 1) == ref.model_copy(update={"trained_through": None})
@@ -302,7 +309,7 @@ def test_a_tag_that_somebody_edited_is_shown_and_not_believed(project, package, 
 def test_who_sets_the_aliases_at_the_same_moment_finds_them_set(project, package, lake, run_id, monkeypatch):
     promotions = PromotionLog(lake, project.spec)
     refs = [
-        versions.register(project, package(name, weight=weight).folder, run_id=run_id, reports=[])
+        versions.register(project, package(name, weight=weight).folder, run_id=run_id, evidence=NONE)
         for name, weight in (("a", 1.0), ("b", 2.0))
     ]
     promote(promotions, refs[0])
@@ -324,7 +331,7 @@ def test_who_sets_the_aliases_at_the_same_moment_finds_them_set(project, package
 
 def test_an_alias_that_can_never_be_set_is_an_error(project, package, lake, run_id, monkeypatch):
     promotions = PromotionLog(lake, project.spec)
-    promote(promotions, versions.register(project, package().folder, run_id=run_id, reports=[]))
+    promote(promotions, versions.register(project, package().folder, run_id=run_id, evidence=NONE))
     monkeypatch.setattr(versions.time, "sleep", lambda _: None)
     client = type(versions.mlflow_client(project.environment.tracking.uri).__enter__())
     monkeypatch.setattr(client, "set_registered_model_alias", lambda *_: (_ for _ in ()).throw(OSError("no")))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tallywright.errors import GateRefusedError, NoChampionError, UsageError
 from tallywright.records import Check, GateReport, Promotion, Verdict
 from tallywright.registry import transitions
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog, champion_on, not_withdrawn, previous, withdrawals
 from tallywright.registry.resolve import before_withdrawals, resolve
 from tallywright.registry.versions import _wanted
@@ -74,7 +75,7 @@ def test_the_newest_earlier_champion_takes_the_place_of_a_withdrawn_one(project,
         assert versions_of(before.resolution.models) == [("champion", 2 if offset >= 5 else 1)]
         assert before.withdrawn == ({2: line} if offset >= 5 else {})
     assert log.champion_on(DAY + timedelta(days=5), known_at=NOW - timedelta(days=1)) is None
-    assert _wanted(log.entries(), [1, 2, 3]) == {"champion": 1, "previous": None, "challenger": 3}
+    assert _wanted(log.entries(), [1, 2, 3], {1, 2, 3}) == {"champion": 1, "previous": None, "challenger": 3}
 
 
 def test_a_repeated_withdrawal_changes_nothing(project, lake, log):
@@ -147,7 +148,7 @@ def test_a_version_that_was_never_champion_is_no_canary_and_no_challenger_any_mo
         GateReport(gate=gate, model="toy", subject=ref.digest, checks=(Check(name="all", verdict=Verdict.PASS),))
         for gate in ("quality", "operations")
     ]
-    record_version(lake, project.spec, ref, reports, recorded_at=NOW)
+    record_version(lake, project.spec, ref, evidence_of("shop", ref.digest, reports), recorded_at=NOW)
     for model in (3, "challenger"):
         scoring = project.spec.scoring.model_copy(update={"canary": Canary(model=model, share=0.1)})
         spec = project.spec.model_copy(update={"scoring": scoring})
@@ -157,7 +158,7 @@ def test_a_version_that_was_never_champion_is_no_canary_and_no_challenger_any_mo
         scoring = project.spec.scoring.model_copy(update={"canary": Canary(model=model, share=0.1)})
         spec = project.spec.model_copy(update={"scoring": scoring})
         assert versions_of(resolve(lake, spec, DAY)) == [("champion", 1)]
-    assert _wanted(log.entries(), [1, 2, 3])["challenger"] is None
+    assert _wanted(log.entries(), [1, 2, 3], {1, 2, 3})["challenger"] is None
     # It leaves the dates of the others as they are.
     assert promoted(project, lake, 4, 2, offset=6).model_version == 4
 

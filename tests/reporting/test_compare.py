@@ -12,6 +12,7 @@ from shared import shared
 from synthetic import CLASSES, DAY, make_package, make_project
 from world import World
 
+from tallywright.class_metrics import names_of_class_metrics
 from tallywright.data.delta.lake import Lake
 from tallywright.errors import InputError, UsageError
 from tallywright.gates.record import record_report
@@ -20,11 +21,13 @@ from tallywright.monitoring.performance import realised
 from tallywright.packaging.package import PackageCache
 from tallywright.packaging.predictor import Predictor
 from tallywright.records import Check, GateReport, ModelRef, Promotion, Verdict
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.versions_table import TrainedBy, record_version
 from tallywright.registry.withdrawal import WithdrawRequest, withdraw
 from tallywright.reporting.compare import compare
 from tallywright.reporting.versions import champion_dates, versions
+from tallywright.tasks import TASKS, is_of_class
 
 DAYS = [DAY + timedelta(days=offset) for offset in range(6)]
 NOW = datetime(2024, 4, 1, tzinfo=UTC)
@@ -53,7 +56,9 @@ class Shop:
 
     def record(self, number: int, package, **how) -> None:
         ref = ModelRef(name="shop", version=number, digest=package.digest, trained_through=package.meta.trained_through)
-        record_version(self.lake, self.spec, ref, (), recorded_at=NOW, trained_by=TrainedBy(**how))
+        record_version(
+            self.lake, self.spec, ref, evidence_of("shop", ref.digest, ()), recorded_at=NOW, trained_by=TrainedBy(**how)
+        )
 
     def promote(self, number: int, effective: date = DAY) -> None:
         line = decided(Promotion(
@@ -128,7 +133,7 @@ def test_days_that_a_version_has_seen_are_left_out_unless_they_are_asked_for(sho
     assert (asked.first_date, asked.last_date, asked.days) == (DAYS[0], DAYS[1], 2)
     few, seen = asked.cautions
     assert few == "a gain has no bounds: 2 days are too few to see how days differ, 6 would do"
-    assert seen == f"version 4 was trained on data through {DAYS[1]}: it has seen these rows"
+    assert seen == f"version 4 was fitted on data through {DAYS[1]}: it has seen these rows"
     assert {(pair.lower, pair.upper) for pair in asked.metrics} == {(None, None)}
     assert compare(shop.project, shop.lake, (1, 4), (DAYS[2], None)).days == 4
     with pytest.raises(InputError, match="no scored day of shop from 2025-01-01 to the last has known labels"):
@@ -215,8 +220,8 @@ def test_the_dates_of_a_champion_that_comes_back_are_two_periods(tmp_path) -> No
 @pytest.mark.parametrize(
     ("task", "labels", "metrics"),
     [
-        ("regression", [0.5, 1.5, 3.0], {"rmse", "mae", "r2"}),
-        ("multiclass", [*CLASSES], {"log_loss", "accuracy"}),
+        ("regression", [0.5, 1.5, 3.0], TASKS["regression"].metrics),
+        ("multiclass", [*CLASSES], TASKS["multiclass"].metrics | {*names_of_class_metrics(CLASSES)}),
     ],
 )
 def test_versions_of_other_tasks(tmp_path, task, labels, metrics) -> None:
@@ -227,7 +232,7 @@ def test_versions_of_other_tasks(tmp_path, task, labels, metrics) -> None:
         package = make_package(tmp_path / str(number), seed=number, task=task)
         cache.put(package.folder)
         ref = ModelRef(name="shop", version=number, digest=package.digest, trained_through=date(2024, 1, 31))
-        record_version(lake, spec, ref, (), recorded_at=NOW)
+        record_version(lake, spec, ref, evidence_of(spec.name, ref.digest, ()), recorded_at=NOW)
         if number == 1:
             world = World(lake, spec, package)
     for day in DAYS:
@@ -246,8 +251,13 @@ def test_versions_of_other_tasks(tmp_path, task, labels, metrics) -> None:
     found = compare(project, lake, (1, 2), (DAYS[0], None))
     assert found.rows == 6 * 119
     assert {pair.metric for pair in found.metrics} == metrics
-    assert all(pair.lower is not None and pair.lower <= pair.gain <= pair.upper for pair in found.metrics)
+    defined = [pair for pair in found.metrics if np.isfinite(pair.gain)]
+    assert len(defined) >= len(TASKS[task].metrics)
+    assert all(pair.lower is None or pair.lower <= pair.gain <= pair.upper for pair in defined)
+    assert all(pair.lower is not None for pair in defined if not is_of_class(pair.metric))
     assert found.scores_differ > 0.5
-    direction = {"rmse": -1, "mae": -1, "log_loss": -1}
-    for pair in found.metrics:
-        assert pair.gain == pytest.approx((pair.second - pair.first) * direction.get(pair.metric, 1))
+    worse = {"rmse", "mae", "log_loss", "calibration_error"}
+    for pair in defined:
+        nearer = abs(pair.first) - abs(pair.second)
+        plain = (pair.second - pair.first) * (-1 if pair.metric in worse else 1)
+        assert pair.gain == pytest.approx(nearer if pair.metric == "bias" else plain)

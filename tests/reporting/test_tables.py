@@ -22,7 +22,8 @@ TYPES = {
 STORED = {
     "inputs": """
         score_date:date version:int fingerprint:text rows:int quarantined:int table_id:text
-        recorded_at:instant raw_digest:text reading:int files_json:text
+        recorded_at:instant raw_digest:text reading:int files_json:text raw_files_json:text code_version:text
+        earlier_json:text
     """,
     "unreadable": "model_name:text source:text file:text line:int reason:text raw_row:text",
     "tallies": """
@@ -70,7 +71,7 @@ STORED = {
     "promotions": """
         model:text sequence:int action:text model_version:int package_digest:text trained_through:date
         effective_from:date recorded_at:instant approver:text reason:text decision_json:text request:text
-        digest:text authentication:text recorded_by:text
+        digest:text authentication:text recorded_by:text evidence:text answer_json:text stage_json:text
     """,
     "heads": """
         log:text sequence:int digest:text recorded_at:instant
@@ -81,7 +82,9 @@ STORED = {
     """,
     "versions": """
         model:text model_version:int package_digest:text trained_through:date gates_passed:bool
-        recorded_at:instant run_id:text metrics_json:text reason:text
+        recorded_at:instant run_id:text metrics_json:text reason:text author:text recorded_by:text verdict:text
+        judged_digest:text evidence_json:text code_version:text snapshot_json:text source:text
+        source_version:int
     """,
 }
 """The lakes of earlier versions hold these: a column may be added at an end, nothing else."""

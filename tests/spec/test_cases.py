@@ -21,7 +21,7 @@ from tallywright.spec import load_project, model_names
 from tallywright.spec.checks import RELATIONS
 from tallywright.spec.load import load_environment
 from tallywright.spec.values import SQL_TYPES
-from tallywright.tasks import METRIC_RANGES
+from tallywright.tasks import metric_of
 
 Change = Callable[..., Path]
 
@@ -117,8 +117,7 @@ def test_one_table_of_types_and_one_of_ranges() -> None:
                "regression": ([1.0, 9.0], [40.0, 2.0])}  # fmt: skip
     for task, given in answers.items():
         for metric, value in evaluate(*given, task=task).items():
-            low, high = METRIC_RANGES[metric]
-            assert low <= value <= high
+            assert metric_of(metric).least <= value <= metric_of(metric).greatest
 
 
 REFUSED = {
@@ -148,7 +147,7 @@ REFUSED = {
     "reserved": ([("    weight_kg: DOUBLE\n", "    weight_kg: DOUBLE\n    Probability: DOUBLE\n")], "", "Probability"),
     "twins": ([("    weight_kg: DOUBLE\n", "    weight_kg: REAL\n    Weight_KG: DOUBLE\n")], "", "only in case"),
     "taken": ([("    orders:", "    accepted:")], "", "data.sources.accepted: the name is taken"),
-    "deep": ([], f"x: {'[' * 1000}{']' * 1000}\n", "model.yaml:64: nested deeper than 50"),
+    "deep": ([], f"x: {'[' * 1000}{']' * 1000}\n", "model.yaml:65: nested deeper than 50"),
     "missing owner": ([("name: Your team", "name: ???")], "", "owner.name: missing"),
     "empty owner": ([("name: Your team", "name: ''")], "", "owner.name: empty"),
     "blank tag": ([("tags: [sample]", "tags: [' ']")], "", "tags.0: empty"),
@@ -192,6 +191,15 @@ def test_what_is_not_checked_is_said(change: Change) -> None:
     done = CliRunner().invoke(tally, ["validate", "--root", str(root)], catch_exceptions=False)
     assert done.stdout == "late_orders: valid\n"
     assert done.stderr.startswith("hint: late_orders: data.engine is spark, so its queries are not planned")
+
+
+def test_evidence_that_is_weaker_than_it_looks_is_said(change: Change) -> None:
+    root = change(("  holdout_days: 14", "  holdout_days: 5"), add="\nscoring: {shadow: [challenger]}\n")
+    code, (row,) = validated(root)
+    assert (code, row["valid"], len(row["hints"])) == (0, True, 2)
+    again, interval = row["hints"]
+    assert "is never judged again: gates.shadow_days is 0" in again
+    assert "a holdout of 5 has no interval" in interval
 
 
 def test_a_time_without_quotes_is_that_time(change: Change) -> None:

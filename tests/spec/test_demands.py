@@ -19,7 +19,8 @@ owner: {name: Shop, email: shop@example.com}
 schedule: {start_date: 2024-01-01}
 data: {sources: {raw: {path: raw.csv}}, key: [id], columns: {id: VARCHAR, score_moment: TIMESTAMP, x: DOUBLE}}
 training: {target: late, numeric: [x]}
-gates: {min_holdout_rows: 100, min_gain: 0.01, floors: {roc_auc: {min: 0.6}}}
+gates:
+  {min_holdout_rows: 100, min_gain: 0.01, floors: {roc_auc: {min: 0.6}}, max_latency_ms: {rows_1: {p99: 10}}}
 registry: {approval: person, approvers: [ann]}
 """
 WEAKER = [
@@ -28,8 +29,13 @@ WEAKER = [
     "gates.min_holdout_rows=1",
     "gates.max_calibration_error=1",
     "gates.max_latency_ms_per_1000=1e9",
+    "gates.max_latency_ms.rows_1.p99=11",
+    "gates.max_latency_ms.rows_1.p99=null",
+    "gates.max_memory_mb=1e6",
     "gates.confidence=0.6",
-    "gates.bootstrap=100",
+    "gates.mode=refresh",
+    "gates.margin=0.5",
+    "gates.yearly_level=0.4",
     "gates.primary_metric=log_loss",
 ]
 bounds = st.none() | st.floats(-1, 1).map(lambda value: round(value, 2))
@@ -64,11 +70,20 @@ def test_a_set_that_asks_for_less_is_not_demanded(root, said) -> None:
 
 
 def test_a_set_that_asks_for_more_is_demanded(root) -> None:
-    more = demanded(root, "gates.floors.roc_auc.min=0.9", "gates.min_holdout_rows=1000")
+    faster = ("gates.max_latency_ms.rows_1.p99=9", "gates.max_latency_ms.rows_1000.p50=5", "gates.max_memory_mb=512")
+    more = demanded(root, "gates.floors.roc_auc.min=0.9", "gates.min_holdout_rows=1000", *faster)
     assert (more.gates.floors["roc_auc"].min, more.gates.min_holdout_rows) == (0.9, 1000)
+    bounds = more.gates.max_latency_ms
+    assert (bounds.rows_1.p99, bounds.rows_1000.p50, more.gates.max_memory_mb) == (9, 5, 512)
     assert more.spec == demanded(root).spec
     (root / "models/shop/model.yaml").write_text(SPEC.replace("approval: person, approvers: [ann]", "approval: policy"))
     assert demanded(root, "registry.approval=person").registry.approval == "person"
+
+
+@pytest.mark.parametrize(("file", "said"), [("false", "true"), ("true", "false")])
+def test_a_set_keeps_the_author_from_approving_and_lets_none(root, file, said) -> None:
+    (root / "models/shop/model.yaml").write_text(SPEC.replace("[ann]", f"[ann], author_may_approve: {file}"))
+    assert not demanded(root, f"registry.author_may_approve={said}").registry.author_may_approve
 
 
 def test_a_layer_of_the_overlay_is_a_file_too(root) -> None:

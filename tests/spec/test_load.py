@@ -47,6 +47,33 @@ def test_overlay_and_set_win_over_the_base_file(project: Path) -> None:
     assert loaded.spec.training.window_days == 50
 
 
+@pytest.mark.parametrize(
+    "text", ["training.estimator={kind: lightgbm, rounds: 40}", "training.estimator.kind=lightgbm"]
+)
+def test_a_layer_of_another_kind_replaces_and_one_of_the_same_kind_is_merged(project: Path, text: str) -> None:
+    torch = load_project("flight_delays", root=project, overrides=["training.estimator={kind: torch, epochs: 3}"])
+    assert (torch.spec.training.estimator.epochs, torch.spec.training.estimator.hidden) == (3, (128, 64))
+    found = load_project("flight_delays", root=project, overrides=["training.estimator.hidden=[8]", text])
+    assert found.spec.training.estimator.kind == "lightgbm"
+    layers = "models: {flight_delays: {training: {estimator: {kind: lightgbm}}}}\n"
+    (project / "conf/local.yaml").write_text(layers)
+    assert load_project("flight_delays", root=project).spec.training.estimator.kind == "lightgbm"
+
+
+def test_days_of_a_rollout_that_begins_with_a_shadow_are_planned_evidence(project: Path) -> None:
+    def planned(**sections: object) -> int:
+        _edit(project, lambda values: values.update(sections))
+        return load_project("flight_delays", root=project).spec.planned_shadow_days
+
+    shadow, canary = {"stage": "shadow", "days": 9}, {"stage": "canary", "share": 0.1, "days": 7}
+    assert planned() == 0
+    assert planned(rollout={"stages": [shadow, canary]}) == 9
+    assert planned(rollout={"stages": [canary]}) == 0
+    assert planned(rollout={"mode": "direct"}) == 0
+    _edit(project, lambda values: values["gates"].update(shadow_days=4))
+    assert planned(rollout={"stages": [shadow, canary]}) == 4
+
+
 def test_an_overlay_of_a_model_that_is_not_there_is_said_and_harms_no_model(
     project: Path, heard: pytest.LogCaptureFixture
 ) -> None:

@@ -10,8 +10,8 @@ import yaml
 
 from tallywright.errors import SpecError
 from tallywright.spec import load_project
-from tallywright.spec.load import DEFAULTS, with_defaults
 from tallywright.spec.model import ModelSpec
+from tallywright.spec.upgrade import DEFAULTS, moved_keys, with_defaults
 
 MADE_UP = {
     "gates.bootstrap": {2: 900},
@@ -25,6 +25,8 @@ MADE_UP = {
 def values(repository: Path) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((repository / "models/flight_delays/model.yaml").read_text())
     found.pop("spec_version", None)
+    found["training"]["network"] = found["training"].pop("estimator")
+    del found["training"]["network"]["kind"]
     return found
 
 
@@ -71,17 +73,21 @@ def test_what_is_broken_is_left_to_validation(values: Any, broken: Any) -> None:
     }
 
 
-def test_the_second_version_changes_how_raw_files_are_read_and_nothing_else(values: Any) -> None:
+def test_the_second_version_reads_raw_files_otherwise_lets_a_refit_serve_and_no_author_approve(values: Any) -> None:
     sources = {"one": {"path": "a.csv"}, "two": {"path": "b.csv", "null_value": "-", "strict": False}}
     values |= {"data": values["data"] | {"sources": sources}}
-    assert {path.rpartition(".")[0] for path in DEFAULTS} == {"data.sources.*"}
+    assert {path.rpartition(".")[0] for path in DEFAULTS} == {"data.sources.*", "training", "registry"}
     one, two = (ModelSpec.model_validate(with_defaults(values | {"spec_version": number})) for number in (1, 2))
     read = {name: (source.strict, source.null_texts) for name, source in one.data.sources.items()}
     assert read == {"one": (False, ("NA", "")), "two": (False, ("-", ""))}
     read = {name: (source.strict, source.null_texts) for name, source in two.data.sources.items()}
     assert read == {"one": (True, ("",)), "two": (False, ("-", ""))}
+    assert (one.registry.author_may_approve, two.registry.author_may_approve) == (True, False)
     data = one.data.model_copy(update={"sources": two.data.sources})
-    assert one.model_copy(update={"spec_version": 2, "data": data}) == two
+    assert (one.training.refit, two.training.refit) == (False, True)
+    training = one.training.model_copy(update={"refit": True})
+    same = {"spec_version": 2, "data": data, "training": training, "registry": two.registry}
+    assert one.model_copy(update=same) == two
 
 
 def test_without_the_key_a_spec_is_of_the_first_version(values: Any) -> None:
@@ -107,3 +113,17 @@ def test_a_version_in_an_overlay_is_refused(project: Path) -> None:
 def test_a_version_in_a_set_is_refused(project: Path, text: str) -> None:
     with pytest.raises(SpecError, match="--set spec_version"):
         load_project("flight_delays", root=project, overrides=[text])
+
+
+def test_what_is_said_of_keys_of_before() -> None:
+    assert moved_keys({"gates": {"min_gain": 0.1}, "training": {"estimator": {"kind": "torch"}}}) == []
+    (network,) = moved_keys({"training": {"network": {"epochs": 3}}})
+    assert network.endswith("write `estimator: {kind: torch, epochs: 3}`")
+    both = {"network": {"epochs": 3}, "estimator": {"kind": "torch", "batch_size": 64, "epochs": 5}}
+    (network,) = moved_keys({"training": both})
+    assert network.endswith("write `estimator: {kind: torch, batch_size: 64, epochs: 3}`")
+    (network,) = moved_keys({"training": both | {"estimator": {"kind": "lightgbm"}}})
+    assert "training.network is no longer used" in network
+    (bootstrap,) = moved_keys({"gates": {"bootstrap": 200}})
+    assert "no longer used" in bootstrap
+    assert moved_keys({"gates": None, "training": "none"}) == []

@@ -9,18 +9,19 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+from day_gate import report_day
 from deltalake import DeltaTable, write_deltalake
 from synthetic import DAY, commit_day, make_features, make_package, make_project
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.labels import label_writer
 from tallywright.data.etl.reading import Reading
-from tallywright.data.inputs.versions import input_version
-from tallywright.gates.record import day_subject, record_report
+from tallywright.gates.record import record_report
 from tallywright.lifecycle.context import RunContext
 from tallywright.lifecycle.run import run_step
 from tallywright.packaging.package import Package, PackageCache
 from tallywright.records import Check, Decision, GateReport, ModelRef, Promotion, Verdict
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.versions_table import record_version
 from tallywright.spec import Project
@@ -44,7 +45,7 @@ def _register(project: Project, lake: Lake, version: int, package: Package, *, c
     reports = _reports(ref.digest)
     for report in reports:
         record_report(lake, project.spec, report, run_id=f"train-{version}", recorded_at=NOW)
-    record_version(lake, project.spec, ref, reports, recorded_at=NOW)
+    record_version(lake, project.spec, ref, evidence_of(project.spec.name, ref.digest, reports), recorded_at=NOW)
     if not champion:
         return
     decision = Decision(
@@ -61,9 +62,7 @@ def _register(project: Project, lake: Lake, version: int, package: Package, *, c
 
 def pass_gate(lake: Lake, project: Project, day: date) -> None:
     """Lets a day pass its gate."""
-    subject = day_subject(input_version(lake, project.spec, day))
-    report = GateReport(gate="day", model="shop", subject=subject, checks=(Check(name="rows", verdict=Verdict.PASS),))
-    record_report(lake, project.spec, report, run_id=f"gate-{day}", recorded_at=NOW)
+    report_day(lake, project.spec, day, run_id=f"gate-{day}", at=NOW)
 
 
 def put(lake: Lake, project: Project, day: date) -> None:

@@ -30,7 +30,7 @@ _NOT_FORKED = {"deltalake", "duckdb", "onnxruntime"}
 
 
 def run_tally(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float = 240
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: float = 560
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run` with `python -m tallywright`, its text captured."""
     with tempfile.NamedTemporaryFile("w+") as out, tempfile.NamedTemporaryFile("w+") as err:

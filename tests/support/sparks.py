@@ -80,7 +80,7 @@ class Cluster:
         place = ("--work-dir", str(self.work / f"worker-{number}"), "--cores", "1", "--memory", memory)
         self._start(f"worker-{number}", "worker.Worker", *place, "--port", "0", self.address)
 
-    def wait_for(self, name: str, text: str, times: int = 1, seconds: float = 90) -> None:
+    def wait_for(self, name: str, text: str, times: int = 1, seconds: float = 300) -> None:
         """Waits until a process has logged a text so often."""
         _wait_for(self.work / f"{name}.log", text, list(self.processes.values()), times, seconds)
 

@@ -6,6 +6,7 @@ Everything is a function of its arguments, so that another process can make the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ import yaml
 from deltalake import DeltaTable
 
 from tallywright.data.delta.generation import content_transaction
+from tallywright.data.delta.handles import description_of
 from tallywright.data.delta.lake import Change, Lake
 from tallywright.data.fingerprint import digest
 from tallywright.data.storage.filesystem import filesystem_of
@@ -32,6 +34,7 @@ from tallywright.score_period import columns_of as period_columns
 from tallywright.scoring.commit.profile_table import ProfileRow, read_profiles
 from tallywright.scoring.prepare import ScoreRequest
 from tallywright.spec import Project, load_project
+from tallywright.spec.demands import Demands
 from tallywright.spec.model import ModelSpec
 
 DAY = date(2024, 3, 1)
@@ -97,6 +100,7 @@ def make_package(  # noqa: PLR0913 - a world has many knobs
     fault: str = "",
     through: date | None = None,
     task: str = "binary",
+    demands: Demands | None = None,
     **told: Any,
 ) -> Package:
     """A package whose graph is a small network with embeddings; another seed is another model; `fault` as `network`.
@@ -141,6 +145,7 @@ def make_package(  # noqa: PLR0913 - a world has many knobs
             definition=definition,
             reference=reference.profile(),
             parity=(sample, parity),
+            demands=demands,
         ),
     )
 
@@ -255,6 +260,7 @@ def commit_day(lake: Lake, spec: ModelSpec, features: pa.Table, *, day: date = D
     table = spec.table("features")
     dated = features.append_column("score_date", pa.array([day] * features.num_rows, pa.date32()))
     change = Change(table, dated, {"score_date": day}, ("score_date",), {}, content_transaction(table, day))
+    change = replace(change, description=description_of(spec.schedule.calendar.cadence))
     lake.commit(change, lake.handle(change))
 
 

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from day_gate import report_day
 from synthetic import DAY, columns_of, make_package, make_spec
 
 from tallywright.data.delta.lake import Lake
 from tallywright.data.etl.ingest import ingest
 from tallywright.data.inputs.versions import input_version
 from tallywright.errors import InputError
-from tallywright.gates.record import day_subject, record_report
+from tallywright.gates.record import day_subject
 from tallywright.lifecycle.context import RunContext, RunOptions
 from tallywright.lifecycle.run import run_step
 from tallywright.packaging.package import Package, PackageCache
 from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Check, Decision, GateReport, ModelRef, Verdict
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog
 from tallywright.registry.transitions import RollbackRequest, promote, rollback
 from tallywright.registry.versions_table import record_version
@@ -77,9 +79,8 @@ class Day:
         made.put_raw(1)
         cache = PackageCache(Path(made.project.environment.storage.cache))
         for number, package in versions.items():
-            record_version(
-                made.lake, made.project.spec, made.ref(number, cache.put(package.folder)), (), recorded_at=NOW
-            )
+            ref = made.ref(number, cache.put(package.folder))
+            record_version(made.lake, made.project.spec, ref, evidence_of("shop", ref.digest, ()), recorded_at=NOW)
         made.promote(1)
         return made
 
@@ -131,10 +132,8 @@ class Day:
         project = self.project
         lake = Lake.of(project.environment)
         with suppress(InputError):
-            subject = day_subject(input_version(lake, project.spec, DAY))
-            checks = (Check(name="rows", verdict=Verdict.PASS),)
-            report = GateReport(gate="day", model="shop", subject=subject, checks=checks)
-            record_report(lake, project.spec, report, run_id=subject, recorded_at=NOW)
+            run_id = day_subject(input_version(lake, project.spec, DAY))
+            report_day(lake, project.spec, DAY, run_id=run_id, at=NOW)
 
     def step(self, name: str, run_id: str = "one", **options: Any) -> dict[str, Any]:
         return run_step(self.context(run_id, **options), name)

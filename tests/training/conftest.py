@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import visits as visits_world
 
+from tallywright.data.snapshot import take_snapshot
 from tallywright.spec.sections import Training
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,7 +45,7 @@ def rows():
     """Synthetic rows whose target depends on the columns; column `b` has nulls that matter."""
 
     def make(task="binary", count=700, seed=1):
-        from tallywright.training.loop import Rows
+        from tallywright.training.matrices import Rows
 
         random = np.random.default_rng(seed)
         numeric = random.normal(size=(count, 3)).astype(np.float32) * [1, 10, 100] + [0, 5, -50]
@@ -68,9 +70,11 @@ def request_of(small_spec, flights_folder):
     """A `FitRequest` for synthetic rows, with the flights' network."""
 
     def make(train, validation, task="binary", spec=None, **changes):
-        from tallywright.training.loop import FitRequest
-        from tallywright.training.network import NetworkDims, ScoringModule, find_network, learn_scaling
+        from tallywright.training.networks.loop import FitRequest
+        from tallywright.training.networks.module import NetworkDims, ScoringModule
         from tallywright.training.objective import learn_objective
+        from tallywright.training.scaling import learn_scaling
+        from tallywright.training.user_code.source import find_network
 
         spec = spec or small_spec(task)
         objective = learn_objective(task, train.target, spec.network.class_weight)
@@ -83,8 +87,20 @@ def request_of(small_spec, flights_folder):
             "train": encoded[0],
             "validation": encoded[1],
             "spec": spec,
+            "settings": spec.network,
             "configuration": "one",
         }
         return FitRequest(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def visits(tmp_path, empty_store):
+    """A small model project of each task, ingested: project, lake, snapshot."""
+
+    def make(task="binary", **training):
+        project, lake = visits_world.ingested(tmp_path, empty_store, task, **training)
+        return project, lake, take_snapshot(project, lake, visits_world.AS_OF)
 
     return make

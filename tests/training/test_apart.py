@@ -167,7 +167,7 @@ def tally(root: Path, *arguments: str, code: int | None = 0) -> subprocess.Compl
 
 FEW = [
     "--date", "2025-04-01", "--json", "--no-promote",
-    *("--set", "training.window_days=28", "--set", "training.baselines=false", "--set", "training.network.epochs=2"),
+    *("--set", "training.window_days=28", "--set", "training.baselines=false", "--set", "training.estimator.epochs=2"),
 ]  # fmt: skip
 
 

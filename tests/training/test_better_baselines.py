@@ -1,4 +1,4 @@
-"""A baseline that is better than the network is said in words."""
+"""A baseline that is better than the model is said in words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_a_better_baseline_is_said(metric: str, model: float, baseline: float, *
     results = {"model": {metric: model}, "gradient_boosting": {metric: baseline, "other": 1.0}}
     sentences = better_baselines(results, metric)
     assert bool(sentences) is said
-    assert all("gradient_boosting is better than the network" in sentence for sentence in sentences)
+    assert all("gradient_boosting is better than the model" in sentence for sentence in sentences)
 
 
 def test_without_the_metric_nothing_is_said() -> None:

@@ -1,110 +1,40 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from visits import AS_OF, DAYS, FIRST, ROWS, spec_of
 
-from tallywright.data.delta.lake import Lake
-from tallywright.data.etl.ingest import ingest
-from tallywright.data.snapshot import read_split, take_snapshot
-from tallywright.errors import InputError, SpecError, TrackingError
+from tallywright.data.snapshot import read_split
+from tallywright.errors import InputError, PackageError, SpecError, TrackingError
 from tallywright.packaging.package import load_package
 from tallywright.packaging.predictor import Predictor
 from tallywright.profiles.accumulate import profile_rows
 from tallywright.profiles.comparison import ReferenceDays
-from tallywright.spec import Environment, ModelSpec, Project
-from tallywright.spec.environment import Storage, Tracking
+from tallywright.spec.environment import Tracking
 from tallywright.spec.sections import Monitoring
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
-
-FIRST, DAYS, ROWS = date(2024, 3, 1), 12, 180
-AS_OF = FIRST + timedelta(days=DAYS)
-
-CONTRACT = """
-SELECT CAST(v.day AS DATE) AS score_date, CAST(NULL AS VARCHAR) AS reject_reason, v.*
-FROM visits v WHERE CAST(v.day AS DATE) BETWEEN :lookback_date AND :to_date
-"""
-FEATURES = """
-SELECT score_date, id, CAST(score_date AS TIMESTAMP) AS score_moment, kind, amount, age
-FROM accepted WHERE score_date BETWEEN :from_date AND :to_date
-"""
-LABELS = """
-SELECT id, score_date, outcome AS y, CAST(score_date AS TIMESTAMP) AS label_time, 'known' AS label_status
-FROM accepted WHERE score_date BETWEEN :from_date AND :to_date
-"""
-
-
-def raw_lines(task):
-    random = np.random.default_rng(5)
-    yield "id,day,kind,amount,age,outcome"
-    for number in range(DAYS * ROWS):
-        day = FIRST + timedelta(days=number // ROWS)
-        kind, amount, age = "abc"[random.integers(3)], random.normal(), random.integers(20, 60)
-        signal = amount + (kind == "a") + random.normal()
-        outcome = {"binary": int(signal > 0.5), "multiclass": int(np.digitize(signal, [0, 1])), "regression": signal}
-        shown = "NA" if random.random() < 0.1 else age
-        yield f"v{number},{day},{kind},{amount:.6f},{shown},{outcome[task]}"
-
-
-def spec_of(task, **training):
-    columns = {"id": "VARCHAR", "score_moment": "TIMESTAMP", "kind": "VARCHAR", "amount": "DOUBLE", "age": "DOUBLE"}
-    types = {"amount": "DOUBLE", "age": "DOUBLE", "outcome": "DOUBLE" if task == "regression" else "INTEGER"}
-    return ModelSpec.model_validate(
-        {
-            "name": "visits",
-            "description": "A model of each task.",
-            "owner": {"name": "Visits", "email": "visits@example.com"},
-            "schedule": {"start_date": FIRST},
-            "data": {
-                "sources": {"visits": {"path": "visits.csv", "types": types}},
-                "key": ["id"], "contract": "contract.sql", "features": "features.sql", "labels": "labels.sql",
-                "columns": columns,
-            },
-            "training": {
-                "task": task, "target": "y", "numeric": ["amount", "age"], "categorical": ["kind"], "slices": ["kind"],
-                "window_days": 8, "validation_days": 2, "holdout_days": 4, "device": "cpu",
-                "network": {"epochs": 6, "batch_size": 128, "learning_rate": 0.01, "hidden": [16]},
-            } | training,
-        }
-    )  # fmt: skip
-
-
-@pytest.fixture
-def visits(tmp_path, flights_folder, empty_store):
-    """A small model project of each task, ingested: project, lake, snapshot."""
-
-    def make(task="binary", **training):
-        for name, text in (("contract", CONTRACT), ("features", FEATURES), ("labels", LABELS)):
-            (tmp_path / f"{name}.sql").write_text(text)
-        (tmp_path / "visits.csv").write_text("\n".join(raw_lines(task)) + "\n")
-        (tmp_path / "network.py").write_text((flights_folder / "network.py").read_text())
-        shutil.copy(empty_store, tmp_path / "mlflow.db")
-        environment = Environment(
-            name="test",
-            storage=Storage(lake=str(tmp_path / "lake"), work=str(tmp_path / "work")),
-            tracking=Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "artifacts")),
-        )
-        project = Project(spec_of(task, **training), tmp_path, tmp_path, environment)
-        lake = Lake.of(environment)
-        ingest(project, lake, FIRST, AS_OF - timedelta(days=1))
-        return project, lake, take_snapshot(project, lake, AS_OF)
-
-    return make
 
 
 def run_training(visits, work, run_id="run-1"):
     from tallywright.training.fit import train
 
     return train(*visits, run_id=run_id, work=Path(work), code_version="0123abc")
+
+
+def run_refit(visits, work, judged, run_id="run-1"):
+    from tallywright.training.fit import refit
+
+    return refit(*visits, judged=Path(judged.folder), run_id=run_id, work=Path(work), code_version="0123abc")
 
 
 @pytest.mark.parametrize(
@@ -248,3 +178,70 @@ def test_created_at_is_when_the_run_was_first_opened(visits, tmp_path):
     assert before - timedelta(seconds=1) < package.meta.created_at < datetime.now(UTC)
     assert set(package.meta.evaluation) >= {"model", "validation"}
     assert "gradient_boosting" not in package.meta.evaluation
+
+
+def test_a_refit_is_the_same_recipe_on_all_rows(visits, tmp_path):
+    from mlflow import MlflowClient
+
+    made = visits(baselines=False)
+    project, lake, snapshot = made
+    judged = run_training(made, tmp_path / "work")
+    refitted = run_refit(made, tmp_path / "work", judged)
+    before, after = load_package(Path(judged.folder)), load_package(Path(refitted.folder))
+
+    assert after.digest == refitted.digest != before.digest
+    assert (before.meta.judged, after.meta.judged) == ("", before.digest)
+    assert before.fitted_through == snapshot.validation_to
+    assert after.fitted_through == after.meta.trained_through == before.meta.trained_through == snapshot.holdout_to
+    assert after.meta.evaluation == before.meta.evaluation
+    assert refitted.metrics == judged.metrics
+    assert after.meta.training_config["rounds"] == before.meta.training_config["rounds"] >= 1
+    assert before.reference.rows == snapshot.rows["train"] + snapshot.rows["validation"]
+    assert after.reference.rows == sum(snapshot.rows.values())
+    # It has learnt from the holdout: scored on it, it is close to the judged one, and another.
+    (holdout,) = read_split(project, lake, snapshot, "holdout").combine_chunks().to_batches()
+    ours, theirs = (np.array(Predictor(one)(holdout)["probability"].to_pylist()) for one in (before, after))
+    assert 0 < np.abs(ours - theirs).mean() < 0.1
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.9
+
+    again, anew = (run_refit(made, tmp_path / folder, judged) for folder in ("work", "elsewhere"))
+    assert refitted.digest == again.digest == anew.digest
+    seen = MlflowClient(tracking_uri=project.environment.tracking.uri).get_run(judged.run_id).data
+    assert (seen.tags["package.digest"], seen.tags["refit.digest"]) == (judged.digest, refitted.digest)
+    assert seen.tags["refit.rows"] == str(DAYS * ROWS)
+    assert seen.metrics["model/roc_auc"] == judged.metrics["model"]["roc_auc"]
+    assert seen.metrics["refit/train_loss"] != seen.metrics["train_loss"]
+    assert 0 <= seen.metrics["parity"] < 1e-5 > seen.metrics["refit/parity"]
+
+
+def test_a_refit_of_another_snapshot_is_refused(visits, tmp_path):
+    made = visits(baselines=False)
+    judged = run_training(made, tmp_path / "work")
+    other = made[2].model_copy(update={"as_of": AS_OF + timedelta(days=1)})
+    with pytest.raises(PackageError, match="is of another snapshot"):
+        run_refit((*made[:2], other), tmp_path / "work", judged)
+    assert not (tmp_path / "work" / "refit").exists()
+
+
+def test_a_class_of_the_holdout_alone_is_left_out_of_the_refit(visits, tmp_path, heard):
+    from tallywright.training.recipe import of_known_classes
+
+    project, lake, snapshot = visits("multiclass")
+    rows = read_split(project, lake, snapshot, "holdout")
+    judged = SimpleNamespace(meta=SimpleNamespace(classes=("0", "2")))
+    left = of_known_classes(rows, project.spec.training, judged)
+    count = pc.sum(pc.equal(rows["y"], 1)).as_py()
+    assert rows.num_rows - left.num_rows == count > 0
+    assert sorted(pc.unique(left["y"]).to_pylist()) == [0, 2]
+    assert any(f"leaves out {count:,} rows" in record.getMessage() for record in heard.records)
+
+
+def test_what_the_package_scores_must_be_what_the_library_scores(visits, tmp_path, monkeypatch):
+    from tallywright.training.estimators import torch_network
+
+    whole = torch_network.torch_scores
+    monkeypatch.setattr(torch_network, "torch_scores", lambda *given: whole(*given) + (np.arange(720) == 7) * 1e-3)
+    with pytest.raises(PackageError, match=r"differs by 0\.001 in 1 of 720 rows from the library"):
+        run_training(visits(baselines=False), tmp_path / "work")
+    assert not (tmp_path / "work" / "package").exists()
+    assert not (tmp_path / "work" / "draft_package").exists()

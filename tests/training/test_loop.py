@@ -5,15 +5,16 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tallywright.errors import StorageError, UsageError
-from tallywright.training.checkpoint import Progress, State, load_checkpoint, save_checkpoint
-from tallywright.training.determinism import choose_device, deterministic
-from tallywright.training.loop import fit_network
-from tallywright.training.optimizer import AdamW
+from tallywright.training.networks.checkpoint import Progress, State, load_checkpoint, save_checkpoint
+from tallywright.training.networks.determinism import choose_device, deterministic
+from tallywright.training.networks.loop import fit_network
+from tallywright.training.networks.optimizer import AdamW
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -24,8 +25,11 @@ import numpy as np, torch
 from dataclasses import replace
 from pathlib import Path
 from tallywright.spec.sections import Training
-from tallywright.training.loop import FitRequest, Rows, fit_network
-from tallywright.training.network import NetworkDims, ScoringModule, find_network, learn_scaling
+from tallywright.training.networks.loop import FitRequest, fit_network
+from tallywright.training.matrices import Rows
+from tallywright.training.networks.module import NetworkDims, ScoringModule
+from tallywright.training.scaling import learn_scaling
+from tallywright.training.user_code.source import find_network
 from tallywright.training.objective import learn_objective
 
 torch.rand(int(sys.argv[2]))  # what happened before must not matter
@@ -41,7 +45,8 @@ scaling = learn_scaling(numeric, spec.numeric)
 source = find_network(Path(sys.argv[1]), "network.py")
 dims = NetworkDims(3, (5,), (64, 32), 0.1, 1)
 rows = Rows(numeric, codes, objective.encode(target))
-fitted = fit_network(FitRequest(lambda: ScoringModule(source.build(dims), scaling, objective), rows, rows, spec, "x"))
+module = lambda: ScoringModule(source.build(dims), scaling, objective)
+fitted = fit_network(FitRequest(module, rows, rows, spec, spec.network, "x"))
 weights = b"".join(t.numpy().tobytes() for t in fitted.module.state_dict().values())
 print(hashlib.sha256(weights).hexdigest(), fitted.progress.to_json())
 """
@@ -143,6 +148,20 @@ def test_early_stopping_keeps_the_best_epoch(rows, request_of, small_spec):
     assert progress.best_loss == min(epoch.validation_loss for epoch in progress.history)
 
 
+def test_a_fit_for_a_number_of_rounds_goes_the_way_of_the_fit_that_chose_them(tmp_path, rows, request_of, small_spec):
+    train, validation = rows(count=200), rows(count=200, seed=2)
+    flipped = type(validation)(validation.numeric, validation.categorical, 1 - validation.target)
+    spec = small_spec(epochs=50, patience=2, learning_rate=0.003)
+    chosen = fit_network(request_of(train, flipped, spec=spec))
+    rounds = chosen.progress.best_epoch
+    assert 1 <= rounds < chosen.progress.epochs_done
+    request = request_of(train, validation, spec=spec, checkpoint=tmp_path / "checkpoint.safetensors")
+    request = replace(request, validation=None, rounds=rounds)
+    for fitted in (fit_network(request), fit_network(request)):  # the second one from the checkpoint
+        assert fitted.progress.best_epoch == fitted.progress.epochs_done == rounds
+        assert_same_bits(weights_of(chosen), weights_of(fitted))
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_task_learns(rows, request_of, small_spec, task):
     train, validation = rows(task, count=2000), rows(task, seed=2)
@@ -218,7 +237,7 @@ def test_the_fit_stops_at_the_first_figure_that_is_not_finite(
     request_of, rows, small_spec, settings, told, monkeypatch
 ):
     from tallywright.errors import SpecError
-    from tallywright.training.network import ScoringModule
+    from tallywright.training.networks.module import ScoringModule
 
     epochs = []
     spec = small_spec(**settings)

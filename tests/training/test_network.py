@@ -5,9 +5,11 @@ import onnxruntime
 import pytest
 
 from tallywright.errors import InputError, PackageError, SpecError
-from tallywright.training.export import export_onnx, present_inputs
-from tallywright.training.network import NetworkDims, ScoringModule, find_network, learn_scaling
+from tallywright.training.networks.export import export_onnx, present_inputs
+from tallywright.training.networks.module import NetworkDims, ScoringModule
 from tallywright.training.objective import learn_objective
+from tallywright.training.scaling import learn_scaling
+from tallywright.training.user_code.source import find_network
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow

@@ -46,9 +46,10 @@ def network(*body: str, outputs: str = "dims.outputs") -> str:
 @pytest.fixture
 def try_source(tmp_path, rows, small_spec):
     """Tries a network of this text; keyword arguments are the task and the settings of the network."""
-    from tallywright.training.network import NetworkDims, ScoringModule, learn_scaling
+    from tallywright.training.networks.module import NetworkDims, ScoringModule
+    from tallywright.training.networks.trial import Trial
     from tallywright.training.objective import learn_objective
-    from tallywright.training.trial import Trial
+    from tallywright.training.scaling import learn_scaling
 
     def try_it(text, task="binary", hidden=(8,)):
         (tmp_path / "network.py").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -177,7 +178,7 @@ def test_the_trial_draws_no_number_of_the_fit(try_source):
 
 
 def test_what_it_prints_goes_to_the_log(tmp_path, heard, capsys):
-    from tallywright.training.network import NetworkDims
+    from tallywright.training.networks.module import NetworkDims
 
     (tmp_path / "network.py").write_text("print('hello')\n" + network("print('again', end='')"))
     built = find_network(tmp_path, "network.py").build(NetworkDims(3, (5,), (8,), 0.0, 1))

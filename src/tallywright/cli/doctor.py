@@ -56,6 +56,7 @@ def doctor(environment: str | None, root: Path | None, *, as_json: bool) -> None
         *_machine(),
         *_storage(settings),
         *tracking,
+        *_other_side(settings),
         *(_experiments(root, environment) if reachable else ()),
         *_connections(settings),
         *_tables(settings),
@@ -154,19 +155,36 @@ def _problem_with(place: Path) -> str:
     return "" if free >= FREE_BYTES_AT_LEAST else f"{existing}: only {free / 1e9:.1f} GB free"
 
 
-def _tracking(settings: Environment) -> Iterator[Check]:
+def _tracking(settings: Environment, name: str = "tracking") -> Iterator[Check]:
     uri = settings.tracking.uri
     if util.find_spec("mlflow") is None:
-        yield _check("tracking", "no mlflow", Verdict.WARN, "training needs pip install 'tallywright[train]'")
+        yield _check(name, "no mlflow", Verdict.WARN, "training needs pip install 'tallywright[train]'")
         return
     from tallywright.registry.versions import ping
 
     try:
         ping(settings)
     except TallyError as error:
-        yield _check("tracking", error.found, Verdict.FAIL, error.remedy)
+        yield _check(name, error.found, Verdict.FAIL, error.remedy)
         return
-    yield _check("tracking", uri, Verdict.PASS, "")
+    yield _check(name, uri, Verdict.PASS, "")
+
+
+def _other_side(settings: Environment) -> Iterator[Check]:
+    """Whether the lake and the registry of the other one of two environments can be read from here."""
+    other = settings.registries.other
+    if other is None:
+        return
+    from tallywright.data.delta.lake import Lake
+
+    there = settings.in_training if settings.registries.production is None else settings.in_production
+    try:
+        found = f"{other.storage.lake}, {len(Lake.of(there).tables())} tables, only read from here"
+    except TallyError as error:
+        yield _check(f"lake of {other.name}", error.found, Verdict.FAIL, error.remedy)
+    else:
+        yield _check(f"lake of {other.name}", found, Verdict.PASS, "")
+    yield from _tracking(there, f"tracking of {other.name}")
 
 
 def _experiments(root: Path | None, environment: str | None) -> Iterator[Check]:
@@ -260,12 +278,12 @@ def _clocks(root: Path | None, environment: str | None) -> Iterator[Check]:
 
 def _aliases(project: Project, lake: Lake) -> Iterator[Check]:
     """Checks whether the registry's aliases name the versions that the promotion log says; or there are no versions."""
-    from tallywright.registry.promotion_log import PromotionLog
+    from tallywright.registry.numbers import log_for_aliases
     from tallywright.registry.versions import stale_aliases
 
     name = f"registry {project.spec.name}"
     try:
-        stale = stale_aliases(project, PromotionLog(lake, project.spec))
+        stale = stale_aliases(project, log_for_aliases(project, lake))
     except Exception as error:  # noqa: BLE001 - as above
         raise_if_stopped()
         yield _check(name, _found(error), Verdict.FAIL, error.remedy if isinstance(error, TallyError) else "")
@@ -296,7 +314,7 @@ def _integrity(root: Path | None, environment: str | None, *, reachable: bool) -
             yield _check(f"verify {name}", _found(error), Verdict.FAIL, remedy or f"tally verify {name}")
             continue
         if problems:
-            yield _check(f"promotions {name}", problems[0], Verdict.FAIL, f"tally verify {name} --repair")
+            yield _check(f"promotions {name}", str(problems[0]), Verdict.FAIL, f"tally verify {name} --repair")
         elif reachable:
             yield from _aliases(project, lake)
         verdict = verdict_in(rows)

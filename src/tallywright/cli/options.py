@@ -8,16 +8,20 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tallywright.errors import UsageError
-from tallywright.lifecycle.context import RunContext, RunOptions, require_day
+from tallywright.lifecycle.context import RunContext, RunOptions, require_day, require_effective_date
 from tallywright.score_period import date_of
 from tallywright.spec import Project, load_project
 from tallywright.spec.calendar import parse_day
 from tallywright.spec.places import keep_private
+
+if TYPE_CHECKING:
+    from tallywright.data.delta.lake import Lake
+    from tallywright.registry.cards import CardFiles
 
 Command = Callable[..., Any]
 
@@ -165,6 +169,12 @@ REASON: Final = Line(4000, blank=True, lines=True)
 RUN_ID: Final = Line(250)
 NAME: Final = Line(100)
 """The parameter type of an overlay's name."""
+SOURCE: Final = Line(100, blank=True)
+"""The parameter type of an environment that Airflow's form may have left empty."""
+FROM: Final = "The environment whose registry has that number, where versions come from another one."
+source_option: Final = click.option(
+    "--from", "source", type=NAME, callback=lambda _context, _option, value: value or "", help=FROM
+)
 DATE = BusinessDate()
 EFFECTIVE: Final = BusinessDate(near=True)
 """The parameter type of the date from which a champion holds."""
@@ -322,9 +332,35 @@ def new_run_id(kind: str) -> str:
     return f"manual-{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
 
 
-def context_for(project: Project, day: date, run_id: str, options: RunOptions | None = None) -> RunContext:
-    """The context of a run about a date of the schedule."""
-    context = RunContext(project, require_day(project.spec, day), run_id, options or RunOptions())
+def context_for(
+    project: Project, day: date, run_id: str, options: RunOptions | None = None, *, goes_back: bool = False
+) -> RunContext:
+    """The context of a run about a date of the schedule, with an effective date that a promotion can have.
+
+    Args:
+        project: Of the run.
+        day: Its date.
+        run_id: Its identity.
+        options: Of the command line.
+        goes_back: True for a rollback; see `require_effective_date`.
+    """
+    options = options or RunOptions()
+    if options.effective_from is not None:
+        require_effective_date(project, options.effective_from, goes_back=goes_back)
+    if day != options.effective_from:
+        require_day(project.spec, day)
+    if options.source:
+        from tallywright.registry.numbers import require_source
+
+        require_source(project, options.source)
+    context = RunContext(project, day, run_id, options, card=_card)
     storage = project.environment.storage
     keep_private(project.root, storage.lake, storage.work, storage.cache, project.environment.tracking.artifacts)
     return context
+
+
+def _card(project: Project, lake: Lake, version: int) -> CardFiles:
+    """The card of a version, for the steps that attach it."""
+    from tallywright.reporting.card.files import card_files
+
+    return card_files(project, lake, version)

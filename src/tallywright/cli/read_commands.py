@@ -1,4 +1,4 @@
-"""`tally days | trace | query | report`: the commands that only read tables."""
+"""`tally days | query | report`: the commands that only read tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tallywright.cli.options import (
     OUTPUT,
     PERIOD,
     json_option,
-    period_of,
     period_range,
     project_options,
 )
@@ -53,28 +52,6 @@ def _day(row: dict[str, Any]) -> dict[str, Any]:
     # The whole of a refusal is for programs.
     left_out = {"realised_metric", "realised", "realised_auc", "detail"}
     return first | realised | {"decision": row["decision"]} | {name: row[name] for name in row if name not in left_out}
-
-
-# A key may begin with a dash: -8 is a number.
-@click.command(context_settings={"ignore_unknown_options": True})
-@project_options
-@click.argument("key")
-@click.argument("day", type=PERIOD)
-@json_option
-def trace(project: Project, key: str, day: str, *, as_json: bool) -> None:
-    """Where the score of KEY on DAY came from: tally, input, model, training, code, gates, approver.
-
-    Values of a KEY of several columns are joined by /, in the spec's order, with / inside a value as %2F and % as %25;
-    or all of it is given as 'column=value column=value'. Commands print keys in this way.
-    """
-    from tallywright.reporting.trace import trace as trace_score
-
-    found = trace_score(project, key, period_of(project, day))
-    if not as_json:
-        names = project.spec.data.key
-        shown = {name: value_text(found["score"][name], joined=len(names) > 1) for name in names}
-        found["score"] = found["score"] | shown
-    show_record(found, as_json=as_json)
 
 
 @click.command()

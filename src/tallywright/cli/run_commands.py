@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,12 +14,14 @@ from tallywright.cli.console import error_fields, show_record, show_rows, to_jso
 from tallywright.cli.options import (
     DATE,
     EFFECTIVE,
+    FROM,
     MOST_DAYS,
     OUTPUT,
     PERIOD,
     PERSON,
     REASON,
     RUN_ID,
+    SOURCE,
     VERSION,
     context_for,
     ends_of,
@@ -33,10 +36,11 @@ from tallywright.cli.options import (
 from tallywright.cli.training_summary import TrainingSummary
 from tallywright.errors import StorageError, TallyError, UsageError
 from tallywright.lifecycle.context import RunOptions
-from tallywright.lifecycle.plan import Pipeline, find_step
-from tallywright.lifecycle.run import run_pipeline, run_step
+from tallywright.lifecycle.plan import Pipeline, find_step, plan
+from tallywright.lifecycle.run import run_pipeline, run_step, told_of
 from tallywright.observability import log
-from tallywright.records import DayState
+from tallywright.records import DayState, VersionVerdict
+from tallywright.spec.demands import staged_rollout
 
 if TYPE_CHECKING:
     from datetime import date
@@ -67,6 +71,7 @@ def _one_period(project: Project, text: str) -> tuple[date, date]:
 @click.option("--run-id", type=RUN_ID, help="The run whose steps share a folder (default: a new one).")
 @click.option("--effective-from", type=EFFECTIVE, help="First date of a promotion or rollback (default: --date).")
 @click.option("--version", type=VERSION, help="A registered version, for promote.")
+@click.option("--from", "source", type=SOURCE, default="", help=FROM)
 @click.option("--by", type=PERSON, default="", help="Who asks or approves.")
 @click.option("--reason", type=REASON, default="", help="Why.")
 @click.option("--act", is_flag=True, help="Only for monitor and decide: claim the training that is asked for.")
@@ -84,10 +89,12 @@ def run(
     """Run one STEP of a plan, exactly as an Airflow task does.
 
     A STEP is one of: ingest, day-gate, score (its parts: resolve, profile, drift), monitor (labels, performance,
-    decide), backfill, snapshot, train, quality-gate, operations-gate, register, promote, rollback, watch, maintain.
+    decide), backfill, snapshot, train, quality-gate, operations-gate, refit, register, judge, promote, rollback, watch,
+    maintain. Where versions go through stages, advance is one; where a person approves, approval-form and reject; with
+    two registries, arrive.
     `tally explain MODEL --date D --pipeline P` says what those of a pipeline do.
     """
-    pipeline, found = find_step(project.spec, step)
+    pipeline, found = find_step(project.spec, step, project.environment)
     if given["dry_run"] and pipeline is not Pipeline.MAINTAIN:
         raise UsageError(f"{found.name} has no dry run", expected="--dry-run with maintain, or `tally backfill`")
     if given["act"] and not found.acts:
@@ -101,7 +108,8 @@ def run(
     if last is not None and not any_length:
         require_length(period, last)
     options = RunOptions(last=last, **given)
-    context = context_for(project, period, run_id or new_run_id(pipeline), options)
+    goes_back = pipeline is Pipeline.ROLLBACK
+    context = context_for(project, period, run_id or new_run_id(pipeline), options, goes_back=goes_back)
     log.info("%s %s, from --date", pipeline.date_name, period)
     try:
         result = run_step(context, found.name)
@@ -142,7 +150,11 @@ def ingest(project: Project, first: date, last: date, *, force: bool, as_json: b
             click.echo(f"{day.score_date}  {day.rows:>8,} rows  {day.quarantined:>5,} quarantined  {state}", err=True)
 
     try:
-        days = ingest_days(project, context.lake, first, last, progress=print_day, force=force)
+        run_days = partial(
+            ingest_days, project, context.lake, first, last, progress=print_day, force=force,
+            code_version=context.code_version,
+        )  # fmt: skip
+        days = told_of(context, *find_step(project.spec, "ingest"), run_days, last=last)
     finally:
         seal_run(context)  # also the dates before one that was refused
     written = sum(day.changed for day in days)
@@ -183,8 +195,11 @@ def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, 
     options = RunOptions(**given)
     context = context_for(project, day, run_id or new_run_id("train"), options)
     why = "--no-promote was given" if no_promote else "approval is by a person"
-    waits = no_promote or (project.spec.registry.approval == "person" and not options.by)
-    steps = ("snapshot", "train", "quality_gate", "operations_gate", "register")
+    by_stages = staged_rollout(project) is not None  # a person is asked later then
+    waits = no_promote or (project.spec.registry.approval == "person" and not options.by and not by_stages)
+    steps = [
+        step.name for step in plan(project.spec, Pipeline.TRAIN, project.environment) if step.name != Pipeline.PROMOTE
+    ]
     summary = TrainingSummary(context)
     try:
         results = run_pipeline(
@@ -193,11 +208,19 @@ def train(project: Project, day: date, run_id: str | None, *, no_promote: bool, 
     finally:
         if not as_json:
             summary.show_checks()
-    if waits:
-        key = " --key FILE" if project.spec.registry.approval == "person" else ""
-        number, name = results["register"]["version"], project.spec.name
-        click.echo(f"registered, not promoted: {why}; then `tally promote {name} --version {number} "
-                   f"--effective-from D --by WHO{key}`", err=True)  # fmt: skip
+    registered, name = results["register"], project.spec.name
+    if registered["verdict"] != VersionVerdict.PASSED:
+        click.echo(f"registered, not promoted: version {registered['version']} is {registered['verdict']}", err=True)
+    elif project.environment.registries.other is not None:
+        here, there = project.environment.name, project.environment.registries.other.name
+        how = f"`tally promote {name} --env {there} --version {registered['version']} --from {here}"
+        click.echo(f"registered, not promoted: versions are promoted in {there}; there {how} --effective-from D --by "
+                   "WHO`", err=True)  # fmt: skip
+    elif waits:
+        number, person = registered["version"], project.spec.registry.approval == "person"
+        answer = f"`tally approve {name} {number} --reason WHY --key FILE`, and " if person else ""
+        click.echo(f"registered, not promoted: {why}; then {answer}`tally promote {name} --version {number} "
+                   "--effective-from D --by WHO`", err=True)  # fmt: skip
     if as_json:
         click.echo(to_json(results))
 

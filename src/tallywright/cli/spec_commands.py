@@ -40,11 +40,16 @@ from tallywright.spec.load import (
 )
 from tallywright.spec.model import json_schema
 from tallywright.spec.problems import problems_of, told
+from tallywright.spec.rollout import LEAST_DAYS
+from tallywright.spec.sections import CHALLENGER
 from tallywright.spec.yaml_files import merged, read_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from tallywright.reporting.evidence_plan import EvidencePlan
+    from tallywright.spec.model import ModelSpec
 
 # As texts: of an enumeration, click offers the names (SCORE) and not the values.
 _PIPELINES: Final = [pipeline.value for pipeline in Pipeline]
@@ -146,7 +151,7 @@ def _judged_model(
             texts += retention_problems(spec)
             texts += champion_problems(project) if settings is not None else []
             errors: Sequence[TallyError] = []
-            hints = _unchecked(project)
+            hints = [*_unchecked(project), *_weak_evidence(spec)]
             if data:
                 report = looked_at(project)
                 about |= {"data": report.as_dict(), "exit_code": _exit_code(texts, report.errors)}
@@ -174,7 +179,7 @@ def _missing_files(project: Project) -> list[str]:
     data = project.spec.data
     wanted = [
         *(project.folder / name for name in (data.contract, data.features, data.labels)),
-        project.folder / project.spec.training.network.module,
+        *(project.folder / name for name in project.spec.training.files),
         project.expectations,
     ]
     return [f"{path.relative_to(project.root)}: no such file, though the spec names it" for path in wanted
@@ -218,19 +223,43 @@ def _unchecked(project: Project) -> list[str]:
     return [f"{told}first checked by `tally ingest {spec.name} --date D`"]
 
 
+def _weak_evidence(spec: ModelSpec) -> Iterator[str]:
+    """Says where the gates would have less evidence than whoever wrote the spec may think."""
+    if CHALLENGER in spec.scoring.shadow and not spec.planned_shadow_days and spec.gates.mode == "superiority":
+        yield (
+            f"{spec.name}: an undecided version scores in shadow, and is never judged again: gates.shadow_days is 0, "
+            "and its try has spent its level on the holdout"
+        )
+    training = spec.training
+    units = training.holdout_periods if training.holdout_periods and not spec.is_hourly else training.holdout_days
+    if spec.gates.floors and units is not None and units < LEAST_DAYS:
+        yield (
+            f"{spec.name}: a holdout of {units} has no interval, so gates.floors are held against the figures alone: "
+            f"{LEAST_DAYS} or more have one (training.holdout_days, training.holdout_periods)"
+        )
+
+
 @click.command()
 @project_options
 @typed_range_options
-@click.option("--pipeline", type=click.Choice(_PIPELINES), default=Pipeline.SCORE.value, show_default=True)
+@click.argument("named", metavar="[PIPELINE]", type=click.Choice(_PIPELINES), required=False)
+@click.option("--pipeline", type=click.Choice(_PIPELINES), help="The same as PIPELINE; score without it.")
 @json_option
-def explain(project: Project, first: str, last: str, pipeline: str, *, as_json: bool) -> None:
-    """Print the steps of a run, and for scoring which model each date would get and why; changes nothing."""
+def explain(project: Project, first: str, last: str, named: str | None, pipeline: str | None, *, as_json: bool) -> None:
+    """Print the steps of a run (of the PIPELINE score, if none is named); changes nothing.
+
+    For scoring also which model each date would get and why, for training what a candidate would have to show.
+    """
+    if named and pipeline and named != pipeline:
+        raise UsageError(f"two pipelines were named, {named} and {pipeline}", expected="one of them")
+    pipeline = named or pipeline or Pipeline.SCORE.value
+    from tallywright.reporting.evidence_plan import evidence_plan
     from tallywright.reporting.preview import preview
 
     steps = [
         {"step": step.name, "does": step.help, "after": ", ".join(step.needs), "writes": ", ".join(step.produces),
          "retries": step.retries, "timeout": str(step.timeout)}
-        for step in plan(project.spec, pipeline)
+        for step in plan(project.spec, pipeline, project.environment)
     ]  # fmt: skip
     days = []
     if Pipeline(pipeline).is_about_periods:
@@ -239,13 +268,33 @@ def explain(project: Project, first: str, last: str, pipeline: str, *, as_json: 
         days = [row.as_dict() for row in preview(project, low, high)] if pipeline == Pipeline.SCORE else []
     else:
         require_order(parse_date(first), parse_date(last))
+    evidence = evidence_plan(project, parse_date(last)) if pipeline == Pipeline.TRAIN else None
     if as_json:
-        click.echo(to_json({"model": project.spec.name, "pipeline": pipeline, "steps": steps, "days": days}))
+        told = {"model": project.spec.name, "pipeline": pipeline, "steps": steps, "days": days}
+        click.echo(to_json(told | ({} if evidence is None else {"evidence": evidence.as_dict()})))
         return
     show_rows(steps, as_json=False, title=f"{project.spec.name}: pipeline {pipeline}")
     if days:
         click.echo()
         show_rows(days, as_json=False, title="what would be done")
+    if evidence is not None:
+        click.echo()
+        _show_evidence(evidence)
+
+
+def _show_evidence(plan: EvidencePlan) -> None:
+    """Prints what the next candidate has to show, and how many days would show which gain."""
+    level = f"{plan.level:.3g}" if plan.level else f"spent until {plan.next_date}"
+    click.echo(f"a promotion by {plan.mode}: level of the next try {level}, {plan.tries} tries of 365 days spent "
+               f"{plan.level_spent:.3g}; evidence from {plan.holdout} days of holdout and {plan.shadow_days} planned "
+               "in shadow")  # fmt: skip
+    if not plan.days:
+        click.echo("how many days would show a gain is known once a candidate was compared with a champion")
+        return
+    unit = f", {plan.unit}" if plan.unit else ""
+    rows = [{f"gain in {plan.metric}{unit}": gain, "days that show it in half of all cases": days or "over ten years"}
+            for gain, days in plan.days.items()]  # fmt: skip
+    show_rows(rows, as_json=False, title=f"by the noise that was measured as of {plan.measured}")
 
 
 @click.command()

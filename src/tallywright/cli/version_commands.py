@@ -1,9 +1,10 @@
-"""`tally versions | compare | diff | withdraw`: the versions of a model, and the generations of a day."""
+"""`tally versions | compare | diff | withdraw | package`: the versions of a model, and the generations of a day."""
 
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
     from tallywright.spec import Project
 
+FORMATS: Final = ("onnx", "torchscript", "pt2", "wheel", "docker")
+
 
 @click.command()
 @project_options
 @json_option
 def versions(project: Project, *, as_json: bool) -> None:
-    """The registered versions: state, metrics, gates, the dates on which each is champion, why it was withdrawn."""
+    """The registered versions: state, metrics, gates, the dates on which each is champion, its stage beside one."""
     from tallywright.data.delta.lake import Lake
     from tallywright.reporting.versions import versions as all_versions
 
@@ -48,7 +51,9 @@ def versions(project: Project, *, as_json: bool) -> None:
 
 def _short(row: dict[str, Any], metric: str) -> dict[str, Any]:
     """A row of the table for people: what fits a line."""
-    notes = [f"withdrawn by {row['withdrawn']}"] * bool(row["withdrawn"]) + [row["reason"]] * bool(row["reason"])
+    notes = [f"withdrawn by {row['withdrawn']}"] * bool(row["withdrawn"])
+    notes += [row[name] for name in ("stage", "reason") if row[name]]
+    notes += [f"from {row['origin']}"] * bool(row["origin"])
     return {
         "version": row["version"],
         "state": row["state"],
@@ -144,9 +149,12 @@ def _side_by_side(row: dict[str, Any]) -> dict[str, Any]:
 @json_option
 def withdraw(project: Project, version: int, reason: str, by: str, *, as_json: bool) -> None:
     """Take VERSION out of production for good; what it scored stands, and days to come get an earlier champion."""
+    from tallywright.lifecycle.plan import Pipeline
+    from tallywright.lifecycle.run import require_here
     from tallywright.lifecycle.seals import seal_run
     from tallywright.lifecycle.steps.promotion import withdraw as withdraw_version
 
+    require_here(project, Pipeline.PROMOTE)
     options = RunOptions(version=version, reason=reason, by=by or _user())
     context = context_for(project, project.spec.schedule.start_date, new_run_id("withdraw"), options)
     result = withdraw_version(context)
@@ -158,6 +166,28 @@ def withdraw(project: Project, version: int, reason: str, by: str, *, as_json: b
         click.echo(
             f"no champion is left: days of {project.spec.name} still to be scored end with exit code 7", err=True
         )
+
+
+@click.command()
+@project_options
+@click.argument("version", type=VERSION)
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="As what.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write.")
+@click.option("--force", is_flag=True, help="Replace an earlier export in that folder.")
+@json_option
+def package(project: Project, version: int, *, form: str, output: Path, force: bool, as_json: bool) -> None:
+    """Write VERSION for other places: an ONNX graph, a torch network, a Python wheel, an image's build context.
+
+    Every version has onnx (the package's own bytes), wheel and docker; torchscript and pt2 are for torch networks,
+    whose scores may be 1e-5 off.
+    """
+    from tallywright.data.delta.lake import Lake
+    from tallywright.lifecycle.export.formats import package_version
+
+    found = package_version(
+        project, Lake.of(project.environment), version, form=form, output=output.absolute(), force=force
+    )
+    show_record(found, as_json=as_json)
 
 
 def _user() -> str:

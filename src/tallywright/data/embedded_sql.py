@@ -68,9 +68,25 @@ def connect(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET python_enable_replacements = false")  # a Python variable is never a table
+    # It takes bounds for values: `max` of a Parquet file that may have a NaN (see `parquet_rows`) would be NaN.
+    connection.execute("SET disabled_optimizers = 'statistics_propagation'")
     if spill is not None:
         connection.execute(f"SET temp_directory = {text_literal(str(spill))}")
     return connection
+
+
+def parquet_rows(files: Iterable[str], *options: str) -> str:
+    """A relation of the rows of Parquet files, their columns by name; no other text reads Parquet.
+
+    The minimum and maximum in a Parquet file leave NaN out, whoever has written it, and the engine decides by them
+    which rows it reads; told that there may be one, it looks at rows where only a NaN can answer.
+
+    Args:
+        files: Paths or patterns.
+        options: More of `read_parquet`, as SQL.
+    """
+    listed = ", ".join(text_literal(file) for file in files)
+    return f"read_parquet([{listed}], {', '.join(('union_by_name = true', 'can_have_nan = true', *options))})"
 
 
 def lock(connection: duckdb.DuckDBPyConnection, files: Iterable[str] = (), folders: Iterable[str] = ()) -> None:

@@ -19,13 +19,14 @@ import pyarrow as pa
 from tallywright.data.delta.rows import quoted
 from tallywright.data.delta.standing import unreadable_file
 from tallywright.data.embedded_sql import connect as connect_engine
-from tallywright.data.embedded_sql import lock, out_of_memory, run, text_literal
+from tallywright.data.embedded_sql import lock, out_of_memory, parquet_rows, run, text_literal
 from tallywright.data.remote_dataset import remote_dataset
 from tallywright.data.sql_values import cell_expression, json_expression, json_value
 from tallywright.data.statement import (
     READING_FUNCTIONS,
     NotOneSelectError,
     explained,
+    parquet_by_path,
     parse_tree,
     statement_kind,
     tokens,
@@ -293,6 +294,10 @@ def _reading(parser: duckdb.DuckDBPyConnection, sql: str, tables: Sequence[str])
                 f"the query would do more than read: {call.name}()",
                 expected=f"functions that make rows, such as {', '.join(sorted(READING_FUNCTIONS)[:6])}",
             )
+    if by_path := parquet_by_path(found):
+        raise UsageError(
+            f"the query reads a file by its path: {', '.join(by_path)}", expected="tables of the lake by their names"
+        )
     about = any(call.name.startswith(("duckdb_", "pragma_")) for call in found.table_calls)
     return _Reading(head + text, frozenset(found.tables), asks=bool(found.tables) or about or found.shows, shows=about)
 
@@ -343,15 +348,13 @@ def _has_other_keys(table: DeltaTable, files: Sequence[DataFile]) -> bool:
 
 
 def _parquet(table: DeltaTable, schema: pa.Schema, files: Sequence[str]) -> str:
-    listed = ", ".join(text_literal(file) for file in files)
     partitions = table.metadata().partition_columns
     if not partitions:
-        return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+        return parquet_rows(files, "hive_partitioning = false")
     # An hour is a text in a folder's name, in a form for each writer.
     kinds = {name: "VARCHAR" if name == HOUR_COLUMN else _sql(schema.field(name)) for name in partitions}
     types = ", ".join(f"{quoted(name)}: {text_literal(kind)}" for name, kind in kinds.items())
-    hive = f"hive_partitioning = true, hive_types = {{{types}}}"
-    return f"read_parquet([{listed}], union_by_name = true, {hive})"
+    return parquet_rows(files, "hive_partitioning = true", f"hive_types = {{{types}}}")
 
 
 def _null(column: pa.Field) -> str:

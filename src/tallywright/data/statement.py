@@ -28,6 +28,7 @@ READING_FUNCTIONS: Final = frozenset({
     "histogram_values", "regexp_split_to_table", "generate_subscripts",
 })  # fmt: skip
 """Table functions that make rows of their arguments alone."""
+_PARQUET_FUNCTIONS: Final = frozenset({"read_parquet", "parquet_scan"})
 
 
 class NotOneSelectError(Exception):
@@ -189,6 +190,13 @@ def parse_tree(connection: duckdb.DuckDBPyConnection, text: str) -> Statement:
     if found.hidden:
         raise NotOneSelectError(f"{found.hidden[0]} inside a WITH")
     return found
+
+
+def parquet_by_path(statement: Statement) -> list[str]:
+    """What of Parquet a text reads past the names it is given: the engine is told nothing of NaN there."""
+    called = {f"{call.name}()" for call in statement.table_calls if call.name in _PARQUET_FUNCTIONS}
+    named = {name for name in statement.tables - statement.withs if ".parquet" in name.lower()}
+    return sorted(called | named)
 
 
 def _loaded(reply: str) -> Any:

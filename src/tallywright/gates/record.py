@@ -11,10 +11,20 @@ from tallywright.data.delta.rows import written_order
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import GateRefusedError
 from tallywright.gates.expectations.results import UNEVALUATED
-from tallywright.records import Check, GateReport, InputVersion, Record, Verdict, digest_of
+from tallywright.records import (
+    JUDGED_AGAINST,
+    JUDGED_PACKAGE,
+    QUALITY,
+    Check,
+    GateReport,
+    InputVersion,
+    Record,
+    Verdict,
+    digest_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
@@ -117,6 +127,47 @@ def record_report(  # noqa: PLR0913 - what, where, when, by whom and over what a
 def reports(lake: Lake, spec: ModelSpec, *, subject: str) -> list[GateReport]:
     """All reports about a subject, the oldest first."""
     return [_report(rows) for rows in _reports_about(lake, spec, subject)]
+
+
+def reports_of_version(lake: Lake, spec: ModelSpec, digest: str, against: str = "") -> dict[str, GateReport]:
+    """The newest report of each gate about the version with this package, by gate.
+
+    Where the package is a refit, what the gates found of the package that was judged for it belongs to it.
+
+    Args:
+        lake: Where `<model>__gates` is.
+        spec: The model.
+        digest: Of the version's package.
+        against: Digest of a champion, or that there is none: a quality report about just this comparison comes before
+            newer ones about others.
+    """
+    newest = _newest_of_each(reports(lake, spec, subject=digest), against)
+    judged = next((str(found) for report in newest.values() if (found := report.observed(JUDGED_PACKAGE))), "")
+    return (_newest_of_each(reports(lake, spec, subject=judged), against) if judged else {}) | newest
+
+
+def _newest_of_each(found: Sequence[GateReport], against: str) -> dict[str, GateReport]:
+    same = (one for one in found if one.gate == QUALITY and against and one.observed(JUDGED_AGAINST) == against)
+    return {report.gate: report for report in (*found, *same)}
+
+
+def reports_of_gate(lakes: Sequence[Lake], spec: ModelSpec, gate: str) -> list[tuple[str, GateReport]]:
+    """All reports of a gate, each with the run that made it, the oldest first.
+
+    One that was copied from lake to lake counts once. Of several lakes the clock orders them, since each numbers its
+    own commits.
+    """
+    found: dict[str, list[GateRow]] = {}
+    for lake in lakes:
+        by_report: dict[str, list[GateRow]] = {}
+        rows = Table(GATES, lake, spec).read({"gate": gate})
+        for row in sorted(rows, key=lambda row: (written_order(vars(row)), row.report_id, row.position)):
+            by_report.setdefault(row.report_id, []).append(row)
+        found = by_report | found
+    ordered = list(found.values())
+    if len(lakes) > 1:
+        ordered.sort(key=lambda rows: rows[0].recorded_at)
+    return [(rows[0].run_id, _report(rows)) for rows in ordered]
 
 
 def report_of(lake: Lake, spec: ModelSpec, judged: InputVersion, judged_by: str) -> GateReport | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +17,8 @@ from tallywright.interruption import raise_if_stopped
 from tallywright.lifecycle.context import require_day, safe_name
 from tallywright.lifecycle.late_labels import read_labels_again, realise_all
 from tallywright.lifecycle.periods import record
-from tallywright.lifecycle.plan import Actor, Pipeline, plan
-from tallywright.lifecycle.run import run_pipeline
+from tallywright.lifecycle.plan import Actor, Pipeline, find_step, plan
+from tallywright.lifecycle.run import run_pipeline, told_of
 from tallywright.lifecycle.seals import seal_run
 from tallywright.memory import release_memory
 from tallywright.monitoring.periods import Period, PeriodState, reason_code
@@ -131,7 +132,8 @@ def _ingested(context: RunContext, first: date, last: date) -> tuple[bool, list[
     try:
         for day in context.spec.schedule.calendar.open_between(first, last):
             require_awaited(context.project, context.lake, day)
-        changed = ingest_and_relabel(context.project, context.lake, first, last)
+        run = partial(ingest_and_relabel, context.project, context.lake, first, last, code_version=context.code_version)
+        changed = told_of(context, *find_step(context.spec, "ingest"), run, last=last)
     except InputError as error:
         log.warning("day by day, because a day of the range is refused: %s", error.found)
         return False, None

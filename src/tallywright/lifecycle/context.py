@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -18,17 +18,22 @@ from typing import TYPE_CHECKING, Final
 from tallywright.errors import PackageError, StorageError, TrackingError, UsageError
 from tallywright.observability import log
 from tallywright.packaging.package import PackageCache, load_package
+from tallywright.redaction import without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date
 
     from tallywright.data.delta.lake import Lake
     from tallywright.gates.validate import DayGates
     from tallywright.packaging.package import Package
     from tallywright.records import ModelRef
+    from tallywright.registry.cards import CardFiles
     from tallywright.scoring.engines.base import Engines
-    from tallywright.spec import ModelSpec, Project
+    from tallywright.spec import Environment, ModelSpec, Project
+    from tallywright.training.adoption.adopted import Adopted
+
+    CardMaker = Callable[[Project, Lake, int], CardFiles]
 
 CODE_VERSION_VARIABLE = "TALLYWRIGHT_CODE_VERSION"
 _CODE: Final = ("models", "expectations", "conf", "dags", "jobs")
@@ -43,8 +48,9 @@ class RunOptions:
 
     Attributes:
         last: The last date of a range, which starts on the run's date.
-        effective_from: The first date a promotion or rollback holds for.
+        effective_from: The first date a promotion or rollback holds for; the run's date when not given.
         version: A registered model version, where a command is about one.
+        source: The environment whose registry has that number, where it is not this one's own.
         by: Who asked or approved.
         key: The private key that signs an approval for `by`.
         reason: Why.
@@ -54,11 +60,13 @@ class RunOptions:
         dry_run: Report what maintenance would do, change nothing.
         page: Let the day gate judge a day again that passed, and write its page anew.
         allow_later_lines: Promote or roll back before the effective date of lines that are recorded, which stand.
+        adopted: A model from elsewhere that becomes a version in place of one that is trained.
     """
 
     last: date | None = None
     effective_from: date | None = None
     version: int | None = None
+    source: str = ""
     by: str = ""
     key: Path | None = None
     reason: str = ""
@@ -68,6 +76,7 @@ class RunOptions:
     dry_run: bool = False
     page: bool = False
     allow_later_lines: bool = False
+    adopted: Adopted | None = None
 
 
 class Shared:
@@ -114,6 +123,8 @@ class RunContext:
     """Engines that a range of days shares; a single day starts and ends its own."""
     day_gates: DayGates | None = None
     """What the day gates of a range share; a single day has its own."""
+    card: CardMaker | None = None
+    """Makes the card of a version: what the read side hands over; without it no card is attached."""
     given: Shared | None = field(default=None, repr=False)
     """What a range of days shares; a single day makes its own."""
 
@@ -128,9 +139,29 @@ class RunContext:
         return self.given or Shared(self.project)
 
     @property
+    def effective_from(self) -> date:
+        """The first score date that a promotion or rollback of this run holds for: as asked, else the run's date."""
+        return self.options.effective_from or self.day
+
+    @property
     def lake(self) -> Lake:
         """The lake of the environment."""
         return self.shared.lake
+
+    @cached_property
+    def production(self) -> RunContext:
+        """This run with the lake and the registry of production, which a training environment only reads."""
+        return self._with(self.project.environment.in_production)
+
+    @cached_property
+    def training(self) -> RunContext:
+        """This run with the lake and the registry of training, which production only reads."""
+        return self._with(self.project.environment.in_training)
+
+    def _with(self, environment: Environment) -> RunContext:
+        if environment is self.project.environment:
+            return self
+        return replace(self, project=replace(self.project, environment=environment), given=None)
 
     @cached_property
     def folder(self) -> Path:
@@ -182,6 +213,21 @@ def code_version(root: Path) -> str:
     return f"{commit}+changed" if changed or unknown else commit
 
 
+def repository_of(root: Path) -> str:
+    """The address of the project's git repository, without a user: of its remote `origin`, else of its folder.
+
+    Empty where there is no repository.
+    """
+    top = _git(root, "rev-parse", "--show-toplevel")
+    remote = _git(root, "config", "--local", "--get", "remote.origin.url") if top else ""
+    if not remote:
+        return Path(top).as_uri() if top else ""
+    host, short, path = remote.partition(":")
+    if short and "://" not in remote and "/" not in host:  # git's own short form, user@host:path
+        return f"ssh://{host.rpartition('@')[2]}/{path}"
+    return without_credentials(remote)
+
+
 def _without_filters(root: Path) -> list[str]:
     """Options that turn off the filters of the repository's own configuration: git would run them to compare a file."""
     found = _git(root, "config", "--local", "--includes", "--name-only", "--get-regexp", r"^filter\..*")
@@ -216,6 +262,28 @@ def require_day(spec: ModelSpec, day: date) -> date:
             remedy="see schedule.start_date and schedule.end_date in model.yaml",
         )
     return day
+
+
+def require_effective_date(project: Project, day: date, *, goes_back: bool = False) -> date:
+    """Returns the first date of a promotion or rollback; raises when the schedule does not cover it.
+
+    Args:
+        project: Whose schedule.
+        day: The first score date.
+        goes_back: For a rollback: the date of a recorded line will do too, wherever it is. Older versions wrote lines
+            after the schedule's end, and such a champion has to be taken back from its own date on.
+
+    Raises:
+        UsageError: Before the first or after the last score date.
+    """
+    if goes_back and not project.spec.schedule.covers(day):
+        from tallywright.data.delta.lake import Lake
+        from tallywright.registry.promotion_log import PromotionLog, champion_lines
+
+        entries = PromotionLog(Lake.of(project.environment), project.spec).entries()
+        if any(line.effective_from == day for line in champion_lines(entries)):
+            return day
+    return require_day(project.spec, day)
 
 
 class VerifiedPackages:

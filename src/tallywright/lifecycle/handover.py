@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import UsageError
+from tallywright.mlflow_client import mlflow_errors
 from tallywright.packaging.package import PackageCache
 from tallywright.registry.versions import fetch_candidate, upload
 from tallywright.training.tracking import find_run, open_run
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 SNAPSHOT: Final = "snapshot.json"
 PACKAGE: Final = "package.sha256"
+REFIT: Final = "refit.sha256"
+ADOPTED_FILE: Final = "adopted"
+"""The file of a model from elsewhere as it was taken, kept with its run."""
 REASON_TAG: Final = "tallywright.reason"
 
 
@@ -45,8 +49,8 @@ def handed_snapshot(context: RunContext) -> str:
     return _handed_over(context, SNAPSHOT, "snapshot")[1].decode()
 
 
-def hand_over_package(context: RunContext, package: Package) -> None:
-    """Keeps the trained package for the gates and for `register`.
+def hand_over_package(context: RunContext, package: Package, name: str = PACKAGE) -> None:
+    """Keeps the trained package, or the refit, for the gates and for `register`.
 
     Raises:
         TrackingError: MLflow is missing or away.
@@ -54,8 +58,39 @@ def hand_over_package(context: RunContext, package: Package) -> None:
     run = _run(context)
     upload(context.project, package, run.run_id)
     # Last: whoever finds the digest finds the package.
-    run.hand_over(PACKAGE, package.digest.encode())
+    run.hand_over(name, package.digest.encode())
     _cache(context).put(package.folder)
+
+
+def hand_over_file(context: RunContext, name: str, content: bytes) -> None:
+    """Keeps a file with the run.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    _run(context).hand_over(name, content)
+
+
+def handed_names(context: RunContext) -> frozenset[str]:
+    """What steps of this run have handed over by now.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    run = find_run(context.project, context.run_id)
+    return frozenset() if run is None else run.handed_names
+
+
+def end_without_package(context: RunContext) -> None:
+    """Ends the run as failed where it has no package, so that it does not stand there as running.
+
+    Raises:
+        TrackingError: MLflow is missing or away.
+    """
+    run = find_run(context.project, context.run_id)
+    if run is not None and PACKAGE not in run.handed_names:
+        with mlflow_errors(run.uri, "close the run"):
+            run.client.set_terminated(run.run_id, "FAILED")
 
 
 def handed_package(context: RunContext) -> tuple[Package, str]:
@@ -67,18 +102,42 @@ def handed_package(context: RunContext) -> tuple[Package, str]:
         TrackingError: MLflow is missing or away.
     """
     run, digest = _handed_over(context, PACKAGE, "train")
-    return fetch_candidate(context.project, run.run_id, digest.decode(), _cache(context)), run.run_id
+    return package_of_run(context, run.run_id, digest.decode()), run.run_id
 
 
-def handed_digest(context: RunContext) -> str | None:
-    """The digest of the package that this run trained; None when it trained none.
+def handed_refit(context: RunContext) -> Package | None:
+    """The refit of the package that this run trained, verified; None where it has none.
+
+    Raises:
+        PackageError: What MLflow holds is not what was trained.
+        TrackingError: MLflow is missing or away.
+    """
+    run = find_run(context.project, context.run_id)
+    digest = None if run is None else run.handed_over(REFIT)
+    if run is None or digest is None:
+        return None
+    return package_of_run(context, run.run_id, digest.decode())
+
+
+def package_of_run(context: RunContext, run_id: str, digest: str) -> Package:
+    """A package that a run has trained, verified, whether it is a version or not.
+
+    Raises:
+        PackageError: What MLflow holds is not what was trained.
+        TrackingError: MLflow is missing or away, or the run holds no such package.
+    """
+    return fetch_candidate(context.project, run_id, digest, _cache(context))
+
+
+def handed_digests(context: RunContext) -> tuple[str, ...]:
+    """The digests of the packages that this run trained, any of which may be its version: the refit's first.
 
     Raises:
         TrackingError: MLflow is missing or away.
     """
     run = find_run(context.project, context.run_id)
-    digest = None if run is None else run.handed_over(PACKAGE)
-    return None if digest is None else digest.decode()
+    found = [] if run is None else [run.handed_over(name) for name in (REFIT, PACKAGE)]
+    return tuple(digest.decode() for digest in found if digest is not None)
 
 
 def reason_of(context: RunContext) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import TallyError, UnexpectedError
+from tallywright.errors import TallyError, UnexpectedError, listed
 from tallywright.interruption import raise_if_stopped
 from tallywright.monitoring.periods import reason_code
 from tallywright.observability import log
@@ -81,10 +81,9 @@ def unrealised_error(model: str, failed: Sequence[Unrealised]) -> TallyError:
     first = next((one for one in failed if one.error.retryable), failed[0])
     if len(failed) == 1:
         return first.error
-    named = "; ".join(f"{one.score_date}: {one.error.found.splitlines()[0]}" for one in failed[:_SHOWN])
-    more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+    named = listed([f"{one.score_date}: {one.error.found.splitlines()[0]}" for one in failed], _SHOWN, "; ")
     return type(first.error)(
-        f"{len(failed)} dates of {model} were not realised: {named}{more}",
+        f"{len(failed)} dates of {model} were not realised: {named}",
         expected=first.error.expected,
         remedy=first.error.remedy,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import InputError, TallyError, UsageError
+from tallywright.errors import InputError, TallyError, UsageError, listed
 from tallywright.monitoring.periods import (
     Period,
     PeriodState,
@@ -97,11 +97,10 @@ def record_due(context: RunContext, scored: Collection[date]) -> list[tuple[date
 def unscored_error(context: RunContext, unscored: Sequence[tuple[date, str]]) -> InputError:
     """The error of a watch that found unscored periods, given in order; it names the newest first."""
     model, first, last = context.spec.name, unscored[0][0], unscored[-1][0]
-    named = ", ".join(f"{day} ({state})" for day, state in unscored[: -_SHOWN - 1 : -1])
-    more = f" and {len(unscored) - _SHOWN} more" if len(unscored) > _SHOWN else ""
+    named = listed([f"{day} ({state})" for day, state in reversed(unscored)], _SHOWN)
     most = look_back(context.spec)
     return InputError(
-        f"{model} has no tally of {named}{more}",
+        f"{model} has no tally of {named}",
         expected=f"every due period scored (the watch looks back to the last scored date, at most {most} periods)",
         remedy=f"tally backfill {model} --from {first} --to {last}",
     )
@@ -122,7 +121,7 @@ def _is_refused(row: PeriodRow | None) -> bool:
 
 
 def _named(days: Sequence[date]) -> str:
-    return ", ".join(map(str, days[:_SHOWN])) + (f" and {len(days) - _SHOWN} more" if len(days) > _SHOWN else "")
+    return listed([str(day) for day in days], _SHOWN)
 
 
 def record(context: RunContext, found: Sequence[Period]) -> None:

@@ -6,15 +6,16 @@ imports a heavy package: a DAG file is parsed every few seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import UsageError, did_you_mean
+from tallywright.spec.environment import Here
 
 if TYPE_CHECKING:
-    from tallywright.spec import ModelSpec
+    from tallywright.spec import Environment, ModelSpec
 
 
 class Pipeline(StrEnum):
@@ -54,6 +55,7 @@ class Actor(StrEnum):
 
 TRIGGER_TRAIN: Final = "trigger_train"
 CATCH_UP: Final = "catch_up"
+TRIGGER_PROMOTE: Final = "trigger_promote"
 
 
 class Uses(StrEnum):
@@ -112,20 +114,43 @@ class Step:
     seals: bool = False
 
 
-def plan(spec: ModelSpec, pipeline: Pipeline | str) -> tuple[Step, ...]:
+def plan(spec: ModelSpec, pipeline: Pipeline | str, environment: Environment | None = None) -> tuple[Step, ...]:
     """The steps of a pipeline of this model, each after all that it needs.
+
+    Args:
+        spec: The model.
+        pipeline: Which steps.
+        environment: Where they run: with two registries, training ends with `register`, and promotion begins with
+            `arrive`; without one, as where there is one registry.
 
     Raises:
         UsageError: No such pipeline.
     """
     try:
-        build = _PIPELINES[Pipeline(pipeline)]
+        wanted = Pipeline(pipeline)
     except ValueError as error:
         raise UsageError(f"no pipeline {pipeline!r}", expected=f"one of {', '.join(Pipeline)}") from error
-    return build(spec)
+    if environment is not None and environment.registries.here is not Here.BOTH:
+        if wanted is Pipeline.TRAIN:
+            # Where production's Airflow has both DAGs, the policy goes on by itself.
+            goes_on = environment.registries.here is Here.PRODUCTION and spec.registry.approval == "policy"
+            return (*_training(spec), _TRIGGER_PROMOTE) if goes_on else _training(spec)
+        if wanted is Pipeline.PROMOTE:
+            first, *others = _promote(spec)
+            return (_ARRIVE, replace(first, needs=(_ARRIVE.name,)), *others)
+        if not environment.trains:
+            return tuple(step for step in _PIPELINES[wanted](spec) if step.name != TRIGGER_TRAIN)
+    return _PIPELINES[wanted](spec)
 
 
-def find_step(spec: ModelSpec, name: str) -> tuple[Pipeline, Step]:
+def pipelines_in(environment: Environment) -> tuple[Pipeline, ...]:
+    """The pipelines that run in an environment: what a training environment does not do, nor one of production."""
+    if environment.registries.here is Here.TRAINING:
+        return (Pipeline.TRAIN, Pipeline.MAINTAIN)
+    return tuple(one for one in Pipeline if one is not Pipeline.TRAIN or environment.trains)
+
+
+def find_step(spec: ModelSpec, name: str, environment: Environment | None = None) -> tuple[Pipeline, Step]:
     """The step (or sub-step) of that name, and the pipeline it belongs to; score steps are found first.
 
     Raises:
@@ -134,7 +159,7 @@ def find_step(spec: ModelSpec, name: str) -> tuple[Pipeline, Step]:
     wanted = name.replace("-", "_")
     known: dict[str, tuple[Pipeline, Step]] = {}
     for pipeline in Pipeline:
-        for step in plan(spec, pipeline):
+        for step in plan(spec, pipeline, environment):
             for one in (step, *step.parts):
                 if one.actor in (Actor.COMMAND, Actor.SENSOR):
                     known.setdefault(one.name, (pipeline, one))
@@ -181,6 +206,9 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
              needs=("score",), produces=("performance", "decisions"), acts=True, once=True, uses=frozenset({Uses.SQL}),
              open_only=True, seals=True),
     )  # fmt: skip
+    stages = Step("advance", "the challenger's next stage, its promotion or its return, by what is realised",
+                  "advance:advance", needs=("monitor",), retries=1, produces=("promotions",), extra="train", once=True,
+                  open_only=True, seals=True)  # fmt: skip
     train = Step(
         TRIGGER_TRAIN,
         "start training, if the decision about the newest day says so",
@@ -196,6 +224,7 @@ def _score(spec: ModelSpec) -> tuple[Step, ...]:
     return (
         *((waits,) if first else ()),
         *steps,
+        *((stages,) if spec.staged_rollout is not None else ()),
         *((train,) if spec.retraining.trigger else ()),
         *((backfill,) if spec.schedule.catch_up else ()),
     )
@@ -207,24 +236,50 @@ def _backfill(_: ModelSpec) -> tuple[Step, ...]:
                  uses=frozenset(Uses), ranged=True),)  # fmt: skip
 
 
-def _train(spec: ModelSpec) -> tuple[Step, ...]:
-    steps = (
+def _training(spec: ModelSpec) -> tuple[Step, ...]:
+    """The steps of a training until its version is registered."""
+    searching = timedelta(minutes=0 if spec.training.tuning is None else spec.training.tuning.minutes or 0)
+    return (
         Step("snapshot", "pin the training data by version and date", "train:snapshot", extra="train"),
         Step("train", "train, evaluate and package", "train:train", needs=("snapshot",), heavy=True,
-             timeout=timedelta(hours=6), retries=1, extra="train"),
+             timeout=timedelta(hours=6) + searching, retries=1, extra="train"),
         Step("quality_gate", "metric bounds, and superiority over the champion on the same rows", "gates:quality_gate",
              needs=("train",), heavy=True),
-        Step("operations_gate", "loads cleanly, parity, latency, owner", "gates:operations_gate", needs=("train",),
+        Step("operations_gate", "the checklist of a deployment", "gates:operations_gate", needs=("train",),
              heavy=True),
-        Step("register", "the version and its evidence in the registry", "promotion:register",
-             needs=("quality_gate", "operations_gate"), extra="train", seals=True),
+        Step("refit", "the judged recipe, fitted on all rows through the as-of date, and its gates", "train:refit",
+             needs=("quality_gate", "operations_gate"), heavy=True, timeout=timedelta(hours=6), retries=1,
+             extra="train"),
+        Step("register", "the version and its evidence in the registry, whatever the gates said", "register:register",
+             needs=("refit",), extra="train", seals=True),
     )  # fmt: skip
+
+
+def _train(spec: ModelSpec) -> tuple[Step, ...]:
+    steps = _training(spec)
     promote = _promote_step("register")
-    if spec.registry.approval == "policy":
+    # By stages a person is asked when there is something to see: before the canary, and before it is champion.
+    if spec.registry.approval == "policy" or spec.staged_rollout is not None:
         return (*steps, promote)
     approval = Step(
         "approval",
         "a person approves or rejects; no answer is a no",
+        parts=(
+            Step(
+                "approval_form",
+                "what the person is shown: the version, its checks and the champion's",
+                "promotion:approval_form",
+                extra="train",
+            ),
+            Step(
+                "reject",
+                "the person's no, in the promotion log",
+                "promotion:reject",
+                produces=("promotions",),
+                extra="train",
+                seals=True,
+            ),
+        ),
         needs=("register",),
         timeout=timedelta(hours=spec.registry.approval_timeout_hours),
         retries=0,
@@ -238,8 +293,17 @@ def _promote_step(*needs: str) -> Step:
                 needs=needs, retries=1, produces=("promotions",), extra="train", seals=True)  # fmt: skip
 
 
+_TRIGGER_PROMOTE: Final = Step(
+    TRIGGER_PROMOTE, "start the promotion, if every gate passed", needs=("register",), actor=Actor.TRIGGER
+)
+_ARRIVE: Final = Step("arrive", "a version with its evidence from the registry of training, verified on arrival",
+                      "arrive:arrive", retries=1, timeout=timedelta(hours=1), extra="train", seals=True)  # fmt: skip
+
+
 def _promote(_: ModelSpec) -> tuple[Step, ...]:
-    return (_promote_step(),)
+    judge = Step("judge", "a version again that is undecided, or has passed against another champion", "judge:judge",
+                 heavy=True, retries=1, extra="train")  # fmt: skip
+    return (judge, _promote_step("judge"))
 
 
 def _rollback(_: ModelSpec) -> tuple[Step, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tallywright.errors import TallyError
@@ -25,10 +26,11 @@ def champion_problems(project: Project) -> list[str]:
     from tallywright.scoring.roles.eligibility import threshold_problem
 
     try:
-        entry = champion_on(PromotionLog(Lake.of(project.environment), spec).entries(), None)
+        production = replace(project, environment=project.environment.in_production)
+        entry = champion_on(PromotionLog(Lake.of(production.environment), spec).entries(), None)
         if entry is None:
             return []
-        problem = threshold_problem(spec, package_of(project, as_ref(entry, spec)))
+        problem = threshold_problem(spec, package_of(production, as_ref(entry, spec)))
     except TallyError as error:
         log.info("scoring.threshold is not compared with the champion's: %s", error.found)
         return []
@@ -37,18 +39,19 @@ def champion_problems(project: Project) -> list[str]:
 
 
 def network_problems(project: Project, *, run: bool = False) -> list[str]:
-    """The problems of the network file; a file that is missing is said with the other files.
+    """The problems of the network files; a file that is missing is said with the other files.
 
     Args:
-        project: Whose network.
-        run: Also try it on made-up rows, which runs the project's code; else nothing of it runs, and no torch is
-            imported.
+        project: Whose networks.
+        run: Also try them on made-up rows, and look for the classes and files of other estimators, which runs code;
+            else nothing of it runs, and no torch is imported.
     """
-    module = project.spec.training.network.module
-    if not (project.folder / module).is_file():
-        return []
-    problem = network_problem(project.folder, module) or (_tried(project) if run else "")
-    return [problem.replace(f"{project.root}/", "")] if problem else []
+    modules = project.spec.training.modules
+    there = [module for module in modules if (project.folder / module).is_file()]
+    found = [network_problem(project.folder, module) for module in there]
+    if run and there == list(modules) and not any(found):
+        found.append(_tried(project))
+    return [problem.replace(f"{project.root}/", "") for problem in found if problem]
 
 
 def _tried(project: Project) -> str:
@@ -56,12 +59,11 @@ def _tried(project: Project) -> str:
     from tallywright.training.apart.process import TrainingProcess
     from tallywright.training.apart.worker import NetworkTrial
 
-    network = project.folder / project.spec.training.network.module
     try:
-        with TrainingProcess(network, find_step(project.spec, "train")[1].timeout) as process:
+        with TrainingProcess.of(project, find_step(project.spec, "train")[1].timeout) as process:
             process.answer(NetworkTrial(project))
     except TallyError as error:
         return error.found
     except ModuleNotFoundError as error:
-        return f"{network} cannot be tried here: {error}; pip install 'tallywright[train]'"
+        return f"the estimators cannot be tried here: {error}; pip install 'tallywright[train]'"
     return ""

@@ -33,6 +33,11 @@ class DayModels:
     passed_over: frozenset[int] = frozenset()
     note: str = ""
 
+    def spec_of_day(self, spec: ModelSpec) -> ModelSpec:
+        """The spec with the section `scoring` as it is in force on the day."""
+        scoring = self.resolution.scoring
+        return spec if scoring is spec.scoring else spec.model_copy(update={"scoring": scoring})
+
     @property
     def promotion_sequence(self) -> int:
         """The position of the log: the newest sequence that was known."""
@@ -59,7 +64,7 @@ def models_of_day(lake: Lake, spec: ModelSpec, day: date, source: InputVersion |
         then = before_withdrawals(lake, spec, day, manifest)
     if not then.withdrawn:
         return DayModels(then.resolution.models, then.resolution)
-    if source is not None and manifest is not None and _same_inputs(spec, manifest, source, then.resolution.models):
+    if source is not None and manifest is not None and _same_inputs(spec, manifest, source, then.resolution):
         note = f"{_told(then.withdrawn.values())}; what it scored stands (see --rescore)"
         return DayModels(manifest.models, then.resolution, then.withdrawn, note=note)
     champion, now = then.resolution.models[0].version, resolution(lake, spec, day)
@@ -67,13 +72,13 @@ def models_of_day(lake: Lake, spec: ModelSpec, day: date, source: InputVersion |
     return DayModels(now.models, now, then.withdrawn, passed_over)
 
 
-def _same_inputs(spec: ModelSpec, manifest: Manifest, source: InputVersion, models: tuple[ModelRef, ...]) -> bool:
+def _same_inputs(spec: ModelSpec, manifest: Manifest, source: InputVersion, resolved: Resolution) -> bool:
     """True when the tally is made of this input by these models, less those that had to be left out."""
     absent = {(one.role, one.version) for one in manifest.roles if one.note}
-    wanted = eligible(spec, models, source.score_date)
+    wanted = eligible(spec, resolved.models, source.score_date)
     return (
         manifest.input.fingerprint == source.fingerprint
-        and spec.scoring.identity().matches(manifest.scoring_digest)
+        and resolved.scoring.identity().matches(manifest.scoring_digest)
         and _of(manifest.models, absent) == _of(wanted, absent)
     )
 

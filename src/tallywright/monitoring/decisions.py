@@ -17,7 +17,7 @@ from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.monitoring.performance import PERFORMANCE, unjudged, violation
 from tallywright.monitoring.periods import PeriodState, read_periods
 from tallywright.monitoring.policy import DaySignals, fold
-from tallywright.records import PeriodRecord, Role, Verdict
+from tallywright.records import OPERATIONS, QUALITY, PeriodRecord, Role, Verdict
 from tallywright.score_period import HOUR_COLUMN
 
 if TYPE_CHECKING:
@@ -171,17 +171,25 @@ def _trainings(lake: Lake, spec: ModelSpec) -> dict[date, str]:
             and report["recorded_at"] > row["claimed_at"]
             and (until is None or report["recorded_at"] <= until)
         ]
-        failed = sorted({report["gate"] for report in reports if report["gate_verdict"] == Verdict.FAIL})
-        checks = sorted({report["check_name"] for report in reports if report["verdict"] == Verdict.FAIL})
+        failed = _gates_that_said(Verdict.FAIL, reports)
         refused = refused + 1 if failed else 0 if reports else refused
-        found[row["score_date"]] = (
-            f"its candidate was refused by the gate {' and '.join(failed)} ({', '.join(checks)}), {refused} in a row"
-            if failed
-            else "its candidate passed the gates"
-            if {report["gate"] for report in reports} >= {"quality", "operations"}
-            else ""
-        )
+        if failed:
+            found[row["score_date"]] = f"its candidate was refused by {failed}, {refused} in a row"
+        elif {report["gate"] for report in reports} >= {QUALITY, OPERATIONS}:
+            undecided = _gates_that_said(Verdict.UNDECIDED, reports)
+            found[row["score_date"]] = (
+                f"its candidate is undecided by {undecided}" if undecided else "its candidate passed the gates"
+            )
+        else:
+            found[row["score_date"]] = ""
     return found
+
+
+def _gates_that_said(verdict: Verdict, reports: list[Row]) -> str:
+    """The gates with a verdict and their checks with it, in words; empty where none has it."""
+    gates = sorted({report["gate"] for report in reports if report["gate_verdict"] == verdict})
+    checks = sorted({report["check_name"] for report in reports if report["verdict"] == verdict})
+    return f"the gate {' and '.join(gates)} ({', '.join(checks)})" if gates else ""
 
 
 def _performance(lake: Lake, spec: ModelSpec) -> tuple[dict[date, list[str]], dict[date, list[str]]]:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.compute as pc
 
+from tallywright.class_metrics import MOST_CLASSES
 from tallywright.data.delta.generation import content_version, generation_of
 from tallywright.data.delta.rows import keep
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import CommitConflictError, UsageError
-from tallywright.monitoring.figures import Figure, figures, interval
+from tallywright.monitoring.figures import figures
+from tallywright.monitoring.intervals import Figure
 from tallywright.monitoring.labelled import (
     KNOWN,
     MISSING,
@@ -44,11 +46,12 @@ if TYPE_CHECKING:
     from tallywright.spec.model import ModelSpec
     from tallywright.spec.sections import MetricBound
 
-__all__ = ["PERFORMANCE", "Due", "Performance", "PerformanceRow", "interval", "realised"]
+__all__ = ["PERFORMANCE", "Due", "Performance", "PerformanceRow", "realised"]
 
 Position = tuple[int, int | None, int | None]
 _READINGS: Final = 5
 _READABLE: Final = 1e15
+_NO_CLASS: Final = f"the model has no such class, or more than the {MOST_CLASSES} of which single ones have figures"
 COVERAGE: Final = "coverage"
 """The share of scored rows whose label is known: a row of its own, also where no other metric can be had."""
 
@@ -269,9 +272,16 @@ def _measured(segment: _Segment, spec: ModelSpec, meaning: Meaning | None, *, ma
 def _figures(known: pa.Table, segment: _Segment, spec: ModelSpec, meaning: Meaning | None) -> Iterator[Figure]:
     """Yields coverage, then the task's metrics; one that a slice does not define is left out."""
     yield Figure(COVERAGE, known.num_rows / segment.rows.num_rows)
-    for figure in figures(known, spec, meaning):
-        if figure.value is not None or segment.slice_key is None:
+    whole, found = segment.slice_key is None, set()
+    for figure in figures(known, spec, meaning, by_class=whole):
+        found.add(figure.metric)
+        if figure.value is not None or whole:
             yield figure
+    if whole:
+        # A bound on a class that the model does not have is not judged, which must be said.
+        yield from (
+            Figure(name, None, note=_NO_CLASS) for name in spec.monitoring.performance_floor if name not in found
+        )
 
 
 def _outside(value: float, bound: MetricBound) -> bool:

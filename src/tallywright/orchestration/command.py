@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright import guard
 from tallywright.errors import TallyError, UnexpectedError
-from tallywright.registry.approval import ANSWER_VARIABLE, KEY_VARIABLE
+from tallywright.registry.approval.authentication import ANSWER_VARIABLE, KEY_VARIABLE, STARTED_BY_VARIABLE
 from tallywright.spec.load import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ _PASSED: Final = re.compile(
     """
 )
 """The variables of Airflow's worker that a step gets; others, the overlay names (`engine.environment`, `oc.env`)."""
-_PRIVATE: Final = frozenset({ANSWER_VARIABLE, KEY_VARIABLE})
-"""The operator's own: no step inherits an answer, or the key that signs them."""
+_PRIVATE: Final = frozenset({ANSWER_VARIABLE, KEY_VARIABLE, STARTED_BY_VARIABLE})
+"""The operator's own: no step inherits an answer, the key that signs them, or who started the run."""
 _FROM_OVERLAY: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)")
 
 

@@ -12,15 +12,26 @@ from airflow.sdk import DAG, Asset
 from airflow.sdk.configuration import conf
 
 from tallywright.errors import UsageError
-from tallywright.lifecycle.plan import CATCH_UP, Actor, Pipeline, Step, Uses, longest_run, plan
+from tallywright.lifecycle.plan import (
+    CATCH_UP,
+    TRIGGER_PROMOTE,
+    TRIGGER_TRAIN,
+    Actor,
+    Pipeline,
+    Step,
+    Uses,
+    longest_run,
+    pipelines_in,
+    plan,
+)
 from tallywright.orchestration.alerts import failure_alert
-from tallywright.orchestration.approval import approval
+from tallywright.orchestration.approval_task import approval
 from tallywright.orchestration.command import POOL, StepCommand
 from tallywright.orchestration.doc_md import SUMMARIES, dag_document
 from tallywright.orchestration.operator import TallyOperator
 from tallywright.orchestration.params import form
 from tallywright.orchestration.timetable import OpenPeriodsTimetable
-from tallywright.orchestration.trigger import BackfillTrigger, TrainTrigger
+from tallywright.orchestration.trigger import BackfillTrigger, PromoteTrigger, TrainTrigger
 from tallywright.score_period import date_of
 from tallywright.spec.calendar import Calendar
 from tallywright.spec.environment import AUTO
@@ -29,22 +40,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tallywright.spec import ModelSpec, Project
+    from tallywright.spec.environment import EngineSettings
     from tallywright.spec.schedule import Schedule
 
 MAX_ACTIVE_RUNS: Final = 2
 _RETRY_DELAY: Final = timedelta(seconds=30)
 _LONGEST_RETRY_DELAY: Final = timedelta(minutes=10)
+_TRIGGERS: Final[Mapping[str, Any]] = {
+    CATCH_UP: BackfillTrigger,
+    TRIGGER_PROMOTE: PromoteTrigger,
+    TRIGGER_TRAIN: TrainTrigger,
+}
 
 
 def model_dags(project: Project, limits: Mapping[str, Any] | None = None) -> dict[str, DAG]:
-    """The DAGs of one model by id, one a pipeline: `<model>__score`, `<model>__train` and so on.
+    """The DAGs of one model by id, one a pipeline of this environment: `<model>__score`, `<model>__train` and so on.
 
     Args:
         project: The model.
         limits: What `airflow_limits` says, if it was asked already.
     """
     limits = airflow_limits() if limits is None else limits
-    dags = (model_dag(project, pipeline, limits) for pipeline in Pipeline)
+    dags = (model_dag(project, pipeline, limits) for pipeline in pipelines_in(project.environment))
     return {dag.dag_id: dag for dag in dags}
 
 
@@ -68,9 +85,10 @@ def model_dag(project: Project, pipeline: Pipeline, limits: Mapping[str, Any] | 
         limits: What `airflow_limits` says, if it was asked already.
     """
     spec = project.spec
-    steps = plan(spec, pipeline)
+    steps = plan(spec, pipeline, project.environment)
     timing = _timing(spec, pipeline)
     common = {"owner": spec.owner.name, "on_failure_callback": failure_alert(project)}
+    common |= _workers(project.environment.engine, pipeline)
     dag = DAG(
         dag_id=f"{spec.name}__{pipeline.value}",
         description=f"{spec.name} {SUMMARIES[pipeline]}",
@@ -93,9 +111,18 @@ def model_dag(project: Project, pipeline: Pipeline, limits: Mapping[str, Any] | 
         if step.needs:
             tasks[step.name].set_upstream([tasks[name] for name in step.needs])
     # Last: each task would copy the form, though a run takes the answers from its DAG. That was half of all the time.
-    for name, field in form(spec, pipeline).items():
+    for name, field in form(spec, pipeline, project.environment.trained_in).items():
         dag.params[name] = field
     return dag
+
+
+def _workers(engine: EngineSettings, pipeline: Pipeline) -> dict[str, str]:
+    """The queue and the pool of a pipeline's tasks, where the overlay gives it some of its own.
+
+    A worker takes tasks of its queues alone: so what needs credentials runs where these are.
+    """
+    given = {"queue": engine.queues.get(pipeline.value), "pool": engine.pools.get(pipeline.value)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def airflow_limits() -> dict[str, Any]:
@@ -143,20 +170,26 @@ def _task(project: Project, pipeline: Pipeline, step: Step, persons: frozenset[s
     """The task of a step; `persons` are the steps that a person answers, `common` is what all tasks are told."""
     spec = project.spec
     if step.actor is Actor.APPROVAL:
-        return approval(spec, step, {"retries": step.retries, **common})
+        commands = {part.name: _command(project, part) for part in step.parts}
+        return approval(spec, step, commands, {"retries": step.retries, **common})
     if step.actor is Actor.TRIGGER:
-        trigger = BackfillTrigger if step.name == CATCH_UP else TrainTrigger
-        return trigger(
+        own: dict[str, Any] = {}
+        if step.name == TRIGGER_PROMOTE:
+            # A worker of training knows no such task: there its environment's training ends with `register`.
+            common = {name: value for name, value in common.items() if name not in ("queue", "pool")}
+            own = {"source": project.environment.trained_in}
+        return _TRIGGERS[step.name](
             spec=spec,
             decided_by=step.needs[0],
+            **own,
             task_id=step.name,
             retries=step.retries,
             execution_timeout=step.timeout,
             doc_md=step.help,
             **common,
         )
-    pool = {"pool": POOL} if step.heavy else {}
-    operator, own = _operator(project, step)
+    pool = {"pool": POOL} if step.heavy and "pool" not in common else {}
+    operator, placed = _operator(project, step)
     limit = {} if step.actor is Actor.SENSOR else {"execution_timeout": step.timeout}
     return operator(
         task_id=step.name,
@@ -173,7 +206,7 @@ def _task(project: Project, pipeline: Pipeline, step: Step, persons: frozenset[s
         doc_md=step.help,
         **limit,
         **pool,
-        **own,
+        **placed,
         **common,
     )
 

@@ -21,18 +21,18 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tallywright.errors import UsageError
+from tallywright.lifecycle.plan import Pipeline
 from tallywright.orchestration import params
-from tallywright.orchestration.approval import approver
+from tallywright.orchestration.approval import approval_of
 from tallywright.orchestration.command import GuardedProcess, StepCommand, error_of, is_retryable
 from tallywright.orchestration.connections import with_credentials, without_secrets
 from tallywright.orchestration.dates import RunFacts, dated
-from tallywright.registry.approval import ANSWER_VARIABLE, Request, answer
+from tallywright.registry.approval.authentication import ANSWER_VARIABLE, STARTED_BY_VARIABLE, Request, answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from tallywright.lifecycle.plan import Pipeline
     from tallywright.spec.schedule import Schedule
 
 _LARGEST_RESULT: Final = 32_768
@@ -73,6 +73,7 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
         self.acts = acts
         self.approved_by = approved_by
         self._answer = ""
+        self._started_by = ""
         self._scratch = Path()
         self._process: GuardedProcess | None = None
 
@@ -83,8 +84,8 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
             result = self._scratch / "result.json"
             exit_code, tail = self._run(self._argv(context, result))
             if exit_code != 0:
-                raise _failure(self.command.step, exit_code, tail, final=_is_final(result))
-            values = _read_result(result, self.command.step)
+                raise failure(self.command.step, exit_code, tail, final=_is_final(result))
+            values = read_result(result, self.command.step)
         self._describe_outlets(context, values)
         return values
 
@@ -103,8 +104,10 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
             raise AirflowFailException(str(error)) from error
         self.log.info("%s %s, from %s (%s)", self.pipeline.date_name, day, source, facts.shown(source))
         if self.approved_by:
-            options |= {"by": approver(context, self.dag_id, self.approved_by), "reason": "approved in Airflow"}
+            approval = approval_of(context, self.dag_id, self.approved_by)
+            options |= {"by": approval.by, "reason": approval.comment or "approved in Airflow"}
         run_id = context["dag_run"].run_id
+        self._started_by = params.triggering_user(context) if self.pipeline is Pipeline.TRAIN else ""
         self._answer = self._answered(day, run_id, options, params.authenticated_user(self.pipeline, context))
         return self.command.argv(day, run_id, result, options)
 
@@ -131,6 +134,8 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
         environment = with_credentials(self.command.environment(), self.command.connection)
         if self._answer:
             environment[ANSWER_VARIABLE] = self._answer
+        if self._started_by:
+            environment[STARTED_BY_VARIABLE] = self._started_by
         return GuardedProcess(argv, environment, self.command.root)
 
     def _secrets(self) -> tuple[str, ...]:
@@ -139,23 +144,7 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
 
     def _run(self, argv: list[str]) -> tuple[int, list[str]]:
         self._process = self._guarded(argv)
-        self.log.info("running: %s", without_secrets(shlex.join(_shown(self._process.argv)), {}, self._secrets()))
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        process = self._process
-        _stop_when_orphaned(process)
-        try:
-            for printed in process.lines():
-                line = without_secrets(printed, process.environment, self._secrets())
-                tail.append(line)
-                self._log_line(line)
-            return process.wait(), list(tail)
-        finally:
-            process.stop()
-
-    def _log_line(self, line: str) -> None:
-        match = _LEVELLED.fullmatch(line)
-        level, text = (logging.getLevelName(match[1]), match[2]) if match else (logging.INFO, line)
-        self.log.log(level, "%s", text)
+        return run_logged(self._process, self.log, self._secrets())
 
     def _describe_outlets(self, context: Mapping[str, Any], values: dict[str, Any]) -> None:
         """Attaches the result (references, not data) to the asset event, for DAGs that the table triggers."""
@@ -163,6 +152,29 @@ class TallyOperator(BaseOperator):  # type: ignore[misc]  # airflow ships no typ
         for asset in self.outlets or ():
             if events is not None:
                 events[asset].extra = dict(values)
+
+
+def run_logged(process: GuardedProcess, log: Any, secrets: tuple[str, ...] = ()) -> tuple[int, list[str]]:
+    """Runs a step to its end, its lines in the task's log; the exit code, and its last lines.
+
+    Args:
+        process: The step's.
+        log: The task's logger.
+        secrets: What must not be shown besides the credentials in the step's environment.
+    """
+    log.info("running: %s", without_secrets(shlex.join(_shown(process.argv)), {}, secrets))
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    _stop_when_orphaned(process)
+    try:
+        for printed in process.lines():
+            line = without_secrets(printed, process.environment, secrets)
+            tail.append(line)
+            match = _LEVELLED.fullmatch(line)
+            level, text = (logging.getLevelName(match[1]), match[2]) if match else (logging.INFO, line)
+            log.log(level, "%s", text)
+        return process.wait(), list(tail)
+    finally:
+        process.stop()
 
 
 def _shown(argv: list[str]) -> list[str]:
@@ -193,7 +205,8 @@ def _is_final(file: Path) -> bool:
         return False
 
 
-def _failure(step: str, exit_code: int, tail: list[str], *, final: bool) -> Exception:
+def failure(step: str, exit_code: int, tail: list[str], *, final: bool) -> Exception:
+    """The exception of a task whose step has failed: `final` where the same command would fail again."""
     error = error_of(exit_code)
     cause = error.__name__ if error else "unexpected"
     text = "\n".join([f"{step} failed with exit code {exit_code} ({cause})", *tail])
@@ -201,7 +214,12 @@ def _failure(step: str, exit_code: int, tail: list[str], *, final: bool) -> Exce
     return kind(text)
 
 
-def _read_result(file: Path, step: str) -> dict[str, Any]:
+def read_result(file: Path, step: str) -> dict[str, Any]:
+    """The small result that a step has left.
+
+    Raises:
+        AirflowFailException: It has left none.
+    """
     try:
         text = file.read_text(encoding="utf-8")
         values = json.loads(text)

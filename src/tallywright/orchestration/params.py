@@ -20,12 +20,19 @@ if TYPE_CHECKING:
 
 REASON_PATTERN: Final = r"^[^\x00-\x1f\x7f]{0,300}$"
 _REASON = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
+_ENVIRONMENT = re.compile(r"\w[\w.-]{0,99}")
 _NAME = re.compile(r"[\w.@+ -]{1,100}")
 _DECIDED_BY_PERSON: Final = (Pipeline.PROMOTE, Pipeline.ROLLBACK)
 
 
-def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
-    """The fields of a DAG's trigger form; Airflow checks answers against them before a run exists."""
+def form(spec: ModelSpec, pipeline: Pipeline, trained_in: str = "") -> dict[str, Param]:
+    """The fields of a DAG's trigger form; Airflow checks answers against them before a run exists.
+
+    Args:
+        spec: The model.
+        pipeline: Whose DAG.
+        trained_in: The environment that versions arrive from; empty with one registry.
+    """
     asked = _period if pipeline.is_about_periods and spec.is_hourly else _date
     fields = {"date": asked(_title(spec, pipeline), _bounds(spec, pipeline))}
     if pipeline is Pipeline.BACKFILL:
@@ -48,6 +55,14 @@ def form(spec: ModelSpec, pipeline: Pipeline) -> dict[str, Param]:
             minimum=1,
             title="Model version",
             description="The registered version to promote; its recorded gates decide whether it may be.",
+        )
+    if pipeline is Pipeline.PROMOTE and trained_in:
+        fields["from"] = Param(
+            trained_in,
+            type=["null", "string"],
+            enum=[trained_in, None],
+            title="Whose number that is",
+            description=f"{trained_in}: the version is copied from there first, with its evidence. None: it is here.",
         )
     if pipeline in (Pipeline.TRAIN, *_DECIDED_BY_PERSON):
         fields["reason"] = Param(
@@ -78,6 +93,8 @@ def options(
         found["force"] = params.get("force") is True
     if pipeline is Pipeline.PROMOTE:
         found["version"] = _version(params.get("version"))
+        if params.get("from"):
+            found["from"] = _environment(params["from"])
     if pipeline in _DECIDED_BY_PERSON:
         found["by"] = _name(getattr(run, "triggering_user_name", None))
         found["reason"] = _reason(params.get("reason"))
@@ -92,8 +109,13 @@ def options(
 
 def authenticated_user(pipeline: Pipeline, context: Mapping[str, Any]) -> str:
     """The user who triggered a run that a person decides about; empty where Airflow knows none."""
+    return triggering_user(context) if pipeline is Pipeline.PROMOTE else ""
+
+
+def triggering_user(context: Mapping[str, Any]) -> str:
+    """The user who triggered a run, as Airflow has authenticated them; empty where it knows none."""
     name = getattr(context.get("dag_run"), "triggering_user_name", None)
-    return name if pipeline is Pipeline.PROMOTE and isinstance(name, str) and _NAME.fullmatch(name) else ""
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
 
 
 def is_backfill(run: object) -> bool:
@@ -149,6 +171,12 @@ def _version(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return str(value)
     raise UsageError(f"params.version: found {value!r}", expected="the number of a registered version, such as 3")
+
+
+def _environment(value: object) -> str:
+    if isinstance(value, str) and _ENVIRONMENT.fullmatch(value):
+        return value
+    raise UsageError(f"params.from: found {value!r}", expected="the name of an environment, such as dev")
 
 
 def _flag(value: object, name: str) -> bool:

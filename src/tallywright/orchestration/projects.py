@@ -166,4 +166,6 @@ def _dag_inputs(project: Project) -> str:
     from airflow import __version__ as airflow
 
     # The calendar may come from a file beside the spec.
-    return f"dags {airflow} {project.environment.engine.digest()} {project.spec.schedule.closed.digest()}"
+    environment = project.environment
+    settings = f"{environment.engine.digest()} {environment.registries.here.value} {environment.trained_in}"
+    return f"dags {airflow} {settings} {project.spec.schedule.closed.digest()}"

@@ -10,8 +10,10 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tallywright.errors import UsageError
-from tallywright.orchestration.dates import RunFacts, parse_period, run_period
-from tallywright.orchestration.params import is_backfill
+from tallywright.lifecycle.plan import Pipeline
+from tallywright.orchestration.dates import RunFacts, dated, parse_period, run_period
+from tallywright.orchestration.params import is_backfill, options
+from tallywright.records import VersionVerdict
 from tallywright.score_period import compact
 
 if TYPE_CHECKING:
@@ -96,6 +98,50 @@ class BackfillTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow s
         self.trigger_run_id = f"catch_up_{compact(first)}_{compact(last)}"
         self.conf = {"date": first.isoformat(), "to": last.isoformat()}
         self.log.info("%s to %s were not scored: %s starts", first, last, self.trigger_dag_id)
+        super().execute(context)
+
+
+class PromoteTrigger(TriggerDagRunOperator):  # type: ignore[misc]  # airflow ships no types that mypy follows here
+    """Starts `<model>__promote` for the version that a training has registered elsewhere, if its gates passed.
+
+    The new run's id is made of the package's digest, so that a version is taken over once, however often it is trained.
+
+    Args:
+        spec: Whose promote DAG.
+        decided_by: The task whose result is the version.
+        source: The environment in whose registry it is.
+    """
+
+    template_fields = ()
+    ui_color = "#fdf1dc"
+
+    def __init__(self, *, spec: ModelSpec, decided_by: str, source: str, **kwargs: Any) -> None:
+        super().__init__(
+            trigger_dag_id=f"{spec.name}__promote", skip_when_already_exists=True, logical_date=None, **kwargs
+        )
+        self.schedule_section = spec.schedule
+        self.decided_by = decided_by
+        self.source = source
+
+    def execute(self, context: Mapping[str, Any]) -> None:
+        """Skips, or starts the promote DAG from the date on that this run was given."""
+        registered = context["ti"].xcom_pull(task_ids=self.decided_by)
+        if not isinstance(registered, Mapping) or registered.get("verdict") != VersionVerdict.PASSED:
+            raise AirflowSkipException("no version that has passed its gates was registered")
+        try:
+            day, _ = dated(RunFacts.of(context), self.schedule_section, periodic=False)
+            asked = options(Pipeline.TRAIN, context, acts=False)
+        except UsageError as error:
+            raise AirflowFailException(str(error)) from error
+        self.trigger_run_id = f"arrival_{str(registered['digest'])[:32]}"
+        self.conf = {
+            "date": day.isoformat(),
+            "effective_from": asked.get("effective-from", day.isoformat()),
+            "version": int(registered["version"]),
+            "from": self.source,
+            "reason": asked.get("reason", ""),
+        }
+        self.log.info("version %s of %s starts %s", registered["version"], self.source, self.trigger_dag_id)
         super().execute(context)
 
 

@@ -6,6 +6,7 @@ import platform
 from typing import TYPE_CHECKING
 
 from tallywright.packaging.manifest import Postprocess, signature
+from tallywright.tasks import is_of_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,8 @@ def requirements_text(requirements: Mapping[str, str]) -> str:
 
 def model_card_text(meta: PackageMeta, preprocess: Preprocess) -> str:
     """A model card from the package's metadata; training may supply another."""
-    metrics = sorted({metric for values in meta.evaluation.values() for metric in values})
+    named = {metric for values in meta.evaluation.values() for metric in values}
+    metrics = sorted(metric for metric in named if not is_of_class(metric))
     lines = [
         f"# {meta.model}",
         "",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tallywright.packaging.preprocess import Preprocess
 
-_RUNTIME: Final = ("tallywright", "numpy", "onnxruntime", "pyarrow")
+RUNTIME: Final = ("tallywright", "numpy", "onnxruntime", "pyarrow")
 _MLFLOW_TYPES: Final = {"double": "double", "string": "string", "int32": "integer", "float": "float", "bool": "boolean"}
 _DECIMAL: Final = re.compile(r"decimal128\((\d+), (\d+)\)")
 MANIFEST: Final = "manifest.json"
@@ -38,7 +38,7 @@ _REMEDY: Final = "take the package from the registry again; if it is altered the
 
 def runtime_requirements() -> dict[str, str]:
     """The installed versions of the libraries that a score depends on, and of Python."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _RUNTIME}}
+    return {"python": platform.python_version(), **{name: version(name) for name in RUNTIME}}
 
 
 def check_environment(requirements: Mapping[str, str]) -> None:
@@ -56,7 +56,7 @@ def check_environment(requirements: Mapping[str, str]) -> None:
         found = version("onnxruntime")
     except PackageNotFoundError:
         found = "none"
-    if _release(found) < _release(wanted):
+    if release_of(found) < release_of(wanted):
         raise PackageError(
             f"onnxruntime {found} is installed",
             expected=f"{wanted} or newer, with which the package was made",
@@ -64,7 +64,7 @@ def check_environment(requirements: Mapping[str, str]) -> None:
         )
 
 
-def _release(text: str) -> tuple[int, ...]:
+def release_of(text: str) -> tuple[int, ...]:
     """Major and minor; a version that cannot be read counts as the oldest."""
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import uuid
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -33,8 +34,9 @@ from tallywright.packaging.meta import PackageMeta
 from tallywright.packaging.preprocess import ModelInput, Preprocess
 from tallywright.packaging.tensors import dump_tensors, parse_tensors
 from tallywright.profiles.comparison import ReferenceDays
-from tallywright.profiles.profile import Profile, ProfileDefinition
+from tallywright.profiles.profile import PREDICTED_CLASS, Profile, ProfileDefinition
 from tallywright.records import Meaning, Record
+from tallywright.tasks import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +61,7 @@ DEMANDS: Final = "demands.json"
 """Not in packages of before: what they have to show is what the files say on the day."""
 _SAMPLE: Final = ("numeric", "categorical", "expected")
 """The tensors of the sample."""
-_LATER_FIELDS: Final = frozenset({"positive", "unit", "threshold"})
+_LATER_FIELDS: Final = frozenset({"positive", "unit", "threshold", "fitted_through", "judged"})
 """Fields that older packages do not have: left out of a file where they say nothing, so its digest stays."""
 
 
@@ -137,6 +139,19 @@ class Package:
     def meaning(self) -> Meaning:
         """What the columns of a prediction mean."""
         return self.postprocess.meaning(self.meta.target)
+
+    @property
+    def fitted_through(self) -> date:
+        """The last date whose rows were fitted, tuned or early-stopped on: evidence comes from later ones.
+
+        For packages of before, which do not say, it is the day before their holdout.
+        """
+        if self.meta.fitted_through is not None:
+            return self.meta.fitted_through
+        try:
+            return date.fromisoformat(json.loads(self.meta.snapshot_json)["holdout_from"]) - timedelta(days=1)
+        except (ValueError, KeyError, TypeError):
+            return self.meta.trained_through
 
     def threshold(self, given: float) -> float:
         """The decision threshold: the package's own; `given`, the spec's, for one of the time before."""
@@ -368,9 +383,11 @@ def _parse(folder: Path, files: Mapping[str, bytes], cls: type[R], name: str) ->
 def _check_parts(parts: PackageContents | Package) -> None:
     preprocess, definition = parts.preprocess, parts.definition
     counted = [made for made in (parts.reference, parts.reference_days) if made is not None]
+    counts_class = TASKS[parts.meta.task].per_class and PREDICTED_CLASS in definition.categorical
+    behind = {PREDICTED_CLASS: parts.meta.classes} if counts_class else {}
     same = (
         tuple(definition.numeric) == preprocess.numeric
-        and list(definition.categorical.items()) == list(preprocess.categories.items())
+        and list(definition.categorical.items()) == [*preprocess.categories.items(), *behind.items()]
         and all(made.definition_digest == definition.digest for made in counted)
     )
     if not same:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,9 @@ from tallywright.buffers import number_array, string_array
 from tallywright.errors import PackageError
 from tallywright.metrics import decided
 from tallywright.packaging.package import ONNX, Package
+from tallywright.packaging.preprocess import ModelInput
 from tallywright.packaging.refusals import Refusals
+from tallywright.profiles.accumulate import with_predicted_class
 from tallywright.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tallywright.packaging.manifest import Postprocess
-    from tallywright.packaging.preprocess import ModelInput
     from tallywright.packaging.refusals import Lookup
     from tallywright.profiles.profile import ProfileDefinition
 
@@ -87,6 +89,7 @@ class Prediction:
     """The prediction of one batch.
 
     `scores` float32 [rows] is what is profiled: the probability, the value, or the largest of several probabilities.
+    `inputs` are profiled too: those of the model, and behind them the predicted class where the model gives one.
     """
 
     outputs: pa.RecordBatch
@@ -133,7 +136,10 @@ class Predictor:
     def finish(self, inputs: ModelInput, raw: NDArray[np.float32]) -> Prediction:
         """The prediction from the graph's scores of these inputs."""
         outputs = outputs_of(self.package.postprocess, raw, self.threshold)
-        return Prediction(outputs, inputs, raw if raw.ndim == 1 else raw.max(axis=1, initial=0))
+        if raw.ndim == 1:
+            return Prediction(outputs, inputs, raw)
+        codes = with_predicted_class(self.definition, inputs.categorical, raw)
+        return Prediction(outputs, ModelInput(inputs.numeric, codes), raw.max(axis=1, initial=0))
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Scores a batch, outputs only."""
@@ -219,6 +225,12 @@ class Predictor:
         return Predictor(self.package, threshold=self.threshold)
 
 
+def only_from_bytes(options: onnxruntime.SessionOptions) -> None:
+    """Keeps ONNX Runtime from reading files that a model names: below the current directory it would."""
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+
+
 def _open(model: bytes) -> Any:
     """A session of ONNX Runtime in which equal rows get equal bits.
 
@@ -232,6 +244,7 @@ def _open(model: bytes) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Errors are raised; its own log would repeat each of them on stderr.
     options.log_severity_level = 4
+    only_from_bytes(options)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from tallywright.profiles.cells import ColumnCells, FixedPointSums, JointCounts, groups_of, in_units, weights_of
-from tallywright.profiles.profile import SCORE_LIMIT, VALUE_LIMIT, ColumnProfile, Profile, ProfileDefinition
+from tallywright.profiles.profile import (
+    PREDICTED_CLASS,
+    SCORE_LIMIT,
+    VALUE_LIMIT,
+    ColumnProfile,
+    Profile,
+    ProfileDefinition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +28,9 @@ if TYPE_CHECKING:
 _CHUNK: Final = 2**14
 """Rows a pass: as many as `JointCounts` and `FixedPointSums` allow, since fewer calls let threads wait less for each
 other."""
+_NULL: Final = 0
+_FIRST: Final = 2
+"""The codes of null and of the first category, as `packaging.preprocess` gives them."""
 _BAND: Final = 16
 """Columns that are counted at once: so many columns of a chunk fit the processor's cache."""
 
@@ -135,6 +145,22 @@ class Accumulator:
             for name, counted in zip(definition.categorical, self._categorical.columns(), strict=True)
         }
         return Profile(definition_digest=definition.digest, rows=self._rows, columns=columns, score=score)
+
+
+def with_predicted_class(
+    definition: ProfileDefinition, categorical: NDArray[np.int64], shares: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """The codes that are counted: those that the model reads, and the predicted class where the definition has one.
+
+    Args:
+        definition: Of the profile.
+        categorical: Codes, [rows, columns].
+        shares: The model's scores: [rows], or [rows, classes], of which a class is predicted.
+    """
+    if PREDICTED_CLASS not in definition.categorical:
+        return categorical
+    codes = np.where(np.isnan(shares).any(axis=1), _NULL, shares.argmax(axis=1) + _FIRST)
+    return np.column_stack([categorical, codes.astype(np.int64)])
 
 
 def profile_rows(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SCORE: Final = "prediction"
 """The name under which the score is profiled; the spec reserves it, so no feature can have it."""
+PREDICTED_CLASS: Final = "prediction.class"
+"""The name under which the predicted class of a multiclass model is profiled, behind the columns that the model reads;
+no column of a spec can have it."""
 VALUE_LIMIT: Final = 2**24
 """Largest fixed-point magnitude of a feature value."""
 SCORE_LIMIT: Final = 2**22

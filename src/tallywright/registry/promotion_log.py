@@ -15,8 +15,19 @@ from typing import TYPE_CHECKING, Final
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.errors import IntegrityError
 from tallywright.observability import failpoint, log
-from tallywright.records import Promotion, digest_of
-from tallywright.registry.promotion_chain import HEADS, PROMOTION_LOG, HeadRow, head_of, problems, sealed
+from tallywright.records import Promotion
+from tallywright.registry.promotion_chain import (
+    HEADS,
+    PROMOTE,
+    PROMOTION_LOG,
+    ROLLBACK,
+    HeadRow,
+    LogProblem,
+    asked_of,
+    head_of,
+    problems,
+    sealed,
+)
 from tallywright.score_period import date_of
 
 if TYPE_CHECKING:
@@ -26,18 +37,23 @@ if TYPE_CHECKING:
     from tallywright.records import Manifest, ModelRef
     from tallywright.spec import ModelSpec
 
-PROMOTE: Final = "promote"
-ROLLBACK: Final = "rollback"
 WITHDRAW: Final = "withdraw"
 """Takes a version out of production for good. The entry names no champion; its date is not after any entry's of that
 version, so that the entries in force on a date hold every withdrawal that matters there."""
+APPROVE: Final = "approve"
+REJECT: Final = "reject"
+"""What an approver has answered about a version; neither makes or ends a champion."""
+STAGE: Final = "stage"
+RETURN: Final = "return"
+"""Begins a stage of a challenger, and ends its trial; the champion stays who it is."""
 PROMOTIONS: Final = Declaration(
     what="promotions",
     record=Promotion,
     key=("sequence",),
     slice=("sequence",),
     kind=Kind.APPEND,
-    doc="the promotion log: every promotion, rollback and withdrawal, effective from when and recorded when",
+    doc="the promotion log: every promotion, rollback, withdrawal, approval and rejection, every stage of a challenger "
+    "and its return, effective from when and recorded when",
 )
 Proposal = Callable[[Sequence[Promotion]], Promotion | None]
 """Makes the next entry from those so far (the log assigns its sequence), or None when nothing is to be written."""
@@ -77,7 +93,7 @@ def champion_on(entries: Iterable[Promotion], day: date | None, known_at: dateti
 
 def champion_lines(entries: Iterable[Promotion]) -> list[Promotion]:
     """The entries that name a champion: promotions and rollbacks."""
-    return [entry for entry in entries if entry.action != WITHDRAW]
+    return [entry for entry in entries if entry.action in (PROMOTE, ROLLBACK)]
 
 
 def withdrawals(entries: Iterable[Promotion]) -> dict[int, Promotion]:
@@ -136,14 +152,8 @@ def same_model(one: Promotion, other: Promotion) -> bool:
 
 
 def request_of(entry: Promotion) -> str:
-    """The identity of the request that an entry answers: what was asked, by whom and why, never when.
-
-    The target of a rollback is the log's to find, so it is no part of the request.
-    """
-    if entry.request:
-        return entry.request
-    model = [] if entry.action == ROLLBACK else [entry.model_version, entry.package_digest]
-    return digest_of([entry.action, entry.effective_from, entry.approver, entry.reason, *model])
+    """The identity of the request that an entry answers: what was asked, by whom and why, never when."""
+    return entry.request or asked_of(entry)
 
 
 def answer_to(entries: Iterable[Promotion], request: str) -> Promotion | None:
@@ -155,10 +165,10 @@ def answer_to(entries: Iterable[Promotion], request: str) -> Promotion | None:
 def superseded_by(entries: Iterable[Promotion], entry: Promotion) -> Promotion | None:
     """The entry that withdrew this one's model, or put another in its place on its own date; None where none did.
 
-    Nothing supersedes a withdrawal, which makes nobody champion.
+    Nothing supersedes an entry that makes nobody champion.
     """
     entries = list(entries)
-    if entry.action == WITHDRAW:
+    if not champion_lines([entry]):
         return None
     governing = champion_on(entries, entry.effective_from)
     for withdrawal in (one for one in entries if one.action == WITHDRAW and one.sequence > entry.sequence):
@@ -233,6 +243,7 @@ class PromotionLog:
         self._table = Table(PROMOTIONS, lake, spec)
         self._heads = Table(HEADS, lake, spec)
         self.model = spec.name
+        self.lake, self.spec = lake, spec
 
     def entries(self) -> list[Promotion]:
         """All entries in the order in which they were recorded; none when nothing was ever promoted.
@@ -249,17 +260,31 @@ class PromotionLog:
         """As `entries`, whether or not they are what was recorded."""
         return sorted(self._table.read(), key=lambda entry: entry.sequence)
 
-    def problems(self) -> list[str]:
+    def readable(self, unread: list[LogProblem] | None = None) -> list[Promotion]:
+        """As `stored`, without the rows that are no entries, which are added to `unread`."""
+        found = []
+        for row in self._table.rows():
+            try:
+                found.append(PROMOTIONS.record_of(row))
+            except IntegrityError as error:
+                if unread is not None:
+                    unread.append(LogProblem(row.get("sequence") or 0, f"cannot be read: {error.found}"))
+        return sorted(found, key=lambda entry: entry.sequence)
+
+    def problems(self) -> list[LogProblem]:
         """What is wrong with the log; nothing when it is what was recorded."""
         head = self._head()
-        return list(problems(self.stored(), head))
+        unread: list[LogProblem] = []
+        entries = self.readable(unread)
+        missing = {problem.line for problem in unread}
+        return unread + [one for one in problems(entries, head) if one.line not in missing]
 
     def _head(self) -> HeadRow | None:
         return next(iter(self._heads.read({"log": PROMOTION_LOG})), None)
 
     def _require_sound(self, entries: Sequence[Promotion], head: HeadRow | None) -> None:
-        found = next(problems(entries, head), "")
-        if found:
+        found = next(problems(entries, head), None)
+        if found is not None:
             raise IntegrityError(
                 f"the promotion log of {self.model} was changed: {found}",
                 expected="entries as they were recorded, each with the digest of the one before",
@@ -303,18 +328,24 @@ class PromotionLog:
         written = self._table.append(sequenced)
         if written is not None:
             failpoint("promotion-appended")
-            self._heads.replace([head_of(written)], outdated=lambda _: self._why_not_head(written))
+            self._record(written)
+            failpoint("head-recorded")
+        else:
+            self.record_head()  # a writer that was killed after its entry is asked again, and has nothing to write
         return written
 
     def record_head(self) -> None:
-        """Records the newest entry as the head where none is recorded, as after the table of heads was lost.
+        """Records the newest entry as the head where none, or an older one, is recorded.
 
         Raises:
             TallyError: As `entries` and `append`.
         """
-        entries = self.entries()
-        if entries and entries[-1].digest and self._head() is None:
-            self._heads.replace([head_of(entries[-1])], outdated=lambda _: self._why_not_head(entries[-1]))
+        entries, head = self.entries(), self._head()
+        if entries and entries[-1].digest and (head is None or head.sequence < entries[-1].sequence):
+            self._record(entries[-1])
+
+    def _record(self, entry: Promotion) -> None:
+        self._heads.replace([head_of(entry)], outdated=lambda _: self._why_not_head(entry))
 
     def _why_not_head(self, entry: Promotion) -> str:
         """Why an entry is not the head: another writer's later one is; empty when it is."""

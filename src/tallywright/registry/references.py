@@ -12,6 +12,7 @@ from tallywright.observability import log
 from tallywright.packaging.package import load_package
 from tallywright.records import Reference
 from tallywright.registry.promotion_log import PromotionLog, champion_on, not_withdrawn
+from tallywright.registry.stages import stage_on
 from tallywright.registry.versions import fetch, registered_versions
 from tallywright.registry.versions_table import recorded_versions
 
@@ -45,10 +46,10 @@ def training_references(project: Project, lake: Lake, since: datetime) -> list[R
 
 
 def in_use(entries: Sequence[Promotion], since: datetime) -> dict[int, str]:
-    """Version to digest of the current and the previous champion, and of all champions of a date since an instant."""
+    """Version to digest of the current and the previous champion, and of whoever was champion or in a stage since."""
     recent = [entry for entry in entries if entry.recorded_at >= since or entry.effective_from >= since.date()]
-    then = champion_on(entries, since.date())
-    kept = [*recent, *not_withdrawn(entries)[-2:], *([then] if then else [])]
+    then = filter(None, (champion_on(entries, since.date()), stage_on(entries, since.date())))
+    kept = [*recent, *not_withdrawn(entries)[-2:], *then]
     return {entry.model_version: entry.package_digest for entry in kept}
 
 

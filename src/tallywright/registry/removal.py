@@ -36,7 +36,7 @@ def own_in_registry(project: Project, digests: Collection[str]) -> OwnInRegistry
         TrackingError: MLflow is missing or away.
     """
     lake = lake_digest(project.environment.storage.lake)
-    with mlflow_client(project.environment.tracking.uri) as client:
+    with mlflow_client(project.environment.tracking.address) as client:
         own = [
             item for item in versions_of(client, project.spec.registered_name) if item.tags.get(DIGEST_TAG) in digests
         ]
@@ -60,7 +60,7 @@ def remove_from_registry(project: Project, own: OwnInRegistry) -> None:
         TrackingError: MLflow is missing or away.
     """
     name = project.spec.registered_name
-    with mlflow_client(project.environment.tracking.uri) as client:
+    with mlflow_client(project.environment.tracking.address) as client:
         for version in own.versions:
             client.delete_model_version(name, str(version))
         if own.versions and not versions_of(client, name):

@@ -5,7 +5,7 @@ MLflow is not asked: scoring needs the lake only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tallywright.errors import NoChampionError, SpecError
@@ -21,6 +21,7 @@ from tallywright.registry.promotion_log import (
     sequence_behind,
     withdrawals,
 )
+from tallywright.registry.stages import stage_on, staged_scoring, terms_of
 from tallywright.registry.versions_table import VersionRow, promoted_versions, recorded_versions
 from tallywright.spec.sections import CHALLENGER, CONSTANT
 
@@ -31,24 +32,29 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.records import Manifest
     from tallywright.spec import ModelSpec
-    from tallywright.spec.sections import Version
+    from tallywright.spec.sections import Scoring, Version
 
 
-def secondary_models(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Iterator[ModelRef]:
-    """Yields the spec's canary, fallback and shadows as model versions; `eligibility` checks whether they may score.
+def _secondary_models(
+    lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], day: date, challenger: ModelRef | None
+) -> Iterator[ModelRef]:
+    """Yields the day's canary, fallback and shadows as model versions; `eligibility` checks whether they may score.
 
     Args:
         lake: Where the registered versions are recorded.
         spec: Whose roles.
         entries: The promotion log.
         day: The score date.
+        challenger: By the log, the version whose stage is in force on the day; the others come from the spec.
 
     Raises:
         SpecError: The spec names a version that was never registered, or a canary whose gates did not pass.
     """
     scoring = spec.scoring
     known = _known(lake, spec, entries) if scoring.canary or scoring.shadow else {}
-    if scoring.canary is not None:
+    if challenger is not None and challenger.role is Role.CANARY:
+        yield challenger
+    elif scoring.canary is not None:
         ref = _version(spec, Role.CANARY, scoring.canary.model, known, entries)
         if ref is not None:
             yield ref
@@ -56,8 +62,9 @@ def secondary_models(lake: Lake, spec: ModelSpec, entries: Sequence[Promotion], 
         ref = _fallback(spec, entries, day)
         if ref is not None:
             yield ref
-    shadows = [_version(spec, Role.SHADOW, version, known, entries) for version in scoring.shadow]
-    # `challenger` and a number may be the same version.
+    shadows: list[ModelRef | None] = [challenger] if challenger is not None and challenger.role is Role.SHADOW else []
+    shadows += [_version(spec, Role.SHADOW, version, known, entries) for version in scoring.shadow]
+    # `challenger`, the version in a stage and a number may be the same version.
     yield from {ref.version: ref for ref in shadows if ref is not None}.values()
 
 
@@ -73,10 +80,12 @@ def _version(
     if wanted == CHALLENGER:
         newest_promoted = max((entry.model_version for entry in champion_lines(entries)), default=0)
         fit = [
-            number for number, one in known.items() if number not in gone and (one.gates_passed or role is Role.SHADOW)
+            number
+            for number, one in known.items()
+            if number not in gone and (one.gates_passed or (role is Role.SHADOW and not one.refused))
         ]
         newest = max(fit, default=0)
-        return _ref_of(spec, role, known[newest]) if newest > newest_promoted else None
+        return known[newest].as_ref(spec, role) if newest > newest_promoted else None
     found = known.get(int(wanted))
     if found is None:
         raise SpecError(
@@ -93,17 +102,7 @@ def _version(
     if role is Role.CANARY and found.model_version in gone:
         log.warning("version %s was withdrawn and does not score as a canary", wanted)
         return None
-    return _ref_of(spec, role, found)
-
-
-def _ref_of(spec: ModelSpec, role: Role, found: VersionRow) -> ModelRef:
-    return ModelRef(
-        name=spec.registered_name,
-        version=found.model_version,
-        digest=found.package_digest,
-        role=role,
-        trained_through=found.trained_through,
-    )
+    return found.as_ref(spec, role)
 
 
 def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> ModelRef | None:
@@ -117,22 +116,19 @@ def _fallback(spec: ModelSpec, entries: Sequence[Promotion], day: date) -> Model
     entry = previous(entries, _asked(spec, day))
     if entry is None:
         return None
-    return ModelRef(
-        name=spec.registered_name,
-        version=entry.model_version,
-        digest=entry.package_digest,
-        role=Role.FALLBACK,
-        effective_from=entry.effective_from,
-        trained_through=entry.trained_through,
-    )
+    return as_ref(entry, spec, Role.FALLBACK)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The models of a day, the champion first, and the promotion log that they were resolved from."""
+    """The models of a day, the champion first, and the promotion log that they were resolved from.
+
+    `scoring` is the section of the spec as it is in force on the day: a stage has the canary's share and limits.
+    """
 
     models: tuple[ModelRef, ...]
     entries: tuple[Promotion, ...]
+    scoring: Scoring
 
     @property
     def promotion_sequence(self) -> int:
@@ -192,9 +188,10 @@ def before_withdrawals(lake: Lake, spec: ModelSpec, day: date, known: Manifest |
     if not later:
         return Unwithdrawn(_resolved(lake, spec, day, entries), {}, gone)
     then = [entry for entry in entries if entry.action != WITHDRAW or entry.sequence <= position]
-    models = _resolved(lake, spec, day, then).models
+    before = _resolved(lake, spec, day, then)
+    models = before.models
     found = {ref.version: later[ref.version] for ref in models if ref.version in later and ref.role is not Role.SHADOW}
-    resolved = Resolution(models, tuple(entries)) if found else _resolved(lake, spec, day, entries)
+    resolved = replace(before, entries=tuple(entries)) if found else _resolved(lake, spec, day, entries)
     return Unwithdrawn(resolved, found, gone)
 
 
@@ -220,8 +217,10 @@ def _resolved(lake: Lake, spec: ModelSpec, day: date, entries: list[Promotion]) 
         entry = champion_on(entries, day)
     if entry is None:
         raise _no_champion_error(entries, spec, day)
-    models = (as_ref(entry, spec), *secondary_models(lake, spec, entries, day))
-    return Resolution(models, tuple(entries))
+    stage = stage_on(entries, _asked(spec, day))
+    challenger = None if stage is None else as_ref(stage, spec, terms_of(stage).role)
+    models = (as_ref(entry, spec), *_secondary_models(lake, spec, entries, day, challenger))
+    return Resolution(models, tuple(entries), staged_scoring(spec.scoring, stage))
 
 
 def _asked(spec: ModelSpec, day: date) -> date | None:
@@ -245,7 +244,7 @@ def _pinned(entries: list[Promotion], version: int, spec: ModelSpec) -> Promotio
     withdrawal = withdrawals(entries).get(version)
     if withdrawal is not None:
         raise _withdrawn_error(f"scoring.models pins version {version} of {spec.registered_name}", withdrawal, spec)
-    found = [entry for entry in entries if entry.model_version == version]
+    found = [entry for entry in champion_lines(entries) if entry.model_version == version]
     if found:
         return found[-1]
     known = sorted({entry.model_version for entry in champion_lines(entries)})

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import GateRefusedError, LeakError, NoChampionError, UsageError
 from tallywright.observability import log
-from tallywright.records import JUDGED_AGAINST, JUDGED_BY, NO_CHAMPION, Decision, ModelRef, Promotion, Verdict
+from tallywright.records import (
+    JUDGED_AGAINST,
+    JUDGED_BY,
+    NO_CHAMPION,
+    QUALITY,
+    Decision,
+    ModelRef,
+    Promotion,
+    Verdict,
+)
+from tallywright.registry.approval.approvals import require_not_rejected
+from tallywright.registry.approval.authors import Approver, require_other_than_author
+from tallywright.registry.evidence import required_gates
+from tallywright.registry.promotion_chain import PROMOTE, ROLLBACK
 from tallywright.registry.promotion_log import (
-    PROMOTE,
-    ROLLBACK,
     PromotionLog,
     answer_to,
     champion_lines,
@@ -21,10 +33,9 @@ from tallywright.registry.promotion_log import (
     superseded_by,
 )
 from tallywright.registry.withdrawal import require_own_reason
-from tallywright.spec.demands import committed_demands, weaker
+from tallywright.spec.demands import approval_sections, committed_demands, weaker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import date, datetime
 
     from tallywright.data.delta.lake import Lake
@@ -32,12 +43,21 @@ if TYPE_CHECKING:
     from tallywright.spec.demands import Demands
     from tallywright.spec.sections import Registry
 
+Requirement = Callable[[Sequence[Promotion]], None]
+"""Raises where the log forbids what is about to be appended to it."""
 _ANSWERS: Final = (
     "approve it in Airflow, by the DAG {model}__train or {model}__promote as a user of its own; or with a key that "
-    "registry.approver_keys names: tally promote {model} … --by WHO --key FILE"
+    "registry.approver_keys names: tally approve {model} VERSION --reason WHY --key FILE"
 )
-REQUIRED_GATES: Final = frozenset({"quality", "operations"})
-"""A promotion needs a report of each of these; a gate that did not report is a gate that refuses."""
+
+
+class EvidenceRefusedError(GateRefusedError):
+    """The gates' evidence about a version is missing, out of date or no pass: asking again would not help it."""
+
+    @property
+    def known_as(self) -> str:
+        """A refusal like any other."""
+        return GateRefusedError.__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +96,7 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
     allow_later_lines: bool = False,
     demands: Demands | None = None,
     recorded_by: str = "",
+    require: Requirement | None = None,
 ) -> Promotion:
     """Makes a candidate the champion from a score date on; the same request is answered once, for ever.
 
@@ -94,16 +115,23 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         demands: What the version has to show, as its package says; of a package of before, None: then it is what the
             files of the spec say today.
         recorded_by: The system user who asks.
+        require: Raises where the log, as it stands when the entry is written, forbids it for reasons of the caller's.
 
     Raises:
-        GateRefusedError: The decision does not approve, or speaks of another version, champion or other bounds; or the
-            spec wants a person's approval and this is none.
+        EvidenceRefusedError: The decision does not approve, or speaks of another champion or other bounds.
+        GateRefusedError: It speaks of another version; or the spec wants a person's approval and this is none, or the
+            author's; or an approver has rejected the version; or it was withdrawn or returned, and no reason is given.
         LeakError: The candidate has seen labels of the effective date or later.
         UsageError: A later entry would stand, and `allow_later_lines` is not given.
     """
     spec = project.spec
     demands = demands or committed_demands(project.committed)
     _require_approval(decision, ref, project, demands)
+    if decision.authentication:
+        # A key of their own is a person's process; what Airflow hands over is the deployment's.
+        user = recorded_by if decision.authentication.startswith("key ") else ""
+        approver = Approver(decision.approver, user)
+        require_other_than_author(project, lake, demands, version=ref.version, approver=approver)
     trained_through = _require_no_leak(ref.version, ref.trained_through, effective_from)
     proposed = Promotion(
         model=spec.name,
@@ -125,11 +153,13 @@ def promote(  # noqa: PLR0913 - what, where, why and when are all the caller's t
         champion = champion_on(entries, effective_from)
         if answer_to(entries, request_of(proposed)) or (champion is not None and same_model(champion, proposed)):
             return None
+        if require is not None:
+            require(entries)
         if not allow_later_lines:
             _require_latest(entries, effective_from, spec)
         require_own_reason(entries, proposed)
-        goes_back = previous(entries, effective_from) is not None
-        _require_same_comparison(decision, champion, project, demands, goes_back=goes_back)
+        require_not_rejected(entries, decision, demands, project.committed.registry)
+        _require_same_comparison(decision, entries, effective_from, project, demands)
         _require_unmoved(entries, asked, effective_from, spec)
         return proposed
 
@@ -241,25 +271,27 @@ def _require_approval(decision: Decision, ref: ModelRef, project: Project, deman
     _require_evidence(decision, spec)
     if decision.approved:
         return
-    failures = [
-        f"{report.gate}: {', '.join(check.name for check in report.failed) or 'no checks, no evidence'}"
+    blocking = (Verdict.FAIL, Verdict.UNDECIDED)
+    found = [
+        f"{report.gate} {report.verdict.value}: "
+        + (
+            ", ".join(check.name for kind in blocking for check in report.with_verdict(kind))
+            or "no checks, no evidence"
+        )
         for report in decision.reports
-        if report.verdict is Verdict.FAIL
+        if report.verdict in blocking
     ]
-    raise GateRefusedError(
-        f"version {ref.version} of {spec.registered_name} did not pass: {'; '.join(failures) or 'no gate reported'}",
-        expected="at least one gate report, and none that failed",
+    raise EvidenceRefusedError(
+        f"version {ref.version} of {spec.registered_name} did not pass: {'; '.join(found) or 'no gate reported'}",
+        expected="a report of every gate, each of them passed",
         remedy=f"look into the table {spec.table('gates')} (`tally query`), then train a better candidate",
     )
 
 
 def _require_approver(decision: Decision, project: Project, demanded: Registry) -> None:
-    """Refuses a decision without an approver; where a person has to approve, one who is not known to be such a person.
-
-    A person is needed when the version's own spec says so, or today's: what is said later may ask for more, never less.
-    """
-    spec, sections = project.spec, (demanded, project.committed.registry, project.spec.registry)
-    asking = [section for section in sections if section.approval == "person"]
+    """Refuses a decision without an approver; where a person has to approve, one who is not known to be one."""
+    spec = project.spec
+    asking = [section for section in approval_sections(project, demanded) if section.approval == "person"]
     person, named = bool(asking), next((section.approvers for section in asking if section.approvers), ())
     expected = "a named approver, a person or a policy"
     if person:
@@ -282,21 +314,22 @@ def _require_approver(decision: Decision, project: Project, demanded: Registry) 
 
 
 def _require_same_comparison(
-    decision: Decision, champion: Promotion | None, project: Project, demands: Demands, *, goes_back: bool
+    decision: Decision, entries: Sequence[Promotion], effective_from: date, project: Project, demands: Demands
 ) -> None:
     """Refuses a quality report about another champion than the one to be replaced, or by other bounds than demanded.
 
     Demanded are the gates of the version's own spec, and those of today's where they ask for more.
     """
-    spec = project.spec
+    spec, version = project.spec, decision.candidate_version
+    champion = champion_on(entries, effective_from)
     digest = name = NO_CHAMPION
     if champion is not None:
         digest, name = champion.package_digest, f"version {champion.model_version}"
-    report = next(report for report in decision.reports if report.gate == "quality")
+    report = next(report for report in decision.reports if report.gate == QUALITY)
     against, by = report.observed(JUDGED_AGAINST), report.observed(JUDGED_BY)
     more = ", ".join(sorted({*weaker(demands.gates, spec.gates), *weaker(demands.gates, project.committed.gates)}))
     compared = (
-        (JUDGED_AGAINST, against, against == digest, f"today's ({name})"),
+        (JUDGED_AGAINST, against, against == digest, f"that of {effective_from} ({name})"),
         (JUDGED_BY, by, demands.gates.identity().matches(str(by or "")), "the spec's section gates"),
         (JUDGED_BY, by, not more, f"the spec's section gates of today, which asks for more ({more})"),
     )
@@ -307,31 +340,43 @@ def _require_same_comparison(
     ]
     if not different:
         return
-    raise GateRefusedError(
-        f"the evidence about version {decision.candidate_version} is out of date: {'; '.join(different)}",
+    whom = name if champion else "no champion, by their floors alone"
+    train = f"tally train {spec.name} --date D --effective-from {effective_from}"
+    ways = [f"train again, `{train}`: the gates then judge against {whom}"]
+    if all(same for check, _, same, _ in compared if check == JUDGED_BY):
+        judge = f"tally judge {spec.name} --version {version} --date {effective_from}"
+        ways.insert(0, f"let the gates look at this version again, `{judge}`, against {whom}")
+    if previous(entries, effective_from) is not None:
+        ways.append(f"go back with `tally rollback {spec.name} --effective-from {effective_from}`")
+    raise EvidenceRefusedError(
+        f"the evidence about version {version} is out of date: {'; '.join(different)}",
         expected="a quality report against the champion that would be replaced, by the bounds of this spec",
-        remedy=f"train again, `tally train {spec.name} --date D`: the gates then judge against "
-        + (name if champion else "no champion, by their floors alone")
-        + (f"; or go back with `tally rollback {spec.name}`" if goes_back else ""),
+        remedy="; or ".join(ways),
     )
 
 
 def _require_evidence(decision: Decision, spec: ModelSpec) -> None:
     """Refuses a decision unless every required gate has reported, and every report is about this very package."""
+    required = required_gates(refitted=bool(decision.judged_digest))
     others = [
         f"{report.gate} about {report.model} {report.subject[:12]}"
         for report in decision.reports
-        if (report.model, report.subject) != (spec.name, decision.candidate_digest)
+        if (report.model, report.subject) != (spec.name, _subject_of(report.gate, decision))
     ]
-    missing = sorted(REQUIRED_GATES - {report.gate for report in decision.reports})
+    missing = sorted(required - {report.gate for report in decision.reports})
     if not others and not missing:
         return
-    raise GateRefusedError(
+    raise EvidenceRefusedError(
         f"the evidence about version {decision.candidate_version} is not in order: "
         f"missing reports: {', '.join(missing) or 'none'}; about something else: {', '.join(others) or 'none'}",
-        expected=f"reports of {', '.join(sorted(REQUIRED_GATES))} with the package's digest as subject",
+        expected=f"reports of {', '.join(sorted(required))} with the package's digest as subject",
         remedy="run the gates on this version",
     )
+
+
+def _subject_of(gate: str, decision: Decision) -> str:
+    """The package that a gate must have looked at: the judged one on the holdout, all else the one that serves."""
+    return decision.judged_digest or decision.candidate_digest if gate == QUALITY else decision.candidate_digest
 
 
 def _require_no_leak(version: int, trained_through: date | None, effective_from: date) -> date:
@@ -350,11 +395,14 @@ def _require_latest(entries: Sequence[Promotion], effective_from: date, spec: Mo
     if not later:
         return
     nearest = min(later, key=lambda entry: entry.effective_from)
+    last = max(entry.effective_from for entry in later)
+    stand = "say explicitly that the later entries shall stand: --allow-later-lines of `tally promote` and `rollback`"
+    reached = spec.schedule.covers(last)
     raise UsageError(
         f"{spec.name}: version {nearest.model_version} is already recorded as champion from "
         f"{nearest.effective_from} on, after the effective date {effective_from}",
-        expected=f"an effective date from {max(entry.effective_from for entry in later)} on",
-        remedy="choose that, or say explicitly that the later entries shall stand (--allow-later-lines)",
+        expected=f"an effective date from {last} on" if reached else "no entry after the schedule's end",
+        remedy=f"choose that, or {stand}" if reached else stand,
     )
 
 

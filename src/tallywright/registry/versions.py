@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TrackingError, UsageError
 from tallywright.mlflow_client import mlflow_client
-from tallywright.observability import log
+from tallywright.observability import failpoint, log
 from tallywright.packaging.package import Package, PackageCache, load_package
-from tallywright.records import GateReport, ModelRef, Promotion
+from tallywright.records import ModelRef, Promotion
 from tallywright.registry.promotion_log import champion_lines, champion_on, previous, withdrawals
+from tallywright.registry.versions_table import recorded_versions
 from tallywright.spec.calendar import parse_day
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
+    from tallywright.registry.evidence import Evidence
     from tallywright.registry.promotion_log import PromotionLog
     from tallywright.spec import Environment, Project
 
@@ -37,6 +39,10 @@ DIGEST_TAG: Final = "tallywright.digest"
 """The tag of a version that names its package; one without it was not registered by Tallywright."""
 _TRAINED_THROUGH: Final = "tallywright.trained_through"
 _GATES: Final = "tallywright.gates"
+_VERDICT: Final = "tallywright.verdict"
+EVIDENCE_TAG: Final = "tallywright.evidence"
+"""The digest of the evidence, which is an artifact of the run, `evidence/<digest>.json`."""
+_JUDGED: Final = "tallywright.judged"
 _SNAPSHOT: Final = "tallywright.snapshot"
 
 
@@ -50,14 +56,16 @@ class RegistryVersion:
     created_at: datetime
 
 
-def register(project: Project, folder: Path, *, run_id: str, reports: Sequence[GateReport]) -> ModelRef:
+def register(project: Project, folder: Path, *, run_id: str, evidence: Evidence, uploaded: bool = False) -> ModelRef:
     """Uploads a package to its lifecycle run and makes it a version; the same digest is never registered twice.
 
     Args:
         project: Whose registered model it becomes a version of.
         folder: The package as training wrote it; it is verified once more.
         run_id: The MLflow run of this lifecycle run, which holds the package as its artifact.
-        reports: What the gates found; kept as tags, good or bad. A failed candidate can be looked at, never promoted.
+        evidence: What the gates found, good or bad; an artifact of the run and tags of the version. One that was
+            refused can be looked at, never promoted.
+        uploaded: The run holds the package already.
 
     Raises:
         PackageError: The folder is not the package it was.
@@ -65,12 +73,17 @@ def register(project: Project, folder: Path, *, run_id: str, reports: Sequence[G
     """
     package = load_package(folder)
     name = project.spec.registered_name
-    with mlflow_client(project.environment.tracking.uri) as client:
+    with mlflow_client(project.environment.tracking.address) as client:
         _ensure_model(client, project)
         found = _by_digest(client, name, package.digest)
         if found is None:
-            found = _upload(client, name, package, run_id)
-        for key, value in _evidence(package, reports).items():
+            if not uploaded:
+                _upload(client, package, run_id)
+            found = _create(client, name, package, run_id)
+        failpoint("version-created")
+        client.log_text(run_id, evidence.to_json(), f"evidence/{evidence.digest}.json")
+        failpoint("evidence-logged")
+        for key, value in _tags(package, evidence).items():
             client.set_model_version_tag(name, str(found.version), key, value)
     return ModelRef(
         name=name,
@@ -88,7 +101,7 @@ def find(project: Project, version: int) -> ModelRef:
         TrackingError: MLflow is missing or away.
     """
     name = project.spec.registered_name
-    with mlflow_client(project.environment.tracking.uri) as client:
+    with mlflow_client(project.environment.tracking.address) as client:
         known = {int(item.version): item for item in versions_of(client, name)}
     found = known.get(version)
     if found is None or DIGEST_TAG not in found.tags:
@@ -123,7 +136,7 @@ def find_digest(project: Project, digest: str) -> ModelRef | None:
         TrackingError: MLflow is missing or away.
     """
     name = project.spec.registered_name
-    with mlflow_client(project.environment.tracking.uri) as client:
+    with mlflow_client(project.environment.tracking.address) as client:
         found = _by_digest(client, name, digest)
     return None if found is None else find(project, int(found.version))
 
@@ -134,7 +147,7 @@ def registered_versions(project: Project) -> list[RegistryVersion]:
     Raises:
         TrackingError: MLflow is missing or away.
     """
-    with mlflow_client(project.environment.tracking.uri) as client:
+    with mlflow_client(project.environment.tracking.address) as client:
         found = versions_of(client, project.spec.registered_name)
     return sorted(
         (
@@ -163,7 +176,7 @@ def fetch(project: Project, version: int, digest: str, *, into: Path | None = No
     if cached is not None:
         return cached.folder
     name = project.spec.registered_name
-    with mlflow_client(project.environment.tracking.uri) as client:
+    with mlflow_client(project.environment.tracking.address) as client:
         found = client.get_model_version(name, str(version))
         artifact = str(found.source).removeprefix(f"runs:/{found.run_id}/")
         # A source of another form is one that somebody else registered; its package would be where it always was.
@@ -177,9 +190,8 @@ def upload(project: Project, package: Package, run_id: str) -> None:
     Raises:
         TrackingError: MLflow is missing, away, or has no such run.
     """
-    with mlflow_client(project.environment.tracking.uri) as client:
-        client.get_run(run_id)
-        client.log_artifacts(run_id, str(package.folder), artifact_path=_artifact(package.digest))
+    with mlflow_client(project.environment.tracking.address) as client:
+        _upload(client, package, run_id)
 
 
 def fetch_candidate(project: Project, run_id: str, digest: str, cache: PackageCache) -> Package:
@@ -198,7 +210,7 @@ def fetch_candidate(project: Project, run_id: str, digest: str, cache: PackageCa
     cached = cache.get(digest)
     if cached is not None:
         return cached
-    with mlflow_client(project.environment.tracking.uri) as client:
+    with mlflow_client(project.environment.tracking.address) as client:
         return _downloaded(client, run_id, _artifact(digest), digest, cache)
 
 
@@ -230,17 +242,17 @@ class StaleAlias:
 def project_aliases(project: Project, promotions: PromotionLog) -> list[str]:
     """Sets the registry's aliases from the promotion log, and returns the changes as texts.
 
-    `champion` and `previous` follow the log; `challenger` is the newest version, if it is newer than all that were ever
-    in production.
+    `champion` and `previous` follow the log; `challenger` is the newest version that passed its gates, by the lake's
+    own record, if it is newer than all that were ever in production.
 
     Raises:
         TrackingError: MLflow is missing or away; the log stays the truth, the next call repairs.
     """
-    name, uri = project.spec.registered_name, project.environment.tracking.uri
+    name, uri = project.spec.registered_name, project.environment.tracking.address
     done: list[StaleAlias] = []
     for attempt in range(_LOOKS):
         with mlflow_client(uri) as client:
-            stale = _stale(client, name, promotions.entries())
+            stale = _stale(client, name, promotions)
         try:
             with mlflow_client(uri) as client:
                 for one in stale:
@@ -267,8 +279,8 @@ def stale_aliases(project: Project, promotions: PromotionLog) -> list[StaleAlias
     Raises:
         TrackingError: MLflow is missing or away.
     """
-    with mlflow_client(project.environment.tracking.uri) as client:
-        stale = _stale(client, project.spec.registered_name, promotions.entries())
+    with mlflow_client(project.environment.tracking.address) as client:
+        stale = _stale(client, project.spec.registered_name, promotions)
     return [one for one in stale if one.alias != CHALLENGER]
 
 
@@ -278,24 +290,26 @@ def ping(environment: Environment) -> None:
     Raises:
         TrackingError: MLflow is missing or away.
     """
-    with mlflow_client(environment.tracking.uri) as client:
+    with mlflow_client(environment.tracking.address) as client:
         client.search_registered_models(max_results=1)
 
 
-def _stale(client: Any, name: str, entries: Sequence[Promotion]) -> list[StaleAlias]:
+def _stale(client: Any, name: str, promotions: PromotionLog) -> list[StaleAlias]:
     versions = [int(item.version) for item in versions_of(client, name)]
     if not versions:
         return []
     found = {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
-    wanted = _wanted(entries, versions)
+    recorded = recorded_versions(promotions.lake, promotions.spec).values()
+    wanted = _wanted(promotions.entries(), versions, {row.model_version for row in recorded if row.gates_passed})
     return [StaleAlias(alias, found.get(alias), to) for alias, to in wanted.items() if found.get(alias) != to]
 
 
-def _wanted(entries: Sequence[Promotion], versions: Sequence[int]) -> dict[str, int | None]:
+def _wanted(entries: Sequence[Promotion], versions: Sequence[int], passed: Collection[int]) -> dict[str, int | None]:
     """Alias to version, None where the alias must not exist; a version that the registry lost gets no alias."""
     champion, before = champion_on(entries, None), previous(entries)
     newest_promoted = max((entry.model_version for entry in champion_lines(entries)), default=0)
-    newest = max((version for version in versions if version not in withdrawals(entries)), default=0)
+    fit = (version for version in versions if version in passed and version not in withdrawals(entries))
+    newest = max(fit, default=0)
     wanted = {
         CHAMPION: champion.model_version if champion else None,
         PREVIOUS: before.model_version if before else None,
@@ -337,18 +351,25 @@ def _by_digest(client: Any, name: str, digest: str) -> Any | None:
     return min(same, key=lambda item: int(item.version), default=None)
 
 
-def _upload(client: Any, name: str, package: Package, run_id: str) -> Any:
+def _upload(client: Any, package: Package, run_id: str) -> None:
     client.get_run(run_id)
+    client.log_artifacts(run_id, str(package.folder), artifact_path=_artifact(package.digest))
+    failpoint("package-uploaded")
+
+
+def _create(client: Any, name: str, package: Package, run_id: str) -> Any:
     artifact = _artifact(package.digest)
-    client.log_artifacts(run_id, str(package.folder), artifact_path=artifact)
     # `runs:/` and not the folder itself: a server refuses file addresses.
     tags = {DIGEST_TAG: package.digest}
     return client.create_model_version(name, source=f"runs:/{run_id}/{artifact}", run_id=run_id, tags=tags)
 
 
-def _evidence(package: Package, reports: Sequence[GateReport]) -> dict[str, str]:
-    verdicts = {report.gate: report.verdict.value for report in reports}
+def _tags(package: Package, evidence: Evidence) -> dict[str, str]:
+    verdicts = {report.gate: report.verdict.value for report in evidence.reports}
     return {
+        _VERDICT: evidence.verdict.value,
+        EVIDENCE_TAG: evidence.digest,
+        _JUDGED: evidence.judged_digest,
         _TRAINED_THROUGH: str(package.meta.trained_through),
         _GATES: ", ".join(f"{gate}: {verdict}" for gate, verdict in sorted(verdicts.items())) or "none",
         "tallywright.code_version": package.meta.code_version,

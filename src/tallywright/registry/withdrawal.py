@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from tallywright.errors import GateRefusedError, UsageError
 from tallywright.records import Promotion
+from tallywright.registry.promotion_chain import PROMOTE
 from tallywright.registry.promotion_log import (
+    RETURN,
     WITHDRAW,
     PromotionLog,
     champion_lines,
     champion_on,
     withdrawals,
 )
-from tallywright.registry.versions_table import recorded_versions
+from tallywright.registry.versions_table import no_such_version, recorded_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,24 +91,32 @@ def withdraw(lake: Lake, spec: ModelSpec, request: WithdrawRequest) -> Withdrawa
 
 
 def require_own_reason(entries: Sequence[Promotion], proposed: Promotion) -> None:
-    """Refuses to promote a withdrawn version by a reason that was given before its withdrawal.
+    """Refuses to promote a version that was withdrawn or returned by a reason that was given before.
 
-    A promotion that is merely repeated must not undo a withdrawal; one with a reason of its own is a new decision.
+    A promotion that is merely repeated must undo neither; one with a reason of its own is a new decision.
 
     Raises:
-        GateRefusedError: Names the withdrawal.
+        GateRefusedError: Names the withdrawal or the return.
     """
-    withdrawal = withdrawals(entries).get(proposed.model_version)
-    if withdrawal is None:
+    ended = _ended(entries, proposed.model_version)
+    if ended is None:
         return
     said = {entry.reason for entry in champion_lines(entries) if entry.model_version == proposed.model_version}
     if proposed.reason not in said | {DEFAULT_REASON}:
         return
+    what = "withdrawn" if ended.action == WITHDRAW else "returned"
     raise GateRefusedError(
-        f"version {proposed.model_version} was withdrawn by line {withdrawal.sequence} of the log: {withdrawal.reason}",
-        expected="a version that was not withdrawn, or a reason of its own to bring this one back",
+        f"version {proposed.model_version} was {what} by line {ended.sequence} of the log: {ended.reason}",
+        expected=f"a version that was not {what}, or a reason of its own to bring this one back",
         remedy="promote another version, or say why with --reason",
     )
+
+
+def _ended(entries: Sequence[Promotion], version: int) -> Promotion | None:
+    """The newest withdrawal or return of a version that was not promoted since; None where there is none."""
+    about = [one for one in entries if one.model_version == version and one.action in {WITHDRAW, RETURN, PROMOTE}]
+    newest = max(about, key=lambda entry: entry.sequence, default=None)
+    return None if newest is None or newest.action == PROMOTE else newest
 
 
 def _known(
@@ -119,12 +129,8 @@ def _known(
     recorded = recorded_versions(lake, spec)
     row = recorded.get(version)
     if row is None:
-        known = sorted({*recorded, *(entry.model_version for entry in champion_lines(entries))})
-        raise UsageError(
-            f"{spec.registered_name} has no version {version} that could be withdrawn",
-            expected=f"one of {', '.join(map(str, known)) or 'none yet'}",
-            remedy=f"`tally versions {spec.name}` shows them",
-        )
+        known = {*recorded, *(entry.model_version for entry in champion_lines(entries))}
+        raise no_such_version(f"{spec.registered_name} has no version {version} that could be withdrawn", known, spec)
     if row.trained_through is None:
         raise UsageError(f"version {version} does not say how far its training data reach, and was never champion")
     return row.package_digest, row.trained_through, []

@@ -1,19 +1,15 @@
 """The labelled rows on which versions of a model are compared: scored days, else a holdout."""
 
-# ruff: noqa: S608 - names cannot be parameters; they are quoted
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tallywright.data.delta.rows import quoted
 from tallywright.data.delta.table import Table
-from tallywright.data.embedded_sql import connect, sql_errors
 from tallywright.data.snapshot import Snapshot, read_split
-from tallywright.errors import InputError, StorageError
-from tallywright.labels import is_nan
+from tallywright.errors import InputError
+from tallywright.lifecycle.labelled_rows import labelled_rows, with_labels
 from tallywright.monitoring.performance import PERFORMANCE
 from tallywright.score_period import date_of
 from tallywright.scoring.commit.manifests import manifests
@@ -24,11 +20,9 @@ if TYPE_CHECKING:
 
     from tallywright.data.delta.lake import Lake
     from tallywright.packaging.package import Package
-    from tallywright.records import Manifest
     from tallywright.spec import ModelSpec, Project
 
 Dates = tuple["date | None", "date | None"]
-_KNOWN: Final = "known"
 
 
 def comparable_rows(
@@ -54,7 +48,7 @@ def comparable_rows(
         mature = _mature_days(lake, spec)
         tallies = [one for one in tallies if date_of(one.score_date) > seen and one.score_date in mature]
         source = "scored days with mature labels that neither version has seen"
-    parts = [_day(lake, spec, manifest) for manifest in tallies]
+    parts = [labelled_rows(lake, spec, manifest) for manifest in tallies]
     if sum(part.num_rows for part in parts):
         return _labelled(spec, pa.concat_tables(parts, promote_options="default")), source
     if dates != (None, None):
@@ -87,44 +81,13 @@ def _mature_days(lake: Lake, spec: ModelSpec) -> set[date]:
     return {row["score_date"] for row in rows}
 
 
-def _day(lake: Lake, spec: ModelSpec, manifest: Manifest) -> pa.Table:
-    """The labelled rows of a scored day: the input that was scored, with the labels known by now."""
-    day, target = manifest.score_date, spec.training.target
-    key = [*spec.partition, *spec.data.key]
-    try:
-        features = lake.read(manifest.input.table, where={"score_date": day}, version=manifest.input.version)
-    except StorageError as error:
-        lake.files(manifest.input.table, day=day)  # raises where it is the storage that is away
-        raise InputError(
-            f"the input of {day} that was scored can no longer be read ({error.found})",
-            expected=f"version {manifest.input.version} of {manifest.input.table}",
-            remedy="compare on younger days: --from D",
-        ) from error
-    table = spec.table("labels")
-    if lake.find(table) is None:
-        return features.slice(0, 0)
-    labels = lake.read(table, where={"score_date": day, "label_status": _KNOWN}, columns=[*key, target])
-    on = " AND ".join(f"f.{quoted(name)} = l.{quoted(name)}" for name in key)
-    order = ", ".join(f"f.{quoted(name)}" for name in key)
-    connection = connect()
-    try:
-        with sql_errors(f"joining the labels of {day}", "ingest the day again"):
-            connection.register("features", features.drop_columns([target] if target in features.column_names else []))
-            connection.register("labels", labels)
-            query = f"SELECT f.*, l.{quoted(target)} FROM features f JOIN labels l ON {on} ORDER BY {order}"
-            return connection.sql(query).to_arrow_table()
-    finally:
-        connection.close()
-
-
 def _labelled(spec: ModelSpec, rows: pa.Table) -> pa.Table:
     """The rows whose label is known.
 
     Raises:
         InputError: There is none.
     """
-    target = rows.column(spec.training.target)
-    found = rows.filter(pc.and_(pc.is_valid(target), pc.invert(is_nan(target))))
+    found = with_labels(spec, rows)
     if not found.num_rows:
         raise InputError("none of the rows to compare on has a label", expected="at least one known label")
     return found

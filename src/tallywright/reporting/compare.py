@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 from tallywright.errors import InputError, UsageError
 from tallywright.gates.evidence.daily import daily_metric
 from tallywright.gates.evidence.interval import MIN_DAYS, jackknife
+from tallywright.gates.quality.scored_rows import over_classes, predicted_scores
 from tallywright.labels import encoded
 from tallywright.lifecycle.context import package_of
 from tallywright.metrics import evaluate
-from tallywright.packaging.predictor import Predictor
-from tallywright.records import ModelRef
+from tallywright.packaging.predictor import Predictor, outputs_of
 from tallywright.registry.promotion_log import PromotionLog
-from tallywright.registry.versions_table import known_versions
-from tallywright.reporting.comparable_rows import comparable_rows, holdout_of
-from tallywright.tasks import HIGHER_IS_BETTER, TASKS
+from tallywright.registry.versions_table import known_versions, no_such_version
+from tallywright.reporting.comparable_rows import comparable_rows
+from tallywright.tasks import TASKS, metric_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from tallywright.data.delta.lake import Lake
     from tallywright.gates.evidence.daily import DailyMetric
     from tallywright.packaging.package import Package
+    from tallywright.records import ModelRef
     from tallywright.reporting.comparable_rows import Dates
     from tallywright.spec import ModelSpec, Project
+    from tallywright.tasks import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ def compare(project: Project, lake: Lake, pair: tuple[int, int], dates: Dates = 
     """
     packages = [package_of(project, ref) for ref in _refs(project, lake, pair)]
     _require_comparable(pair, packages)
-    rows, source = comparable_rows(project, lake, dict(zip(pair, packages, strict=True)), dates)
+    data = lake.in_production(project.environment)
+    rows, source = comparable_rows(project, data, dict(zip(pair, packages, strict=True)), dates)
     days = sorted(pc.unique(rows.column("score_date")).to_pylist())
     first, last = days[0], days[-1]
     classes = tuple(dict.fromkeys(name for package in packages for name in package.meaning.classes))
@@ -117,10 +120,10 @@ def compare(project: Project, lake: Lake, pair: tuple[int, int], dates: Dates = 
         largest_difference=float(differences.max()),
         cautions=_few_days(len(days))
         + tuple(
-            f"version {number} was trained on data through {package.meta.trained_through}: it has seen these rows"
+            f"version {number} was fitted on data through {package.fitted_through}: it has seen these rows"
             for number, package in zip(pair, packages, strict=True)
-            # Nobody fits on a holdout of its own.
-            if package.meta.trained_through >= first and source != holdout_of(number)
+            # Not on its own holdout, unless it is a refit.
+            if package.fitted_through >= first
         ),
     )
 
@@ -147,19 +150,10 @@ class _Scored:
     @classmethod
     def of(cls, package: Package, spec: ModelSpec, rows: pa.Table, classes: tuple[str, ...]) -> _Scored:
         predictor = Predictor(package, threshold=spec.scoring.threshold)
-        present = [name for name in predictor.input_columns if name in rows.column_names]
-        found, predictions = [], []
-        for batch in rows.select(present).to_batches():
-            inputs = package.preprocess.transform(batch)
-            found.append(predictor.score(inputs))
-            outputs = predictor.finish(inputs, found[-1]).outputs
-            predictions.append(outputs.column("prediction").to_numpy(zero_copy_only=False))
-        scores = np.concatenate(found).astype(np.float64)
-        if scores.ndim > 1:
-            spread = np.zeros((len(scores), len(classes)))
-            spread[:, [classes.index(name) for name in package.meaning.classes]] = scores
-            scores = spread
-        return cls(scores, np.concatenate(predictions), predictor.threshold)
+        raw = predicted_scores(predictor, rows)
+        outputs = outputs_of(package.postprocess, raw, predictor.threshold)
+        predictions = outputs.column("prediction").to_numpy(zero_copy_only=False)
+        return cls(over_classes(package, raw, classes), predictions, predictor.threshold)
 
 
 def _refs(project: Project, lake: Lake, pair: tuple[int, int]) -> list[ModelRef]:
@@ -170,20 +164,8 @@ def _refs(project: Project, lake: Lake, pair: tuple[int, int]) -> list[ModelRef]
     known = known_versions(lake, spec, PromotionLog(lake, spec).entries())
     missing = [number for number in pair if number not in known]
     if missing:
-        raise UsageError(
-            f"{spec.registered_name} has no version {missing[0]}",
-            expected=f"one of {', '.join(map(str, sorted(known))) or 'none yet'}",
-            remedy=f"`tally versions {spec.name}` shows them",
-        )
-    return [
-        ModelRef(
-            name=spec.registered_name,
-            version=number,
-            digest=known[number].package_digest,
-            trained_through=known[number].trained_through,
-        )
-        for number in pair
-    ]
+        raise no_such_version(f"{spec.registered_name} has no version {missing[0]}", known, spec)
+    return [known[number].as_ref(spec) for number in pair]
 
 
 def _few_days(days: int) -> tuple[str, ...]:
@@ -201,10 +183,14 @@ def _metrics(
         InputError: Labels or scores that the metrics do not take.
     """
     meaning, task, level = packages[0].meaning, packages[0].meta.task, 1 - spec.gates.confidence
+    costs = spec.gates.costs if TASKS[task].thresholds else None
     classes = tuple(dict.fromkeys(name for package in packages for name in package.meaning.classes))
     target = encoded(rows.column(spec.training.target), TASKS[task], classes, meaning.positive)
     try:
-        first, second = (evaluate(target, one.scores, task=task, threshold=one.threshold) for one in scored)
+        first, second = (
+            evaluate(target, one.scores, task=task, threshold=one.threshold, classes=classes, costs=costs)
+            for one in scored
+        )
     except ValueError as error:
         raise InputError(
             f"the versions cannot be measured: {error}", expected="labels of the versions' task"
@@ -212,16 +198,23 @@ def _metrics(
     days = np.unique(rows.column("score_date").cast(pa.int32()).to_numpy(), return_inverse=True)[1].astype(np.int64)
     pairs = []
     for metric, value in first.items():
-        higher = HIGHER_IS_BETTER[metric]
-        gain = (second[metric] - value) * (1 if higher else -1)
-        by_day = (daily_metric(metric, target, one.scores, days, task=task, threshold=one.threshold) for one in scored)
-        pairs.append(MetricPair(metric, value, second[metric], gain, *_bounds(*by_day, higher=higher, level=level)))
+        kind = metric_of(metric)
+        by_day = (
+            daily_metric(
+                metric, target, one.scores, days, task=task, threshold=one.threshold, classes=classes, costs=costs
+            )
+            for one in scored
+        )
+        bounds = _bounds(kind, level, *by_day)
+        pairs.append(MetricPair(metric, value, second[metric], _gain(kind, value, second[metric]), *bounds))
     return tuple(pairs)
 
 
-def _bounds(
-    first: DailyMetric, second: DailyMetric, *, higher: bool, level: float
-) -> tuple[float | None, float | None]:
+def _gain(metric: Metric, first: float, second: float) -> float:
+    return float(metric.goodness(second) - metric.goodness(first))
+
+
+def _bounds(metric: Metric, level: float, first: DailyMetric, second: DailyMetric) -> tuple[float | None, float | None]:
     """The one-sided bounds of the second's gain; None where its days give none."""
-    gain = jackknife(second.minus(first) if higher else first.minus(second))
+    gain = jackknife(second.gain_over(first, metric))
     return (None, None) if gain is None else (gain.lower(level), gain.upper(level))

@@ -79,7 +79,7 @@ def overview(project: Project, first: date | None = None, last: date | None = No
     means = _by_day(lake, spec.table("profile"), "mean_score", {}, primaries)
     realised = {
         metric: _by_day(lake, spec.table("performance"), "value", {"metric": metric, "slice_key": None}, primaries)
-        for metric in {spec.gates.primary_metric, AUC} & spec.training.kind.metrics
+        for metric in {spec.gates.primary_metric, *({AUC} & spec.training.kind.metrics)}
     }
     stored = _by_day(lake, spec.table("decisions"), "state", {"superseded_at": None})
     reasons = _by_day(lake, spec.table("decisions"), "reasons", {"superseded_at": None})

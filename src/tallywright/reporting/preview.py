@@ -68,7 +68,7 @@ def _preview_day(project: Project, lake: Lake, day: date, *, force: bool, rescor
     if source is None:
         return DayPreview(day, named, models[0].effective_from, "ingest and score", "the day is not ingested yet")
     request = ScoreRequest(
-        spec=spec,
+        spec=found.spec_of_day(spec),
         lake=lake,
         input=source,
         models=models,

@@ -10,6 +10,7 @@ from tallywright.errors import StorageError
 from tallywright.html_pages import rendered, replace_file
 from tallywright.monitoring.policy import BROKEN_DAY, CLOSED_DAY, PART_OF_A_DAY
 from tallywright.reporting import sections
+from tallywright.reporting.classes import class_figures, class_shares
 from tallywright.reporting.plot import SYMBOLS, format_value, short_label
 
 if TYPE_CHECKING:
@@ -78,21 +79,23 @@ def render(project: Project, lake: Lake, *, first: date | None = None, last: dat
 
 def _content(sources: sections.Sources) -> dict[str, Any]:
     days = sources.days
-    performance = sections.performance_plots(sources)
+    performance, log = sections.performance_plots(sources), sections.promotions(sources)
     content = {
         "days": days,
         "all_days": sources.all_days,
         "period": sources.period,
         "unscored": sections.unscored(sources),
-        "scores": sections.score_plots(sources) if sources.tallies else [],
+        "scores": [*sections.score_plots(sources), *class_shares(sources)] if sources.tallies else [],
         "heat": sections.heat_map(sources),
         "violations": sections.violations(sources),
         "performance": performance,
         "slices": sections.slices(sources),
+        "classes": class_figures(sources),
         "decisions": sections.decisions(sources),
         "superseded": sections.superseded(sources),
-        "promotions": sections.promotions(sources),
-        "champion_periods": sections.champion_periods(sources),
+        "promotions": log,
+        "stages": sections.stages(log),
+        "champion_periods": sections.champion_periods(sources, log),
         "gates": sections.gates(sources),
         "tallies": list(reversed(sources.tallies)),
     }

@@ -16,10 +16,11 @@ from tallywright.monitoring.periods import read_periods
 from tallywright.monitoring.policy import state_word
 from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, champion_on
+from tallywright.registry.stages import stage_named
 from tallywright.reporting.plot import Cell, Gap, HeatMap, Plot, Series
 from tallywright.score_period import HOUR_COLUMN, date_of
 from tallywright.scoring.commit.manifests import manifests
-from tallywright.tasks import HIGHER_IS_BETTER
+from tallywright.tasks import EXPECTED_COST, metric_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _MOST_DAYS: Final = 92
 """Unless a range is asked for, the page shows at most this many days, the latest ones: more do not fit a screen."""
 
+_PER_CENT: Final = frozenset({COVERAGE, "accuracy", "macro_recall"})
 PROFILE_COLUMNS: Final = ("score_date", "generation", "role", "mean_score")
 
 Row = dict[str, Any]
@@ -140,7 +142,7 @@ def _gap_text(row: PeriodRow) -> str:
 
 
 def score_plots(sources: Sources) -> list[Plot]:
-    """Rows a day; mean score and share of positive predictions."""
+    """Rows a day; the mean score, and of a binary model the share of positive predictions."""
     days, spec = sources.days, sources.spec
     rows = {tally.score_date: float(tally.rows) for tally in sources.tallies}
     # Of the model that answers for the day: a canary, a fallback and shadows have rows of their own.
@@ -153,7 +155,11 @@ def score_plots(sources: Sources) -> list[Plot]:
     if spec.training.kind.thresholds:
         positive = _positive_shares(sources)
         lines.append(Series("predicted positive", "two", [positive.get(day) for day in days]))
-    unit = "share" if spec.training.kind.thresholds else "number"
+    kind = spec.training.kind
+    unit = "share" if kind.classifies else "number"
+    title = "Mean score and share of positive predictions" if kind.thresholds else "Mean prediction"
+    if kind.per_class:
+        title = "Mean probability of the predicted class"
     return [
         Plot(
             f"Rows scored {'an' if sources.period == 'hour' else 'a'} {sources.period}",
@@ -163,23 +169,28 @@ def score_plots(sources: Sources) -> list[Plot]:
             zero=True,
             gaps=sources.gaps,
         ),
-        Plot("Mean score and share of positive predictions", days, lines, unit, zero=unit == "share"),
+        Plot(title, days, lines, unit, zero=unit == "share"),
     ]
 
 
 def _positive_shares(sources: Sources) -> dict[date, float]:
+    return {row["score_date"]: row["share"] for row in of_scores(sources, "avg(prediction) AS share")}
+
+
+def of_scores(sources: Sources, columns: str) -> list[Row]:
+    """What SQL says of the scores of each day that the page shows; columns that are no aggregates are told apart."""
     from tallywright.data.query import query
 
     table = sources.spec.table("scores")
     if not sources.days or sources.lake.find(table) is None:
-        return {}
+        return []
     period = ", ".join(sources.spec.partition)
     first, last = date_of(sources.days[0]), date_of(sources.days[-1])
     sql = (
-        f'SELECT {period}, avg(prediction) AS share FROM "{table}"'  # noqa: S608 - names are checked by the spec
-        f" WHERE score_date BETWEEN DATE '{first}' AND DATE '{last}' GROUP BY {period}"
+        f'SELECT {period}, {columns} FROM "{table}"'  # noqa: S608 - names are checked by the spec
+        f" WHERE score_date BETWEEN DATE '{first}' AND DATE '{last}' GROUP BY ALL"
     )
-    return {row["score_date"]: row["share"] for row in rows_of(query(sources.lake, sql))}
+    return rows_of(query(sources.lake, sql))
 
 
 def heat_map(sources: Sources) -> HeatMap | None:
@@ -239,10 +250,11 @@ def violations(sources: Sources) -> list[Row]:
 
 def performance_plots(sources: Sources) -> list[Plot]:
     """Realised metrics with intervals and floors, at the latest label age of each day; none without labels."""
-    rows = [row for row in _realised(sources) if row["slice_key"] is None]
+    rows = [row for row in realised(sources) if row["slice_key"] is None]
     spec, days = sources.spec, sources.days
     reported = (*spec.training.kind.reported, COVERAGE)
-    wanted = dict.fromkeys([spec.gates.primary_metric, *spec.monitoring.performance_floor, *reported])
+    costs = (EXPECTED_COST,) if spec.gates.costs is not None else ()
+    wanted = dict.fromkeys([spec.gates.primary_metric, *spec.monitoring.performance_floor, *costs, *reported])
     plots = []
     for metric in wanted:
         found = {row["score_date"]: row for row in rows if row["metric"] == metric}
@@ -250,17 +262,20 @@ def performance_plots(sources: Sources) -> list[Plot]:
             [found[day][name] if day in found else None for day in days] for name in ("value", "lower", "upper")
         )
         series = Series(metric, "one", values, lower, upper)
-        unit = "share" if metric in {COVERAGE, "accuracy"} else "number"
-        plots.append(Plot(_title(metric), days, [series], unit, _bounds(spec, metric)))
+        unit = "share" if metric in _PER_CENT or metric.startswith(("recall_", "precision_")) else "number"
+        plots.append(Plot(_title(spec, metric), days, [series], unit, _bounds(spec, metric)))
     return [plot for plot in plots if not plot.empty]
 
 
-def _title(metric: str) -> str:
+def _title(spec: ModelSpec, metric: str) -> str:
     names = {
         "roc_auc": "Area under the ROC curve", COVERAGE: "Share of rows with a known label",
         "rmse": "Root mean squared error", "mae": "Mean absolute error", "r2": "R²: share of the variance explained",
+        "bias": "Bias: mean of predicted less true", "macro_auc": "Area under the ROC curve, mean over the classes",
+        "macro_recall": "Recall, mean over the classes", "macro_f1": "F1, mean over the classes",
     }  # fmt: skip
-    return names.get(metric, metric.replace("_", " ").capitalize())
+    unit = "" if metric == COVERAGE else spec.unit_of(metric)
+    return names.get(metric, metric.replace("_", " ").capitalize()) + (f", {unit}" if unit else "")
 
 
 def _bounds(spec: ModelSpec, metric: str) -> list[tuple[str, float]]:
@@ -275,15 +290,16 @@ def slices(sources: Sources) -> list[Row]:
     metric = sources.spec.gates.primary_metric
     rows = [
         row
-        for row in _realised(sources)
+        for row in realised(sources)
         if row["slice_key"] is not None and row["metric"] == metric and row["value"] is not None
     ]
     last = max((row["score_date"] for row in rows), default=None)
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
-    return sorted((row for row in rows if row["score_date"] == last), key=lambda row: sign * row["value"])
+    goodness = metric_of(metric).goodness
+    return sorted((row for row in rows if row["score_date"] == last), key=lambda row: goodness(row["value"]))
 
 
-def _realised(sources: Sources) -> list[Row]:
+def realised(sources: Sources) -> list[Row]:
+    """The realised metrics of the champion, at the latest label age of each day."""
     mine = [
         row
         for row in filter(sources.shows, sources.rows("performance"))
@@ -320,9 +336,13 @@ def promotions(sources: Sources) -> list[Promotion]:
     return PromotionLog(sources.lake, sources.spec).entries()[::-1]
 
 
-def champion_periods(sources: Sources) -> list[ChampionPeriod]:
+def stages(log: Iterable[Promotion]) -> dict[int, str]:
+    """The stages of challengers, by the numbers of the entries that begin them."""
+    return {entry.sequence: named for entry in log if (named := stage_named(entry))}
+
+
+def champion_periods(sources: Sources, log: Sequence[Promotion]) -> list[ChampionPeriod]:
     """The champions of the days that the page shows, as runs of days."""
-    log = promotions(sources)
     found: list[ChampionPeriod] = []
     for day in sources.days:
         entry = champion_on(log, day)

@@ -11,9 +11,12 @@ from tallywright.data.delta.lake import Lake
 from tallywright.data.keys import key_text, readings
 from tallywright.data.types import arrow_type
 from tallywright.errors import InputError
-from tallywright.gates.record import reports
+from tallywright.gates.record import reports, reports_of_version
 from tallywright.lifecycle.context import package_of
+from tallywright.records import Role
 from tallywright.registry.promotion_log import PromotionLog, line_behind, sequence_behind, withdrawals
+from tallywright.registry.stages import stage_on
+from tallywright.registry.versions_table import recorded_versions
 from tallywright.scoring.commit.manifests import latest_tally
 from tallywright.scoring.commit.standing import integrity_error, require_standing
 
@@ -55,7 +58,7 @@ def trace(project: Project, key: str, day: date) -> dict[str, Any]:
         return found | {"model": constant, "day gate": _day_gate(lake, spec, manifest)}
     package = package_of(project, ref)
     return found | {
-        "model": _model(ref, package),
+        "model": _model(ref, package, manifest),
         "training": _training(package),
         "gates": _gates(lake, spec, package.digest),
         "day gate": _day_gate(lake, spec, manifest),
@@ -154,9 +157,10 @@ def _tally(manifest: Manifest) -> dict[str, Any]:
     return found | {f"{one.role.value} judged by": one.figures for one in manifest.roles if one.figures}
 
 
-def _model(ref: ModelRef, package: Package) -> dict[str, Any]:
+def _model(ref: ModelRef, package: Package, manifest: Manifest) -> dict[str, Any]:
+    origin = next((f"{one}" for one in manifest.origins if one.digest == package.digest), "")
     return {"name": ref.name, "version": ref.version, "role": ref.role.value, "digest": package.digest,
-            "trained_through": package.meta.trained_through}  # fmt: skip
+            "trained_through": package.meta.trained_through} | ({"came from": origin} if origin else {})  # fmt: skip
 
 
 def _training(package: Package) -> dict[str, Any]:
@@ -171,10 +175,12 @@ def _training(package: Package) -> dict[str, Any]:
 
 
 def _gates(lake: Lake, spec: ModelSpec, digest: str) -> list[dict[str, Any]]:
+    rows = recorded_versions(lake, spec).values()
+    against = next((row.judged_against for row in rows if row.package_digest == digest), "")
     return [
         {"gate": report.gate, "check": check.name, "verdict": check.verdict.value, "observed": check.observed,
          "bound": check.bound}
-        for report in reports(lake, spec, subject=digest)
+        for report in reports_of_version(lake, spec, digest, against).values()
         for check in report.checks
     ]  # fmt: skip
 
@@ -190,7 +196,12 @@ def _day_gate(lake: Lake, spec: ModelSpec, manifest: Manifest) -> list[dict[str,
 def _promotion(lake: Lake, spec: ModelSpec, ref: ModelRef, manifest: Manifest) -> dict[str, Any]:
     """The entry of the log by which the model scored the day, whatever was promoted since then."""
     entries = PromotionLog(lake, spec).entries()
-    entry = line_behind(entries, ref, sequence_behind(entries, manifest))
+    position = sequence_behind(entries, manifest)
+    entry = line_behind(entries, ref, position)
+    if entry is None and ref.role is Role.CANARY:
+        known = [one for one in entries if position is None or one.sequence <= position]
+        stage = stage_on(known, manifest.score_date)
+        entry = stage if stage is not None and stage.model_version == ref.version else None
     return entry.model_dump(mode="json", exclude={"decision_json", "model"}) if entry is not None else {}
 
 

@@ -9,10 +9,12 @@ from datetime import timedelta
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.gates.record import reports
-from tallywright.records import Verdict
-from tallywright.registry.promotion_log import PromotionLog, champion_lines, champion_on, withdrawals
-from tallywright.registry.transitions import REQUIRED_GATES
+from tallywright.gates.record import reports_of_version
+from tallywright.records import QUALITY, REFIT, Verdict
+from tallywright.registry.evidence import verdict_of
+from tallywright.registry.numbers import log_for_aliases
+from tallywright.registry.promotion_log import champion_lines, champion_on, withdrawals
+from tallywright.registry.stages import returned, stage_named, stage_on
 from tallywright.registry.versions_table import known_versions
 
 if TYPE_CHECKING:
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from tallywright.registry.versions_table import VersionRow
     from tallywright.spec import ModelSpec, Project
 
-PASSED: Final = "passed"
-REFUSED: Final = "refused"
-UNDECIDED: Final = "undecided"
 METRICS: Final = "metrics"
 """The check of a quality report whose evidence names metrics, for versions of before metrics were recorded."""
 
@@ -37,18 +36,22 @@ class VersionSummary:
 
     version: int
     state: str
-    """`passed`, `refused` (a gate failed) or `undecided` (a gate has not reported)."""
+    """`passed`, `refused` (a gate failed) or `undecided` (a gate has not reported, or could not decide yet)."""
     gates: str
     metrics: dict[str, float]
     champion: tuple[str, ...]
     withdrawn: str
     """Why it was withdrawn; empty when it was not."""
+    stage: str
+    """The stage in which it scores beside the champion, or why it was returned; empty for others."""
     trained_through: date | None
     recorded_at: datetime
     reason: str
     """Why it was trained, where somebody said so."""
     run_id: str
     digest: str
+    origin: str = ""
+    """Where it came from and by which number, as `dev version 2`; empty where it was registered here."""
 
     def as_dict(self) -> dict[str, Any]:
         """The version as a row."""
@@ -58,46 +61,60 @@ class VersionSummary:
 def versions(project: Project, lake: Lake) -> list[VersionSummary]:
     """All versions that this lake knows of, the newest last."""
     spec = project.spec
-    entries = PromotionLog(lake, spec).entries()
-    periods, gone = champion_dates(entries), withdrawals(entries)
+    entries = log_for_aliases(project, lake).entries()
+    history = _History(champion_dates(entries), withdrawals(entries), stages_of(entries))
     rows = known_versions(lake, spec, entries)
-    return [_version(lake, spec, rows[number], periods, gone.get(number)) for number in sorted(rows)]
+    return [_version(lake, spec, rows[number], history) for number in sorted(rows)]
 
 
-def _version(
-    lake: Lake, spec: ModelSpec, row: VersionRow, periods: Mapping[int, Sequence[str]], gone: Promotion | None
-) -> VersionSummary:
-    newest = {report.gate: report for report in reports(lake, spec, subject=row.package_digest)}
+@dataclass(frozen=True, slots=True)
+class _History:
+    """What the promotion log says, by version: dates as champion, withdrawal, trial."""
+
+    champion: Mapping[int, Sequence[str]]
+    withdrawn: Mapping[int, Promotion]
+    stages: Mapping[int, str]
+
+
+def stages_of(entries: Sequence[Promotion]) -> dict[int, str]:
+    """The present stage of the challenger, and the returns, in words."""
+    found = {
+        version: f"returned from {entry.effective_from}: {entry.reason}" for version, entry in returned(entries).items()
+    }
+    stage = stage_on(entries, None)
+    if stage is not None:
+        found[stage.model_version] = f"{stage_named(stage)} from {stage.effective_from}"
+    return found
+
+
+def _version(lake: Lake, spec: ModelSpec, row: VersionRow, history: _History) -> VersionSummary:
+    gone = history.withdrawn.get(row.model_version)
+    newest = reports_of_version(lake, spec, row.package_digest, row.judged_against)
     return VersionSummary(
         version=row.model_version,
-        state=state_of(newest),
+        state=verdict_of(newest.values(), refitted=REFIT in newest).value,
         gates=", ".join(f"{gate} {_told(newest[gate])}" for gate in sorted(newest)) or "none reported",
         metrics=json.loads(row.metrics_json) if row.metrics_json else _metrics_in(newest),
-        champion=tuple(periods.get(row.model_version, ())),
+        champion=tuple(history.champion.get(row.model_version, ())),
         withdrawn="" if gone is None else f"line {gone.sequence}: {gone.reason}",
+        stage=history.stages.get(row.model_version, ""),
         trained_through=row.trained_through,
         recorded_at=row.recorded_at,
         reason=row.reason,
         run_id=row.run_id,
         digest=row.package_digest,
+        origin="" if row.origin is None else str(row.origin),
     )
 
 
-def state_of(newest: Mapping[str, GateReport]) -> str:
-    """The state of a version by the newest report of each gate."""
-    if any(report.verdict is Verdict.FAIL for report in newest.values()):
-        return REFUSED
-    return PASSED if newest.keys() >= REQUIRED_GATES else UNDECIDED
-
-
 def _told(report: GateReport) -> str:
-    failed = [check.name for check in report.failed]
+    failed = [check.name for kind in (Verdict.FAIL, Verdict.UNDECIDED) for check in report.with_verdict(kind)]
     return f"{report.verdict.value} ({', '.join(failed)})" if failed else report.verdict.value
 
 
 def _metrics_in(newest: Mapping[str, GateReport]) -> dict[str, float]:
     """The metrics that a quality report names: those with a bound, and those in the evidence of the others."""
-    quality = newest.get("quality")
+    quality = newest.get(QUALITY)
     if quality is None:
         return {}
     found = {}

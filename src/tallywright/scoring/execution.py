@@ -94,6 +94,7 @@ class DayExecution:
             promotion_sequence=self.request.promotion_sequence,
             override=self.request.override,
             meaning=self.model_set.meaning,
+            origins=self.request.origins,
         )
 
 

@@ -18,7 +18,7 @@ from tallywright.data.storage.options import with_process_options
 from tallywright.data.types import period_schema
 from tallywright.errors import InputError, TallyError, did_you_mean
 from tallywright.observability import log
-from tallywright.records import InputVersion, Manifest, ModelRef, Record, Role
+from tallywright.records import InputVersion, Manifest, ModelRef, Record, Role, VersionOrigin
 from tallywright.scoring.commit.manifests import Tally
 from tallywright.scoring.commit.profile_table import ProfileRow
 from tallywright.scoring.commit.scores_table import open_scores, part_schema
@@ -76,6 +76,8 @@ class ScoreRequest:
     """Says which of the models was withdrawn after they were resolved; empty where none was."""
     override: str = ""
     """Why it is to be committed although what stands may be newer; only with `force`."""
+    origins: tuple[VersionOrigin, ...] = ()
+    """The numbers of the models in the registry that they came from; none where that is this one."""
 
     @property
     def basis(self) -> Basis:

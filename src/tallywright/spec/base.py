@@ -3,7 +3,7 @@
 Digests have two forms that are both compared for ever. Form 0, of the first version, hashes a list of fields that was
 frozen then. Form 1 begins with `1:` and hashes the fields that differ from their defaults, so a field that is invented
 later leaves it as it was. A record of either form is recognised; new records have form 1. What holds this together: the
-default in the class never changes (another default is a matter of `load.DEFAULTS`), and a field that form 0 does not
+default in the class never changes (another default is a matter of `upgrade.DEFAULTS`), and a field that form 0 does not
 know makes form 0 match nothing once it is set.
 """
 

@@ -13,13 +13,16 @@ from pydantic import ValidationError
 
 from tallywright.errors import closest, did_you_mean
 from tallywright.spec.problems import Mismatch
+from tallywright.spec.sections import CHALLENGER
+from tallywright.spec.tuning import problems_in
 from tallywright.spec.values import INSTANT, LAST_DATE, NUMBER, SQL_TYPES, TEXT, TRUTH, WHOLE, kind_of
-from tallywright.tasks import METRIC_RANGES, TASKS
+from tallywright.tasks import CLASS_METRICS, EXPECTED_COST, MACRO, TASKS, metric_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from tallywright.spec.problems import Place
+    from tallywright.spec.rollout import Rollout
     from tallywright.spec.schedule import Schedule
     from tallywright.spec.sections import Data, Gates, MetricBound, Monitoring, Retraining, Scoring, Training
 
@@ -57,6 +60,14 @@ class Spec(Protocol):
 
     @property
     def gates(self) -> Gates:
+        """As of `ModelSpec`."""
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """As of `ModelSpec`."""
+
+    @property
+    def staged_rollout(self) -> Rollout | None:
         """As of `ModelSpec`."""
 
     @property
@@ -288,7 +299,8 @@ def _target_is_no_feature(spec: Spec) -> Iterator[Mismatch]:
 
 
 def _metrics_exist(spec: Spec) -> Iterator[Mismatch]:
-    known, task = spec.training.kind.metrics, (("training", "task"),)
+    kind, costs, task = spec.training.kind, spec.gates.costs is not None, (("training", "task"),)
+    known = sorted(kind.metrics | ({EXPECTED_COST} if kind.has_metric(EXPECTED_COST, costs=costs) else set()))
     bounds: dict[Place, Mapping[str, MetricBound]] = {
         ("gates", "floors"): spec.gates.floors,
         ("monitoring", "performance_floor"): spec.monitoring.performance_floor,
@@ -297,20 +309,38 @@ def _metrics_exist(spec: Spec) -> Iterator[Mismatch]:
         ((*path, metric), ".".join(map(str, path)), metric) for path, metrics in bounds.items() for metric in metrics
     ]
     named.append((("gates", "primary_metric"), "gates.primary_metric", spec.gates.primary_metric))
+    if spec.rollout is not None and spec.rollout.metric is not None:
+        named.append((("rollout", "metric"), "rollout.metric", spec.rollout.metric))
     for at, where, metric in named:
-        if metric not in known:
+        if metric == EXPECTED_COST and kind.thresholds and not costs:
+            yield Mismatch(at, f"{where} names {metric!r}, and no costs are given: {_COSTS_TO_WRITE}")
+        elif not kind.has_metric(metric, costs=costs):
+            of_class = [f"{one}_CLASS" for one in CLASS_METRICS] if kind.per_class else []
             text = (
                 f"{where} names {metric!r}, which is no metric of the task {spec.training.task}"
-                f"{did_you_mean(metric, sorted(known))}: {', '.join(sorted(known))}"
+                f"{did_you_mean(metric, known)}: {', '.join([*known, *of_class])}"
             )
-            yield Mismatch(at, text, closest(metric, sorted(known)), task)
+            yield Mismatch(at, text, closest(metric, known), task)
     for path, metrics in bounds.items():
         for metric, bound in metrics.items():
             yield from _range_of((*path, metric), metric, bound)
 
 
+_COSTS_TO_WRITE: Final = "write such as `gates: {costs: {false_positive: 2.0, false_negative: 35.0, currency: EUR}}`"
+
+
+def _costs_of_a_threshold(spec: Spec) -> Iterator[Mismatch]:
+    """Costs of false positives and negatives are about two classes."""
+    if spec.gates.costs is not None and not spec.training.kind.thresholds:
+        text = f"gates.costs are those of a binary model's decisions; training.task is {spec.training.task}"
+        yield Mismatch(("gates", "costs"), text, uses=(("training", "task"),))
+
+
 def _range_of(at: Place, metric: str, bound: MetricBound) -> Iterator[Mismatch]:
-    low, high = METRIC_RANGES.get(metric, (float("-inf"), float("inf")))
+    try:
+        low, high = metric_of(metric).least, metric_of(metric).greatest
+    except KeyError:
+        return
     limits = f"between {low:g} and {high:g}" if high < float("inf") else f"at {low:g} or above"
     if low == float("-inf"):
         limits = f"at {high:g} or below"
@@ -332,6 +362,39 @@ def _fallback_can_stand_in(spec: Spec) -> Iterator[Mismatch]:
         text = f"scoring.fallback.constant is {fallback.constant}, but a probability lies between 0 and 1"
     if text:
         yield Mismatch(at, text, uses=(("training", "task"),))
+
+
+def _rollout_names_the_challenger(spec: Spec) -> Iterator[Mismatch]:
+    """Where versions go through stages, the promotion log says who is the challenger of a date, and nobody else."""
+    if spec.staged_rollout is None:
+        return
+    uses = (("rollout",),)
+    if spec.scoring.canary is not None:
+        text = "scoring.canary and rollout both name a canary; take scoring.canary out: its share and limits stand in "
+        yield Mismatch(("scoring", "canary"), f"{text}rollout.stages and rollout.limits", uses=uses)
+    if CHALLENGER in spec.scoring.shadow:
+        text = "scoring.shadow and rollout both name the challenger; take it out, and begin with the stage `shadow`"
+        yield Mismatch(("scoring", "shadow"), text, uses=uses)
+    if spec.scoring.models != "as-of":
+        text = f"scoring.models is {spec.scoring.models!r}; with a rollout in stages it must be as-of: each date has "
+        yield Mismatch(("scoring", "models"), f"{text}the champion and the challenger of its time", "as-of", uses)
+
+
+def _canary_metric_is_of_rows(spec: Spec) -> Iterator[Mismatch]:
+    """A canary has other rows than the champion, perhaps of other classes: their means over classes differ by that."""
+    rollout = spec.staged_rollout
+    if rollout is None or all(one.share is None for one in rollout.stages):
+        return
+    metric = rollout.metric or spec.gates.primary_metric
+    if metric.startswith(MACRO):
+        source = (
+            "rollout.metric" if rollout.metric else "rollout.metric is not given, so gates.primary_metric counts: it"
+        )
+        text = (
+            f"{source} is {metric!r}, a mean over the classes of some rows; a canary has other rows than the champion, "
+            "perhaps of other classes, so equal models would differ: write `rollout: {metric: log_loss}`, or accuracy"
+        )
+        yield Mismatch(("rollout", "metric"), text, "log_loss", (("gates", "primary_metric"), ("rollout", "stages")))
 
 
 def _waits_for_another(spec: Spec) -> Iterator[Mismatch]:
@@ -396,14 +459,26 @@ def _most_days_of_a_period(spec: Spec) -> int:
     return 1 if not closed else 1 + closed
 
 
+def _tuning_fits(spec: Spec) -> Iterator[Mismatch]:
+    training = spec.training
+    for keys, text, nearest in () if training.tuning is None else problems_in(training.tuning, training.estimators):
+        at = ("training", "tuning", *(int(key) if key.isdecimal() else key for key in keys))
+        path = ".".join(("training", "tuning", *keys))
+        yield Mismatch(at, f"{path}: {text}", nearest, uses=(("training", "estimator"),))
+
+
 _CHECKS: Final = (
     _columns_exist,
     _types_fit,
     _names_differ,
     _target_is_no_feature,
     _metrics_exist,
+    _costs_of_a_threshold,
     _fallback_can_stand_in,
+    _rollout_names_the_challenger,
+    _canary_metric_is_of_rows,
     _waits_for_another,
     _windows_fit_the_cadence,
     _room_for_dates,
+    _tuning_fits,
 )

@@ -9,23 +9,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.records import Record, digest_of
-from tallywright.spec.sections import Gates, Registry
+from tallywright.spec.sections import Gates, LatencyBounds, Percentiles, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tallywright.spec import Project
     from tallywright.spec.model import ModelSpec
+    from tallywright.spec.rollout import Rollout
 
-_MORE_IS_STRICTER: Final = frozenset({"min_gain", "confidence", "bootstrap", "min_holdout_rows"})
-_LESS_IS_STRICTER: Final = frozenset({"max_calibration_error", "max_latency_ms_per_1000"})
+_MORE_IS_STRICTER: Final = frozenset({"min_gain", "confidence", "min_holdout_rows"})
+_LESS_IS_STRICTER: Final = frozenset(
+    {"margin", "yearly_level", "max_calibration_error", "max_latency_ms_per_1000", "max_memory_mb"}
+)
+_UNUSED: Final = frozenset({"bootstrap"})
+"""Fields of before, by which nothing is judged any more."""
+_WORDS: Final = {"card"}
+"""What people say of the model: no demand, and in no digest."""
 
 
 class Demands(Record):
     """The demands on a version.
 
-    `spec` is the digest of the spec in the files, without `--set`. A `--set` that asked for more is in `gates` and
-    `registry`, and one that asked for less is not.
+    `spec` is the digest of the spec in the files, without `--set` and the words of its card. A `--set` that asked for
+    more is in `gates` and `registry`, and one that asked for less is not.
     """
 
     format: int = 1
@@ -39,20 +46,44 @@ def demands_of(project: Project) -> Demands:
     given, committed = project.spec, project.committed
     gates = committed.gates if any(weaker(given.gates, committed.gates)) else given.gates
     return Demands(
-        spec=digest_of(committed.model_dump(mode="json")),
+        spec=digest_of(committed.model_dump(mode="json", exclude=_WORDS)),
         gates=gates,
         registry=_stricter(given.registry, committed.registry),
     )
 
 
+def approval_sections(project: Project, demanded: Registry) -> tuple[Registry, Registry, Registry]:
+    """The sections that say who approves of a version: its own demands, today's files, and what was given with them.
+
+    What is said later may ask for more, never less: a person has to approve where one of them says so.
+    """
+    return demanded, project.committed.registry, project.spec.registry
+
+
+def staged_rollout(project: Project) -> Rollout | None:
+    """The stages through which a version becomes champion: those of the files, which a `--set` takes from nobody."""
+    return project.committed.staged_rollout or project.spec.staged_rollout
+
+
 def weaker(gates: Gates, than: Gates) -> Iterator[str]:
     """Yields the fields in which gates ask for less than others, or for something else."""
-    for name in Gates.model_fields:
+    for name in Gates.model_fields.keys() - _UNUSED:
         mine, its = getattr(gates, name), getattr(than, name)
         if name == "floors":
             yield from (f"floors.{metric}" for metric, bound in its.items() if _allows_more(mine.get(metric), bound))
+        elif name == "max_latency_ms":
+            yield from _slower(mine, its)
         elif mine < its if name in _MORE_IS_STRICTER else mine > its if name in _LESS_IS_STRICTER else mine != its:
             yield name
+
+
+def _slower(bounds: LatencyBounds, than: LatencyBounds) -> Iterator[str]:
+    """Yields the bounds on latency that are higher than others, or are not there."""
+    for rows in LatencyBounds.model_fields:
+        for percentile in Percentiles.model_fields:
+            mine, its = (getattr(getattr(one, rows), percentile) for one in (bounds, than))
+            if its is not None and (mine is None or mine > its):
+                yield f"max_latency_ms.{rows}.{percentile}"
 
 
 def _allows_more(bound: Any, than: Any) -> bool:
@@ -64,10 +95,11 @@ def _allows_more(bound: Any, than: Any) -> bool:
 
 
 def _stricter(given: Registry, committed: Registry) -> Registry:
-    """The section of the files; with a person, where a `--set` alone wants one."""
-    if committed.approval == "person" or given.approval != "person":
-        return committed
-    return committed.model_copy(update={"approval": "person", "approvers": given.approvers})
+    """The section of the files; with a person, and another one than the author, where a `--set` alone wants that."""
+    asked: dict[str, Any] = {"author_may_approve": committed.author_may_approve and given.author_may_approve}
+    if committed.approval != "person" and given.approval == "person":
+        asked |= {"approval": "person", "approvers": given.approvers}
+    return committed.model_copy(update=asked)
 
 
 def committed_demands(spec: ModelSpec) -> Demands:

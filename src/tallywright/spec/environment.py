@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from tallywright.errors import UsageError
 from tallywright.spec.base import Section
-from tallywright.spec.places import require_plain
+from tallywright.spec.places import plain_address, require_plain
 from tallywright.spec.values import Filled, Whole
 
 _SQLITE: Final = "sqlite:///"
 _STORES: Final = ("s3", "s3a", "file")
+_ONE_REGISTRY: Final = "with one registry, say `registries: {here: both}`"
 _VARIABLE: Final = r"^([A-Za-z_][A-Za-z0-9_]*)?$"
+_Pipeline = Literal["score", "backfill", "train", "promote", "rollback", "watch", "maintain"]
 AUTO: Final = "auto"
 """`scoring.engine`: chosen for each day, among those of `engine.auto`."""
 _CREDENTIALS: Final = frozenset({"access_key_id", "secret_access_key", "session_token", "token"})
@@ -84,12 +90,38 @@ class Tracking(Section):
     uri: Filled = "sqlite:///.tally/mlflow.db"
     artifacts: str = ".tally/mlartifacts"
     experiment_prefix: str = "tallywright/"
+    username: str = ""
+    """For a server that asks who is there; empty: MLFLOW_TRACKING_USERNAME and _PASSWORD, where they are set."""
+    password: SecretStr = SecretStr("")
+    """Take it from the environment with `${oc.env:NAME}`."""
 
     @field_validator("uri", "artifacts")
     @classmethod
     def _has_its_home(cls, value: str) -> str:
         _at_home(value.removeprefix(_SQLITE))
         return value
+
+    @model_validator(mode="after")
+    def _names_a_user_of_a_server(self) -> Self:
+        if self.username and (not self.is_server or "@" in self.uri):
+            raise ValueError("username: only for an address http://… or https://… without a user of its own")
+        if self.password.get_secret_value() and not self.username:
+            raise ValueError("password: there is no username beside it")
+        return self
+
+    @property
+    def is_server(self) -> bool:
+        """True for a server, False for a store that MLflow opens itself."""
+        return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def address(self) -> str:
+        """The address with its credentials, for MLflow alone: of two servers, each is told its own."""
+        if not self.username:
+            return self.uri
+        scheme, _, rest = self.uri.partition("://")
+        user = f"{quote(self.username, safe='')}:{quote(self.password.get_secret_value(), safe='')}"
+        return f"{scheme}://{user}@{rest}"
 
 
 class SparkSettings(Section):
@@ -123,6 +155,10 @@ class EngineSettings(Section):
     """Variables of Airflow's workers that steps get besides those they need, such as one that a network reads."""
     pool_slots: Whole = Field(default=2, ge=1, le=1_000_000)
     """How many heavy tasks may run at once."""
+    queues: dict[_Pipeline, Filled] = Field(default_factory=dict)
+    """Airflow's queue for the tasks of a pipeline, such as `promote`; others are in Airflow's default queue."""
+    pools: dict[_Pipeline, Filled] = Field(default_factory=dict)
+    """Airflow's pool for the tasks of a pipeline, which must exist; others are in `tallywright` if they are heavy."""
     auto: tuple[Literal["local", "spark", "beam"], ...] = Field(default=("local",), min_length=1)
     """The engines that `scoring.engine: auto` may choose among here."""
     spark: SparkSettings = SparkSettings()
@@ -147,32 +183,199 @@ class AlertSettings(Section):
         return self.webhook_env_of.get(model, self.webhook_env)
 
 
+class LineageSettings(Section):
+    """Where OpenLineage events about the runs of steps go; nowhere, unless a transport is named."""
+
+    transport: Literal["none", "file", "http"] = "none"
+    url: str = ""
+    """Of the server that takes them, such as `http://marquez:5000`."""
+    endpoint: Filled = "api/v1/lineage"
+    api_key: SecretStr = SecretStr("")
+    """For the server; take it from the environment with `${oc.env:NAME}`."""
+    file: str = ""
+    """The file to which `transport: file` appends them, one event a line."""
+    namespace: Filled = "tallywright"
+    """Of the jobs: what this installation is called where others send events too."""
+    timeout_seconds: Whole = Field(default=5, ge=1, le=60)
+    """How long a step waits for the server at most."""
+
+    @model_validator(mode="after")
+    def _names_its_target(self) -> Self:
+        if self.transport == "http" and not re.match(r"https?://[^/\s]", self.url):
+            raise ValueError(f"url: {self.url!r} is no address of a server; expected http:// or https://")
+        if self.transport == "file":
+            Storage._a_folder(self.file)  # noqa: SLF001 - a path of this machine, like those of the storage
+        return self
+
+
+class Here(StrEnum):
+    """What is done with versions in an environment."""
+
+    BOTH = "both"
+    """They are trained and promoted in one registry."""
+    TRAINING = "training"
+    """They are trained here, and promoted elsewhere."""
+    PRODUCTION = "production"
+    """They arrive from where they were trained, and are promoted here."""
+
+
+class Counterpart(Section):
+    """The environment on the other side: where its lake and its registry are, which are only read from here."""
+
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]
+    """What it is called, the name of its file in conf/; it stands in rows and in `tally promote --from`."""
+    storage: Storage
+    tracking: Tracking
+
+    @model_validator(mode="after")
+    def _has_credentials_of_its_own(self) -> Self:
+        if self.tracking.is_server and not self.tracking.username and "@" not in self.tracking.uri:
+            # MLflow would send it what MLFLOW_TRACKING_USERNAME and _PASSWORD say, which are this side's.
+            raise ValueError(
+                "tracking.username: a server of the other side needs credentials of its own, lest it is sent those of "
+                "this one; where it asks for none, any name will do"
+            )
+        if self.storage.connection:
+            raise ValueError("storage.connection: it is for this side's lake; give the other's keys in storage.options")
+        return self
+
+
+class Registries(Section):
+    """One registry, or one for training and one for production, with a lake each."""
+
+    here: Here = Here.BOTH
+    production: Counterpart | None = None
+    """Of a training environment: where champion, promotion log, features and labels are read."""
+    training: Counterpart | None = None
+    """Of production: where versions arrive from."""
+
+    @model_validator(mode="after")
+    def _names_the_other_side(self) -> Self:
+        wanted = {Here.TRAINING: "production", Here.PRODUCTION: "training"}.get(self.here, "")
+        for name in ("production", "training"):
+            if (getattr(self, name) is not None) != (name == wanted):
+                raise ValueError(
+                    f"{name}: here: {self.here.value} " + ("needs it" if name == wanted else "has no such other side")
+                )
+        return self
+
+    @property
+    def other(self) -> Counterpart | None:
+        """The other side; None where there is one registry."""
+        return self.production or self.training
+
+
 class Environment(Section):
     """One overlay: `local` on a laptop, `prod` on a cluster."""
 
     name: str
     storage: Storage = Storage()
     tracking: Tracking = Tracking()
+    registries: Registries = Registries()
     engine: EngineSettings = EngineSettings()
     alerts: AlertSettings = AlertSettings()
+    lineage: LineageSettings = LineageSettings()
+
+    @model_validator(mode="after")
+    def _has_two_registries_or_one(self) -> Self:
+        other = self.registries.other
+        if other is None:
+            return self
+        same = self.shared_with(other)
+        if same:
+            raise ValueError(f"registries: {same}; {_ONE_REGISTRY}")
+        if other.name == self.name:
+            raise ValueError(f"registries: the other side is called {other.name}, as this environment is")
+        return self
+
+    def shared_with(self, other: Counterpart) -> str:
+        """That lake or registry of the other side is this one's, in words; empty where each has its own."""
+        pairs = {
+            "storage.lake": (self.storage.lake, other.storage.lake),
+            "tracking.uri": (self.tracking.uri, other.tracking.uri),
+        }
+        same = [name for name, (one, two) in pairs.items() if plain_address(one) == plain_address(two)]
+        return f"{' and '.join(same)} of {other.name} is this environment's own" if same else ""
+
+    @property
+    def trains(self) -> bool:
+        """True where trainings run in this environment, or in Airflow's workers of the other one."""
+        return self.registries.here is not Here.PRODUCTION or "train" in self.engine.queues
+
+    @property
+    def in_production(self) -> Environment:
+        """Where champion, promotion log, features and labels are: this environment, unless it is one of training."""
+        other = self.registries.production
+        return self if other is None else self._at(other)
+
+    @property
+    def in_training(self) -> Environment:
+        """Where versions are registered when they are trained: this environment, unless it is production."""
+        other = self.registries.training
+        return self if other is None else self._at(other)
+
+    @property
+    def is_other_side(self) -> bool:
+        """True for what `in_production` and `in_training` give of another environment: it is only read."""
+        other = self.registries.other
+        return other is not None and self.storage.lake == other.storage.lake
+
+    @property
+    def trained_in(self) -> str:
+        """The name of the environment whose version numbers those of training are; empty with one registry."""
+        if self.registries.here is Here.TRAINING:
+            return self.name
+        return "" if self.registries.training is None else self.registries.training.name
+
+    def _at(self, other: Counterpart) -> Environment:
+        """This environment with the other side's lake and registry; folders of this machine stay."""
+        place = {"lake": other.storage.lake, "options": other.storage.options, "connection": ""}
+        return self.model_copy(update={"storage": self.storage.model_copy(update=place), "tracking": other.tracking})
 
     def resolved(self, root: Path) -> Environment:
         """The same environment with local relative paths made absolute under `root`.
 
         Raises:
-            UsageError: A path with a character that storage libraries read as something else.
+            UsageError: A path with a character that storage libraries read as something else; or both sides are in the
+                same place, which relative and absolute paths show only now.
         """
-        storage = self.storage.model_copy(
-            update={name: _absolute(getattr(self.storage, name), root) for name in ("lake", "work", "cache")}
-            | {"raw": tuple(_absolute(place, root) for place in self.storage.raw)}
-        )
-        tracking = self.tracking.model_copy(
+        file = _absolute(self.lineage.file, root) if self.lineage.file else ""
+        sides = {
+            name: side.model_copy(
+                update={
+                    "storage": _resolved_storage(side.storage, root),
+                    "tracking": _resolved_tracking(side.tracking, root),
+                }
+            )
+            for name in ("production", "training")
+            if (side := getattr(self.registries, name)) is not None
+        }
+        found = self.model_copy(
             update={
-                "uri": _absolute_sqlite(self.tracking.uri, root),
-                "artifacts": _absolute(self.tracking.artifacts, root),
+                "storage": _resolved_storage(self.storage, root),
+                "tracking": _resolved_tracking(self.tracking, root),
+                "registries": self.registries.model_copy(update=sides),
+                "lineage": self.lineage.model_copy(update={"file": file}),
             }
         )
-        return self.model_copy(update={"storage": storage, "tracking": tracking})
+        other = found.registries.other
+        same = "" if other is None else found.shared_with(other)
+        if same:
+            raise UsageError(f"registries: {same}", expected="two places", remedy=_ONE_REGISTRY)
+        return found
+
+
+def _resolved_storage(storage: Storage, root: Path) -> Storage:
+    return storage.model_copy(
+        update={name: _absolute(getattr(storage, name), root) for name in ("lake", "work", "cache")}
+        | {"raw": tuple(_absolute(place, root) for place in storage.raw)}
+    )
+
+
+def _resolved_tracking(tracking: Tracking, root: Path) -> Tracking:
+    return tracking.model_copy(
+        update={"uri": _absolute_sqlite(tracking.uri, root), "artifacts": _absolute(tracking.artifacts, root)}
+    )
 
 
 def _said_place(place: str) -> str:

@@ -1,10 +1,4 @@
-"""Loads a project: base file, environment overlay, `--set` overrides, one validation that names every problem.
-
-What an absent key means depends on the `spec_version` of a `model.yaml`. A spec without that key is of version 1, and
-means what it meant to the first release: the defaults in the sections' classes, which therefore never change. A default
-that turned out wrong gets a line in `DEFAULTS`, and holds for the specs that ask for its version; `tally init` writes
-the newest.
-"""
+"""Loads a project: base file, environment overlay, `--set` overrides, one validation that names every problem."""
 
 from __future__ import annotations
 
@@ -26,19 +20,14 @@ from tallywright.spec.checks import cross_checks, mismatches_in
 from tallywright.spec.environment import Environment
 from tallywright.spec.model import CHECKED_APART, ModelSpec
 from tallywright.spec.places import leads_outside, real
-from tallywright.spec.problems import SET, Layers, explained, key_of, refusal, remedy_of, section_in
+from tallywright.spec.problems import SET, Layers, explained, key_of, refusal, remedy_of
+from tallywright.spec.upgrade import KEY, corrected_defaults, moved_keys, with_defaults
 from tallywright.spec.yaml_files import merged, read_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 _Section = TypeVar("_Section", bound=Section)
-KEY: Final = "spec_version"
-DEFAULTS: Final[Mapping[str, Mapping[int, Any]]] = {
-    "data.sources.*.strict": {2: True},
-    "data.sources.*.null_value": {2: ""},
-}
-"""Path of a key, such as `gates.bootstrap`, to its default from a version on; `*` is each key of a mapping."""
 ENVIRONMENT_VARIABLE = "TALLYWRIGHT_ENV"
 ROOT_VARIABLE = "TALLYWRIGHT_ROOT"
 WEBHOOK: Final = ("alerts", "webhook_env")
@@ -67,55 +56,6 @@ def validated(
         return None
 
 
-def with_defaults(values: dict[str, Any], defaults: Mapping[str, Mapping[int, Any]] = DEFAULTS) -> dict[str, Any]:
-    """Fills absent keys with the defaults of the spec's version; they count as given from here on.
-
-    Args:
-        values: As they stand in the files, not validated.
-        defaults: By path and version.
-    """
-    version = values.get(KEY, 1)
-    if not isinstance(version, int):
-        return values
-    for path, by_version in defaults.items():
-        reached = [since for since in by_version if since <= version]
-        if reached:
-            values = _filled(values, path.split("."), by_version[max(reached)], ModelSpec)
-    return values
-
-
-def corrected_defaults(spec: ModelSpec, values: Mapping[str, Any]) -> list[str]:
-    """The defaults of the first release that are wrong for this spec: what holds instead, and the line to write."""
-    gates = values.get("gates") or {}
-    if spec.spec_version > 1 or spec.training.task == "binary" or "primary_metric" in gates:
-        return []
-    metric = spec.gates.primary_metric
-    return [
-        (
-            f"gates.primary_metric is {metric}: the default was roc_auc, which is no metric of the task "
-            f"{spec.training.task}; to say so yourself, write `gates: {{primary_metric: {metric}}}`"
-        )
-    ]
-
-
-def _filled(values: dict[str, Any], path: Sequence[str], default: Any, section: type[Section]) -> dict[str, Any]:
-    head, *rest = path
-    if not rest:
-        return {head: default} | values
-    field = section.model_fields[head]
-    inner = values[head] if head in values else {} if isinstance(field.default, Section) else None
-    below = section_in(field.annotation)
-    if not isinstance(inner, dict) or below is None:
-        # An optional section that is missing has no defaults; what is no section at all, validation refuses.
-        return values
-    if rest[0] != "*":
-        return values | {head: _filled(inner, rest, default, below)}
-    each = {
-        name: _filled(one, rest[1:], default, below) if isinstance(one, dict) else one for name, one in inner.items()
-    }
-    return values | {head: each}
-
-
 @dataclass(frozen=True)
 class Project:
     """A model project as loaded: its spec, its folder, the environment it runs in."""
@@ -136,6 +76,12 @@ class Project:
         if not self.sets:
             return self.spec
         return load_project(self.folder.name, root=self.root, environment=self.environment.name).spec
+
+    def with_spec(self, spec: ModelSpec, folder: Path | None = None) -> Project:
+        """The project with another spec, and a folder for what that names; `committed` stays what the files say."""
+        made = replace(self, spec=spec, folder=folder or self.folder)
+        made.__dict__["committed"] = self.committed  # as `cached_property` keeps it
+        return made
 
     @property
     def expectations(self) -> Path:
@@ -270,11 +216,16 @@ def load_environment(*, root: Path | None = None, environment: str | None = None
 
 
 def _warn_of_strangers(overlay: Overlay) -> None:
-    """Says once a process which layers of an overlay are about no model."""
+    """Says which layers of an overlay are about no model."""
     for stranger in map(str, overlay.strangers()):
-        if stranger not in _said:
-            _said.add(stranger)
-            log.warning("%s", stranger)
+        _warn_once(stranger)
+
+
+def _warn_once(text: str) -> None:
+    """Says something once a process."""
+    if text not in _said:
+        _said.add(text)
+        log.warning("%s", text)
 
 
 def _is_harmless(at: tuple[int | str, ...]) -> bool:
@@ -404,6 +355,8 @@ def checked(
     if not problems:
         for warning in corrected_defaults(spec, whole):
             log.warning("%s: %s", file, warning)
+        for warning in moved_keys(whole):
+            _warn_once(f"{file}: {warning}")
     return spec, problems
 
 
@@ -449,18 +402,18 @@ def _leaving_paths(
     folder, data = file.parent, spec.data
     inside, problems = real((root, folder)), []
     raw = (*inside, *real(settings.storage.raw if settings is not None else ()))
-    own = {
+    own: dict[tuple[int | str, ...], tuple[Path, str]] = {
         ("data", "contract"): (folder, data.contract),
         ("data", "features"): (folder, data.features),
         ("data", "labels"): (folder, data.labels),
         ("data", "expectations"): (root / "expectations", spec.suite),
-        ("training", "network", "module"): (folder, spec.training.network.module),
     }
+    own |= _files_of_estimators(spec, folder)
     if spec.schedule.closed.file is not None:
         own["schedule", "closed", "file"] = (folder, spec.schedule.closed.file)
     for at, (base, path) in own.items():
         if leads_outside(base, path, inside):
-            problems.append(source.problem(at, f"{'.'.join(at)}: {base / path} leads out of the project"))
+            problems.append(source.problem(at, f"{'.'.join(map(str, at))}: {base / path} leads out of the project"))
     for name, section in data.sources.items():
         outside = section.package is None and settings is not None and leads_outside(folder, section.path, raw)
         if outside and settings is not None:
@@ -470,6 +423,22 @@ def _leaving_paths(
             )
             problems.append(source.problem(("data", "sources", name, "path"), text))
     return problems
+
+
+def _files_of_estimators(spec: ModelSpec, folder: Path) -> dict[tuple[int | str, ...], tuple[Path, str]]:
+    """The files that the estimators name, by the keys that name them."""
+    training = spec.training
+    found: dict[tuple[int | str, ...], tuple[Path, str]] = {}
+    for number, one in enumerate(training.estimators):
+        key = "module" if hasattr(one, "module") else "file"
+        place: tuple[int | str, ...] = (
+            ("estimator", number) if isinstance(training.estimator, tuple) else ("estimator",)
+        )
+        if training.estimator is None:
+            place = ("network",)
+        if hasattr(one, key):
+            found["training", *place, key] = (folder, str(getattr(one, key)))
+    return found
 
 
 def _with_calendar(spec: ModelSpec, file: Path, problems: list[SpecProblem]) -> ModelSpec:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
 
 from tallywright.score_period import HOUR_COLUMN, partition_columns
 from tallywright.spec.base import Section
 from tallywright.spec.checks import cross_checks
+from tallywright.spec.rollout import SHADOW, Rollout
 from tallywright.spec.schedule import Schedule
 from tallywright.spec.sections import (
     Alerts,
+    Card,
     Data,
     Gates,
     Maintenance,
@@ -24,7 +26,7 @@ from tallywright.spec.sections import (
     Training,
 )
 from tallywright.spec.values import LONGEST_DESCRIPTION, Name, Tag
-from tallywright.tasks import TASKS, TaskName
+from tallywright.tasks import TASKS, TaskName, metric_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,11 +54,14 @@ class ModelSpec(Section):
     description: str = Field(max_length=LONGEST_DESCRIPTION)
     tags: tuple[Tag, ...] = ()
     owner: Owner
+    card: Card = Card()
     schedule: Schedule
     data: Data
     training: Training
     gates: Gates = Gates()
     registry: Registry = Registry()
+    rollout: Rollout | None = None
+    """By which stages a version that has passed its gates becomes champion; without it, at once."""
     scoring: Scoring = Scoring()
     monitoring: Monitoring = Monitoring()
     retraining: Retraining = Retraining()
@@ -73,6 +78,12 @@ class ModelSpec(Section):
             return values
         return values | {"gates": {"primary_metric": TASKS[task].primary_metric} | gates}
 
+    @model_serializer(mode="wrap")
+    def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A section that is not given leaves no trace, so that specs of before keep their digests."""
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if name != "rollout" or value is not None}
+
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> ModelSpec:
         """Refuses keys that contradict one another, unless the caller checks that apart, to say more of it."""
@@ -80,6 +91,22 @@ class ModelSpec(Section):
         if found:
             raise ValueError("\n".join(found))
         return self
+
+    @property
+    def staged_rollout(self) -> Rollout | None:
+        """The rollout, where it goes by stages; None where a version is promoted at once."""
+        return self.rollout if self.rollout is not None and self.rollout.in_stages else None
+
+    @property
+    def planned_shadow_days(self) -> int:
+        """The days in shadow that share the level of a candidate's try with its holdout; 0 spends it on the holdout.
+
+        Those of `gates.shadow_days`; without it those of a rollout whose first stage is a shadow.
+        """
+        rollout = self.staged_rollout
+        if self.gates.shadow_days or rollout is None or rollout.stages[0].stage != SHADOW:
+            return self.gates.shadow_days
+        return rollout.stages[0].days
 
     @property
     def reserved(self) -> frozenset[str]:
@@ -106,6 +133,13 @@ class ModelSpec(Section):
     def suite(self) -> str:
         """The file name of the day gate's expectation suite."""
         return self.data.expectations or f"{self.name}__features.yaml"
+
+    def unit_of(self, metric: str) -> str:
+        """The unit of a metric's values, in words; empty where they have none."""
+        unit = metric_of(metric).unit
+        if unit == "money" and self.gates.costs is not None:
+            return f"{self.gates.costs.currency} a row"
+        return self.training.unit if unit == "target" else ""
 
     def table(self, what: str) -> str:
         """The short name of one of this model's tables, such as `flight_delays__scores`."""

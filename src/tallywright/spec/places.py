@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from os.path import realpath
+from os.path import normpath, realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +26,10 @@ _READ_OTHERWISE: Final = {
 }
 
 
+_SAME_SCHEME: Final = {"s3a": "s3", "s3n": "s3", "postgres": "postgresql", "mariadb": "mysql"}
+_PORTS: Final = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
 def require_plain(path: str | Path) -> None:
     """Refuses a local path that DuckDB, delta-rs, MLflow or SQLite would take for another one.
 
@@ -40,6 +44,33 @@ def require_plain(path: str | Path) -> None:
             expected="folders whose names every storage library reads alike",
             remedy="rename the folder, or put the project (or the place named in conf/) elsewhere",
         )
+
+
+def plain_address(address: str) -> str:
+    """A path or an address in the one form that all its spellings share, without its user and its options.
+
+    Host names have no case, `s3a` is `s3`, a port that goes without saying is left out, and `.`, `..` and doubled
+    slashes are taken out of paths.
+    """
+    scheme, found, rest = address.partition("://")
+    scheme = scheme.lower().partition("+")[0]
+    scheme = _SAME_SCHEME.get(scheme, scheme)
+    if not found:
+        return _plain_path(address)
+    if scheme != "s3":
+        rest = rest.partition("?")[0]
+    if scheme == "sqlite":
+        return f"sqlite:{_plain_path(rest.removeprefix('/'))}"
+    if scheme == "file":
+        return _plain_path(rest.removeprefix("localhost"))
+    host, _, path = rest.partition("/")
+    host = host.rpartition("@")[2].lower().removesuffix(f":{_PORTS.get(scheme, '')}").removesuffix(".")
+    return f"{scheme}://{host}{_plain_path(f'/{path}').rstrip('/')}"
+
+
+def _plain_path(path: str) -> str:
+    """A path without `.`, `..` and doubled slashes, which a standard lets stand at its beginning."""
+    return re.sub(r"^//+", "/", normpath(path))
 
 
 def leads_outside(base: Path, path: str, folders: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ import yaml
 from tallywright.errors import SpecError, SpecProblem, TallyError, closest, did_you_mean
 from tallywright.spec.base import Section
 from tallywright.spec.environment import Environment
+from tallywright.spec.estimators import kind_at, plain_place
 from tallywright.spec.yaml_files import BASE_LOADER
 
 if TYPE_CHECKING:
@@ -172,11 +173,11 @@ def explained(cls: type[Section], details: Iterable[ErrorDetails], source: Layer
 
 
 def _explain(cls: type[Section], detail: ErrorDetails, source: Layers) -> list[SpecProblem]:
-    at = detail["loc"]
+    at = plain_place(detail["loc"])
     path = ".".join(map(str, at)) or "(whole file)"
     found = detail["input"]
     if detail["type"] == "extra_forbidden":
-        allowed = _allowed_keys(cls, at[:-1])
+        allowed = _allowed_keys(cls, detail["loc"][:-1])
         key = str(at[-1])
         text = f"{path}: unknown key{did_you_mean(key, allowed)}; allowed here: {', '.join(allowed)}"
         return [source.problem(at, text, found=key, nearest=closest(key, allowed))]
@@ -215,6 +216,9 @@ def _shown(cls: type[Section], at: Place, found: Any, kind: str) -> str:
 def _allowed_keys(cls: type[Section], loc: Place) -> list[str]:
     """The keys of the section at `loc`; dictionary levels (such as `data.sources.<name>`) are walked through."""
     current: Any = cls
+    estimator = kind_at(loc)
+    if estimator is not None:
+        return sorted(estimator.model_fields)
     for part in loc:
         field = getattr(current, "model_fields", {}).get(part) if isinstance(current, type) else None
         annotation = field.annotation if field is not None else current

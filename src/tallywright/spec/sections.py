@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from tallywright.spec.base import Identity, PathOrNone, RelativePath, Section, identity_of
 from tallywright.spec.calendar import Span
+from tallywright.spec.estimators import Boosting, Estimators, EstimatorSpec, Network, Ready, Sklearn, Torch
 from tallywright.spec.sources import Source
+from tallywright.spec.tuning import Tuning, tuned_of
 from tallywright.spec.values import (
+    LONGEST_DESCRIPTION,
     MOST_COLUMNS,
     Column,
     Columns,
@@ -26,12 +36,13 @@ from tallywright.spec.values import (
     Share,
     VersionNumber,
     Whole,
-    Width,
     each_once,
 )
 from tallywright.tasks import TASKS, PrimaryMetric, Task, TaskName
 
 _MOST_BATCH_ROWS: Final = 1 << 24
+_MOST_COST: Final = 1e12
+"""Of a wrong decision: sums over the rows of any window are finite."""
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 CONSTANT = "constant"
@@ -60,6 +71,29 @@ class Owner(Section):
     name: Filled
     """A person or a team."""
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)
+
+
+_Prose = Annotated[str, Field(max_length=LONGEST_DESCRIPTION)]
+
+
+class Card(Section):
+    """What people say of the model for its card: words alone, which change no result and no digest.
+
+    A blank line begins a new paragraph; what is not given is said to be missing.
+    """
+
+    purpose: _Prose = ""
+    """What the model is for; without it the card has `description`."""
+    intended_use: _Prose = ""
+    """Who uses its scores, and for which decisions."""
+    out_of_scope: _Prose = ""
+    """What it must not be used for."""
+    limits: _Prose = ""
+    """Where it is known to be weak, and what to bear in mind."""
+    ethical_considerations: _Prose = ""
+    """Who may be harmed by a wrong score, and what is done about it."""
+    contact: _Prose = ""
+    """Whom to ask, beside the owner."""
 
 
 class Data(Section):
@@ -150,22 +184,6 @@ class Data(Section):
         return _span(self.usual_rows_days, self.usual_rows_periods)
 
 
-class Network(Section):
-    """The torch network and how it is trained."""
-
-    module: RelativePath = "network.py"
-    """The file in the model project that defines `build(dims) -> torch.nn.Module`."""
-    hidden: tuple[Width, ...] = Field(default=(64, 32), max_length=64)
-    dropout: Share = 0.1
-    epochs: Whole = Field(default=20, ge=1, le=100_000)
-    batch_size: Whole = Field(default=1024, ge=2, le=_MOST_BATCH_ROWS)
-    learning_rate: Number = Field(default=2e-3, gt=0)
-    weight_decay: Number = Field(default=1e-4, ge=0)
-    patience: Whole = Field(default=3, ge=1)
-    """Epochs without a better validation log loss before training stops."""
-    class_weight: Literal["none", "balanced"] = "none"
-
-
 class Training(Section):
     """What is learnt, from which rows, and how."""
 
@@ -195,7 +213,16 @@ class Training(Section):
     """A category seen less often than this becomes the unseen category."""
     seed: Whole = Field(default=7, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    estimator: Estimators | None = None
+    """What learns the model, by its `kind`; of a list all are trained on the same rows, and the best on validation by
+    `gates.primary_metric` becomes the candidate. Not given, it is the torch network of `network`."""
+    tuning: Tuning | None = None
+    """A search for the parameters of an estimator, before it is fitted."""
     network: Network = Network()
+    """The same as `estimator: {kind: torch, …}`, as it was written before."""
+    refit: bool = False
+    """Fit the recipe that was judged once more, on all rows through the as-of date, and let that serve. From
+    `spec_version: 2` on it is on."""
     baselines: bool = True
     """Also fit a logistic regression and gradient-boosted trees on the same rows, for comparison."""
 
@@ -206,10 +233,53 @@ class Training(Section):
             raise ValueError("without quotes YAML reads yes, no, on, off as truth values: quote the class")  # noqa: TRY004 - pydantic turns it into an error of the spec
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _network_of_before(cls, values: Any) -> Any:
+        """Lays the keys of `network` over a torch estimator: a `--set` of before changes what the file says now."""
+        if not isinstance(values, dict) or not isinstance(values.get("network"), dict):
+            return values
+        estimator, network = values.get("estimator"), values["network"]
+        if not isinstance(estimator, dict) or estimator.get("kind") != "torch":
+            return values
+        rest = {name: value for name, value in values.items() if name != "network"}
+        return rest | {"estimator": estimator | network}
+
+    @model_serializer(mode="wrap")
+    def _one_of_both(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Writes `estimator`, or `network` as it was before, never both; and no search that is not asked for."""
+        values: dict[str, Any] = handler(self)
+        values.pop("estimator" if self.estimator is None else "network", None)
+        if self.tuning is None:
+            values.pop("tuning", None)
+        return values
+
     @property
     def kind(self) -> Task:
         """What the task means."""
         return TASKS[self.task]
+
+    @property
+    def estimators(self) -> tuple[EstimatorSpec, ...]:
+        """The estimators that are trained, in the order of the spec."""
+        if self.estimator is None:
+            return (Torch(kind="torch", **dict(self.network)),)
+        return self.estimator if isinstance(self.estimator, tuple) else (self.estimator,)
+
+    @property
+    def tuned(self) -> EstimatorSpec | None:
+        """The estimator whose parameters are searched; None without a search, or where it names none of them."""
+        return None if self.tuning is None else tuned_of(self.tuning, self.estimators)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The files of the model project with Python that the training runs."""
+        return tuple(one.module for one in self.estimators if isinstance(one, Torch))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the model project that the estimators read."""
+        return (*self.modules, *(one.file for one in self.estimators if isinstance(one, Ready)))
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
@@ -222,6 +292,7 @@ class Training(Section):
                   if getattr(self, name) and not fits]  # fmt: skip
         if unused:
             raise ValueError(f"`{unused[0]}` means nothing to the task {self.task}")
+        self._require_fitting_estimators()
         _require_one_unit(self, "window", "validation", "holdout")
         window, validation = self.window, self.validation
         if window.unit != validation.unit or self.holdout.unit != window.unit:
@@ -230,6 +301,21 @@ class Training(Section):
             unit = window.unit
             raise ValueError(f"validation_{unit} {validation.length} leaves nothing of window_{unit} {window.length}")
         return self
+
+    def _require_fitting_estimators(self) -> None:
+        if self.estimator is not None and "network" in self.model_fields_set:
+            raise ValueError("`network` belongs to an estimator of kind torch: give its keys there, under `estimator`")
+        for one in self.estimators:
+            monotone = one.monotone if isinstance(one, Boosting) else {}
+            strange = sorted(monotone.keys() - set(self.numeric))
+            if strange:
+                raise ValueError(f"monotone names {strange[0]!r}, which is none of the columns in `numeric`")
+            if monotone and self.kind.per_class:
+                raise ValueError("a multiclass model has a score for each class: `monotone` means nothing to it")
+            if isinstance(one, Sklearn) and one.folds > 1 and not self.kind.thresholds:
+                raise ValueError(f"ranks order rows by one probability: `folds` means nothing to the task {self.task}")
+            if isinstance(one, Ready) and one.categories.keys() != set(self.categorical):
+                raise ValueError("`categories` of an ONNX file names each column in `categorical`, and no other")
 
     @property
     def window(self) -> Span:
@@ -262,22 +348,77 @@ class MetricBound(Section):
         return self
 
 
+class Percentiles(Section):
+    """Bounds on how long a call takes, in milliseconds; what is not given is measured, and bounded by nothing."""
+
+    p50: Number | None = Field(default=None, gt=0)
+    p95: Number | None = Field(default=None, gt=0)
+    p99: Number | None = Field(default=None, gt=0)
+
+
+class LatencyBounds(Section):
+    """Bounds by the rows of a call to the package."""
+
+    rows_1: Percentiles = Percentiles()
+    rows_1000: Percentiles = Percentiles()
+    rows_100000: Percentiles = Percentiles()
+
+
+class Costs(Section):
+    """What the wrong decisions of a binary model cost, a row; a right one costs nothing."""
+
+    false_positive: Number = Field(gt=0, le=_MOST_COST)
+    """Of a row that is predicted positive and is not."""
+    false_negative: Number = Field(gt=0, le=_MOST_COST)
+    """Of a positive row that is not predicted to be one."""
+    currency: Annotated[str, Field(pattern=r"^[A-Za-z]{1,12}$")] = "EUR"
+    """The unit of both, for reports."""
+
+
 class Gates(Section):
     """What a candidate must show before it may be promoted."""
 
     primary_metric: PrimaryMetric = TASKS["binary"].primary_metric
     """By what a candidate must be better than the champion. Without it: `roc_auc` for a binary model, `log_loss` for a
     multiclass one, `rmse` for a regression."""
+    mode: Literal["superiority", "refresh"] = "superiority"
+    """`superiority`: better than the champion. `refresh`: worse by less than `margin`, for a scheduled renewal."""
     min_gain: Number = Field(default=0.0, ge=0)
-    """The lower confidence bound of the paired gain over the champion must exceed this."""
+    """The lower bound of the paired gain over the champion must exceed this: in the unit of the primary metric, so in
+    money a row for `expected_cost`, and in the target's unit for `rmse` and `mae`."""
+    costs: Costs | None = None
+    """Binary: what wrong decisions cost. The decision threshold is then the one that costs least on the validation rows
+    (unless `scoring.threshold` gives one), and `expected_cost` is a metric, in money a row."""
+    margin: Share = 0.01
+    """In the mode `refresh`: the primary metric may be worse by less than this share of the champion's."""
+    yearly_level: Number = Field(default=0.1, gt=0, lt=0.5)
+    """The chance that any of the tries of 365 days promotes a model that is no better. Each spends a fifth of what is
+    left, the first .02 of .1; the lower bound of its gain is of that level."""
+    shadow_days: Whole = Field(default=0, ge=0, le=3_650)
+    """Days in shadow after which an undecided candidate is to be judged again: they share the level of its try with the
+    days of the holdout. 0 spends it on the holdout, unless a `rollout` begins with a shadow: then its days count."""
     confidence: Number = Field(default=0.95, gt=0.5, lt=1)
+    """Of each bound of an interval but that of the primary metric's gain."""
     bootstrap: Whole = Field(default=500, ge=100, le=1_000_000)
+    """Read, and no longer used: the evidence is by days."""
     floors: dict[str, MetricBound] = Field(default_factory=dict)
-    """Metric name to absolute bound on the holdout."""
+    """Metric name to absolute bound on the holdout, which its interval has to clear."""
     max_calibration_error: Share = 0.1
     min_holdout_rows: Whole = Field(default=500, ge=1)
     max_latency_ms_per_1000: Number = Field(default=1000.0, gt=0)
     """Scoring 1,000 rows through the package may take this long (median)."""
+    max_latency_ms: LatencyBounds = LatencyBounds()
+    """Bounds for calls of 1, 1,000 and 100,000 rows, on one core; without them the times are only reported."""
+    max_memory_mb: Number = Field(default=2048.0, gt=0)
+    """The process that loads the package and scores with it may have this much memory at its peak, in MiB."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out costs that are not given: the digests of a spec without them stay what they were."""
+        values: dict[str, Any] = handler(self)
+        if self.costs is None:
+            values.pop("costs", None)
+        return values
 
     def identity(self) -> Identity:
         """By what a candidate is judged: evidence by another identity is no evidence."""
@@ -307,6 +448,9 @@ class Registry(Section):
     approver_keys: dict[Filled, PublicKey] = Field(default_factory=dict)
     """Who approves by key: the name to the public key, as `ssh-keygen -t ed25519` writes it. A key of the name
     `airflow` is the deployment's: with it, answers in its UI count when they are signed by it."""
+    author_may_approve: bool = True
+    """Whether somebody may approve a version whose training they have started. From `spec_version: 2` on it is off: who
+    started it is recorded with the version, as Airflow or the system knows them, and the model's owner counts too."""
     approval_timeout_hours: Whole = Field(default=24, ge=1, le=87_600)
     """At most ten years."""
 
@@ -363,7 +507,7 @@ class Scoring(Section):
     """Accept a model whose training data reach past the score date (the rows are then marked in the manifest)."""
     threshold: Share = 0.5
     """Binary: `prediction` is 1 when `probability` is at least this. Fixed in the package when a model is trained: a
-    value that differs from the champion's is refused."""
+    value that differs from the champion's is refused. Not given, it is the one that costs least by `gates.costs`."""
     batch_rows: Whole = Field(default=65_536, ge=256, le=_MOST_BATCH_ROWS)
     workers: Whole = Field(default=0, ge=0, le=1_024)
     """Threads; 0 means one a core."""

@@ -295,9 +295,17 @@ def _kind(value: object) -> str:
 
 
 def _over(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
-    """Merges a layer over values: mappings key by key; anything else is replaced."""
+    """Merges a layer over values: mappings key by key; anything else, and a mapping of another `kind`, is replaced."""
     found = dict(base)
     for key, value in layer.items():
         below = found.get(key)
-        found[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        if isinstance(below, dict) and isinstance(value, dict) and not _is_of_another_kind(below, value):
+            found[key] = _over(below, value)
+        else:
+            found[key] = value
     return found
+
+
+def _is_of_another_kind(below: dict[str, Any], value: dict[str, Any]) -> bool:
+    """True where both say which of several forms they have, and not the same: the keys of one are none of the other."""
+    return "kind" in below and "kind" in value and below["kind"] != value["kind"]

@@ -1,59 +1,67 @@
-"""Trains on a pinned snapshot: writes an evaluated package to the run folder, and logs an MLflow run."""
+"""Trains on a pinned snapshot, and refits on all of its rows what was judged: packages, and an MLflow run.
+
+The judged package shows what a recipe is worth on rows that it has not seen; the refit is the same recipe on all rows,
+for as many rounds as the judged fit has chosen, and is what serves. Of several estimators the best on validation is the
+one that is judged.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.data.snapshot import read_split
-from tallywright.mlflow_names import ARTIFACT, SLICE, metric_name
+from tallywright.errors import PackageError
+from tallywright.mlflow_names import SLICE
 from tallywright.observability import log
-from tallywright.records import Record, digest_of
-from tallywright.training.candidate import Candidate, Origin, feature_texts, make_candidate
-from tallywright.training.evaluate import BaselineInputs, better_baselines, draw_plots
-from tallywright.training.loop import FitRequest, Fitted, fit_network
-from tallywright.training.matrices import Splits, make_splits
-from tallywright.training.network import NetworkDims, NetworkSource, ScoringModule, find_network, learn_scaling
-from tallywright.training.objective import learn_objective
-from tallywright.training.targets import require_targets
-from tallywright.training.tracking import LifecycleRun, TrainingLog, machine_tags, training_run
-from tallywright.training.trial import Trial
-from tallywright.training.user_code.door import user_code
+from tallywright.packaging.meta import ADOPTED, ESTIMATOR, ROUNDS, TUNED
+from tallywright.packaging.package import load_package
+from tallywright.records import Record
+from tallywright.spec.estimators import named
+from tallywright.tasks import metric_of
+from tallywright.training.adoption.adopted import AdoptedModel
+from tallywright.training.baselines import baseline_scores
+from tallywright.training.candidate import feature_texts, make_candidate, make_refit
+from tallywright.training.estimators.registry import estimators_of
+from tallywright.training.evaluate import better_baselines, compared_by, measure_validation
+from tallywright.training.recipe import Recipe, read_tables
+from tallywright.training.run_log import record_refit, record_training, record_tuning
+from tallywright.training.tracking import training_run
+from tallywright.training.tuning.fits import SEARCHED
+from tallywright.training.tuning.search import require_optuna, tune
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
-
-    import torch
 
     from tallywright.data.delta.lake import Lake
     from tallywright.data.snapshot import Snapshot
+    from tallywright.packaging.package import Package
     from tallywright.spec import Project
-    from tallywright.spec.sections import Training
-    from tallywright.training.checkpoint import Epoch
+    from tallywright.training.adoption.adopted import Adopted
+    from tallywright.training.candidate import Learnt
+    from tallywright.training.estimators.protocol import Doing
+    from tallywright.training.tracking import LifecycleRun
 
-__all__ = ["TrainedModel", "train"]
+__all__ = ["TrainedModel", "refit", "train"]
 
-Doing = Callable[[str, float | None], None]
-TRIAL_SECONDS: Final = 120.0
-"""A network is made and answers a handful of rows in this time, or never."""
 CHECKPOINT: Final = "checkpoint.safetensors"
-_RESULTS: Final = ("model", "logistic_regression", "linear_regression", "gradient_boosting")
+REFIT_FOLDER: Final = "refit"
 
 
 class TrainedModel(Record):
     """A trained, evaluated and packaged model.
 
-    `run_id` is MLflow's. `metrics` maps `model` and each baseline to its metrics on the holdout.
+    `run_id` is MLflow's. `metrics` maps `model`, other estimators and each baseline to their metrics on the holdout;
+    those of a refit are of the judged package, whose recipe it repeats. `tuned` is the record of the search, if one was
+    made; it may be about an estimator that is not the model.
     """
 
     folder: str
     digest: str
     run_id: str
     metrics: dict[str, dict[str, float]]
+    tuned: dict[str, Any] | None = None
 
 
 def train(  # noqa: PLR0913 - what, from where and under which name are all the caller's to say
@@ -64,7 +72,10 @@ def train(  # noqa: PLR0913 - what, from where and under which name are all the 
     run_id: str,
     work: Path,
     code_version: str,
+    tuned: Mapping[str, Any] | None = None,
     doing: Doing = lambda _what, _limit: None,
+    adopted: Adopted | None = None,
+    repeated: LifecycleRun | None = None,
 ) -> TrainedModel:
     """Trains, evaluates, packages and records one candidate; after a kill it goes on from the last checkpoint.
 
@@ -75,176 +86,191 @@ def train(  # noqa: PLR0913 - what, from where and under which name are all the 
         run_id: The lifecycle run's own id; repeated, it means the same MLflow run and the same package.
         work: The run folder: gets `package/` and the checkpoint.
         code_version: The commit of the code, for the record.
+        tuned: What a package records of its search (`training_config.tuned`): its parameters are taken again, and
+            nothing is searched.
         doing: Told what is about to be done, and how many seconds it may take (None: no limit of its own).
+        adopted: A model from elsewhere, which is taken in place of what the spec's estimators would learn.
+        repeated: The run as it was, where it is done again: MLflow is told nothing.
 
     Raises:
         TrackingError: MLflow cannot be used; said before anything is trained.
         InputError: Data that cannot be learnt from.
         SpecError: The network file is not usable.
     """
-    spec = project.spec.training
-    source = find_network(project.folder, spec.network.module)
-    texts = feature_texts(project, source)
-    with training_run(project, run_id) as run:
+    searched = adopted is None and project.spec.training.tuning is not None
+    if searched and tuned is None:
+        require_optuna()
+    if adopted is not None:
+        doing(f"reading {adopted.source}", None)
+    recipes = _recipes(project, snapshot, code_version, adopted)
+    with _run(project, run_id, repeated) as run:
         doing("reading the training data", None)
-        splits = make_splits(
-            spec,
-            read_split(project, lake, snapshot, "train"),
-            read_split(project, lake, snapshot, "validation"),
-            read_split(project, lake, snapshot, "holdout"),
-        )
-        require_targets(project.spec, [splits.train.table, splits.validation.table, splits.holdout.table])
-        configuration = _configuration(spec, snapshot, splits, source, code_version)
-        origin = Origin(project, snapshot, run.run_id, code_version, run.started_at, configuration, texts)
-        with user_code(source.path, always=False):
-            fitted, baselines = _fit(spec, splits, source, Fitting(digest_of(configuration), work / CHECKPOINT, doing))
-            doing("evaluating and packaging the model", None)
-            candidate = make_candidate(origin, splits, fitted, baselines, work)
-        doing("recording the training in MLflow", None)
-        _record(run, origin, splits, fitted, candidate)
-    results: dict[str, dict[str, float]] = {
-        name: candidate.evaluation[name] for name in _RESULTS if name in candidate.evaluation
-    }
-    for sentence in better_baselines(results, _compared_by(project, results["model"])):
+        tables = read_tables(project, lake, snapshot)
+        recipe = _to_tune(project, recipes) if searched else None
+        if recipe is not None:
+            rows = {name: tables[name] for name in SEARCHED}
+            recipe = recipe.with_tuned(tuned) if tuned is not None else tune(recipe, rows, run, doing)
+            recipes[recipe.name] = recipe
+        trained = [
+            recipe.fit(recipe.splits(tables), work / _checkpoint(recipe, recipes), doing) for recipe in recipes.values()
+        ]
+        learnt = _best(project, trained)
+        # Parity on the holdout is asked of the chosen one alone. That the others' graphs would score so, too, rests on
+        # the trial of each of kind sklearn, torch and onnx, and on the parameters that boosted trees may have.
+        rivals = {one.name: one.fitted.predict(one.splits.holdout.rows) for one in trained if one is not learnt}
+        if project.spec.training.baselines:
+            rivals |= baseline_scores(project, learnt.splits, work, doing)
+        doing("evaluating and packaging the model", None)
+        origin = recipes[learnt.name].origin(run, learnt.splits)
+        candidate = make_candidate(origin, learnt, rivals, work)
+        if repeated is None:
+            doing("recording the training in MLflow", None)
+            record_training(run, origin, learnt, candidate)
+            if recipe is not None and recipe.tuned is not None:
+                record_tuning(run, recipe.name, recipe.tuned)
+    results = _results(candidate.evaluation)
+    for sentence in better_baselines(results, compared_by(project.spec, results["model"])):
         log.warning("%s", sentence)
-    return TrainedModel(
-        folder=str(candidate.package.folder), digest=candidate.package.digest, run_id=run.run_id, metrics=results
-    )
+    return _trained(candidate.package, run.run_id, results, None if recipe is None else recipe.tuned)
 
 
-def _compared_by(project: Project, metrics: Mapping[str, float]) -> str:
-    """The metric by which the gate compares, or the task's first where that is no metric of the task."""
-    spec = project.spec
-    wanted = (spec.gates.primary_metric, *spec.training.kind.guards, *sorted(spec.training.kind.metrics))
-    return next((name for name in wanted if name in metrics), spec.gates.primary_metric)
+def refit(  # noqa: PLR0913 - as `train`
+    project: Project,
+    lake: Lake,
+    snapshot: Snapshot,
+    *,
+    judged: Path,
+    run_id: str,
+    work: Path,
+    code_version: str,
+    doing: Doing = lambda _what, _limit: None,
+    repeated: LifecycleRun | None = None,
+) -> TrainedModel:
+    """Fits the recipe of a judged package on all rows of its snapshot, packages and records that.
+
+    Preprocessing and scale are learnt anew; the seed is the same; it learns for as many rounds as the judged fit has
+    chosen, as no row is left to stop on. After a kill it goes on from its own checkpoint.
+
+    Args:
+        project: The model project, as at the training.
+        lake: Holds the tables the snapshot pins.
+        snapshot: Versions and windows, those of the judged package.
+        judged: The folder of the judged package.
+        run_id: The lifecycle run's own id, that of the training.
+        work: The run folder: gets `refit/package/` and the checkpoint.
+        code_version: The commit of the code, for the record.
+        doing: As of `train`.
+        repeated: As of `train`.
+
+    Raises:
+        PackageError: The judged package does not say how many rounds it was fitted, or is of another snapshot.
+        TrackingError: MLflow cannot be used.
+        InputError: Data that cannot be learnt from.
+        SpecError: The network file is not usable.
+    """
+    package, folder = load_package(judged), work / REFIT_FOLDER
+    rounds = _rounds(package, snapshot)
+    recipe = _recipe_of(package, _recipes(project, snapshot, code_version))
+    with _run(project, run_id, repeated) as run:
+        doing("reading all rows for the refit", None)
+        splits = recipe.all_rows(read_tables(project, lake, snapshot), package)
+        learnt = recipe.fit(splits, folder / CHECKPOINT, doing, rounds)
+        doing("packaging the refit", None)
+        made, parity = make_refit(recipe.origin(run, splits, package), learnt, package, folder)
+        if repeated is None:
+            doing("recording the refit in MLflow", None)
+            record_refit(run, learnt, made, parity)
+    return _trained(made, run.run_id, _results(package.meta.evaluation))
 
 
-def _configuration(
-    spec: Training, snapshot: Snapshot, splits: Splits, source: NetworkSource, code_version: str
-) -> dict[str, Any]:
-    """Everything that determines the weights: equal digests, equal bits (on one kind of machine)."""
-    import torch
+def _run(project: Project, run_id: str, repeated: LifecycleRun | None) -> AbstractContextManager[LifecycleRun]:
+    """The run to tell; one that is repeated is told nothing, and ends as it did."""
+    return training_run(project, run_id) if repeated is None else nullcontext(repeated)
 
+
+def _recipes(
+    project: Project, snapshot: Snapshot, code_version: str, adopted: Adopted | None = None
+) -> dict[str, Recipe]:
+    if adopted is not None:
+        model = AdoptedModel(project, adopted)
+        texts = feature_texts(project, model)
+        return {
+            ADOPTED: Recipe(
+                project, snapshot, ADOPTED, model, code_version, texts, fitted_through=adopted.trained_through
+            )
+        }
     return {
-        "training": spec.as_json(),
-        "data": {
-            "fingerprint": snapshot.fingerprint,
-            "rows": [len(part.rows.target) for part in (splits.train, splits.validation, splits.holdout)],
-        },
-        "preprocess": digest_of(splits.preprocess.model_dump(mode="json")),
-        "network_sha256": source.sha256,
-        "torch": torch.__version__,
-        "code_version": code_version,
+        name: Recipe(project, snapshot, name, estimator, code_version, feature_texts(project, estimator))
+        for name, estimator in estimators_of(project).items()
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Fitting:
-    """How a fit is kept and told: the digest of its configuration, the checkpoint's file, who is told what goes on."""
-
-    configuration: str
-    checkpoint: Path
-    doing: Doing
-
-
-def _fit(spec: Training, splits: Splits, source: NetworkSource, fitting: Fitting) -> tuple[Fitted, BaselineInputs]:
-    train_rows, validation = splits.train.rows, splits.validation.rows
-    objective = learn_objective(spec.task, train_rows.target, spec.network.class_weight, positive=spec.positive)
-    scaling = learn_scaling(train_rows.numeric, spec.numeric)
-    dims = NetworkDims(scaling.width, splits.codes, spec.network.hidden, spec.network.dropout, objective.outputs)
-    encoded = replace(train_rows, target=objective.encode(train_rows.target))
-    target = objective.encode(validation.target)
-
-    def module(*, quiet: bool = False) -> ScoringModule:
-        network: torch.nn.Module = source.build(dims, quiet=quiet)
-        return ScoringModule(network, scaling, objective)
-
-    def told(epoch: Epoch) -> None:
-        _log_epoch(epoch, spec.network.epochs)
-        fitting.doing(f"epoch {epoch.epoch + 1} of at most {spec.network.epochs}", None)
-
-    fitting.doing(f"trying {source.path.name} on a handful of rows", TRIAL_SECONDS)
-    Trial(source.path, partial(module, quiet=True), dims, encoded, spec.seed).run()
-    fitting.doing(f"epoch 1 of at most {spec.network.epochs}", None)
-    request = FitRequest(
-        module=module,
-        train=encoded,
-        validation=replace(validation, target=target),
-        spec=spec,
-        configuration=fitting.configuration,
-        checkpoint=fitting.checkpoint,
-        progress=told,
-    )
-    return fit_network(request), BaselineInputs(objective, scaling, splits.codes, encoded, spec.seed)
-
-
-def _log_epoch(epoch: Epoch, epochs: int) -> None:
-    log.info(
-        "epoch %d of at most %d: loss %.4f, validation %.4f",
-        epoch.epoch,
-        epochs,
-        epoch.train_loss,
-        epoch.validation_loss,
-    )
-
-
-def _record(run: LifecycleRun, origin: Origin, splits: Splits, fitted: Fitted, candidate: Candidate) -> None:
-    spec, history = origin.project.spec, fitted.progress.history
-    truth = fitted.module.objective.numbered(splits.holdout.rows.target)
-    plots = draw_plots(spec.training.task, history, truth, candidate.holdout_scores)
-    run.log(
-        TrainingLog(
-            params=_flat(spec.training.as_json()),
-            tags=_tags(origin, fitted, candidate),
-            metrics={
-                metric_name(subject, metric): value
-                for subject, values in candidate.evaluation.items()
-                for metric, value in values.items()
-            },
-            steps={
-                "train_loss": tuple(epoch.train_loss for epoch in history),
-                "validation_loss": tuple(epoch.validation_loss for epoch in history),
-                "learning_rate": tuple(epoch.learning_rate for epoch in history),
-            },
-            files={f"plots/{name}": content for name, content in plots.items()} | _names_of_slices(candidate),
+def _recipe_of(judged: Package, recipes: Mapping[str, Recipe]) -> Recipe:
+    name = str(judged.meta.training_config.get(ESTIMATOR))
+    if name not in recipes:
+        raise PackageError(
+            f"the package {judged.folder} is of an estimator {name!r}",
+            expected=f"one of the spec's: {', '.join(recipes)}",
+            remedy="run the train pipeline again, with another run id",
         )
+    recorded = judged.meta.training_config.get(TUNED)
+    return recipes[name] if recorded is None else recipes[name].with_tuned(recorded)
+
+
+def _to_tune(project: Project, recipes: Mapping[str, Recipe]) -> Recipe | None:
+    """The recipe whose parameters the spec wants searched."""
+    section = project.spec.training.tuned
+    return None if section is None else recipes[named(section)]
+
+
+def _checkpoint(recipe: Recipe, recipes: Mapping[str, Recipe]) -> str:
+    return CHECKPOINT if len(recipes) == 1 else f"{recipe.name}.{CHECKPOINT}"
+
+
+def _best(project: Project, trained: Sequence[Learnt]) -> Learnt:
+    """The best on validation, by the gate's metric; of equal ones the first."""
+    if len(trained) == 1:
+        return trained[0]
+    figures: dict[str, dict[str, float]] = {}
+    for one in trained:
+        assert one.splits.validation is not None  # noqa: S101 - only a refit has none
+        rows = one.splits.validation.rows
+        figures[one.name] = measure_validation(project.spec, one.objective, rows.target, one.fitted.predict(rows))
+    metric = compared_by(project.spec, figures[trained[0].name])
+    goodness = metric_of(metric).goodness
+    told = ", ".join(f"{name} {values[metric]:.4f}" for name, values in figures.items() if metric in values)
+    best = max(
+        trained,
+        key=lambda one: goodness(figures[one.name][metric]) if metric in figures[one.name] else -float("inf"),
+    )
+    log.info("on validation %s: %s; the candidate is %s", metric, told, best.name)
+    return best
+
+
+def _trained(
+    package: Package, run_id: str, results: dict[str, dict[str, float]], tuned: Mapping[str, Any] | None = None
+) -> TrainedModel:
+    return TrainedModel(
+        folder=str(package.folder),
+        digest=package.digest,
+        run_id=run_id,
+        metrics=results,
+        tuned=None if tuned is None else dict(tuned),
     )
 
 
-def _names_of_slices(candidate: Candidate) -> dict[str, bytes]:
-    """The artifact that maps each metric of a slice to the slice's name: long values stand in no metric's name."""
-    names = {
-        metric_name(subject, metric): {"slice": subject.removeprefix(SLICE), "metric": metric}
-        for subject, values in candidate.evaluation.items()
-        if subject.startswith(SLICE)
-        for metric in values
-    }
-    return {ARTIFACT: json.dumps(names, indent=1, ensure_ascii=True).encode()} if names else {}
+def _results(evaluation: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The figures of whole models on the holdout."""
+    return {name: values for name, values in evaluation.items() if name != "validation" and not name.startswith(SLICE)}
 
 
-def _tags(origin: Origin, fitted: Fitted, candidate: Candidate) -> dict[str, str]:
-    snapshot, spec = origin.snapshot, origin.project.spec
-    return {
-        "code.version": origin.code_version,
-        "data.features": f"{snapshot.features.table}@{snapshot.features.version}",
-        "data.labels": f"{snapshot.labels.table}@{snapshot.labels.version}",
-        "data.fingerprint": snapshot.fingerprint,
-        "data.snapshot": snapshot.to_json(),
-        "data.as_of": snapshot.as_of.isoformat(),
-        "spec.digest": spec.digest(without=frozenset({"spec_version"})),
-        "spec.training_digest": spec.training.digest(),
-        "training.seed": str(spec.training.seed),
-        "training.best_epoch": str(fitted.progress.best_epoch),
-        "package.digest": candidate.package.digest,
-        **machine_tags(fitted.device),
-    }
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return flat
+def _rounds(judged: Package, snapshot: Snapshot) -> int:
+    rounds = judged.meta.training_config.get(ROUNDS)
+    if not isinstance(rounds, int) or judged.meta.snapshot_json != snapshot.to_json():
+        what = "is of another snapshot" if isinstance(rounds, int) else "does not say for how many rounds it was fitted"
+        raise PackageError(
+            f"the package {judged.folder} {what}",
+            expected="the judged package of this very run, as `train` has made it",
+            remedy="run the train pipeline again, with another run id",
+        )
+    return rounds

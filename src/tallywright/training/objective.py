@@ -1,18 +1,16 @@
-"""The objective of each task: the loss that is minimised, and how raw network outputs become scores.
+"""The objective of each task: classes, class weights, scale, and how targets become what an estimator learns.
 
-One place knows the difference between binary, multiclass and regression, so that the loop, the graph that is exported
-and the evaluation do not. Class weights steer the fit only: their effect on the odds is taken out again inside the
-exported graph, so a balanced fit still gives calibrated probabilities.
+One place knows the difference between binary, multiclass and regression, so that estimators and the evaluation do not.
+Class weights steer the fit only: their effect on the odds is taken out again inside the exported graph, so a balanced
+fit still gives calibrated probabilities.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from tallywright.errors import InputError
 from tallywright.labels import allowed_labels
@@ -21,7 +19,7 @@ from tallywright.tasks import MAX_CLASSES, TASKS, Task, TaskName
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The loss and the output activation of one task, as learnt from the training targets.
+    """What one task learns, as found in the training targets.
 
     Args:
         task: The task of the spec.
@@ -45,8 +43,20 @@ class Objective:
 
     @property
     def outputs(self) -> int:
-        """Width of the network's last layer."""
+        """The number of raw outputs of a row."""
         return len(self.classes) if self.kind.per_class else 1
+
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        """What the class weights add to the logit of each class; empty where they change nothing."""
+        if not self.kind.classifies or len(set(self.weights)) == 1:
+            return ()
+        return tuple(float(shift) for shift in np.log(np.asarray(self.weights)))
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What was learnt from the training targets, for the record: it turns raw outputs into scores."""
+        return {"weights": list(self.weights), "location": self.location, "scale": self.scale}
 
     def encode(self, target: np.ndarray) -> np.ndarray:
         """The targets as the loss wants them: 0/1 or standardised float32, or class numbers.
@@ -76,44 +86,6 @@ class Objective:
         order = np.argsort(classes, kind="stable")
         places = order[np.searchsorted(classes, target, sorter=order).clip(max=len(classes) - 1)]
         return np.where(classes[places] == target, places, -1)
-
-    def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The mean loss of a batch that the fit minimises, class weights included."""
-        if not self.kind.classifies:
-            return functional.mse_loss(logits.squeeze(1), target)
-        weights = torch.tensor(self.weights, dtype=logits.dtype, device=logits.device)
-        if self.kind.thresholds:
-            return functional.binary_cross_entropy_with_logits(
-                logits.squeeze(1), target, weight=torch.where(target > 0, weights[1], weights[0])
-            )
-        return functional.cross_entropy(logits, target, weight=weights)
-
-    def plain_loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The summed loss of the scores as they are served: log loss, or squared error in standard deviations."""
-        corrected = self.corrected(logits)
-        if not self.kind.classifies:
-            return functional.mse_loss(corrected.squeeze(1), target, reduction="sum")
-        if self.kind.thresholds:
-            return functional.binary_cross_entropy_with_logits(corrected.squeeze(1), target, reduction="sum")
-        return functional.cross_entropy(corrected, target, reduction="sum")
-
-    def corrected(self, logits: torch.Tensor) -> torch.Tensor:
-        """The logits with the class weights' shift of the odds taken out."""
-        if not self.kind.classifies or len(set(self.weights)) == 1:
-            return logits
-        shift = np.log(np.asarray(self.weights))
-        if self.kind.thresholds:
-            return logits - float(shift[1] - shift[0])
-        return logits - torch.tensor(shift, dtype=logits.dtype, device=logits.device)
-
-    def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """Scores in the form of the package: probability, probabilities [N, K], or value."""
-        corrected = self.corrected(logits)
-        if self.kind.per_class:
-            return torch.softmax(corrected, dim=1)
-        if self.kind.thresholds:
-            return torch.sigmoid(corrected.squeeze(1))
-        return corrected.squeeze(1) * self.scale + self.location
 
 
 def learn_objective(

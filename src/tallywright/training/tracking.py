@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from tallywright.errors import TrackingError
-from tallywright.mlflow_client import LAKE_TAG, TrackingGoneError, connect, first_line, lake_digest, mlflow_errors
+from tallywright.errors import TrackingError, first_line
+from tallywright.mlflow_client import LAKE_TAG, TrackingGoneError, connect, lake_digest, mlflow_errors
 from tallywright.observability import log
 from tallywright.records import digest_of
 from tallywright.redaction import without_credentials
@@ -40,7 +40,10 @@ _LONGEST_TAG: Final = 5000
 _LONGEST_PARAM: Final = 6000
 _REFUSALS: Final = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 """Codes by which a store says that it does not take what it was given; it works, and asking again is of no use."""
-_LIBRARIES: Final = ("tallywright", "torch", "numpy", "onnx", "onnxruntime", "pyarrow", "deltalake", "scikit-learn")
+_LIBRARIES: Final = (
+    *("tallywright", "torch", "lightgbm", "xgboost", "scikit-learn", "skl2onnx", "numpy", "onnx", "onnxruntime"),
+    *("pyarrow", "deltalake", "optuna"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,12 @@ class LifecycleRun:
             self._log_files({_handed(name, digest): content})
             self.client.set_tag(self.run_id, f"{HANDED_TAG}.{name}", digest)
 
+    @property
+    def handed_names(self) -> frozenset[str]:
+        """The names of the files that were handed over when the run was looked up."""
+        begin = f"{HANDED_TAG}."
+        return frozenset(tag.removeprefix(begin) for tag in self.tags if tag.startswith(begin))
+
     def handed_over(self, name: str) -> bytes | None:
         """The newest file of that name that an earlier step handed over, verified; None when there is none.
 
@@ -222,7 +231,7 @@ def open_run(project: Project, run_key: str) -> LifecycleRun:
     Raises:
         TrackingError: MLflow is not installed or its store cannot be used.
     """
-    uri = project.environment.tracking.uri
+    uri = project.environment.tracking.address
     client = connect(uri)
     with mlflow_errors(uri, "open a run"):
         experiment = _experiment(client, project)
@@ -242,12 +251,24 @@ def find_run(project: Project, run_key: str) -> LifecycleRun | None:
     Raises:
         TrackingError: MLflow is not installed or its store cannot be used.
     """
-    uri = project.environment.tracking.uri
+    uri = project.environment.tracking.address
     client = connect(uri)
     with mlflow_errors(uri, "find a run"):
         experiment = client.get_experiment_by_name(_experiment_name(project))
         run = None if experiment is None else _found(client, experiment.experiment_id, run_key)
     return None if run is None else _as_lifecycle_run(client, run, uri)
+
+
+def run_of(project: Project, run_id: str) -> LifecycleRun:
+    """A run by MLflow's id, as it stands.
+
+    Raises:
+        TrackingError: MLflow is missing or away, or has no such run.
+    """
+    uri = project.environment.tracking.address
+    client = connect(uri)
+    with mlflow_errors(uri, "find a run"):
+        return _as_lifecycle_run(client, client.get_run(run_id), uri)
 
 
 def experiment_problem(project: Project) -> TrackingError | None:
@@ -256,7 +277,7 @@ def experiment_problem(project: Project) -> TrackingError | None:
     Raises:
         TrackingError: MLflow is not installed or its store cannot be used.
     """
-    uri = project.environment.tracking.uri
+    uri = project.environment.tracking.address
     client = connect(uri)
     with mlflow_errors(uri, "find an experiment"):
         experiment = client.get_experiment_by_name(_experiment_name(project))
@@ -336,7 +357,7 @@ def _artifacts(project: Project) -> str | None:
     place = project.environment.tracking.artifacts
     if "://" in place:
         return f"{place.rstrip('/')}/{project.spec.name}"
-    if project.environment.tracking.uri.startswith("http"):
+    if project.environment.tracking.is_server:
         return None
     return (Path(place) / project.spec.name).absolute().as_uri()
 

@@ -115,6 +115,21 @@ def test_hostile_values(hostile: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("spark")
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_condition_that_holds_for_nan_finds_its_rows(shop: Any, tmp_path: Path, kind: str) -> None:
+    shop.contract = """
+    SELECT CAST(o.day AS DATE) AS score_date, CAST(NULL AS VARCHAR(9)) AS reject_reason, o.*
+    FROM orders o WHERE CAST(o.day AS DATE) BETWEEN :lookback_date AND :to_date AND amount > 100
+    """
+    shop.lines = [shop.order(n, str(FIRST), amount="nan" if n % 5 == 0 else n) for n in range(20)]
+    if kind == "parquet":
+        pq.write_table(shop.table(), shop.folder / "raw.parquet")
+        shop.data["sources"] = {"orders": {"path": "raw.parquet", "format": "parquet"}}
+    [day] = assert_equal_on_all(shop.project(), tmp_path, FIRST, FIRST)
+    assert day.rows == 4
+
+
+@pytest.mark.usefixtures("spark")
 def test_the_project_of_tally_init(tmp_path: Path) -> None:
     CliRunner().invoke(init, [str(tmp_path / "p")], catch_exceptions=False)
     project = load_project("late_orders", root=tmp_path / "p", environment="local")

@@ -10,7 +10,8 @@ from scipy import stats
 
 from tallywright.distributions import student_point
 from tallywright.gates.evidence.daily import DailyMetric, daily_metric
-from tallywright.gates.evidence.interval import MIN_DAYS, jackknife
+from tallywright.gates.evidence.interval import MIN_DAYS, Estimate, combined, days_needed, jackknife
+from tallywright.tasks import metric_of
 
 
 @pytest.mark.parametrize("tail", [0.5, 0.3, 0.05, 0.02, 0.001, 1e-6])
@@ -36,7 +37,7 @@ def test_of_a_mean_it_is_the_plain_t() -> None:
 
 def test_equal_models_have_no_gain_and_no_error() -> None:
     same = of_days(np.arange(1.0, 9.0))
-    found = jackknife(same.minus(same))
+    found = jackknife(same.gain_over(same, metric_of("mae")))
     assert found is not None
     assert (found.value, found.lower(0.01), found.upper(0.01)) == (0, 0, 0)
 
@@ -86,3 +87,39 @@ def test_so_it_does_in_many_worlds(days: int, correlation: float) -> None:
     least, most = (0.03, 0.07) if days >= 14 else (0.025, 0.085)
     for found in misses(days, correlation, 20_000, seed=days):
         assert limits(least, 20_000)[0] < found < limits(most, 20_000)[1]
+
+
+def test_two_samples_are_one_mean_weighted_by_days() -> None:
+    first, second = Estimate(1.0, 0.2, 13, 14), Estimate(2.0, 0.1, 27, 28)
+    both = combined([first, second])
+    assert both is not None
+    assert (both.value, both.days) == (pytest.approx(5 / 3), 42)
+    parts = np.array([0.2 / 3, 0.1 * 2 / 3]) ** 2
+    assert both.error == pytest.approx(math.sqrt(parts.sum()))
+    assert both.freedom == pytest.approx(parts.sum() ** 2 / (parts[0] ** 2 / 13 + parts[1] ** 2 / 27))
+    assert combined([first]) is first
+    assert combined([]) is None
+    same = Estimate(0.0, 0.0, 13, 14)
+    assert combined([same, same]) == Estimate(0.0, 0.0, 26, 28)
+
+
+@pytest.mark.parametrize("worlds", [400, pytest.param(10_000, marks=pytest.mark.long)])
+def test_a_bound_of_two_samples_misses_about_as_often_as_it_says(worlds: int) -> None:
+    chance, missed = np.random.default_rng(4), 0
+    for _ in range(worlds):
+        parts = [jackknife(of_days(chance.normal(100, spread, days))) for days, spread in ((14, 1.0), (28, 3.0))]
+        both = combined([part for part in parts if part is not None])
+        assert both is not None
+        missed += both.lower(0.05) > 100
+    assert limits(0.02, worlds)[0] < missed / worlds < limits(0.07, worlds)[1]
+
+
+def test_the_days_that_show_a_gain_show_it_half_of_the_time() -> None:
+    days = days_needed(0.5, 2.0, 0.02)
+    assert days is not None
+    chance = np.random.default_rng(1)
+    shown = [student_point(0.02, days - 1) * world.std(ddof=1) / math.sqrt(days) < world.mean()
+             for world in chance.normal(0.5, 2.0, (2_000, days))]  # fmt: skip
+    assert 0.45 < np.mean(shown) < 0.55
+    assert days_needed(1e-6, 2.0, 0.02) is None
+    assert days_needed(100.0, 2.0, 0.02) == MIN_DAYS

@@ -28,7 +28,7 @@ from tallywright.data.fingerprint import digest
 from tallywright.data.storage.filesystem import is_disk, storage_errors
 from tallywright.data.storage.options import store_options
 from tallywright.data.storage.store_errors import cause_of
-from tallywright.errors import CommitConflictError, StorageError, TableContractError
+from tallywright.errors import CommitConflictError, StorageError, TableContractError, UsageError
 from tallywright.observability import log
 from tallywright.score_period import columns_of
 
@@ -52,8 +52,9 @@ _COUNTED_EVERY: Final = 8
 class Lake:
     """The Delta tables of one environment."""
 
-    def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, root: str, options: Mapping[str, str] | None = None, *, read_only: bool = False) -> None:
         self.root = root.rstrip("/")
+        self.read_only = read_only
         self.options = store_options(self.root, options or {})
         self._handles = Handles(self.options)
         self._readers: dict[str, TableReader] = {}
@@ -65,7 +66,13 @@ class Lake:
     def of(cls, environment: Environment) -> Lake:
         """The lake of an environment; the only place where its storage secrets are revealed."""
         storage = environment.storage
-        return cls(storage.lake, {name: value.get_secret_value() for name, value in storage.options.items()})
+        options = {name: value.get_secret_value() for name, value in storage.options.items()}
+        return cls(storage.lake, options, read_only=environment.is_other_side)
+
+    def in_production(self, environment: Environment) -> Lake:
+        """This lake of an environment; of one that only trains, production's, where champion and rows are read."""
+        place = environment.in_production
+        return self if place is environment else Lake.of(place)
 
     def uri(self, table: str) -> str:
         """The address of a table, existing or not."""
@@ -117,6 +124,7 @@ class Lake:
         Raises:
             TallyError: As `open`.
         """
+        self._require_own(table)
         if create is not None and self.find(table) is None:
             self.create(create)
         uri = self.uri(table)
@@ -126,6 +134,19 @@ class Lake:
             yield handle
         finally:
             self._handles.give_back(uri, handle)
+
+    def _require_own(self, table: str) -> None:
+        """Refuses to write to the lake of the other side.
+
+        Raises:
+            UsageError: It is the other side's.
+        """
+        if self.read_only:
+            raise UsageError(
+                f"{self.uri(table)} is in the lake of the other environment, which is only read from here",
+                expected="a write to this environment's own lake",
+                remedy="run the command in that environment: --env NAME, or TALLYWRIGHT_ENV",
+            )
 
     def find(self, table: str) -> DeltaTable | None:
         """As `look`; None when there is no Delta table of that name.
@@ -342,6 +363,7 @@ class Lake:
         Raises:
             LostRaceError: The commit failed; nothing was written.
         """
+        self._require_own(change.table)
         return change.write(base, self.uri(change.table), self.options)
 
     def create(self, change: Change) -> None:
@@ -350,6 +372,7 @@ class Lake:
         Raises:
             StorageError: Storage that cannot be written.
         """
+        self._require_own(change.table)
         uri = self.uri(change.table)
         with storage_errors(f"creating {uri}"):
             try:

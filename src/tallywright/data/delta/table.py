@@ -14,10 +14,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from tallywright.data.delta.commit import Change, compare_and_swap, in_slice
 from tallywright.data.delta.rows import rows_of, table_of
-from tallywright.errors import TableContractError
+from tallywright.errors import IntegrityError, TableContractError
 from tallywright.observability import failpoint
 from tallywright.records import Record
 from tallywright.score_period import DATE_COLUMN, HOUR_COLUMN
@@ -105,13 +106,29 @@ class Declaration(Generic[R]):
             raise TypeError(f"the table of {self.what} is declared as {self.kind.name}, not {kind.name}")
 
     def record_of(self, row: Mapping[str, Any]) -> R:
-        """A stored row as a record: columns that only the table has are left out, missing ones have their default."""
+        """A stored row as a record: columns that only the table has are left out, missing ones have their default.
+
+        Raises:
+            IntegrityError: It holds what no row of the table can hold.
+        """
         known = {}
         for name, field in self.record.model_fields.items():
             value = row.get(name)
             if value is not None or field.is_required():
                 known[name] = value
-        return self.record.model_validate(known)
+        try:
+            return self.record.model_validate(known)
+        except ValidationError as error:
+            raise self._unreadable(row, error) from error
+
+    def _unreadable(self, row: Mapping[str, Any], error: ValidationError) -> IntegrityError:
+        which = ", ".join(f"{name} {row.get(name)}" for name in self.key)
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return IntegrityError(
+            f"the table of {self.what} has a row ({which}) that cannot be read: {wrong}",
+            expected="rows as they were committed",
+            remedy="tally verify MODEL --repair, or a backup",
+        )
 
 
 def _arrow_type(field: FieldInfo) -> pa.DataType:

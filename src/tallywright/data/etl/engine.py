@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tallywright.data.delta.rows import quoted
-from tallywright.data.embedded_sql import close, connect, lock, run, sql_errors, text_literal
+from tallywright.data.embedded_sql import close, connect, lock, parquet_rows, run, sql_errors, text_literal
 from tallywright.data.etl.queries import checked
 from tallywright.data.etl.spark_engine import SparkSqlEngine
 from tallywright.data.raw.parquet_files import nanosecond_columns
@@ -111,9 +111,10 @@ class DuckDbEngine:
 
     def source(self, name: str, source: Relation, *, numbered: bool = False, unreadable: bool = False) -> None:
         """Two views over the files; what folders are called decides nothing."""
-        listed = ", ".join(text_literal(no_pattern(path)) for path in source.paths)
-        files = f", filename = {text_literal(source.file_as)}" if source.key_columns else ""
-        scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false{files})"
+        options = ["hive_partitioning = false"]
+        if source.key_columns:
+            options.append(f"filename = {text_literal(source.file_as)}")
+        scan = parquet_rows(map(no_pattern, source.paths), *options)
         instants = {} if source.number else nanosecond_columns(source.paths)
         named = [_cut(column) if instants.get(column) is False else quoted(column) for column in source.columns]
         named += [f"{_by_file(source, key)} AS {quoted(key)}" for key in source.key_columns]

@@ -19,14 +19,14 @@ from tallywright.data.delta.rows import scalar_of
 from tallywright.data.delta.schema import as_utc
 from tallywright.data.etl.day_checks import KNOWN, WrongLabelsError, check_features, check_instants, check_labels
 from tallywright.data.etl.labels import label_writer, labels_due, written_again
-from tallywright.data.etl.raw_rows import FileRows
+from tallywright.data.etl.raw_rows import FileRows, given_by
 from tallywright.data.etl.reading import OutdatedReadingError, Reading, change_of, write_if_changed
 from tallywright.data.etl.transform import RawDay, RawRun
 from tallywright.data.fingerprint import digest
 from tallywright.data.inputs.files import files_of_day
 from tallywright.data.inputs.versions import committed_input, record_input, recorded_input, require_same_periods
 from tallywright.data.types import feature_schema
-from tallywright.errors import CommitConflictError, InputError, IntegrityError, TallyError, UsageError
+from tallywright.errors import CommitConflictError, InputError, IntegrityError, TallyError, UsageError, listed
 from tallywright.observability import failpoint, log
 from tallywright.records import InputVersion, PeriodRecord
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from tallywright.data.etl.labels import LabelWriter
     from tallywright.spec import ModelSpec, Project
 
-_SHOWN: Final = 5
 _READINGS: Final = 5
 """How often the raw files are read when others ingest the same dates."""
 
@@ -63,7 +62,7 @@ class IngestedDay(PeriodRecord):
     """What became of the rows of each raw file."""
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - what a run may be told
     project: Project,
     lake: Lake,
     first: date,
@@ -71,6 +70,7 @@ def ingest(
     *,
     progress: Callable[[IngestedDay], None] | None = None,
     force: bool = False,
+    code_version: str = "",
 ) -> list[IngestedDay]:
     """Ingests the score dates `first` to `last`, both included.
 
@@ -87,6 +87,7 @@ def ingest(
         last: Last score date.
         progress: Called after each date.
         force: Write equal content too.
+        code_version: The project's code, for the record of what is written.
 
     Raises:
         UsageError: `last` before `first`, or a date outside the schedule.
@@ -96,7 +97,8 @@ def ingest(
         CommitConflictError: Other runs ingested newer content of the same dates each time.
         TableContractError: The model's tables have periods of another kind.
     """
-    run = _IngestRun(project, lake, _days(project.spec, first, last), progress, force=force)
+    days = _days(project.spec, first, last)
+    run = _IngestRun(project, lake, days, progress, force=force, code_version=code_version)
     try:
         _ingest(run)
     except InputError as error:
@@ -117,7 +119,9 @@ def _stopped(run: _IngestRun, error: InputError) -> InputError:
     )
 
 
-def ingest_and_relabel(project: Project, lake: Lake, first: date, last: date) -> list[date] | None:
+def ingest_and_relabel(
+    project: Project, lake: Lake, first: date, last: date, *, code_version: str = ""
+) -> list[date] | None:
     """Ingests a range, and reads the labels of younger dates again in the same run of the SQL.
 
     Returns:
@@ -127,7 +131,7 @@ def ingest_and_relabel(project: Project, lake: Lake, first: date, last: date) ->
     Raises:
         TallyError: As `ingest`.
     """
-    run = _IngestRun(project, lake, _days(project.spec, first, last))
+    run = _IngestRun(project, lake, _days(project.spec, first, last), code_version=code_version)
     _ingest(run, relabel=True)
     return None if run.relabel is None else sorted(run.relabelled)
 
@@ -181,6 +185,7 @@ class _IngestRun:
         refused: Why dates were refused in the last reading.
         read: True once the raw files were read.
         force: Write equal content too.
+        code_version: The project's code, for the record of what is written.
         relabel: The younger dates whose labels are read again; None where they are not.
         relabelled: Those whose labels have changed.
     """
@@ -194,6 +199,7 @@ class _IngestRun:
     refused: list[WrongLabelsError] = field(default_factory=list)
     read: bool = False
     force: bool = False
+    code_version: str = ""
     relabel: list[date] | None = None
     relabelled: set[date] = field(default_factory=set)
 
@@ -230,7 +236,7 @@ def _read_and_write(run: _IngestRun) -> list[date]:
         run.read = True
         for day in days:
             try:
-                result = _ingest_day(spec, run.lake, raw.day(day), reading, labels)
+                result = _ingest_day(run, raw.day(day), reading, labels)
             except WrongLabelsError as error:
                 run.refused.append(error)
                 made.append(day)
@@ -271,10 +277,8 @@ def _refusal(refused: list[WrongLabelsError], days: int) -> InputError:
     """The error about the refused dates of a run: their own where there is one."""
     if len(refused) == 1:
         return refused[0]
-    named = "; ".join(error.found for error in refused[:_SHOWN])
-    more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
     return InputError(
-        f"{len(refused)} of {days} days are refused: {named}{more}",
+        f"{len(refused)} of {days} days are refused: {listed([one.found for one in refused], between='; ')}",
         expected=refused[0].expected,
         remedy=refused[0].remedy,
     )
@@ -313,7 +317,8 @@ def rows_to_store(spec: ModelSpec, raw: RawDay) -> tuple[pa.Table, pa.Table]:
     return as_utc(raw.features, feature_schema(spec)), as_utc(raw.labels, raw.label_schema)
 
 
-def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
+def _ingest_day(run: _IngestRun, raw: RawDay, reading: Reading, labels_to: LabelWriter) -> IngestedDay:
+    spec, lake = run.project.spec, run.lake
     features, labels = rows_to_store(spec, raw)
     if not raw.accepted and raw.rejected.num_rows:
         log.warning("%s: all of its %d rows are quarantined, such as: %s", raw.day, raw.rejected.num_rows,
@@ -325,7 +330,7 @@ def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labe
     failpoint("ingest-labels")
     labels_to.write(raw.day, labels, reading)
     failpoint("ingest-features")
-    version, changed = _write_features(spec, lake, raw, features, reading)
+    version, changed = _write_features(run, raw, features, reading)
     known = pc.sum(pc.equal(labels["label_status"], scalar_of(KNOWN, pa.string()))).as_py() or 0
     return IngestedDay(
         score_date=raw.day,
@@ -340,10 +345,9 @@ def _ingest_day(spec: ModelSpec, lake: Lake, raw: RawDay, reading: Reading, labe
     )
 
 
-def _write_features(
-    spec: ModelSpec, lake: Lake, raw: RawDay, features: pa.Table, reading: Reading
-) -> tuple[InputVersion, bool]:
+def _write_features(run: _IngestRun, raw: RawDay, features: pa.Table, reading: Reading) -> tuple[InputVersion, bool]:
     """Commits the date's features unless equal ones are there, and records its input version."""
+    spec, lake = run.project.spec, run.lake
     table, content = spec.table("features"), digest(features, feature_schema(spec).names)
     change = change_of(table, features, raw.day, content, cadence=spec.schedule.calendar.cadence)
 
@@ -361,10 +365,14 @@ def _write_features(
                 fingerprint=content.hex,
                 rows=content.rows,
                 files=files_of_day(lake, table, raw.day, base, version=version),
+                raw_files=given_by(raw.files, raw.selected),
+                code_version=run.code_version,
             )
         assert found is not None  # noqa: S101 - None counts as changed
         recorded = recorded_input(lake, spec, raw.day, base)
-        if recorded is None or recorded.files != found.files:
+        if found.raw_files is None:  # of before: the same content, read from these files now
+            found = found.model_copy(update={"raw_files": given_by(raw.files, raw.selected)})
+        if recorded is None or (recorded.files, recorded.raw_files) != (found.files, found.raw_files):
             record_input(lake, spec, found, base, quarantined=raw.rejected.num_rows, raw_digest=raw.raw_digest)
         return found, changed
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tallywright.data.statement import (
     READING_FUNCTIONS,
     NotOneSelectError,
+    parquet_by_path,
     parse_select,
     parse_tree,
     with_named_parameters,
@@ -154,6 +155,7 @@ def _other_sources(connection: duckdb.DuckDBPyConnection, statement: Statement) 
     found = [(call.line, f"{call.name}()") for call in statement.table_calls if call.name not in READING_FUNCTIONS]
     own = {name.lower() for name in statement.tables} & _views_of_its_own(connection)
     found += [(1, name) for name in sorted(own | (statement.schemas & _SCHEMAS_OF_ITS_OWN))]
+    found += [(1, name) for name in parquet_by_path(statement) if name in statement.tables]
     found += [(1, "SHOW, DESCRIBE or SUMMARIZE")] * statement.shows
     return [(line, f"{what} reads something else than the sources") for line, what in found]
 

@@ -18,7 +18,7 @@ from tallywright.data.embedded_sql import connect, text_literal
 from tallywright.data.raw.relation import numbered_name
 from tallywright.data.raw.typed import LINE_BITS, SOURCE_ROW
 from tallywright.data.statement import with_named_parameters
-from tallywright.records import Record
+from tallywright.records import RawFileRows, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tallywright.data.raw.relation import RawFile
 
 _SELECT: Final = re.compile(r"\A(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*select\b(?:\s+all\b)?", re.IGNORECASE | re.DOTALL)
+_MOST_NAMED: Final = 200
+"""Files of a source that are named in the record of a date; of more, only how many they are."""
 _NAMED: Final = re.compile(rf"\b{SOURCE_ROW}\b", re.IGNORECASE)
 
 
@@ -178,6 +180,31 @@ def _of_file(file: RawFile, accepted: int, quarantined: int, undated: int) -> Fi
         outside=file.rows - accepted - quarantined,
         undated=undated,
     )
+
+
+def given_by(files: Iterable[FileRows], selected: Collection[str]) -> tuple[RawFileRows, ...]:
+    """The raw files that have a part in a date, for its record: those with rows of it, and those that are looked up in.
+
+    Args:
+        files: What became of the rows of each file.
+        selected: The sources that the contract selects rows from.
+    """
+    by_source: dict[str, list[RawFileRows]] = {}
+    for file in files:
+        whole = file.source not in selected
+        quarantined = None if file.quarantined is None else file.quarantined - file.undated
+        if whole or file.accepted is None or file.accepted or quarantined:
+            given = RawFileRows(
+                source=file.source, file=file.file, rows=file.accepted, quarantined=quarantined, whole=whole
+            )
+            by_source.setdefault(file.source, []).append(given)
+    return tuple(one for found in by_source.values() for one in _named_or_counted(found))
+
+
+def _named_or_counted(found: list[RawFileRows]) -> list[RawFileRows]:
+    if len(found) <= _MOST_NAMED:
+        return found
+    return [RawFileRows(source=found[0].source, file="", whole=found[0].whole, files=len(found))]
 
 
 def in_all(days: Iterable[Sequence[FileRows]]) -> list[FileRows]:

@@ -109,6 +109,8 @@ class RawDay:
     """Of the raw content that all of it comes from."""
     files: tuple[FileRows, ...] = ()
     """What became of the rows of each raw file."""
+    selected: frozenset[str] = frozenset()
+    """The sources that the contract selects rows from; others are looked up in."""
 
 
 class RawRun:
@@ -199,6 +201,7 @@ class RawRun:
         counted = self._engine.rows(_CONTRACT, day, [SOURCE_ROW, _REASON]) if self._has_numbers else None
         rejected = self._rejected(day) if counted is None or _has_rejects(counted) else counted.slice(0, 0)
         unreadable = np.array([number for number, dated in self._dates.items() if dated == day], np.int64)
+        files = self._file_rows(day, counted, rejected, unreadable)
         return RawDay(
             day=day,
             accepted=self.raw_rows(day) - rejected.num_rows,
@@ -209,7 +212,8 @@ class RawRun:
             label_schema=self._label_schema,
             rejected=self._dated(self._refused(rejected, unreadable), day),
             raw_digest=self.content.digest,
-            files=self._file_rows(day, counted, rejected, unreadable),
+            files=files,
+            selected=frozenset(self._selected or self._named),
         )
 
     def _refused(self, rejected: pa.Table, unreadable: NDArray[np.int64]) -> pa.Table:
@@ -225,7 +229,7 @@ class RawRun:
     ) -> tuple[FileRows, ...]:
         """What became of the rows of each raw file at a date."""
         files = self.content.raw_files
-        named = sources_in(self._queries[_CONTRACT].text, self.content.relations)
+        named = self._named
         if counted is not None:
             good = numbers_of(counted.filter(counted[_REASON].is_null())[SOURCE_ROW])
             bad = np.union1d(numbers_of(rejected[SOURCE_ROW]), unreadable)
@@ -236,6 +240,11 @@ class RawRun:
             return count_without_numbers(files, named, accepted, rejected.num_rows)
         self._selected = self._selected or named
         return count_rows(files, self._selected, good, bad, self.undated)
+
+    @property
+    def _named(self) -> set[str]:
+        """The sources whose names are words of the contract."""
+        return sources_in(self._queries[_CONTRACT].text, self.content.relations)
 
     @property
     def undated(self) -> NDArray[np.int64]:

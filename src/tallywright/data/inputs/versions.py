@@ -10,19 +10,39 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
+from pydantic import TypeAdapter
+
 from tallywright.data.delta.generation import content_transaction, content_version, transaction_version
 from tallywright.data.delta.handles import require_cadence, require_partitioned_by
 from tallywright.data.delta.standing import files_json, files_of_json
 from tallywright.data.delta.table import Declaration, Kind, Table
 from tallywright.data.inputs.files import files_of_day, standing_files, stored_digest
 from tallywright.errors import InputError, IntegrityError
-from tallywright.records import InputVersion, PeriodRecord, Reference
+from tallywright.records import InputVersion, PeriodRecord, RawFileRows, Reference, StoredPart
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deltalake import DeltaTable
 
     from tallywright.data.delta.lake import Lake
     from tallywright.spec import ModelSpec
+
+
+class EarlierContent(StoredPart):
+    """A content that a date had before it was ingested again."""
+
+    version: int
+    fingerprint: str
+    rows: int
+    raw_files: tuple[RawFileRows, ...] | None = None
+    code_version: str = ""
+
+
+_EARLIER: Final = TypeAdapter(tuple[EarlierContent, ...])
+_RAW_FILES: Final = TypeAdapter(tuple[RawFileRows, ...])
+_MOST_EARLIER: Final = 100
+"""Contents of before that a date's record keeps."""
 
 
 class InputRow(PeriodRecord):
@@ -41,6 +61,33 @@ class InputRow(PeriodRecord):
     """Numbers the readings that changed the date."""
     files_json: str | None = None
     """The files of the features, a `CommittedFile` each."""
+    raw_files_json: str | None = None
+    """The raw files that the date was ingested from, a `RawFileRows` each."""
+    code_version: str | None = None
+    """The project's code that ingested it."""
+    earlier_json: str | None = None
+    """The contents that the date had before, an `EarlierContent` each: models may have been trained on them."""
+
+    @property
+    def raw_files(self) -> tuple[RawFileRows, ...] | None:
+        """The raw files that the date was ingested from; None where that was not recorded."""
+        return None if self.raw_files_json is None else _RAW_FILES.validate_json(self.raw_files_json)
+
+    @property
+    def earlier(self) -> tuple[EarlierContent, ...]:
+        """The contents that the date had before, the oldest first."""
+        return () if self.earlier_json is None else _EARLIER.validate_json(self.earlier_json)
+
+    @property
+    def as_earlier(self) -> EarlierContent:
+        """The content that the row is about."""
+        return EarlierContent(
+            version=self.version,
+            fingerprint=self.fingerprint,
+            rows=self.rows,
+            raw_files=self.raw_files,
+            code_version=self.code_version or "",
+        )
 
 
 INPUTS: Final = Declaration(
@@ -123,6 +170,8 @@ def recorded_input(lake: Lake, spec: ModelSpec, day: date, base: DeltaTable) -> 
                 fingerprint=row.fingerprint,
                 rows=row.rows,
                 files=files_of_json(row.files_json),
+                raw_files=row.raw_files,
+                code_version=row.code_version or "",
             )
     return None
 
@@ -152,19 +201,31 @@ def record_input(
         return f"{found.table} of {found.score_date} has version {newest}, and this is about version {found.version}"
 
     known = inputs.read({"score_date": found.score_date})
+    same = next((one for one in known if one.version == found.version), None)
+    raw_files = found.raw_files if found.raw_files is not None or same is None else same.raw_files
+    table_id = str(base.metadata().id)
     row = InputRow(
         score_date=found.score_date,
         version=found.version,
         fingerprint=found.fingerprint,
         rows=found.rows,
         quarantined=quarantined,
-        table_id=str(base.metadata().id),
+        table_id=table_id,
         recorded_at=datetime.now(UTC),
-        raw_digest=raw_digest or next((one.raw_digest for one in known if one.version == found.version), None),
+        raw_digest=raw_digest or (None if same is None else same.raw_digest),
         reading=1 + max((one.reading or 0 for one in known), default=0),
         files_json=files_json(found.files),
+        raw_files_json=None if raw_files is None else _RAW_FILES.dump_json(raw_files).decode(),
+        code_version=found.code_version or (None if same is None else same.code_version),
+        earlier_json=_earlier_json([one for one in known if one.table_id == table_id], found.version),
     )
     inputs.replace([row], outdated=outdated)
+
+
+def _earlier_json(known: Sequence[InputRow], version: int) -> str | None:
+    """The contents before that of a version, from the rows that stood; None where there were none."""
+    found = [one for row in known for one in (*row.earlier, *([row.as_earlier] if row.version != version else []))]
+    return _EARLIER.dump_json(tuple(found[-_MOST_EARLIER:])).decode() if found else None
 
 
 def _quarantined(lake: Lake, spec: ModelSpec, day: date) -> int:

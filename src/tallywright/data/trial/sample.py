@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from tallywright.data.delta.rows import quoted
-from tallywright.data.embedded_sql import QueryTimeError, run, sql_errors, text_literal
+from tallywright.data.embedded_sql import QueryTimeError, parquet_rows, run, sql_errors, text_literal
 from tallywright.data.etl.engine import no_pattern
 from tallywright.data.etl.sources import require_inside
 from tallywright.data.raw.beginnings import beginning
@@ -387,5 +387,4 @@ def _types(sampling: Sampling, relation: Relation) -> dict[str, str]:
 
 
 def _scan(paths: Sequence[Path]) -> str:
-    listed = ", ".join(text_literal(no_pattern(path)) for path in paths)
-    return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    return parquet_rows(map(no_pattern, paths), "hive_partitioning = false")

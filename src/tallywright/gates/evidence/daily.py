@@ -6,20 +6,23 @@ as the wins of each day's positives over each day's negatives: a value without a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from tallywright.metrics import calibration_gaps
+from tallywright.class_metrics import ClassCounts, kind_of, place_of
+from tallywright.metrics import calibration_gaps, predicted_classes
 from tallywright.metrics import losses as row_losses
 from tallywright.tasks import TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from tallywright.tasks import TaskName
+    from tallywright.spec.sections import Costs
+    from tallywright.tasks import Metric, TaskName
 
 Floats = npt.NDArray[np.float64]
 Days = npt.NDArray[np.int64]
@@ -39,13 +42,24 @@ class DailyMetric:
         """How many days there are."""
         return len(self.without)
 
-    def minus(self, other: DailyMetric) -> DailyMetric:
-        """The difference of two metrics of the same days."""
-        return DailyMetric(self.value - other.value, self.without - other.without)
+    def gain_over(self, other: DailyMetric, metric: Metric) -> DailyMetric:
+        """How much better this one is than another of the same days; positive is better for every metric."""
+        return DailyMetric(
+            metric.goodness(self.value) - metric.goodness(other.value),
+            metric.goodness(self.without) - metric.goodness(other.without),
+        )
 
 
-def daily_metric(
-    metric: str, target: Floats, scores: Floats, days: Days, *, task: TaskName, threshold: float = 0.5
+def daily_metric(  # noqa: PLR0913 - what `evaluate` takes, and the days
+    metric: str,
+    target: Floats,
+    scores: Floats,
+    days: Days,
+    *,
+    task: TaskName,
+    threshold: float = 0.5,
+    classes: Sequence[str] = (),
+    costs: Costs | None = None,
 ) -> DailyMetric:
     """A metric as `metrics.evaluate` has it, over all days and without each of them.
 
@@ -56,23 +70,53 @@ def daily_metric(
         days: The day of each row: integers 0, 1, 2, … in the order of time, none left out.
         task: What kind of model it is.
         threshold: Of a binary model: the least probability that predicts 1.
+        classes: The names of a multiclass model's classes, for the metrics of one of them.
+        costs: Of a binary model's wrong decisions, for what is expected of them.
 
     Raises:
-        KeyError: The task has no such metric.
+        KeyError: The task has no such metric, or the model no such class.
     """
-    if metric not in TASKS[task].metrics:
+    kind = TASKS[task]
+    if not kind.has_metric(metric, costs=costs is not None):
         raise KeyError(metric)
     count = int(days.max(initial=-1)) + 1
+    losses = row_losses(metric, target, scores, task=task, threshold=threshold, costs=costs)
+    if losses is not None:
+        return _of_sums(days, count, losses[:, None], _root if metric == "rmse" else _mean)
+    if kind.per_class:
+        return _of_classes(metric, target.astype(np.int64), scores, (days, count), classes)
     if metric == "roc_auc":
-        return _auc(pair_wins(target, scores, days, count), target, days)
+        return _auc_of(target == 1, scores, days, count)
     if metric == "r2":
         return _of_sums(days, count, *_explained(target, scores))
+    return _of_sums(days, count, calibration_gaps(target, scores), _gap)
+
+
+def _of_classes(metric: str, target: Days, scores: Floats, by: tuple[Days, int], classes: Sequence[str]) -> DailyMetric:
+    """A metric of a multiclass model that is no mean of rows; means over classes are over those of all days."""
+    days, count = by
+    chosen, confidence = predicted_classes(scores)
     if metric == "calibration_error":
-        return _of_sums(days, count, calibration_gaps(target, scores), _gap)
-    losses = row_losses(metric, target, scores, task=task, threshold=threshold)
-    if losses is None:
-        raise KeyError(metric)
-    return _of_sums(days, count, losses[:, None], _root if metric == "rmse" else _mean)
+        return _of_sums(days, count, calibration_gaps(chosen == target, confidence), _gap)
+    if kind_of(metric) == "auc":
+        place = place_of(metric, classes)
+        return _auc_of(target == place, scores[:, place], days, count)
+    if metric == "macro_auc":
+        known = [place for place in range(scores.shape[1]) if (target == place).any()]
+        each = [_auc_of(target == place, scores[:, place], days, count) for place in known]
+        if not each:
+            return DailyMetric(math.nan, np.full(count, math.nan))
+        return DailyMetric(float(np.mean([one.value for one in each])), np.mean([one.without for one in each], axis=0))
+    counts = ClassCounts.by_day(target, chosen, days, (count, scores.shape[1]))
+    whole = counts.whole()
+    present = whole.actual > 0
+    value = float(whole.value(metric, classes, present))
+    return DailyMetric(value, counts.without_each_day().value(metric, classes, present))
+
+
+def _auc_of(positive: npt.NDArray[np.bool_], scores: Floats, days: Days, count: int) -> DailyMetric:
+    target = positive.astype(np.float64)
+    return _auc(pair_wins(target, scores, days, count), target, days)
 
 
 def pair_wins(target: Floats, scores: Floats, days: Days, count: int) -> Days:

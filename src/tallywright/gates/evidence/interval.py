@@ -11,11 +11,16 @@ r is estimated from the pseudo-values. That estimate is too low by about (1 + 3 
 estimation of autocorrelation", Biometrika 41, 1954) and uncertain besides, so twice the bias is added, and a negative r
 counts as none: bounds then miss somewhat less than they say where days are alike. The rates that were measured stand in
 `docs/gates.md`.
+
+Two samples of days (a holdout, and days of shadow scoring) give one estimate: the mean of both, weighted by their days,
+with the degrees of freedom of Welch and Satterthwaite ("An approximate distribution of estimates of variance
+components", Biometrics Bulletin 2, 1946). Weights that are not estimated from the same days keep the level.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,12 +29,15 @@ import numpy as np
 from tallywright.distributions import student_point
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tallywright.gates.evidence.daily import DailyMetric, Floats
 
 MIN_DAYS: Final = 6
 """Fewer days are no evidence: their t is wide, and how they resemble one another cannot be seen."""
 _MOST_CORRELATION: Final = 0.85
 _LEAST_SHARE: Final = 0.2
+_MOST_DAYS: Final = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class Estimate:
 
     value: float
     error: float
-    freedom: int
+    freedom: float
     days: int
     inflation: float = 1.0
 
@@ -71,6 +79,38 @@ def jackknife(metric: DailyMetric) -> Estimate | None:
     variance = float(pseudo.var(ddof=1))
     inflation = _inflation(pseudo) if variance > 0 else 1.0
     return Estimate(metric.value, math.sqrt(inflation * variance / days), days - 1, days, inflation)
+
+
+def combined(estimates: Sequence[Estimate]) -> Estimate | None:
+    """The mean of independent estimates of one figure, weighted by their days; None of none."""
+    days = sum(one.days for one in estimates)
+    if len(estimates) <= 1:
+        return estimates[0] if estimates else None
+    shares = [one.days / days for one in estimates]
+    parts = [(share * one.error) ** 2 for share, one in zip(shares, estimates, strict=True)]
+    variance = sum(parts)
+    spread = sum(part**2 / one.freedom for part, one in zip(parts, estimates, strict=True))
+    return Estimate(
+        value=sum(share * one.value for share, one in zip(shares, estimates, strict=True)),
+        error=math.sqrt(variance),
+        freedom=variance**2 / spread if spread > 0 else sum(one.freedom for one in estimates),
+        days=days,
+        inflation=sum(share * one.inflation for share, one in zip(shares, estimates, strict=True)),
+    )
+
+
+def days_needed(gain: float, noise: float, level: float) -> int | None:
+    """How many days would show a gain in half of all cases; None where ten years would not.
+
+    Args:
+        gain: The true gain beyond what has to be exceeded, in the figure's unit; more than 0.
+        noise: The standard deviation of one day's gain: a standard error times the root of its days.
+        level: At which it has to be shown.
+    """
+    few = range(MIN_DAYS, _MOST_DAYS)
+    # The more days, the less noise and the nearer the point of Student's t: from some number of days on it is shown.
+    first = bisect_left(few, True, key=lambda days: gain * math.sqrt(days) >= student_point(level, days - 1) * noise)
+    return few[first] if first < len(few) else None
 
 
 def _inflation(pseudo: Floats) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from tallywright.errors import RangeError, TallyError, UsageError
+from tallywright.errors import RangeError, TallyError, UsageError, listed
 from tallywright.lifecycle.backfill import DayResult, verdict
 from tallywright.lifecycle.backfill import backfill as run_range
 from tallywright.lifecycle.late_labels import unrealised_error
@@ -63,11 +63,10 @@ def _not_realised(model: str, unrealised: list[Unrealised]) -> TallyError:
 
 
 def _refusal(results: list[DayResult], refused: list[DayResult]) -> TallyError:
-    named = "; ".join(f"{day.score_date}: {day.detail.splitlines()[0]}" for day in refused[:_SHOWN])
-    more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    named = listed([f"{day.score_date}: {day.detail.splitlines()[0]}" for day in refused], _SHOWN, "; ")
     kinds = {kind.exit_code: kind for kind in TallyError.__subclasses__()}
     return kinds[verdict(results)](
-        f"{len(refused)} of {len(results)} days were refused: {named}{more}",
+        f"{len(refused)} of {len(results)} days were refused: {named}",
         expected="every day of the range scored",
         remedy="see to these days and run the same range again: days that are done are left alone",
     )

@@ -27,9 +27,11 @@ from tallywright.registry.promotion_log import clock_jumps
 from tallywright.registry.resolve import withdrawn_since
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tallywright.gates.validate import DayGates
     from tallywright.lifecycle.context import RunContext
-    from tallywright.records import InputVersion, Manifest
+    from tallywright.records import InputVersion, Manifest, ModelRef, VersionOrigin
     from tallywright.scoring.commit.manifests import Tally
     from tallywright.scoring.commit.profile_table import ProfileRow
     from tallywright.scoring.prepare import ScoreOutcome, ScoreRequest
@@ -54,7 +56,8 @@ def ingest(context: RunContext) -> dict[str, Any]:
 
     if context.spec.schedule.calendar.is_open(context.day):
         require_awaited(context.project, context.lake, context.day)
-    found = ingest_days(context.project, context.lake, context.day, context.day)
+    day = context.day
+    found = ingest_days(context.project, context.lake, day, day, code_version=context.code_version)
     if not found:
         return {"action": "closed", "why": context.spec.schedule.calendar.why_closed(context.day)}
     return found[0].model_dump(mode="json", exclude={"files"})  # hundreds, perhaps: `tally ingest` shows them
@@ -244,7 +247,7 @@ def _request(context: RunContext) -> tuple[ScoreRequest, str]:
         log.warning("%s: %s", context.day, found.note)
     check_leak(spec, found.models, context.day)
     request = ScoreRequest(
-        spec=spec,
+        spec=found.spec_of_day(spec),
         lake=lake,
         input=source,
         models=found.models,
@@ -260,8 +263,18 @@ def _request(context: RunContext) -> tuple[ScoreRequest, str]:
         withdrawn_since=partial(withdrawn_since, lake, spec, found.models, found.promotion_sequence),
         passed_over=found.passed_over,
         override=options.reason.strip() if options.force else "",
+        origins=_origins(context, found.models),
     )
     return request, found.note
+
+
+def _origins(context: RunContext, models: Sequence[ModelRef]) -> tuple[VersionOrigin, ...]:
+    """The numbers of the models where they were trained; with one registry there are none."""
+    if context.project.environment.registries.training is None:
+        return ()
+    from tallywright.registry.numbers import origins_of
+
+    return origins_of(context.lake, context.spec, models)
 
 
 def profile(context: RunContext) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tallywright.errors import TallyError
 from tallywright.gates.record import day_subject, reports
 from tallywright.lifecycle.context import package_of
 from tallywright.lifecycle.verify.findings import Defect, defect
-from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.promotion_log import PromotionLog, champion_lines
 from tallywright.registry.versions_table import recorded_versions
 from tallywright.scoring.commit.manifests import latest_tally, logged_tallies, recorded_tallies
 from tallywright.scoring.commit.profile_table import read_profiles
@@ -166,10 +166,10 @@ def _written_labels(lake: Lake, handle: DeltaTable) -> tuple[dict[date, WrittenC
 def verify_promotions(lake: Lake, spec: ModelSpec, tallies: list[Tally]) -> Iterator[Defect]:
     """Yields what is wrong with the promotion log: its chain, its decisions, champions of tallies that it lacks."""
     log, table = PromotionLog(lake, spec), spec.table("promotions")
-    for problem in log.problems():
-        yield defect(table, problem)
+    for found in log.problems():
+        yield defect(table, str(found))
     entries = log.stored()
-    known = {(entry.model_version, entry.package_digest) for entry in entries}
+    known = {(entry.model_version, entry.package_digest) for entry in champion_lines(entries)}
     for tally in tallies:
         champion = tally.manifest.primary
         if champion.effective_from is not None and (champion.version, champion.digest) not in known:
@@ -215,9 +215,10 @@ def verify_aliases(project: Project, lake: Lake) -> Iterator[Defect]:
     Raises:
         TrackingError: The registry is missing or away.
     """
+    from tallywright.registry.numbers import log_for_aliases
     from tallywright.registry.versions import stale_aliases
 
-    for stale in stale_aliases(project, PromotionLog(lake, project.spec)):
+    for stale in stale_aliases(project, log_for_aliases(project, lake)):
         remedy = f"tally verify {project.spec.name} --repair"
         yield Defect(what="registry", problem=f"{project.spec.registered_name}: {stale}", remedy=remedy)
 

@@ -10,7 +10,7 @@ from tallywright.data.delta.table import Table
 from tallywright.data.inputs.versions import input_version
 from tallywright.data.upkeep.repair import rebuild_log, restore
 from tallywright.errors import TallyError
-from tallywright.gates.record import day_subject, record_report, reports
+from tallywright.gates.record import day_subject, record_report, reports, reports_of_version
 from tallywright.lifecycle.late_labels import realise_standing
 from tallywright.lifecycle.run import run_step
 from tallywright.lifecycle.seals import row_of, verified_rows
@@ -22,8 +22,10 @@ from tallywright.monitoring.decisions import DECISIONS, current_decisions, decid
 from tallywright.monitoring.drift import drift_of
 from tallywright.monitoring.maturity import RunDates, dates_due
 from tallywright.observability import log
-from tallywright.records import Decision, ModelRef
+from tallywright.records import JUDGED_PACKAGE, REFIT, Decision
+from tallywright.registry.evidence import evidence_of
 from tallywright.registry.promotion_log import PromotionLog
+from tallywright.registry.resolve import as_ref
 from tallywright.registry.versions_table import record_version, recorded_versions
 from tallywright.scoring.commit.manifests import latest_tallies, record_tally
 
@@ -99,20 +101,17 @@ def _make_evidence(context: RunContext) -> None:
             for report in decision.reports:
                 record_report(lake, spec, report, run_id="repair", recorded_at=entry.recorded_at)
         if entry.model_version not in known:
-            ref = ModelRef(
-                name=spec.registered_name,
-                version=entry.model_version,
-                digest=entry.package_digest,
-                trained_through=entry.trained_through,
-            )
-            record_version(lake, spec, ref, decision.reports, recorded_at=entry.recorded_at)
+            ref = as_ref(entry, spec)
+            evidence = evidence_of(spec.name, ref.digest, decision.reports, judged=decision.judged_digest)
+            record_version(lake, spec, ref, evidence, recorded_at=entry.recorded_at)
 
 
 def _repair_aliases(context: RunContext) -> None:
     """Lets the registry's aliases name the versions that the promotion log says."""
+    from tallywright.registry.numbers import log_for_aliases
     from tallywright.registry.versions import project_aliases
 
-    for repair in project_aliases(context.project, PromotionLog(context.lake, context.spec)):
+    for repair in project_aliases(context.project, log_for_aliases(context.project, context.lake)):
         log.info("registry: %s", repair)
 
 
@@ -122,8 +121,10 @@ def _record_models(context: RunContext, tallies: Sequence[Tally]) -> None:
     known = recorded_versions(lake, spec)
     refs = {ref.version: ref for tally in tallies for ref in tally.manifest.models if not ref.is_constant}
     for ref in (refs[version] for version in sorted(refs.keys() - known.keys())):
-        newest = {report.gate: report for report in reports(lake, spec, subject=ref.digest)}
-        record_version(lake, spec, ref, list(newest.values()), recorded_at=context.now)
+        found = reports_of_version(lake, spec, ref.digest)
+        judged = str(found[REFIT].observed(JUDGED_PACKAGE) or "") if REFIT in found else ""
+        evidence = evidence_of(spec.name, ref.digest, found.values(), judged=judged)
+        record_version(lake, spec, ref, evidence, recorded_at=context.now)
 
 
 def _tried(attempt: Callable[[], T], what: str) -> T | None:

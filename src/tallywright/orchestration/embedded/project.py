@@ -46,7 +46,7 @@ def start(airflow: EmbeddedAirflow, port: int | None = None) -> AirflowRest:
     slots = max((project.environment.engine.pool_slots for project in projects), default=2)
     rest.set_pool(POOL, slots, "Heavy steps that may run at once on this machine")
     for name in (project.spec.name for project in projects):
-        wait_until(f"the DAGs of {name}", lambda: rest.has_dag(f"{name}__train"), seconds=60, alive=airflow.missing)  # noqa: B023
+        wait_until(f"the DAGs of {name}", lambda: rest.has_dag(f"{name}__maintain"), seconds=60, alive=airflow.missing)  # noqa: B023
     return rest
 
 

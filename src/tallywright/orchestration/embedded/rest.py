@@ -7,7 +7,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from tallywright.errors import TallyError
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _NO_ANSWER: Final = 504
-_TIMEOUT_SECONDS: Final = 30
+# Longer than SQLite's own patience with a lock (sqlite.py): who waits for its turn there still answers.
+_TIMEOUT_SECONDS: Final = 90
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
@@ -43,6 +46,7 @@ class AirflowRest:
     address: str
     user: str
     password: str
+    timeout_seconds: float = _TIMEOUT_SECONDS
     _token: str = field(default="", init=False)
     _opener: urllib.request.OpenerDirector = field(
         default_factory=lambda: urllib.request.build_opener(urllib.request.ProxyHandler({})), init=False
@@ -57,12 +61,18 @@ class AirflowRest:
         parts = ("metadatabase", "scheduler", "dag_processor")
         return all((answer.get(part) or {}).get("status") == "healthy" for part in parts)
 
-    def call(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: object = None, *, repeatable: bool = False, **query: object
+    ) -> dict[str, Any]:
         """One call under `/api/v2`; signs in when needed, and is patient with a locked SQLite.
 
+        A call without an answer may have been done: it is made again where it only reads, or where it is `repeatable`,
+        so that doing it twice is the same as once or is told by a status of its own.
+
         Raises:
-            RestError: Any other answer than a success.
+            RestError: Any other answer than a success; 504 where there was none.
         """
+        patient = (_BUSY, _NO_ANSWER) if repeatable or method == "GET" else (_BUSY,)
         text = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
         target = f"/api/v2{path}" + (f"?{text}" if text else "")
         for attempt in range(_ATTEMPTS):
@@ -73,7 +83,7 @@ class AirflowRest:
             except RestError as error:
                 if error.status == _UNAUTHORIZED:
                     self._token = ""
-                elif error.status != _BUSY:
+                elif error.status not in patient:
                     raise
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -95,21 +105,29 @@ class AirflowRest:
 
     def unpause(self, dag_id: str) -> None:
         """Lets the DAG's runs start."""
-        self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False}, repeatable=True)
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Makes or changes a pool."""
         rest = {"slots": slots, "description": description, "include_deferred": False}
         try:
-            self.call("POST", "/pools", {"name": name, **rest})
+            self.call("POST", "/pools", {"name": name, **rest}, repeatable=True)
         except RestError as error:
             if error.status != _CONFLICT:
                 raise
-            self.call("PATCH", f"/pools/{name}", {"pool": name, **rest})
+            self.call("PATCH", f"/pools/{name}", {"pool": name, **rest}, repeatable=True)
 
     def trigger(self, dag_id: str, params: dict[str, Any]) -> str:
         """Starts a run with these form values and returns its id; the run has no logical date."""
-        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": params})["dag_run_id"])
+        # An id of our own: asked for again after a lost answer, it is a conflict and no second run.
+        run_id = f"manual__{datetime.now(UTC).isoformat()}_{uuid.uuid4().hex[:8]}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": params}
+        try:
+            self.call("POST", f"/dags/{dag_id}/dagRuns", body, repeatable=True)
+        except RestError as error:
+            if error.status != _CONFLICT:
+                raise
+        return run_id
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""
@@ -138,11 +156,10 @@ class AirflowRest:
         events = self.call("GET", path, full_content="true").get("content", [])
         return "\n".join(str(event.get("event", event)) if isinstance(event, dict) else str(event) for event in events)
 
-    def runs(self, dag_id: str, **query: object) -> list[dict[str, Any]]:
-        """Up to 100 runs of a DAG, newest logical date last."""
-        return list(
-            self.call("GET", f"/dags/{dag_id}/dagRuns", limit=100, order_by="logical_date", **query)["dag_runs"]
-        )
+    def runs(self, dag_id: str, run_type: str | None = None) -> list[dict[str, Any]]:
+        """Up to 100 runs of a DAG (of one type), newest logical date last."""
+        found = self.call("GET", f"/dags/{dag_id}/dagRuns", limit=100, order_by="logical_date", run_type=run_type)
+        return list(found["dag_runs"])
 
     def has_active_backfill(self, dag_id: str) -> bool:
         """True while a backfill of the DAG counts as running; Airflow notices its end up to half a minute late."""
@@ -162,13 +179,11 @@ class AirflowRest:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + target, data=data, headers=headers, method=method)  # noqa: S310
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
+            with self._opener.open(request, timeout=self.timeout_seconds) as answer:
                 text = answer.read().decode()
         except urllib.error.HTTPError as error:
             raise RestError(error.code, error.read().decode(errors="replace"), f"{method} {target}") from error
         except TimeoutError as error:
-            # What only reads is asked again; what writes may have been done.
-            status = _BUSY if method == "GET" else _NO_ANSWER
-            raise RestError(status, f"no answer within {_TIMEOUT_SECONDS} s", f"{method} {target}") from error
+            raise RestError(_NO_ANSWER, f"no answer within {self.timeout_seconds:g} s", f"{method} {target}") from error
         parsed = json.loads(text) if text else {}
         return parsed if isinstance(parsed, dict) else {"value": parsed}

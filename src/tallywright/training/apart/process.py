@@ -28,11 +28,12 @@ from tallywright.training.apart import worker
 from tallywright.training.user_code.door import bad_network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
     from typing import Self
 
+    from tallywright.spec import Project
     from tallywright.training.apart.worker import Job, NetworkTrial
 
 SILENT_SECONDS: Final = 5.0
@@ -54,12 +55,20 @@ class TrainingProcess:
     Args:
         network: The project's network file, which is blamed when the process ends without a word.
         limit: How long the training may take.
+        packages: What it has to import before it takes a job.
     """
 
-    def __init__(self, network: Path, limit: timedelta) -> None:
+    def __init__(self, network: Path, limit: timedelta, packages: Sequence[str] = ()) -> None:
         self._network = network
+        self._packages = packages
         self._limit = limit.total_seconds()
         self._heard: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+
+    @classmethod
+    def of(cls, project: Project, limit: timedelta) -> Self:
+        """The process for a project: its own code is blamed, else its spec."""
+        modules = project.spec.training.modules
+        return cls(project.folder / (modules[0] if modules else "model.yaml"), limit, ("torch",) if modules else ())
 
     def __enter__(self) -> Self:
         """Starts the process, and waits until it has imported what it needs.
@@ -68,17 +77,17 @@ class TrainingProcess:
             ModuleNotFoundError: A package that training needs is not installed.
         """
         home = str(Path(tallywright.__file__).parent.parent)
-        verbose = ["verbose"] if log.isEnabledFor(logging.DEBUG) else []
+        verbose = "verbose" if log.isEnabledFor(logging.DEBUG) else ""
         self._process = subprocess.Popen(
             # -P: a file of the working folder is no module, whatever its name.
-            [sys.executable, "-P", "-c", _START, home, *verbose],
+            [sys.executable, "-P", "-c", _START, home, verbose, *self._packages],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
         try:
             threading.Thread(target=self._listen, daemon=True, name="training-messages").start()
-            self._until(worker.READY, "importing torch and MLflow")
+            self._until(worker.READY, f"importing {', '.join((*self._packages, 'MLflow'))}")
         except BaseException:
             self._end()
             raise
@@ -152,7 +161,7 @@ class TrainingProcess:
     def _too_long(self, what: str) -> SpecError:
         return bad_network(
             f"{self._network}: {what}, and was stopped",
-            remedy="look for a loop without an end in the network, or make it smaller (training.network); a whole "
+            remedy="look for a loop without an end in the network, or make it smaller (training.estimator); a whole "
             f"training may take {self._limit / 3600:g} hours, and goes on from its last epoch with the same --run-id",
         )
 
@@ -165,7 +174,7 @@ class TrainingProcess:
             f"the training process was ended by {name} while {doing}",
             expected="a process that ends by itself",
             remedy="SIGKILL is most often a machine out of memory: make the network or the window smaller; else run it "
-            "again with the same --run-id, it goes on from the last epoch",
+            "again with the same --run-id, it goes on from the last epoch, or trial of a search",
         )
 
     def _end(self) -> None:

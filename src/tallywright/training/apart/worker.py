@@ -7,6 +7,7 @@ end of standard input.
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import sys
 import threading
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tallywright.errors import TallyError
@@ -24,10 +26,13 @@ from tallywright.observability import configure_logging, log
 from tallywright.training.user_code.door import Stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tallywright.data.snapshot import Snapshot
     from tallywright.spec import Project
+    from tallywright.training.adoption.adopted import Adopted
+    from tallywright.training.tracking import LifecycleRun
 
 READY, DOING, RESULT = "ready", "doing", "result"
 ERROR, MISSING, UNEXPECTED = "error", "missing", "unexpected"
@@ -35,13 +40,21 @@ ERROR, MISSING, UNEXPECTED = "error", "missing", "unexpected"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to train; the arguments of `train`."""
+    """What to train; the arguments of `train`, or of `refit` where a judged package is named.
+
+    Where `tuned` is given, no parameters are searched: they are taken from it. Where `repeated` is given, a run of
+    before is done again, and MLflow is told nothing.
+    """
 
     project: Project
     snapshot: Snapshot
     run_id: str
     work: Path
     code_version: str
+    judged: Path | None = None
+    tuned: Mapping[str, Any] | None = None
+    adopted: Adopted | None = None
+    repeated: LifecycleRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +78,13 @@ class _Messages:
             content = content[os.write(self._descriptor, content) :]
 
 
-def main(verbose: str = "") -> None:
-    """Trains what standard input holds; the process ends at once when a result or an error was sent."""
+def main(verbose: str = "", *packages: str) -> None:
+    """Trains what standard input holds; the process ends at once when a result or an error was sent.
+
+    Args:
+        verbose: Not empty: the log has details.
+        packages: What has to be imported before a job is taken.
+    """
     limit_allocators()
     messages = _Messages()
     configure_logging(verbose=bool(verbose))
@@ -74,7 +92,7 @@ def main(verbose: str = "") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         signal.signal(signal.SIGTERM, _stop)
-        _train_and_tell(messages)
+        _train_and_tell(messages, packages)
         sys.stdout.flush()
         sys.stderr.flush()
         # Nothing is left to do, and what libraries do at an exit may be interrupted.
@@ -83,8 +101,10 @@ def main(verbose: str = "") -> None:
         os._exit(128 + signal.SIGTERM)
 
 
-def _train_and_tell(messages: _Messages) -> None:
+def _train_and_tell(messages: _Messages, packages: Sequence[str]) -> None:
     try:
+        for package in packages:
+            importlib.import_module(package)
         _train(messages)
     except TallyError as error:
         messages.send(
@@ -104,29 +124,49 @@ def _train_and_tell(messages: _Messages) -> None:
 
 
 def _train(messages: _Messages) -> None:
-    from tallywright.training.fit import TRIAL_SECONDS, train
-    from tallywright.training.trial import try_alone
+    from tallywright.training.fit import refit, train
 
     messages.send(READY)
     job: Job | NetworkTrial = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the command that started this
     threading.Thread(target=_end_with_the_command, daemon=True, name="command-watch").start()
     if isinstance(job, NetworkTrial):
-        messages.send(DOING, what=f"trying {job.project.spec.training.network.module}", limit=TRIAL_SECONDS)
-        try_alone(job.project)
+        _try(job.project, messages)
         messages.send(RESULT, value={})
         return
     from tallywright.data.delta.lake import Lake
 
-    trained = train(
+    run = (
+        partial(train, tuned=job.tuned, adopted=job.adopted)
+        if job.judged is None
+        else partial(refit, judged=job.judged)
+    )
+    trained = run(
         job.project,
-        Lake.of(job.project.environment),
+        Lake.of(job.project.environment.in_production),
         job.snapshot,
         run_id=job.run_id,
         work=job.work,
         code_version=job.code_version,
+        repeated=job.repeated,
         doing=lambda what, limit: messages.send(DOING, what=what, limit=limit),
     )
     messages.send(RESULT, value=trained.model_dump(mode="json"))
+
+
+def _try(project: Project, messages: _Messages) -> None:
+    """Makes the estimators of a project, and tries its networks on made-up rows."""
+    from tallywright.training.estimators.protocol import TRIAL_SECONDS
+    from tallywright.training.estimators.registry import estimators_of
+    from tallywright.training.tuning.search import require_optuna
+
+    if project.spec.training.tuning is not None:
+        require_optuna()
+    estimators = estimators_of(project)
+    messages.send(DOING, what=f"trying {', '.join(project.spec.training.modules or estimators)}", limit=TRIAL_SECONDS)
+    if project.spec.training.modules:
+        from tallywright.training.networks.trial import try_alone
+
+        try_alone(project)
 
 
 def _stop(_signal: int, _frame: object) -> None:

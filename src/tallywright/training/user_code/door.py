@@ -23,7 +23,7 @@ CONTRACT: Final = (
     "a Python file in the model project with `build(dims: NetworkDims) -> torch.nn.Module`, whose "
     "`forward(numeric, categorical)` gives logits [rows, dims.outputs]"
 )
-REMEDY: Final = "correct the file or `training.network.module`; `tally init` writes an example"
+REMEDY: Final = "correct the file or `training.estimator.module`; `tally init` writes an example"
 _LONGEST_LINE: Final = 2000
 
 

@@ -1,0 +1,1 @@
+"""Models from elsewhere become versions: fetched, packaged, judged on rows that they have not seen, registered."""

@@ -1,0 +1,1 @@
+"""The search for an estimator's parameters on the training and validation days."""
