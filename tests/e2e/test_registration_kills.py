@@ -15,7 +15,7 @@ from .conftest import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-REGISTERING = ("package-uploaded", "version-created", "evidence-logged", "version-registered", "version-recorded")
+REGISTERING = ("version-created", "evidence-logged", "version-registered", "version-recorded")
 """Between the writes to the registry, and from the registry to the lake."""
 PROMOTING = ("promotion-appended", "head-recorded")
 """After the line of the log, before its head; after that, before the registry's aliases."""
@@ -39,7 +39,9 @@ def state(world: World) -> dict[str, Any]:
     try:
         aliases = database.execute("SELECT alias, version FROM registered_model_aliases ORDER BY alias").fetchall()
         tags = database.execute(
-            "SELECT version, key, value FROM model_version_tags WHERE key NOT LIKE '%answer%' ORDER BY version, key"
+            # The digest of a card is one over its clocks.
+            "SELECT version, key, CASE key WHEN 'tallywright.card' THEN length(value) ELSE value END "
+            "FROM model_version_tags WHERE key NOT LIKE '%answer%' ORDER BY version, key"
         ).fetchall()
     finally:
         database.close()
@@ -58,7 +60,9 @@ def state(world: World) -> dict[str, Any]:
 @pytest.mark.timeout(1_200)
 def test_a_kill_between_registry_and_log_is_repaired_by_the_next_command(copy: Callable[..., World]) -> None:
     trained = copy("trained")
+    # A package that MLflow holds and that its run does not name: the training does its step again.
     trained.tally(*TRAIN, code=KILLED, TALLYWRIGHT_KILL_AT="package-uploaded")
+    trained.tally(*TRAIN, code=KILLED, TALLYWRIGHT_KILL_AT="evidence-gathered")
     assert [one["version"] for one in trained.tally("versions", trained.model, "--json").json] == [1]
     calm = twin(trained, "calm")
     calm.tally(*REGISTER)

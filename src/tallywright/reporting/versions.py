@@ -43,7 +43,7 @@ class VersionSummary:
     withdrawn: str
     """Why it was withdrawn; empty when it was not."""
     stage: str
-    """The stage in which it scores beside the champion, or why it was returned; empty for others."""
+    """The last stage in which it scores beside a champion, with its dates, or why it was returned; empty for others."""
     trained_through: date | None
     recorded_at: datetime
     reason: str
@@ -77,14 +77,18 @@ class _History:
 
 
 def stages_of(entries: Sequence[Promotion]) -> dict[int, str]:
-    """The present stage of the challenger, and the returns, in words."""
-    found = {
+    """The last stage of each challenger with its dates, or its return, in words."""
+    found: dict[int, str] = {}
+    changes = sorted({entry.effective_from for entry in entries})
+    for first, after in zip_longest(changes, changes[1:]):
+        stage = stage_on(entries, first)
+        if stage is not None:
+            # Ended by what is decided already: the champion of a date to come, say.
+            end = "" if after is None or stage_on(entries, after) == stage else f" to {after - timedelta(days=1)}"
+            found[stage.model_version] = f"{stage_named(stage)} from {stage.effective_from}{end}"
+    return found | {
         version: f"returned from {entry.effective_from}: {entry.reason}" for version, entry in returned(entries).items()
     }
-    stage = stage_on(entries, None)
-    if stage is not None:
-        found[stage.model_version] = f"{stage_named(stage)} from {stage.effective_from}"
-    return found
 
 
 def _version(lake: Lake, spec: ModelSpec, row: VersionRow, history: _History) -> VersionSummary:

@@ -66,7 +66,8 @@ def _register(context: RunContext, package: Package, run_id: str, reason: str) -
         judged=package.meta.judged,
         snapshot_json=package.meta.snapshot_json,
     )
-    ref = register_package(context.project, package.folder, run_id=run_id, evidence=evidence)
+    failpoint("evidence-gathered")
+    ref = register_package(context.project, package.folder, run_id=run_id, evidence=evidence, uploaded=True)
     metrics = package.meta.evaluation.get("model", {})
     origin = TrainedBy(
         run_id,

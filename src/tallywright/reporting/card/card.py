@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tallywright.records import Verdict, VersionVerdict
 from tallywright.registry.approval.answers import standing_answer
 from tallywright.registry.promotion_log import REJECT, champion_on
-from tallywright.registry.stages import returned
+from tallywright.registry.stages import returned, stage_on
 from tallywright.reporting.card.content import ModelCard, shown
 from tallywright.reporting.card.data import data, reference
 from tallywright.reporting.card.known import known_version
@@ -70,7 +70,11 @@ def _standing(known: KnownVersion) -> tuple[str, str]:
 def _of_no_date(known: KnownVersion) -> tuple[str, str]:
     """The state of a version that is champion of no date, and neither refused nor rejected."""
     if known.stage:
-        state = "returned" if known.row.model_version in returned(known.entries) else "challenger"
+        version, newest = known.row.model_version, stage_on(known.entries, None)
+        stands = newest is not None and newest.model_version == version
+        state = "challenger" if stands else "former challenger"
+        if version in returned(known.entries):
+            state = "returned"
         return state, f"{known.stage[0].upper()}{known.stage[1:]}."
     if known.state == VersionVerdict.UNDECIDED:
         named = _named(known, Verdict.UNDECIDED)

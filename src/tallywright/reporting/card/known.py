@@ -91,7 +91,7 @@ class KnownVersion:
 
     @cached_property
     def stage(self) -> str:
-        """The stage in which it scores beside the champion, or why it was returned; empty for others."""
+        """The last stage in which it scores beside a champion, or why it was returned; empty for others."""
         return stages_of(self.entries).get(self.row.model_version, "")
 
     @cached_property
