@@ -107,9 +107,11 @@ def test_every_slice_has_metrics_of_its_own_from_whose_names_it_can_be_told(live
 
 
 def test_the_rows_hold_the_values_as_they_are(lived: World) -> None:
-    for table in ("gates", "performance"):
+    # The name of a slice of the gate has a backslash before one of its own, and before a comma.
+    for table, marked in (("gates", "\\\\"), ("performance", "\\")):
         text = str(lived.rows(f"select * from late_orders__{table}"))
-        assert all(repr(value)[1:-1] in text for value in REGIONS.values() if "'" not in value)
+        wanted = [value.replace("\\", marked) for value in REGIONS.values() if "'" not in value]
+        assert all(repr(value)[1:-1] in text for value in wanted)
     found = lived.rows("select distinct slice_value from late_orders__performance where slice_key = 'region'")
     assert {row["slice_value"] for row in found} == set(REGIONS.values())
 

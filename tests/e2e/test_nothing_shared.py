@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-TRAIN = ("snapshot", "train", "quality-gate", "operations-gate", "register", "promote")
+TRAIN = ("snapshot", "train", "quality-gate", "operations-gate", "refit", "register", "promote")
 SCORE = ("ingest", "day-gate", "resolve", "score", "profile", "drift", "performance", "decide", "monitor", "watch")
 
 
@@ -23,7 +23,8 @@ def test_every_step_of_the_life_passes_with_empty_work_and_cache_folders(copy, t
         ).json  # fmt: skip
 
     trained = {step: run(step, "2025-04-05", "train/1 é") for step in TRAIN}
-    assert trained["quality-gate"]["subject"] == trained["train"]["digest"] == trained["promote"]["package_digest"]
+    assert trained["quality-gate"]["subject"] == trained["train"]["digest"] == trained["refit"]["judged"]
+    assert trained["refit"]["digest"] == trained["promote"]["package_digest"]
     assert trained["register"]["version"] == trained["promote"]["model_version"] == 2
 
     scored = {step: run(step, "2025-04-08", "score") for step in SCORE}

@@ -61,7 +61,7 @@ def test_a_life_on_an_object_store_is_the_life_on_a_disk(stored, alive, bucket) 
 
     trace = stored.tally("trace", stored.model, scores[0]["order_id"], DAYS[0], "--json")
     assert trace.json["promotion"]["approver"] == "a test"
-    assert {gate["gate"] for gate in trace.json["gates"]} == {"quality", "operations"}
+    assert {gate["gate"] for gate in trace.json["gates"]} == {"quality", "operations", "refit"}
     page = stored.root / "report.html"
     told += [again, days, trace, stored.tally("report", stored.model, "--out", str(page))]
     assert "<svg" in page.read_text()
