@@ -91,8 +91,15 @@ def test_rows_of_files_are_those_of_a_table(
         assert answers(scanned) == answers(plain)
 
 
-@pytest.mark.parametrize("below", ["lake", "k=other/lake"])
-@pytest.mark.parametrize("partitions", [[], ["score_date"]])
+@pytest.mark.parametrize(
+    ("below", "partitions"),
+    [
+        ("lake", ["score_date"]),
+        ("k=other/lake", ["score_date"]),
+        pytest.param("lake", [], marks=pytest.mark.long),
+        pytest.param("k=other/lake", [], marks=pytest.mark.long),
+    ],
+)
 def test_a_query_over_the_lake_finds_nan(tmp_path: Path, below: str, partitions: list[str]) -> None:
     """By DuckDB's own reader and by Arrow's, which reads below folders that are named like keys."""
     lake = Lake(str(tmp_path / below))

@@ -157,6 +157,7 @@ def test_nobody_approves_for_a_person(persons: World, keys: Path) -> None:
     assert persons.tally(*asked, "--key", str(keys / "ann"), "--json").json["model_version"] == 1
 
 
+@pytest.mark.long
 def test_answers_by_key_are_entries_and_tags_and_a_no_is_one_until_a_yes(
     copy: Callable[..., World], keys: Path
 ) -> None:

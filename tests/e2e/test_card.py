@@ -29,6 +29,7 @@ def tag(root: Path, version: int = 1) -> str:
     return rows[0][0]
 
 
+@pytest.mark.long
 def test_a_version_has_its_card_and_each_entry_of_the_log_renews_it(copy) -> None:
     world = copy()
     first = attached(world.root)

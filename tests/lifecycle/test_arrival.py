@@ -101,6 +101,7 @@ def test_a_version_is_trained_here_and_promoted_there_and_the_next_is_compared_w
     ]
 
 
+@pytest.mark.long
 def test_where_versions_go_through_stages_the_one_that_arrives_begins_with_the_first(sides: TwoSides) -> None:
     spec = sides.root / "models/shop/model.yaml"
     spec.write_text(spec.read_text() + "rollout: {stages: [{stage: shadow, days: 7}]}\n")
@@ -268,6 +269,7 @@ def test_nothing_arrives_but_what_was_registered(sides: TwoSides, monkeypatch: p
     assert len(sides.registered("prod")) == 1
 
 
+@pytest.mark.long
 def test_a_number_that_training_gave_again_means_the_package_that_has_it_by_now(sides: TwoSides) -> None:
     row, other = sides.trained(1), "b" * 64
     sides.arrive(1)
@@ -303,6 +305,7 @@ def test_a_challenger_is_not_looked_at_where_versions_are_trained(sides: TwoSide
         CliRunner().invoke(advance, asked, catch_exceptions=False)
 
 
+@pytest.mark.long
 def test_an_undecided_version_arrives_and_is_not_promoted(sides: TwoSides) -> None:
     sides.trained(1, quality=Verdict.UNDECIDED)
     with pytest.raises(GateRefusedError):

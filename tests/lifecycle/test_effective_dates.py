@@ -103,6 +103,7 @@ def test_gates_look_at_the_champion_of_the_effective_date(world: World) -> None:
     assert promoted(world, EARLY, 3)["effective_from"] == str(on(EARLY))
 
 
+@pytest.mark.long
 def test_the_advice_about_evidence_against_another_champion_works(world: World) -> None:
     error = refused(world, EARLY, 3)
     assert f"which is not that of {on(EARLY)} (version 1)" in error.found
@@ -121,6 +122,7 @@ def test_the_advice_about_evidence_against_another_champion_works(world: World) 
     assert "it is champion" in run(world, "judge", "shop", "--version", "3", "--date", str(on(LATE)), "--json").output
 
 
+@pytest.mark.long
 def test_what_another_comparison_finds_does_not_take_a_version_back(world: World) -> None:
     """Version 2 has passed against version 1; version 3, which is better, is champion later on."""
     promoted(world, 12, 3)
@@ -135,6 +137,7 @@ def test_what_another_comparison_finds_does_not_take_a_version_back(world: World
     assert '"refused"' not in state
 
 
+@pytest.mark.long
 def test_where_a_champion_was_withdrawn_another_one_takes_its_days(world: World) -> None:
     promotion.withdraw(world.context(LATE, version=1, reason="an error", by="ann"))
     assert champions(world, EARLY, LATE) == [None, 2]
@@ -147,6 +150,7 @@ def test_where_a_champion_was_withdrawn_another_one_takes_its_days(world: World)
     assert quality.observed(JUDGED_AGAINST) == NO_CHAMPION
 
 
+@pytest.mark.long
 def test_a_refused_version_is_not_judged_until_it_passes(world: World) -> None:
     promoted(world, 12, 3)
     follow(world, refused(world, 14, 2))

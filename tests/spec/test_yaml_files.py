@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -29,6 +29,13 @@ TREES = st.recursive(
     max_leaves=12,
 )
 MAPPINGS = st.dictionaries(st.sampled_from(["a", "b", "c"]), TREES, max_size=3)
+
+
+class Writer(yaml.SafeDumper):
+    """Quotes a text that YAML 1.2 takes for a number and YAML 1.1 does not, such as `1e3`."""
+
+
+Writer.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+$"), [*"-+.0123456789"])
 
 
 def read(text: str, *, conf: bool = True) -> object:
@@ -51,8 +58,10 @@ def test_nothing_is_read_in_base_60_or_base_8(scalar: str) -> None:
 
 
 @given(TREES)
+@example("0E0")
+@example("-1e3")
 def test_a_tree_is_what_was_written(tree: object) -> None:
-    text = yaml.safe_dump({"key": tree}, allow_unicode=True)
+    text = yaml.dump({"key": tree}, allow_unicode=True, Dumper=Writer)
     try:
         found = read(text.replace("${", "$ {"))
     except SpecError:

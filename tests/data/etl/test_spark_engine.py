@@ -115,7 +115,7 @@ def test_hostile_values(hostile: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("spark")
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", [pytest.param("csv", marks=pytest.mark.long), "parquet"])
 def test_a_condition_that_holds_for_nan_finds_its_rows(shop: Any, tmp_path: Path, kind: str) -> None:
     shop.contract = """
     SELECT CAST(o.day AS DATE) AS score_date, CAST(NULL AS VARCHAR(9)) AS reject_reason, o.*
