@@ -73,6 +73,8 @@ FREE = {
     "folder": {*TEXTS} - {"empty", "blank", "dot", "long", "digits", "newline", "bell", "pattern", "full"},
     "name": {"folder"},
 }  # fmt: skip
+OF_A_FORM = (("run",), "source", "empty")
+"""What a form of Airflow left empty is none."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ def tries() -> list[Try]:
         for parameter in command.params
         if not getattr(parameter, "is_flag", False) or parameter.name == "unpause"
         for text in TEXTS
-        if text not in FREE.get(str(parameter.name), ()) and (path, text) != (("history",), "dates")
+        if text not in FREE.get(str(parameter.name), ())
+        and (path, text) != (("history",), "dates")
+        and (path, parameter.name, text) != OF_A_FORM
     ]
 
 

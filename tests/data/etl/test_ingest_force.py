@@ -42,6 +42,15 @@ def _each_file(way: Callable[[Path], None]) -> Callable[[Path], None]:
     return damage
 
 
+def _forced(shop) -> IntegrityError | None:
+    """Ingests the day again by force; the refusal, where it is one."""
+    try:
+        ingest(shop.project(), shop.lake, DAY, DAY, force=True)
+    except IntegrityError as refusal:
+        return refusal
+    return None
+
+
 @pytest.mark.parametrize("what", ["features", "inputs", "labels", "quarantine"])
 @pytest.mark.parametrize(
     "damage",
@@ -57,13 +66,17 @@ def test_a_forced_ingest_repairs_the_day(shop, what: str, damage: Callable[[Path
     pinned = input_version(lake, spec, DAY)
 
     damage(Path(lake.uri(f"shop__{what}")))
+    refusal = _forced(shop)
     if what == "inputs" and damage.__name__ in {"truncate", "remove"}:
-        # Records of many dates stand in one file: what is left of them is brought back first, as the error says.
-        with pytest.raises(IntegrityError, match="shop__inputs: the file") as caught:
-            ingest(shop.project(), shop.lake, DAY, DAY, force=True)
-        assert caught.value.remedy == "tally verify shop --repair"
+        assert refusal is not None
+    if refusal is not None:
+        # Records of many dates stand in one file: what is left of them is brought back first, as the error says. A bit
+        # that is another one may make the file unreadable as well.
+        assert (what, damage.__name__) in {("inputs", one) for one in ("truncate", "remove", "flip")}
+        assert refusal.found.startswith("shop__inputs: the file")
+        assert refusal.remedy == "tally verify shop --repair"
         restore(shop.lake, "shop__inputs")
-    ingest(shop.project(), shop.lake, DAY, DAY, force=True)
+        assert _forced(shop) is None
 
     assert _rows(shop.lake) == before
     found = input_version(shop.lake, spec, DAY)
