@@ -11,11 +11,11 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("way_of_a_day.py")
 
-# What `way_of_a_day.py` counts today (130, 452, 12, 7), and what a run may add in which small tables are compacted.
+# What `way_of_a_day.py` counts today (131, 459, 12, 7), and what a run may add in which small tables are compacted.
 # They go down; up only where a day does more, with a line in the changelog.
 MOST = {
     "modules": 131,
-    "edges": 459,
+    "edges": 460,
     "climbs": 0,
     "climbing_calls": 0,
     "handles": 12,
