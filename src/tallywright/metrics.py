@@ -194,20 +194,20 @@ def _of_classes(y: NDArray[np.int64], p: NDArray[np.float64], classes: Sequence[
     present = counts.actual > 0
     # The one-against-rest form of Hand and Till, "A simple generalisation of the area under the ROC curve for multiple
     # class classification problems", Machine Learning 45, 2001.
-    areas = [class_auc(y, p, int(place)) for place in np.flatnonzero(present)]
+    areas = {int(place): class_auc(y, p, int(place)) for place in np.flatnonzero(present)}
     found = {
         "log_loss": _mean(_class_losses("log_loss", y, p)),
         "accuracy": _mean(_class_losses("accuracy", y, p)),
-        "macro_auc": _mean(np.array(areas)),
+        "macro_auc": _mean(np.array(list(areas.values()))),
         "calibration_error": calibration_error(chosen == y, confidence),
     }
     found |= {name: float(counts.value(name, classes, present)) for name in ("macro_recall", "macro_f1")}
     for name in names_of_class_metrics(classes):
-        found[name] = (
-            class_auc(y, p, place_of(name, classes))
-            if kind_of(name) == "auc"
-            else float(counts.value(name, classes, present))
-        )
+        place = place_of(name, classes)
+        if kind_of(name) != "auc":
+            found[name] = float(counts.value(name, classes, present))
+        else:
+            found[name] = areas[place] if place in areas else class_auc(y, p, place)
     return found
 
 

@@ -172,7 +172,7 @@ class Predictor:
         Whatever is known of a lookup is confirmed once by the graph itself: it refuses the first such row alone, too.
         """
         if self._refusals is None:
-            self._refusals = Refusals(self.package.read(ONNX), _open)
+            self._refusals = Refusals(self.package.read(ONNX), open_session)
         known = np.zeros(inputs.rows, dtype=np.bool_)
         for start, rows in self._fed(inputs) if self._refusals.lookups else ():
             for lookup, mask in self._refusals.find(self._feed).items():
@@ -225,13 +225,13 @@ class Predictor:
         return Predictor(self.package, threshold=self.threshold)
 
 
-def only_from_bytes(options: onnxruntime.SessionOptions) -> None:
+def _only_from_bytes(options: onnxruntime.SessionOptions) -> None:
     """Keeps ONNX Runtime from reading files that a model names: below the current directory it would."""
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.add_session_config_entry("session.load_model_format", "ONNX")
 
 
-def _open(model: bytes) -> Any:
+def open_session(model: bytes) -> Any:
     """A session of ONNX Runtime in which equal rows get equal bits.
 
     Raises:
@@ -244,13 +244,13 @@ def _open(model: bytes) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Errors are raised; its own log would repeat each of them on stderr.
     options.log_severity_level = 4
-    only_from_bytes(options)
+    _only_from_bytes(options)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _session(package: Package) -> Any:
     try:
-        session = _open(package.read(ONNX))
+        session = open_session(package.read(ONNX))
     except PackageError:
         raise
     except Exception as error:

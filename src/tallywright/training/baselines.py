@@ -13,8 +13,6 @@ from tallywright.training.estimators.registry import make
 from tallywright.training.objective import learn_objective
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
     from tallywright.spec import Project
@@ -27,13 +25,12 @@ MOST_TREE_CATEGORIES: Final = 255
 BASELINES: Final = ("logistic_regression", "linear_regression", "gradient_boosting")
 
 
-def baseline_scores(project: Project, splits: Splits, work: Path, doing: Doing) -> dict[str, np.ndarray]:
+def baseline_scores(project: Project, splits: Splits, doing: Doing) -> dict[str, np.ndarray]:
     """Each baseline's scores of the holdout, by its name.
 
     Args:
         project: Its task and columns.
         splits: What to learn from, and the holdout.
-        work: A folder for checkpoints; the baselines keep none.
         doing: Told what is about to be done.
     """
     spec, rows = project.spec.training, splits.train.rows
@@ -44,7 +41,7 @@ def baseline_scores(project: Project, splits: Splits, work: Path, doing: Doing) 
         codes=splits.codes,
         rounds=None,
         configuration="",
-        checkpoint=work,
+        checkpoint=None,
         doing=doing,
     )
     return {

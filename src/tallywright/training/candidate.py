@@ -109,7 +109,8 @@ def make_candidate(origin: Origin, learnt: Learnt, rivals: Mapping[str, np.ndarr
         validation = None if splits.validation is None else predictor.score(splits.validation.rows.inputs())
         meta = _with_threshold(draft.meta, origin, learnt, validation)
         evaluation = _evaluate(origin, learnt, {"model": scores, **rivals}, validation, meta.threshold)
-        final = _completed(origin, draft, splits, predictor)
+        window = splits.window
+        final = _completed(origin, draft, splits, predictor, (window, predictor.score(window.inputs())))
     final = replace(final, meta=meta.model_copy(update={"evaluation": evaluation}))
     return Candidate(write_package(work / "package", final), evaluation, scores, parity)
 
@@ -123,8 +124,9 @@ def make_refit(origin: Origin, learnt: Learnt, judged: Package, work: Path) -> t
         PackageError: The graph's scores differ from the library's own.
     """
     with _drafted(origin, learnt, work) as (draft, predictor):
-        _, parity = _scores(learnt.fitted, predictor, learnt.splits.train.rows)
-        final = _completed(origin, draft, learnt.splits, predictor)
+        rows = learnt.splits.train.rows  # all that a refit has
+        raw, parity = _scores(learnt.fitted, predictor, rows)
+        final = _completed(origin, draft, learnt.splits, predictor, (rows, raw))
     return write_package(work / "package", replace(final, meta=_as_judged(draft.meta, judged.meta))), parity
 
 
@@ -250,12 +252,16 @@ def _evaluate(
     if splits.validation is not None and validation is not None:
         found["validation"] = measured(splits.validation.rows.target, validation)
     slices = origin.project.spec.training.slices
-    return found | measure_slices(measured, splits.holdout.table, target, scores["model"], slices)
+    # A class in a slice is too small a part of the rows to have a name, and a figure, of its own.
+    of_slice = partial(measured, by_class=False)
+    return found | measure_slices(of_slice, splits.holdout.table, target, scores["model"], slices)
 
 
-def _completed(origin: Origin, draft: PackageContents, splits: Splits, predictor: Predictor) -> PackageContents:
-    window = splits.window
-    raw = predictor.score(window.inputs())
+def _completed(
+    origin: Origin, draft: PackageContents, splits: Splits, predictor: Predictor, scored: tuple[Rows, np.ndarray]
+) -> PackageContents:
+    """The contents with definition, reference and parity; `scored` are the window's rows and their raw scores."""
+    window, raw = scored
     scores = raw if raw.ndim == 1 else raw.max(axis=1)
     classes = {PREDICTED_CLASS: draft.meta.classes} if raw.ndim > 1 else {}
     definition = define(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tallywright import metrics
 from tallywright.mlflow_names import slice_name
-from tallywright.tasks import is_of_class, metric_of
+from tallywright.tasks import metric_of
 from tallywright.training.baselines import BASELINES
 from tallywright.training.decision_threshold import decision_threshold
 
@@ -35,7 +35,13 @@ _LABELS: Final = {"train": "training"}
 
 
 def measure(
-    objective: Objective, target: np.ndarray, scores: np.ndarray, *, threshold: float = 0.5, costs: Costs | None = None
+    objective: Objective,
+    target: np.ndarray,
+    scores: np.ndarray,
+    *,
+    threshold: float = 0.5,
+    costs: Costs | None = None,
+    by_class: bool = True,
 ) -> dict[str, float]:
     """The task's metrics by name; those that these rows do not define (one class only) are left out.
 
@@ -45,8 +51,9 @@ def measure(
         scores: Of the model.
         threshold: Of a binary model: the least probability that predicts the positive class.
         costs: Of a binary model's wrong decisions, where the spec gives them.
+        by_class: Those of each class of a multiclass model as well.
     """
-    classes = tuple(map(str, objective.classes)) if objective.kind.per_class else ()
+    classes = tuple(map(str, objective.classes)) if by_class and objective.kind.per_class else ()
     found = metrics.evaluate(
         objective.numbered(target), scores, task=objective.task, threshold=threshold, classes=classes, costs=costs
     )
@@ -92,8 +99,6 @@ def measure_slices(
             inside = codes == code
             if inside.sum() >= SLICE_ROWS:
                 figures = measured(target[inside], scores[inside])
-                # A class in a slice is too small a part of the rows to have a name, and a figure, of its own.
-                figures = {name: value for name, value in figures.items() if not is_of_class(name)}
                 found[slice_name(column, value)] = {"rows": float(inside.sum()), **figures}
     return found
 

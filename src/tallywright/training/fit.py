@@ -119,7 +119,7 @@ def train(  # noqa: PLR0913 - what, from where and under which name are all the 
         # the trial of each of kind sklearn, torch and onnx, and on the parameters that boosted trees may have.
         rivals = {one.name: one.fitted.predict(one.splits.holdout.rows) for one in trained if one is not learnt}
         if project.spec.training.baselines:
-            rivals |= baseline_scores(project, learnt.splits, work, doing)
+            rivals |= baseline_scores(project, learnt.splits, doing)
         doing("evaluating and packaging the model", None)
         origin = recipes[learnt.name].origin(run, learnt.splits)
         candidate = make_candidate(origin, learnt, rivals, work)

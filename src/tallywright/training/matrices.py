@@ -9,7 +9,7 @@ import numpy as np
 
 from tallywright.errors import InputError
 from tallywright.labels import is_text
-from tallywright.packaging.preprocess import ModelInput, Preprocess
+from tallywright.packaging.preprocess import FIRST_CODE, ModelInput, Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ class Splits:
 
 def codes_of(preprocess: Preprocess) -> tuple[int, ...]:
     """Number of codes of each categorical column: its categories, null and unseen."""
-    return tuple(len(category.categories) + 2 for category in preprocess.categorical)
+    return tuple(len(category.categories) + FIRST_CODE for category in preprocess.categorical)
 
 
 def require_rows(tables: Mapping[str, pa.Table]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -16,6 +15,7 @@ from tallywright.packaging.meta import ADOPTED, ESTIMATOR, THRESHOLD
 from tallywright.score_period import date_of
 from tallywright.spec.estimators import named
 from tallywright.spec.sections import Scoring, Training
+from tallywright.training.user_code.recorded import FEATURES, file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from tallywright.packaging.package import Package
     from tallywright.records import TableVersion
     from tallywright.spec import ModelSpec, Project
-
-_FEATURES: Final = "features/"
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 def project_as_trained(project: Project, lake: Lake, package: Package, folder: Path) -> Project:
@@ -92,12 +89,11 @@ def _write_files(package: Package, training: Training, folder: Path) -> None:
     """Writes the recorded texts, and the graph of a ready file."""
     wanted = package.meta.training_config.get("network_sha256")
     for name in package.manifest.files:
-        if not name.startswith(_FEATURES):
+        if not name.startswith(FEATURES):
             continue
-        content = package.read(name)
-        if hashlib.sha256(_BYTE_ORDER_MARK + content).hexdigest() == wanted:
-            content = _BYTE_ORDER_MARK + content
-        _write(folder, name.removeprefix(_FEATURES), content)
+        text = package.read(name)
+        file = file_of(text, wanted)
+        _write(folder, name.removeprefix(FEATURES), text if file is None else file)
     for one in training.estimators:
         if one.kind == "onnx" and one.name != ADOPTED:
             _write(folder, one.file, package.read("model.onnx"))

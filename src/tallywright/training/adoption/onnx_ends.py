@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tallywright.training.adoption.onnx_inputs import NUMBERS
+from tallywright.training.estimators.model_graph import GraphParts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def with_ends(
 
     model = onnx.load_model_from_string(content)
     _rename(model.graph)
-    before, after = _Nodes(), _Nodes()
+    before, after = (GraphParts(len(preprocess.numeric), len(preprocess.categorical)) for _ in range(2))
     for one in inputs:
         _make_input(before, one, preprocess)
     _make_score(after, _PREFIX + output, width, objective)
@@ -49,9 +49,9 @@ def with_ends(
     graph = helper.make_graph(
         [*before.nodes, *model.graph.node, *after.nodes],
         "model",
-        _package_inputs(preprocess),
+        before.inputs(),
         [helper.make_tensor_value_info("score", _FLOAT, shape)],
-        [*model.graph.initializer, *before.constants, *after.constants],
+        [*model.graph.initializer, *before.initializers(), *after.initializers()],
         sparse_initializer=model.graph.sparse_initializer,
     )
     model.graph.CopyFrom(graph)
@@ -72,64 +72,36 @@ def _rename(graph: onnx.GraphProto) -> None:
         one.name = one.name and _PREFIX + one.name
 
 
-@dataclass(slots=True)
-class _Nodes:
-    """Nodes in the making, with their constants."""
-
-    nodes: list[Any] = field(default_factory=list)
-    constants: list[Any] = field(default_factory=list)
-
-    def add(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, value: Any) -> str:
-        from onnx import numpy_helper
-
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-
-def _package_inputs(preprocess: Preprocess) -> list[onnx.ValueInfoProto]:
-    from onnx import TensorProto, helper
-
-    sides = (
-        ("numeric", TensorProto.FLOAT, len(preprocess.numeric)),
-        ("categorical", TensorProto.INT64, len(preprocess.categorical)),
-    )
-    return [helper.make_tensor_value_info(name, kind, ["rows", width]) for name, kind, width in sides if width]
-
-
-def _make_input(nodes: _Nodes, one: OnnxInput, preprocess: Preprocess) -> None:
+def _make_input(parts: GraphParts, one: OnnxInput, preprocess: Preprocess) -> None:
     target = _PREFIX + one.name
     if one.is_own:
-        nodes.add("Identity", [one.of], target)
+        parts.add("Identity", [one.of], target)
         return
     to = _DOUBLE if NUMBERS.get(one.kind) is np.float64 else _FLOAT
     if one.place is None:
-        nodes.add("Cast", [one.of], target, to=to)
+        parts.add("Cast", [one.of], target, to=to)
         return
     # A list of one index keeps the axis, a plain one takes it away.
     index = np.array([one.place] if one.keeps_axis else one.place, dtype=np.int64)
-    column = nodes.add("Gather", [one.of, nodes.constant(f"place/{one.name}", index)], f"column/{one.name}", axis=1)
+    column = parts.add(
+        "Gather", [one.of, parts.constant(f"place/{one.name}", index, None)], f"column/{one.name}", axis=1
+    )
     if one.of == "numeric":
-        nodes.add("Cast", [column], target, to=to)
+        parts.add("Cast", [column], target, to=to)
     else:
-        texts = nodes.constant(f"texts/{one.name}", one.texts(preprocess))
-        nodes.add("Gather", [texts, column], target, axis=0)
+        texts = parts.constant(f"texts/{one.name}", one.texts(preprocess), None)
+        parts.add("Gather", [texts, column], target, axis=0)
 
 
-def _make_score(nodes: _Nodes, output: str, width: int, objective: Objective) -> None:
-    plain = nodes.add("Cast", [output], "plain", to=_FLOAT)
+def _make_score(parts: GraphParts, output: str, width: int, objective: Objective) -> None:
+    plain = parts.add("Cast", [output], "plain", to=_FLOAT)
     if objective.kind.per_class:
-        nodes.add("Identity", [plain], "score")
+        parts.add("Identity", [plain], "score")
     elif width > 1:
-        place = nodes.constant("positive", np.int64(positive_column(objective)))
-        nodes.add("Gather", [plain, place], "score", axis=1)
+        place = parts.constant("positive", positive_column(objective), np.int64)
+        parts.add("Gather", [plain, place], "score", axis=1)
     else:
-        nodes.add("Reshape", [plain, nodes.constant("flat", np.array([-1], dtype=np.int64))], "score")
+        parts.add("Reshape", [plain, parts.constant("flat", [-1], np.int64)], "score")
 
 
 def positive_column(objective: Objective) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ from tallywright.training.adoption.tree_columns import TreeColumns
 from tallywright.training.adoption.understood import link_of
 from tallywright.training.estimators.boosted import trees_graph
 from tallywright.training.estimators.libraries import scores_of_raw
-from tallywright.training.estimators.xgboost_trees import TOLERANCE, trees_of
+from tallywright.training.estimators.xgboost_trees import TOLERANCE, margin_of, trees_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,11 +127,7 @@ class XGBoostFile:
         values = [float(one) for one in (told if isinstance(told, list) else [told])]
         if len(values) == 1:
             values *= objective.outputs
-        if objective.kind.per_class:
-            return tuple(values)
-        if link == "logistic":
-            return tuple(math.log(one / (1 - one)) for one in values)
-        return tuple(math.log(one) for one in values) if link == "exp" else tuple(values)
+        return tuple(margin_of(one, link, several=objective.kind.per_class) for one in values)
 
 
 def _with_nulls(tree: dict[str, Any]) -> dict[str, Any]:

@@ -122,29 +122,37 @@ class GraphParts:
         """Ends the graph with `score`, of a matrix of one column."""
         self.add("Reshape", [name, self.constant("flat", [-1], np.int64)], "score")
 
+    def inputs(self) -> list[onnx.ValueInfoProto]:
+        """The inputs of a package's graph that are there."""
+        from onnx import TensorProto, helper
+
+        sides = (
+            ("numeric", TensorProto.FLOAT, self.numeric),
+            ("categorical", TensorProto.INT64, self.categorical),
+        )
+        return [helper.make_tensor_value_info(name, kind, ["rows", width]) for name, kind, width in sides if width]
+
+    def initializers(self) -> list[onnx.TensorProto]:
+        """The constants as tensors of a graph."""
+        from onnx import numpy_helper
+
+        return [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
+
     def model(self, outputs: int) -> bytes:
         """The whole model, checked.
 
         Args:
             outputs: Width of `score`; 1 for one number a row.
         """
-        from onnx import TensorProto, checker, helper, numpy_helper
+        from onnx import TensorProto, checker, helper
 
-        inputs = [
-            helper.make_tensor_value_info(name, kind, ["rows", width])
-            for name, kind, width in (
-                ("numeric", TensorProto.FLOAT, self.numeric),
-                ("categorical", TensorProto.INT64, self.categorical),
-            )
-            if width
-        ]
         shape = ["rows"] if outputs == 1 else ["rows", outputs]
         graph = helper.make_graph(
             self.nodes,
             "model",
-            inputs,
+            self.inputs(),
             [helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)],
-            [numpy_helper.from_array(value, name) for name, value in self.constants.items()],
+            self.initializers(),
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in self.opsets.items()]
         made: onnx.ModelProto = helper.make_model(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tallywright.errors import first_line
-from tallywright.packaging.predictor import only_from_bytes
+from tallywright.packaging.predictor import open_session
 from tallywright.training.estimators.outside_tensors import outside_tensors
 from tallywright.training.parity import relative_gap
 
@@ -48,12 +48,8 @@ def opened(graph: bytes, refusal: Callable[[str], TallyError]) -> Any:
         raise refusal("is no ONNX model") from error
     if outside is not None:
         raise refusal(f"keeps {outside.name or 'a tensor'} in a file beside it; all of it has to be in one file")
-    options = onnxruntime.SessionOptions()
-    only_from_bytes(options)
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return open_session(graph)
     except Exception as error:
         raise refusal(f"is refused by ONNX Runtime {onnxruntime.__version__}: {first_line(error)}") from error
 

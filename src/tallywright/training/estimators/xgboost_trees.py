@@ -52,7 +52,7 @@ class XGBoostTrees(BoostedTrees):
         base = self._base(task, link)
         with errors_of("XGBoost"):
             booster, curves = self._booster(task, rounds, base)
-        margin = _margin(base, link)
+        margin = margin_of(base, link, several=objective.kind.per_class)
         trees = list(read_trees(bytes(booster.save_raw("json"))))
         return Fitted(
             graph=trees_graph(trees, objective, task.train, link, (margin,) * objective.outputs),
@@ -122,9 +122,11 @@ def _told(validated: Validated) -> xgboost.callback.TrainingCallback:
     return Told()
 
 
-def _margin(base: float, link: Link) -> float:
-    """The start of the raw outputs."""
-    return {"identity": base, "exp": math.log(base) if base > 0 else 0.0, "logistic": 0.0}[link]
+def margin_of(base: float, link: Link, *, several: bool) -> float:
+    """The start of a raw output, one of `several` or the only one: the model keeps it in the unit of the prediction."""
+    if several or link == "identity":
+        return base
+    return math.log(base) if link == "exp" else math.log(base / (1 - base))
 
 
 def _matrix(rows: Rows, objective: Objective | None = None) -> xgboost.DMatrix:

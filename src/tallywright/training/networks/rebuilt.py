@@ -9,8 +9,8 @@ import torch
 
 from tallywright.errors import PackageError, SpecError, UsageError
 from tallywright.packaging.meta import TUNED
-from tallywright.packaging.preprocess import FIRST_CODE
 from tallywright.tasks import NUMBERED, TASKS
+from tallywright.training.matrices import codes_of
 from tallywright.training.networks.module import NetworkDims, ScoringModule
 from tallywright.training.objective import Objective
 from tallywright.training.scaling import Scaling
@@ -50,7 +50,7 @@ def _module(package: Package, source: NetworkSource, settings: Mapping[str, Any]
     objective = _objective(package, settings)
     dims = NetworkDims(
         numeric=scaling.width,
-        categories=tuple(len(one.categories) + FIRST_CODE for one in package.preprocess.categorical),
+        categories=codes_of(package.preprocess),
         hidden=tuple(settings["hidden"]),
         dropout=settings["dropout"],
         outputs=objective.outputs,

@@ -137,7 +137,7 @@ class Trial:
 
         there = len(self.rows.target)
         first = np.resize(np.arange(min(there, FEW)), FEW)
-        real = Rows(self.rows.numeric[first], self.rows.categorical[first], self.rows.target[first])
+        real = self.rows.take(first)
         return {
             "real": real,
             "positive": rows(MANY, sign=1),
@@ -180,7 +180,7 @@ class Trial:
         """One step of training on some real rows, its weights left as they are."""
         module.train()
         count = min(len(self.rows.target), 2 * FEW)
-        rows = type(self.rows)(self.rows.numeric[:count], self.rows.categorical[:count], self.rows.target[:count])
+        rows = self.rows.take(slice(count))
         with user_code(self.path, quiet=True):
             loss = training_loss(module.objective, module.logits(**_given(rows)), torch.from_numpy(rows.target))
             if not loss.requires_grad:

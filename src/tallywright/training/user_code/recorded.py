@@ -11,9 +11,16 @@ from tallywright.training.user_code.source import NetworkSource
 if TYPE_CHECKING:
     from tallywright.packaging.package import Package
 
-_FEATURES: Final = "features/"
+FEATURES: Final = "features/"
+"""Below it the files of a project stand in a package."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Taken off before a text is recorded; the digest is that of the file."""
+
+
+def file_of(text: bytes, sha256: str | None) -> bytes | None:
+    """The file with a digest that was recorded as this text; None where the digest is another file's."""
+    files = (mark + text for mark in (b"", _BYTE_ORDER_MARK))
+    return next((file for file in files if hashlib.sha256(file).hexdigest() == sha256), None)
 
 
 def recorded_network(package: Package) -> NetworkSource:
@@ -24,10 +31,10 @@ def recorded_network(package: Package) -> NetworkSource:
         PackageError: The file was altered.
     """
     wanted = package.meta.training_config.get("network_sha256")
-    texts = [name for name in package.manifest.files if name.startswith(_FEATURES) and name.endswith(".py")]
+    texts = [name for name in package.manifest.files if name.startswith(FEATURES) and name.endswith(".py")]
     for name in texts if wanted else ():
         content = package.read(name)
-        if wanted in {hashlib.sha256(mark + content).hexdigest() for mark in (b"", _BYTE_ORDER_MARK)}:
+        if file_of(content, wanted) is not None:
             return NetworkSource(package.folder / name, str(wanted), content)
     raise UsageError(
         f"the model {package.meta.model} with the package {package.digest[:12]} is no torch network",

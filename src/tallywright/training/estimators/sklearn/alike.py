@@ -6,25 +6,25 @@ a value that lies on a threshold. A threshold of a tree lies halfway between two
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from tallywright.errors import SpecError
+from tallywright.packaging.preprocess import FIRST_CODE
 from tallywright.training.estimators.tried_graph import opened, run_in_pieces
-from tallywright.training.matrices import Rows
 from tallywright.training.parity import relative_gap, rows_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tallywright.training.estimators.protocol import Fitted
+    from tallywright.training.matrices import Rows
 
 _OFTEN: Final = 0.2
 """The share of strange cells in a batch of strange rows."""
 _SEED: Final = 11
-_UNSEEN_CODES: Final = 2
-"""Null and unseen: every column has these codes."""
 
 
 def require_alike(fitted: Fitted, rows: Rows, path: str) -> None:
@@ -79,15 +79,15 @@ def _batches(rows: Rows) -> Iterator[tuple[str, Rows]]:
     yield "rows of the training", rows
     if rows.numeric.shape[1]:
         between = np.column_stack([_between(column, made) for column in rows.numeric.T])
-        yield "rows with zeros, and values halfway between those of the training", _with(rows, numeric=between)
+        yield "rows with zeros, and values halfway between those of the training", replace(rows, numeric=between)
     if rows.categorical.shape[1]:
         strange = made.random(rows.categorical.shape) < _OFTEN
-        codes = np.where(strange, made.integers(0, _UNSEEN_CODES, rows.categorical.shape), rows.categorical)
-        yield "rows with null or unseen categories", _with(rows, categorical=codes)
+        codes = np.where(strange, made.integers(0, FIRST_CODE, rows.categorical.shape), rows.categorical)
+        yield "rows with null or unseen categories", replace(rows, categorical=codes)
     if rows.numeric.shape[1]:
         null = made.random(rows.numeric.shape) < _OFTEN
         null[0] = True
-        yield "rows with nulls", _with(rows, numeric=np.where(null, np.float32(np.nan), rows.numeric))
+        yield "rows with nulls", replace(rows, numeric=np.where(null, np.float32(np.nan), rows.numeric))
 
 
 def _between(column: np.ndarray, made: np.random.Generator) -> np.ndarray:
@@ -103,11 +103,3 @@ def _between(column: np.ndarray, made: np.random.Generator) -> np.ndarray:
     if known[0] - width <= 0 <= known[-1] + width:
         values[made.random(len(column)) < _OFTEN / 2] = 0
     return np.where(np.isnan(column), column, values).astype(np.float32)
-
-
-def _with(rows: Rows, numeric: np.ndarray | None = None, categorical: np.ndarray | None = None) -> Rows:
-    return Rows(
-        rows.numeric if numeric is None else numeric,
-        rows.categorical if categorical is None else categorical,
-        rows.target,
-    )

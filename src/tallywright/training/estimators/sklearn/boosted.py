@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from tallywright.spec.estimators import LIGHTGBM_OBJECTIVES, XGBOOST_OBJECTIVES
 from tallywright.training.estimators import lightgbm_trees, xgboost_trees
 from tallywright.training.estimators.sklearn.trees import TreeModel
-
-if TYPE_CHECKING:
-    from tallywright.training.estimators.model_graph import Link
-
 
 _LIGHTGBM_LINKS: Final = {"binary": "logistic", "multiclass": "logistic"} | LIGHTGBM_OBJECTIVES
 _XGBOOST_LINKS: Final = {"binary:logistic": "logistic", "multi:softprob": "logistic"} | XGBOOST_OBJECTIVES
@@ -48,12 +43,5 @@ def _of_xgboost(booster: Any) -> TreeModel | None:
         return None
     outputs = max(1, int(learner["learner_model_param"]["num_class"]))
     base = np.resize(np.array(json.loads(f"[{learner['learner_model_param']['base_score'].strip('[]')}]")), outputs)
-    starts = tuple(_margin(float(np.float32(one)), link, several=outputs > 1) for one in base)
+    starts = tuple(xgboost_trees.margin_of(float(np.float32(one)), link, several=outputs > 1) for one in base)
     return TreeModel(list(xgboost_trees.read_trees(raw)), starts, link)
-
-
-def _margin(base: float, link: Link, *, several: bool) -> float:
-    """The start of a raw output: the model keeps it in the unit of the prediction."""
-    if several or link == "identity":
-        return base
-    return math.log(base) if link == "exp" else math.log(base / (1 - base))

@@ -18,12 +18,12 @@ from tallywright.training.estimators.model_graph import GraphParts
 from tallywright.training.estimators.rank_tables import PiecewiseLinear, calibration_table, rank_table
 from tallywright.training.estimators.sklearn.trees import trees_of
 from tallywright.training.estimators.tree_graph import ensemble_node
-from tallywright.training.matrices import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tallywright.training.estimators.protocol import FitTask
+    from tallywright.training.matrices import Rows
 
 KNOTS: Final = 1024
 """Of the distribution of a forest's scores."""
@@ -104,8 +104,8 @@ def fit_folds(task: FitTask, folds: int, seed: int, fitted: Callable[[Rows, int]
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(classes, classes)
     for number, (learnt, held) in enumerate(parts):
         task.doing(f"fitting fold {number + 1} of {folds}", None)
-        forests.append(fitted(_chosen(train, learnt), number))
-        ranks.append(rank_table(shares_of(forests[-1], _chosen(train, held)), KNOTS))
+        forests.append(fitted(train.take(learnt), number))
+        ranks.append(rank_table(shares_of(forests[-1], train.take(held)), KNOTS))
     mean = _mean_rank(forests, ranks, calibrating)
     happened = task.objective.encode(calibrating.target).astype(np.float64)
     return FoldedForest(forests, ranks, calibration_table(mean, happened, BINS))
@@ -126,7 +126,7 @@ def _calibrating(task: FitTask) -> tuple[Rows, Rows]:
     if task.validation is not None:
         return task.train, task.validation
     first = len(task.train.target) - max(1, len(task.train.target) // HELD_BACK)
-    return _chosen(task.train, slice(None, first)), _chosen(task.train, slice(first, None))
+    return task.train.take(slice(None, first)), task.train.take(slice(first, None))
 
 
 def _share(parts: GraphParts, forest: Any, matrix: str, name: str) -> str:
@@ -144,8 +144,4 @@ def _share(parts: GraphParts, forest: Any, matrix: str, name: str) -> str:
 
 def newest(rows: Rows, most: int | None) -> Rows:
     """The last rows, at most so many; rows are in the order of their dates."""
-    return rows if most is None else _chosen(rows, slice(-most, None))
-
-
-def _chosen(rows: Rows, which: Any) -> Rows:
-    return Rows(rows.numeric[which], rows.categorical[which], rows.target[which])
+    return rows if most is None else rows.take(slice(-most, None))

@@ -35,7 +35,6 @@ from tallywright.training.estimators.sklearn.linear import linear_nodes
 from tallywright.training.estimators.sklearn.pipelines import round_before_trees, searched, split
 from tallywright.training.estimators.sklearn.trees import trees_of
 from tallywright.training.estimators.tree_graph import ensemble_node
-from tallywright.training.matrices import Rows
 from tallywright.training.scaling import learn_scaling, normalised, require_values
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from tallywright.spec.estimators import Sklearn
     from tallywright.training.estimators.model_graph import Link
     from tallywright.training.estimators.protocol import FitTask
+    from tallywright.training.matrices import Rows
     from tallywright.training.objective import Objective
     from tallywright.training.scaling import Scaling
 
@@ -280,4 +280,4 @@ def _few(task: FitTask) -> Rows:
             chosen = np.union1d(chosen, np.flatnonzero(column)[:_TRIAL_CLASS_ROWS])
     for value in np.unique(rows.target) if task.objective.kind.classifies else ():
         chosen = np.union1d(chosen, np.flatnonzero(rows.target == value)[:_TRIAL_CLASS_ROWS])
-    return Rows(rows.numeric[chosen], rows.categorical[chosen], rows.target[chosen])
+    return rows.take(chosen)
